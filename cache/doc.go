@@ -1,0 +1,29 @@
+// Package cache is where a device keeps what it has learned, so that the next
+// boot need not ask for it again.
+//
+// A [Store] has the shape of autocert's Cache: Get, Put and Delete of small
+// values by key. [Dir] keeps each in a file that a power cut leaves old or new and
+// never torn, [Memory] keeps them until the process ends.
+//
+//	store := cache.Dir("/var/lib/sensor")
+//	data, err := store.Get(ctx, "assignment")
+//	switch {
+//	case errors.Is(err, cache.ErrMiss):
+//		// first boot, or after a factory reset
+//	case err != nil:
+//		return err
+//	}
+//
+// # File names
+//
+// In a Dir, lower-case letters, digits, dot, underscore and hyphen of a key stand
+// for themselves; every other byte is a percent sign and two hexadecimal digits
+// ("Sensor/1" is "%53ensor%2f1"). A name that would be hidden, reserved or longer
+// than 100 bytes is escaped or ends in a hash. Different keys have different
+// files, on file systems that fold letter case too.
+//
+// Package cachetest checks an implementation of your own. Package cache
+// is not a database and not a vault: values are limited to [MaxSize], and
+// whoever may read the directory may read them. What must not be forged has to be
+// sealed before it is stored; what must not be read does not belong here.
+package cache
