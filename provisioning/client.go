@@ -1,0 +1,256 @@
+package provisioning
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rehome-iot/rehome/hubconn"
+)
+
+// Transport is how a [Client] registers.
+type Transport int
+
+// The transports. A status lookup exists over HTTPS only and uses it whatever the Transport.
+const (
+	HTTPS         Transport = iota // port 443
+	MQTT                           // MQTT 3.1.1 over TLS, port 8883
+	MQTTWebSocket                  // MQTT 3.1.1 over a secure WebSocket, port 443
+)
+
+// String returns "https", "mqtt" or "ws".
+func (t Transport) String() string {
+	switch t {
+	case HTTPS:
+		return "https"
+	case MQTT:
+		return "mqtt"
+	case MQTTWebSocket:
+		return "ws"
+	}
+	return "transport " + strconv.Itoa(int(t))
+}
+
+// Defaults of a Client.
+const (
+	defaultEndpoint   = "global.azure-devices-provisioning.net"
+	defaultAPIVersion = "2021-06-01"
+	maxUserAgent      = 512
+)
+
+// Limits on waiting.
+const (
+	httpsRequestTimeout = 30 * time.Second
+	mqttRequestTimeout  = 60 * time.Second // as the official C SDK's answer timeout
+	dialTimeout         = 30 * time.Second
+	connackTimeout      = 75 * time.Second // an overloaded service may hold a CONNECT for a minute before it answers
+)
+
+// Client talks to DPS. It makes one attempt at what it is asked and never retries: [Device] owns the loop.
+//
+// A Client holds no connection between calls and may be used from several goroutines at once, as long as nobody
+// changes its fields. The zero value needs IDScope and Attestation.
+type Client struct {
+	// IDScope names the DPS instance, such as "0ne00ABCDEF": Azure portal, the instance's overview page. A wrong one
+	// is answered with 404 or 401.
+	IDScope string
+
+	// Attestation is who the device is.
+	Attestation Attestation
+
+	// Endpoint is the host of DPS, with a port if it is not the transport's own. Empty:
+	// global.azure-devices-provisioning.net. With Transport MQTT, a port counts for MQTT only; Lookup and Time, which
+	// use HTTPS, then go to port 443.
+	Endpoint string
+
+	// Transport carries registrations. Zero: HTTPS.
+	Transport Transport
+
+	// APIVersion is the service's API version. Empty: 2021-06-01. Versions before 2019-03-31 know no payload.
+	APIVersion string
+
+	// UserAgent names the product to the service (User-Agent over HTTPS, ClientVersion over MQTT). Empty: "rehome" and
+	// the platform.
+	UserAgent string
+
+	// TLSConfig is cloned for each connection. Set RootCAs for private roots, and Time for a clock that is better than
+	// the system's: tokens and certificate checks both use it. Nil: the system's roots and clock. The least version is
+	// TLS 1.2 in any case.
+	TLSConfig *tls.Config
+
+	// DialContext opens the TCP connections, to a proxy's address if there is one. Nil: a [net.Dialer].
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Proxy chooses the proxy for HTTPS and WebSocket; MQTT on port 8883 uses none. Nil: [http.ProxyFromEnvironment].
+	Proxy func(*http.Request) (*url.URL, error)
+
+	// RequestTimeout bounds each request, not the whole registration. Zero: 30 s over HTTPS, dialling included; 60 s over
+	// MQTT from request to response, besides 30 s to connect and 75 s for the CONNACK.
+	RequestTimeout time.Duration
+}
+
+// Registration is what a device tells DPS when it registers. The zero value is a plain registration.
+type Registration struct {
+	// Payload is handed to the custom allocation webhook. It is marshalled to JSON; nil (or what marshals to null) sends
+	// none.
+	Payload any
+
+	// OperationID resumes an earlier registration, whose [Error] named it: Register polls it instead of starting anew.
+	// Payload is then not sent.
+	OperationID string
+}
+
+// Assignment is DPS's decision where the device lives.
+type Assignment struct {
+	Hub            string          // host name of the assigned hub, as the service spells it
+	DeviceID       string          // device ID at that hub; it may differ from the registration ID
+	RegistrationID string          // as asked
+	Status         string          // "assigned"
+	Substatus      string          // such as "initialAssignment" or "deviceDataReset"; "" if the service gave none
+	ETag           string          // of the registration record
+	Payload        json.RawMessage // what the custom allocation webhook returned; nil if nothing
+	Created        time.Time       // when the registration record was created; zero if absent or unreadable
+	Updated        time.Time       // when it was last updated; zero if absent or unreadable
+	Date           time.Time       // the service's clock when it answered; zero over MQTT, which does not tell it
+}
+
+// Target is where to connect.
+func (a Assignment) Target() hubconn.Hub { return hubconn.Hub{Host: a.Hub, DeviceID: a.DeviceID} }
+
+// Validate reports the first wrong field in one line, before any use of the network. Every other method begins with it.
+func (c *Client) Validate() error {
+	if err := c.check(); err != nil {
+		return invalid(err)
+	}
+	if err := c.Attestation.Validate(); err != nil {
+		if _, ok := errors.AsType[*Error](err); ok {
+			return err
+		}
+		return invalid(err)
+	}
+	return nil
+}
+
+func (c *Client) check() error {
+	if c.IDScope == "" {
+		return errors.New("id scope is empty: copy it from the overview page of the dps instance")
+	}
+	if len(c.IDScope) > 64 || strings.ContainsFunc(c.IDScope, func(r rune) bool { return r > 0x7f || !isAlphanumeric(byte(r)) }) {
+		return fmt.Errorf("id scope %q is not one: it has letters and digits only, as in 0ne00ABCDEF", oneLine(c.IDScope, 64))
+	}
+	if c.Attestation == nil {
+		return errors.New("attestation is missing: set a SymmetricKey or an X509")
+	}
+	if c.Transport < HTTPS || c.Transport > MQTTWebSocket {
+		return fmt.Errorf("%v does not exist: use HTTPS, MQTT or MQTTWebSocket", c.Transport)
+	}
+	if c.Endpoint != "" {
+		host, port := splitEndpoint(c.Endpoint)
+		if n, err := strconv.ParseUint(port, 10, 16); !(isHostName(host) || net.ParseIP(host) != nil) || port != "" && (err != nil || n == 0) {
+			return fmt.Errorf("endpoint %q is not host or host:port: leave out scheme and path", oneLine(c.Endpoint, 300))
+		}
+	}
+	if strings.ContainsFunc(c.APIVersion, func(r rune) bool { return r > 0x7f || !isAlphanumeric(byte(r)) && r != '-' && r != '.' }) {
+		return fmt.Errorf("api version %q is not one: it looks like %s", oneLine(c.APIVersion, 64), defaultAPIVersion)
+	}
+	if len(c.UserAgent) > maxUserAgent || strings.ContainsFunc(c.UserAgent, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return fmt.Errorf("user agent must be at most %d printable ascii characters", maxUserAgent)
+	}
+	if c.RequestTimeout < 0 {
+		return fmt.Errorf("request timeout %v is negative", c.RequestTimeout)
+	}
+	return nil
+}
+
+// host is the endpoint without port.
+func (c *Client) host() string {
+	host, _ := splitEndpoint(c.endpoint())
+	return host
+}
+
+// address is host:port for one protocol: mqtt's own port, or the one that HTTPS and WebSocket share.
+func (c *Client) address(mqtt bool) string {
+	host, port := splitEndpoint(c.endpoint())
+	if port == "" || mqtt != (c.Transport == MQTT) {
+		port = "443"
+		if mqtt {
+			port = "8883"
+		}
+	}
+	return net.JoinHostPort(host, port)
+}
+
+func (c *Client) endpoint() string {
+	if c.Endpoint == "" {
+		return defaultEndpoint
+	}
+	return c.Endpoint
+}
+
+func splitEndpoint(endpoint string) (host, port string) {
+	if host, port, err := net.SplitHostPort(endpoint); err == nil {
+		if port == "" {
+			port = "0" // "host:" names no port at all
+		}
+		return host, port
+	}
+	return endpoint, ""
+}
+
+func (c *Client) apiVersion() string {
+	if c.APIVersion == "" {
+		return defaultAPIVersion
+	}
+	return c.APIVersion
+}
+
+func (c *Client) userAgent() string {
+	if c.UserAgent == "" {
+		return "rehome (" + runtime.GOOS + "; " + runtime.GOARCH + ")"
+	}
+	return c.UserAgent
+}
+
+func (c *Client) proxy() func(*http.Request) (*url.URL, error) {
+	if c.Proxy == nil {
+		return http.ProxyFromEnvironment
+	}
+	return c.Proxy
+}
+
+func (c *Client) dialContext() func(context.Context, string, string) (net.Conn, error) {
+	if c.DialContext == nil {
+		return (&net.Dialer{Timeout: dialTimeout}).DialContext
+	}
+	return c.DialContext
+}
+
+func (c *Client) requestTimeout(standard time.Duration) time.Duration {
+	if c.RequestTimeout == 0 {
+		return standard
+	}
+	return c.RequestTimeout
+}
+
+// now is the clock that tokens and certificate checks go by.
+func (c *Client) now() time.Time {
+	if c.TLSConfig != nil && c.TLSConfig.Time != nil {
+		return c.TLSConfig.Time()
+	}
+	return time.Now()
+}
+
+// fail completes an error with what every error of this client says.
+func (c *Client) fail(e *Error) *Error {
+	e.Endpoint = c.host()
+	return e
+}

@@ -1,0 +1,43 @@
+package provisioning
+
+import "context"
+
+// Lookup asks DPS where the device is assigned, without registering it. It uses HTTPS whatever Transport is: the
+// service has no status lookup over MQTT.
+//
+// A device that is not registered (404, or status "unassigned") is an [*Error] whose verdict is to register. A record
+// that is "failed" or "disabled" stays so, however often it is looked up, until the device registers again. The service
+// counts a lookup against the same quota as a registration.
+//
+// Azure REST API: Runtime Registration, Device Registration Status Lookup.
+func (c *Client) Lookup(ctx context.Context) (Assignment, error) {
+	if err := c.Validate(); err != nil {
+		return Assignment{}, err
+	}
+	assignment, failure := c.lookupOnce(ctx)
+	if failure != nil {
+		return Assignment{}, c.fail(failure)
+	}
+	return assignment, nil
+}
+
+func (c *Client) lookupOnce(ctx context.Context) (Assignment, *Error) {
+	if ctx.Err() != nil {
+		return Assignment{}, &Error{Op: "lookup", Err: context.Cause(ctx)}
+	}
+	registrationID := c.Attestation.RegistrationID()
+	body, err := registrationBody(registrationID, nil)
+	if err != nil {
+		return Assignment{}, &Error{Op: "lookup", Err: err}
+	}
+	x, err := c.openHTTPS(ctx, body)
+	if err != nil {
+		return Assignment{}, &Error{Op: "lookup", Err: err}
+	}
+	defer x.close()
+	a, failure := x.lookup(ctx)
+	if failure != nil {
+		return Assignment{}, failure
+	}
+	return readLookup(registrationID, a)
+}

@@ -1,0 +1,138 @@
+package provisioning
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// exchange is one conversation with DPS about one registration.
+type exchange interface {
+	register(ctx context.Context) (answer, *Error)
+	poll(ctx context.Context, operationID string) (answer, *Error)
+
+	// ended is done, with a cause, when the conversation cannot go on. The exchange may replace its connection, so
+	// it is asked for anew at each wait.
+	ended() context.Context
+
+	// close returns when nothing of the exchange is left.
+	close()
+}
+
+// Register registers the device and returns where it is assigned to. It sends the register request, then polls the
+// operation for as long as the service says "assigning" (or "unassigned"), each time after the Retry-After that the
+// service asked for: 3 s if it named none, 1 s at least, never less than asked. End ctx to give up: the service sets no
+// limit.
+//
+// It is one attempt: any request that fails ends it, with an [*Error] whose OperationID, when set, resumes the same
+// operation in a later call. When ctx ends, the error holds context.Cause(ctx).
+func (c *Client) Register(ctx context.Context, r Registration) (Assignment, error) {
+	if err := c.Validate(); err != nil {
+		return Assignment{}, err
+	}
+	if r.OperationID != "" && checkOperationID(r.OperationID) != nil {
+		return Assignment{}, invalid(fmt.Errorf("operation id %q is not one: use the one an earlier error named", oneLine(r.OperationID, 64)))
+	}
+	body, err := registrationBody(c.Attestation.RegistrationID(), r.Payload)
+	if err != nil {
+		return Assignment{}, invalid(fmt.Errorf("payload cannot be written as json: %w", err))
+	}
+	assignment, failure := c.registerOnce(ctx, body, r.OperationID)
+	if failure != nil {
+		return Assignment{}, c.fail(failure)
+	}
+	return assignment, nil
+}
+
+func (c *Client) registerOnce(ctx context.Context, body []byte, operationID string) (Assignment, *Error) {
+	x, failure := c.open(ctx, body)
+	if failure != nil {
+		failure.OperationID = operationID
+		return Assignment{}, failure
+	}
+	defer x.close()
+
+	registrationID := c.Attestation.RegistrationID()
+	op, send := "register", x.register
+	for {
+		if operationID != "" {
+			op, send = "poll", func(ctx context.Context) (answer, *Error) { return x.poll(ctx, operationID) }
+		}
+		var p progress
+		a, failure := send(ctx)
+		if failure == nil {
+			p, failure = readOperation(op, registrationID, a)
+		}
+		if failure != nil {
+			if failure.OperationID == "" {
+				failure.OperationID = operationID
+			}
+			return Assignment{}, failure
+		}
+		if p.assigned {
+			return p.assignment, nil
+		}
+		if p.operationID != "" {
+			operationID = p.operationID
+		}
+		if err := pause(ctx, x.ended(), p.delay); err != nil {
+			return Assignment{}, &Error{Op: "poll", OperationID: operationID, Err: err}
+		}
+	}
+}
+
+// open prepares the exchange; MQTT connects.
+func (c *Client) open(ctx context.Context, body []byte) (exchange, *Error) {
+	if ctx.Err() != nil {
+		return nil, &Error{Op: "connect", Err: context.Cause(ctx)}
+	}
+	if c.Transport == HTTPS {
+		x, err := c.openHTTPS(ctx, body)
+		if err != nil {
+			return nil, &Error{Op: "connect", Err: err}
+		}
+		return x, nil
+	}
+	x, failure := c.openMQTT(ctx, body)
+	if failure != nil {
+		return nil, failure
+	}
+	return x, nil
+}
+
+// registrationBody is the DeviceRegistration object. Azure REST API: Runtime Registration, Register Device.
+func registrationBody(registrationID string, payload any) ([]byte, error) {
+	body := struct {
+		RegistrationID string          `json:"registrationId"`
+		Payload        json.RawMessage `json:"payload,omitempty"`
+	}{RegistrationID: registrationID}
+	if payload != nil {
+		encoded, err := json.Marshal(payload)
+		if err != nil {
+			return nil, err
+		}
+		if !bytes.Equal(encoded, []byte("null")) {
+			body.Payload = encoded
+		}
+	}
+	return json.Marshal(body)
+}
+
+var errEnded = errors.New("the connection ended")
+
+// pause waits out delay, unless ctx or the conversation ends first.
+func pause(ctx, ended context.Context, delay time.Duration) error {
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-ended.Done():
+		return fmt.Errorf("%w: %w", errEnded, context.Cause(ended))
+	}
+}

@@ -1,0 +1,106 @@
+package provisioning
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Time asks DPS what time it is: the Date header of its answer to a plain HTTPS request, to the second, over a
+// connection whose certificate was verified. No credential is sent and nothing is registered. It uses HTTPS whatever
+// Transport is.
+//
+// It works when the device's own clock (TLSConfig.Time, or the system's) is wrong in either direction. A certificate that
+// fails by that clock is verified in full, chain and name, as of the moment it became valid, and the Date must then lie
+// within the validity of every certificate of the chain. So who wants to lie about the time needs a certificate for the
+// endpoint's name that an authority issued, if perhaps an expired one: bound the result from below by the newest time
+// the device is sure of.
+func (c *Client) Time(ctx context.Context) (time.Time, error) {
+	if err := c.Validate(); err != nil {
+		return time.Time{}, err
+	}
+	date, err := c.askTime(ctx, c.anonymousClock(nil))
+	if failed, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		if at, ok := bootstrapTime(failed.UnverifiedCertificates, c.now()); ok {
+			var second error
+			if date, second = c.askTime(ctx, c.anonymousClock(func() time.Time { return at })); second == nil || ctx.Err() != nil {
+				err = second
+			}
+		}
+	}
+	if err != nil {
+		return time.Time{}, c.fail(&Error{Op: "time", Err: err})
+	}
+	return date, nil
+}
+
+// anonymousClock verifies certificates by now, or by the client's own clock if nil, and presents none.
+func (c *Client) anonymousClock(now func() time.Time) *tls.Config {
+	config := c.anonymousTLSConfig()
+	config.Certificates, config.GetClientCertificate = nil, nil
+	config.ClientSessionCache = nil // a resumed session would not show the chain
+	if now != nil {
+		config.Time = now
+	}
+	return config
+}
+
+func (c *Client) askTime(ctx context.Context, config *tls.Config) (time.Time, error) {
+	if ctx.Err() != nil {
+		return time.Time{}, context.Cause(ctx)
+	}
+	transport := &http.Transport{
+		DialContext:            c.dialContext(),
+		TLSClientConfig:        config,
+		Proxy:                  c.proxy(),
+		ProxyConnectHeader:     http.Header{"User-Agent": {c.userAgent()}},
+		MaxResponseHeaderBytes: 64 << 10,
+		DisableKeepAlives:      true,
+		DisableCompression:     true,
+	}
+	defer transport.CloseIdleConnections()
+	target := "https://" + strings.TrimSuffix(c.address(false), ":443") + "/"
+	a, response, err := c.roundTrip(ctx, transport, http.MethodHead, target, http.Header{}, nil)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if a.date.IsZero() {
+		return time.Time{}, unreadable("the answer has no readable date header")
+	}
+	if !validAt(response.TLS.VerifiedChains, a.date) {
+		return time.Time{}, unreadable("the answer's date %s is outside the validity of the server's certificate", a.date.Format(time.RFC3339))
+	}
+	return a.date, nil
+}
+
+// bootstrapTime is the moment at which the chain that a server sent became valid, if the reason to refuse it may be
+// our clock: some certificate of it is not valid now.
+func bootstrapTime(sent []*x509.Certificate, now time.Time) (at time.Time, ok bool) {
+	for _, certificate := range sent {
+		if now.Before(certificate.NotBefore) || now.After(certificate.NotAfter) {
+			ok = true
+		}
+		if certificate.NotBefore.After(at) {
+			at = certificate.NotBefore
+		}
+	}
+	return at.Add(time.Second), ok
+}
+
+// validAt is whether one of the chains is valid as a whole.
+func validAt(chains [][]*x509.Certificate, date time.Time) bool {
+	for _, chain := range chains {
+		valid := true
+		for _, certificate := range chain {
+			valid = valid && !date.Before(certificate.NotBefore) && !date.After(certificate.NotAfter)
+		}
+		if valid {
+			return true
+		}
+	}
+	return false
+}
