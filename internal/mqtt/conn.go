@@ -1,0 +1,301 @@
+package mqtt
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+)
+
+const (
+	maxString    = 65535 // MQTT 3.1.1 §1.5.3
+	maxPublish   = 268435455 - maxString - 4
+	receiveQueue = 64
+)
+
+// Options is what a connection is opened with. The zero value of every field but the names has a meaning.
+type Options struct {
+	// ClientID, Username and Password go into CONNECT. An empty password is not sent.
+	ClientID, Username, Password string
+	// CleanSession asks the server to forget what it holds for ClientID.
+	CleanSession bool
+	// KeepAlive is the longest silence before a PINGREQ, in whole seconds, at most 65535 s. Default: 240 s. A peer that
+	// is silent after it is given up 10 s later.
+	KeepAlive time.Duration
+	// ConnackTimeout bounds the wait for CONNACK. Default: 75 s.
+	ConnackTimeout time.Duration
+	// WriteTimeout is how long the network may refuse the next 4 KiB. Default: 10 s.
+	WriteTimeout time.Duration
+	// AckTimeout ends the connection when a PUBACK or SUBACK is outstanding for as long. Default: none.
+	AckTimeout time.Duration
+	// MaxPacket is the longest packet taken from the server, in bytes after the fixed header. A longer one ends the
+	// connection before memory is set aside for it. Default: 384 KiB.
+	MaxPacket int
+	// MaxInFlight is how many QoS 1 messages may be waiting for their PUBACK. Default: 32.
+	MaxInFlight int
+	// Receive is called with each message from the server, in order, by one goroutine. It should return once the
+	// connection's context is done, because Close waits for it, and must not call Close itself. While it does not
+	// return, 64 messages wait; the next one ends the connection with ErrOverflow. nil: messages are thrown away and not
+	// acknowledged.
+	Receive func(Message)
+}
+
+// Conn is one established connection. Its methods are safe for concurrent use.
+type Conn struct {
+	tap     *tap
+	client  paho.Client
+	options Options
+	slots   chan struct{}
+	queue   chan Message
+	lost    chan error    // Paho's last word: its goroutines have ended
+	done    chan struct{} // everything has ended
+	present bool
+	closing sync.Once
+
+	delivered chan struct{} // Receive will not be called again
+}
+
+// Connect sends CONNECT over nc and waits for CONNACK. It owns nc from the start, also when it fails. A refusal is a
+// *RefusedError, whatever its code; when ctx ends first, nc is closed and the error is ctx's cause.
+func Connect(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
+	if err := o.check(ctx); err != nil {
+		_ = nc.Close()
+		return nil, err
+	}
+	o.KeepAlive = cmp.Or(o.KeepAlive, 240*time.Second)
+	o.ConnackTimeout = cmp.Or(o.ConnackTimeout, 75*time.Second)
+	o.WriteTimeout = cmp.Or(o.WriteTimeout, 10*time.Second)
+	o.MaxPacket = cmp.Or(o.MaxPacket, 384<<10)
+	o.MaxInFlight = cmp.Or(o.MaxInFlight, 32)
+	c := &Conn{
+		tap:     newTap(nc, o.WriteTimeout, o.MaxPacket),
+		options: o,
+		slots:   make(chan struct{}, o.MaxInFlight),
+		queue:   make(chan Message, receiveQueue),
+		lost:    make(chan error, 1),
+		done:    make(chan struct{}),
+
+		delivered: make(chan struct{}),
+	}
+	c.client = paho.NewClient(c.pahoOptions())
+
+	stop := context.AfterFunc(ctx, func() { c.tap.fail(context.Cause(ctx)) })
+	timer := time.AfterFunc(o.ConnackTimeout, func() {
+		c.tap.fail(&TimeoutError{For: "CONNACK", After: o.ConnackTimeout})
+	})
+	token := c.client.Connect()
+	<-token.Done()
+	timer.Stop()
+	stop()
+	if err := token.Error(); err != nil {
+		c.tap.fail(err) // the tap's own reason, if it has one, is the true one
+		return nil, c.tap.cause()
+	}
+	c.present = c.tap.scan.sessionPresent()
+	go c.deliver()
+	go c.reap()
+	if err := c.tap.cause(); err != nil {
+		<-c.done
+		return nil, err
+	}
+	return c, nil
+}
+
+func (o Options) check(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if o.Password != "" && o.Username == "" {
+		return errors.New("mqtt: a password needs a user name")
+	}
+	if len(o.ClientID) > maxString || len(o.Username) > maxString || len(o.Password) > maxString {
+		return errors.New("mqtt: client ID, user name or password is longer than 65535 bytes")
+	}
+	if o.KeepAlive < 0 || o.KeepAlive > maxString*time.Second || o.KeepAlive%time.Second != 0 {
+		return fmt.Errorf("mqtt: keep-alive of %v is not a whole number of seconds up to 65535", o.KeepAlive)
+	}
+	return nil
+}
+
+func (c *Conn) pahoOptions() *paho.ClientOptions {
+	const never = 24 * time.Hour // the tap has the deadlines; Paho must not act before it
+	o := paho.NewClientOptions()
+	o.AddBroker("tcp://tap") // a name that is never dialed
+	o.SetCustomOpenConnectionFn(c.open)
+	o.SetProtocolVersion(4) // or every refusal is tried again as MQTT 3.1
+	o.SetClientID(c.options.ClientID)
+	o.SetUsername(c.options.Username)
+	o.SetPassword(c.options.Password)
+	o.SetCleanSession(c.options.CleanSession)
+	o.SetKeepAlive(c.options.KeepAlive)
+	o.SetAutoReconnect(false)
+	o.SetConnectRetry(false)
+	o.SetResumeSubs(false)
+	o.SetStore(noStore{})
+	o.SetOrderMatters(true)
+	o.SetAutoAckDisabled(true)
+	o.SetDefaultPublishHandler(c.arrived)
+	o.SetConnectionLostHandler(func(_ paho.Client, err error) { c.lost <- err })
+	o.SetConnectTimeout(never)
+	o.SetWriteTimeout(never)
+	o.SetPingTimeout(never)
+	return o
+}
+
+// reap waits for the end of everything that the connection started.
+func (c *Conn) reap() {
+	err := <-c.lost
+	c.tap.fail(err) // only if Paho found a fault that the tap did not
+	close(c.queue)
+	<-c.delivered
+	c.tap.flows.Wait()
+	close(c.done)
+}
+
+// Context is done when the connection is; its cause says why: ErrClosed, ErrOverflow, *TimeoutError, *ProtocolError, or
+// the network's error.
+func (c *Conn) Context() context.Context { return c.tap.ctx }
+
+// Acknowledged counts the PUBACK, SUBACK and PINGRESP packets received: signs that the server is alive.
+func (c *Conn) Acknowledged() uint64 { return c.tap.acks.Load() }
+
+// SessionPresent reports whether the server still held a session for the client ID (MQTT 3.1.1 §3.2.2.2).
+func (c *Conn) SessionPresent() bool { return c.present }
+
+// Close sends DISCONNECT, closes the network connection and waits for everything that the connection started; with a
+// peer that takes no more bytes that is 2 s. It is idempotent, and its error is always nil.
+func (c *Conn) Close() error {
+	c.closing.Do(c.tap.shutdown)
+	<-c.done
+	return nil
+}
+
+// Publish sends a message and returns at its PUBACK (QoS 1) or once it is written (QoS 0). It waits while MaxInFlight
+// messages are in flight. A *LostError or ctx's cause means that the server may or may not have the message.
+func (c *Conn) Publish(ctx context.Context, topic string, qos byte, payload []byte) error {
+	switch {
+	case qos > 1:
+		return fmt.Errorf("mqtt: QoS %d is not supported", qos)
+	case topic == "" || len(topic) > maxString || strings.ContainsAny(topic, "+#\x00"):
+		return fmt.Errorf("mqtt: topic name of %d bytes is empty, too long or has a wildcard", len(topic))
+	case len(payload) > maxPublish:
+		return fmt.Errorf("mqtt: payload of %d bytes is too long", len(payload))
+	}
+	if err := c.acquire(ctx); err != nil {
+		return err
+	}
+	// The message outlives the call when ctx ends it, and with it its place in the window.
+	payload = bytes.Clone(payload)
+	return c.do(ctx, func() paho.Token {
+		return c.client.Publish(topic, qos, false, payload)
+	}, func(paho.Token) error {
+		if cause := c.tap.cause(); qos == 0 && cause != nil {
+			return &LostError{Err: cause} // after the end, writes succeed into nothing
+		}
+		return nil
+	}, func() { <-c.slots })
+}
+
+func (c *Conn) acquire(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	select {
+	case c.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-c.tap.ctx.Done():
+		return &LostError{Err: c.tap.cause()}
+	}
+}
+
+// Subscribe asks for the messages of a topic filter and returns at the SUBACK. A refusal is a *SubscribeError.
+func (c *Conn) Subscribe(ctx context.Context, filter string, qos byte) error {
+	if qos > 1 {
+		return fmt.Errorf("mqtt: QoS %d is not supported", qos)
+	}
+	if len(filter) > maxString {
+		return fmt.Errorf("mqtt: topic filter of %d bytes is too long", len(filter))
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return c.do(ctx, func() paho.Token {
+		return c.client.Subscribe(filter, qos, nil)
+	}, func(t paho.Token) error {
+		token, ok := t.(*paho.SubscribeToken)
+		if !ok {
+			return errors.New("mqtt: no subscription made")
+		}
+		code, ok := token.Result()[filter]
+		if !ok {
+			return &ProtocolError{Reason: "a SUBSCRIBE acknowledged by a packet of another type"}
+		}
+		if code >= 0x80 {
+			return &SubscribeError{Filter: filter, Code: code}
+		}
+		return nil
+	}, func() {})
+}
+
+// do runs one exchange: the call into Paho, the wait for the acknowledgement, and what it says. The exchange has a
+// goroutine of its own, since neither a call into Paho nor its token knows contexts; release runs at its end.
+func (c *Conn) do(ctx context.Context, call func() paho.Token, judge func(paho.Token) error, release func()) error {
+	if !c.tap.enter() {
+		release()
+		return &LostError{Err: c.tap.cause()}
+	}
+	result := make(chan error, 1)
+	go func() {
+		defer c.tap.flows.Done()
+		defer release()
+		token := call()
+		c.tap.calls.Done()
+		result <- c.await(token, judge)
+	}()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (c *Conn) await(token paho.Token, judge func(paho.Token) error) error {
+	var late <-chan time.Time
+	if c.options.AckTimeout > 0 {
+		timer := time.NewTimer(c.options.AckTimeout)
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case <-token.Done():
+	case <-late:
+		c.tap.fail(&TimeoutError{For: "acknowledgement", After: c.options.AckTimeout})
+	case <-c.tap.ctx.Done():
+	}
+	select {
+	case <-token.Done():
+	default:
+		return &LostError{Err: c.tap.cause()}
+	}
+	if err := token.Error(); err != nil {
+		if cause := c.tap.cause(); cause != nil {
+			err = cause
+		}
+		return &LostError{Err: err}
+	}
+	return judge(token)
+}
+
+// open hands Paho the connection that there already is.
+func (c *Conn) open(*url.URL, paho.ClientOptions) (net.Conn, error) { return c.tap, nil }

@@ -1,0 +1,104 @@
+package mqtt
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Dialer opens the network connections that MQTT runs over. The zero value is ready; it is safe for concurrent use. Of
+// the environment it reads what [http.ProxyFromEnvironment] reads, for WebSocket only: the MQTT port is dialed directly.
+type Dialer struct {
+	// DialContext opens the TCP connection, to the server or to the proxy. Default: net.Dialer's.
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+	// TLSConfig is the base of the TLS configuration; it is cloned. The server name is always that of the address, the
+	// version at least 1.2, and InsecureSkipVerify is an error.
+	TLSConfig *tls.Config
+	// Proxy is asked for the proxy of a WebSocket connection. Default: http.ProxyFromEnvironment.
+	Proxy func(*http.Request) (*url.URL, error)
+	// Timeout bounds everything from the name look-up to the finished TLS handshake or upgrade. Default: 30 s.
+	Timeout time.Duration
+}
+
+// TLS connects to host:port, commonly port 8883. When ctx ends first the error is its cause.
+func (d *Dialer) TLS(ctx context.Context, address string) (net.Conn, error) {
+	ctx, cancel := d.bound(ctx)
+	defer cancel()
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	config, err := d.config(host)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := d.dial(ctx, address)
+	if err != nil {
+		return nil, because(ctx, err)
+	}
+	nc, err := handshake(ctx, raw, config)
+	if err != nil {
+		return nil, because(ctx, err)
+	}
+	return nc, nil
+}
+
+func (d *Dialer) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	timeout := cmp.Or(d.Timeout, 30*time.Second)
+	return context.WithTimeoutCause(ctx, timeout, &TimeoutError{For: "network connection", After: timeout})
+}
+
+// because is the reason for err: the context's, when that has ended. A connection's deadline, taken from the context, may
+// pass an instant before the context's own.
+func because(ctx context.Context, err error) error {
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		<-ctx.Done()
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+func (d *Dialer) dial(ctx context.Context, address string) (net.Conn, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if d.DialContext != nil {
+		return d.DialContext(ctx, "tcp", address)
+	}
+	return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+}
+
+func (d *Dialer) config(serverName string) (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if d.TLSConfig != nil {
+		if d.TLSConfig.InsecureSkipVerify {
+			return nil, errors.New("mqtt: InsecureSkipVerify is refused: put the server's authority into RootCAs")
+		}
+		config = d.TLSConfig.Clone()
+		config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
+	}
+	config.ServerName = serverName
+	config.NextProtos = nil
+	if len(config.Certificates) > 0 || config.GetClientCertificate != nil {
+		// A front end that serves several protocols on one port asks for the client certificate by TLS 1.2 renegotiation.
+		config.Renegotiation = tls.RenegotiateOnceAsClient
+	}
+	return config, nil
+}
+
+// handshake owns raw.
+func handshake(ctx context.Context, raw net.Conn, config *tls.Config) (*tls.Conn, error) {
+	nc := tls.Client(raw, config)
+	if err := nc.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		return nil, err
+	}
+	return nc, nil
+}

@@ -1,0 +1,183 @@
+package mqtt
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+const maxBody = 1 << 10 // what the WebSocket library keeps of a refusal's body
+
+// WebSocket connects to a wss URL with the subprotocol mqtt, through a proxy if there is one for it. An answer other than
+// 101 is an *UpgradeError; when ctx ends first the error is its cause. Secrets belong in header, never in rawURL.
+func (d *Dialer) WebSocket(ctx context.Context, rawURL string, header http.Header) (net.Conn, error) {
+	ctx, cancel := d.bound(ctx)
+	defer cancel()
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("mqtt: WebSocket address: %w", err)
+	}
+	if u.Scheme != "wss" || u.Host == "" {
+		return nil, fmt.Errorf("mqtt: %q is not a wss URL", u.Redacted())
+	}
+	up, err := d.upgrade(u)
+	if err != nil {
+		return nil, err
+	}
+	ws, response, err := up.DialContext(ctx, rawURL, header)
+	if !up.release() && err == nil {
+		_ = ws.Close()
+		return nil, context.Cause(ctx)
+	}
+	switch {
+	case errors.Is(err, websocket.ErrBadHandshake) && response != nil:
+		body, _ := io.ReadAll(io.LimitReader(response.Body, maxBody))
+		return nil, &UpgradeError{Status: response.StatusCode, Header: response.Header, Body: body}
+	case err != nil:
+		return nil, because(ctx, err)
+	}
+	if got := ws.Subprotocol(); got != "" && got != "mqtt" {
+		_ = ws.Close()
+		return nil, &ProtocolError{Reason: "the server chose another WebSocket subprotocol than mqtt"}
+	}
+	return &wsConn{ws: ws}, nil
+}
+
+// upgrade is one WebSocket handshake in the making. Its network connection is closed from below when the context ends,
+// since the handshake's own reads and writes know deadlines only.
+type upgrade struct {
+	websocket.Dialer
+	stop func() bool
+}
+
+func (d *Dialer) upgrade(u *url.URL) (*upgrade, error) {
+	config, err := d.config(u.Hostname())
+	if err != nil {
+		return nil, err
+	}
+	choose := d.Proxy
+	if choose == nil {
+		choose = http.ProxyFromEnvironment
+	}
+	proxy, err := choose(&http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "https", Host: u.Host, Path: u.Path}})
+	if err != nil {
+		return nil, fmt.Errorf("mqtt: choosing the proxy: %w", err)
+	}
+	up := &upgrade{Dialer: websocket.Dialer{Subprotocols: []string{"mqtt"}}}
+	switch {
+	case proxy == nil:
+		up.NetDialTLSContext = func(ctx context.Context, _, address string) (net.Conn, error) {
+			nc, err := d.dial(ctx, address)
+			return up.secure(ctx, nc, err, config)
+		}
+	case proxy.Scheme == "http" || proxy.Scheme == "https":
+		up.NetDialTLSContext = func(ctx context.Context, _, address string) (net.Conn, error) {
+			nc, err := d.tunnel(ctx, proxy, address)
+			return up.secure(ctx, nc, err, config)
+		}
+	default: // SOCKS is left to the WebSocket library, which then does TLS too
+		up.Dialer.Proxy = http.ProxyURL(proxy)
+		up.TLSClientConfig = config
+		up.NetDialContext = func(ctx context.Context, _, address string) (net.Conn, error) {
+			nc, err := d.dial(ctx, address)
+			if err != nil {
+				return nil, err
+			}
+			return up.watch(ctx, nc), nil
+		}
+	}
+	return up, nil
+}
+
+func (up *upgrade) secure(ctx context.Context, nc net.Conn, err error, config *tls.Config) (net.Conn, error) {
+	if err != nil {
+		return nil, err
+	}
+	return handshake(ctx, up.watch(ctx, nc), config)
+}
+
+func (up *upgrade) watch(ctx context.Context, nc net.Conn) net.Conn {
+	up.stop = context.AfterFunc(ctx, func() { abort(nc) })
+	return nc
+}
+
+// release ends the watch; it reports false when the context ended before and the connection is closed.
+func (up *upgrade) release() bool { return up.stop == nil || up.stop() }
+
+// wsConn is a WebSocket connection as a stream of bytes: MQTT packets may span messages and share them.
+type wsConn struct {
+	ws     *websocket.Conn
+	reader io.Reader // of the current message
+}
+
+func (c *wsConn) Read(p []byte) (int, error) {
+	for {
+		if c.reader == nil {
+			kind, reader, err := c.ws.NextReader()
+			if err != nil {
+				return 0, err
+			}
+			if kind != websocket.BinaryMessage {
+				return 0, &ProtocolError{Reason: "a WebSocket message that is not binary"} // MQTT 3.1.1 §6
+			}
+			c.reader = reader
+		}
+		n, err := c.reader.Read(p)
+		if err == io.EOF { //nolint:errorlint // io.Reader's contract is the bare value
+			c.reader, err = nil, nil
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+func (c *wsConn) Write(p []byte) (int, error) { return c.writeSteps(p, len(p), 0) }
+
+// writeSteps sends p as one message, since not every server puts packets together again that were sent as several.
+func (c *wsConn) writeSteps(p []byte, size int, step time.Duration) (int, error) {
+	limit := func() {
+		if step > 0 {
+			_ = c.ws.SetWriteDeadline(time.Now().Add(step))
+		}
+	}
+	w, err := c.ws.NextWriter(websocket.BinaryMessage)
+	if err != nil {
+		return 0, err
+	}
+	written := 0
+	for written < len(p) {
+		limit()
+		n, err := w.Write(p[written:min(len(p), written+size)])
+		written += n
+		if err != nil {
+			return written, err
+		}
+	}
+	limit()
+	return written, w.Close()
+}
+
+func (c *wsConn) Close() error {
+	farewell := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
+	_ = c.ws.WriteControl(websocket.CloseMessage, farewell, time.Now().Add(goodbye))
+	return c.ws.Close()
+}
+
+func (c *wsConn) NetConn() net.Conn                  { return c.ws.NetConn() }
+func (c *wsConn) LocalAddr() net.Addr                { return c.ws.LocalAddr() }
+func (c *wsConn) RemoteAddr() net.Addr               { return c.ws.RemoteAddr() }
+func (c *wsConn) SetReadDeadline(t time.Time) error  { return c.ws.SetReadDeadline(t) }
+func (c *wsConn) SetWriteDeadline(t time.Time) error { return c.ws.SetWriteDeadline(t) }
+
+func (c *wsConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.ws.SetReadDeadline(t), c.ws.SetWriteDeadline(t))
+}
