@@ -31,8 +31,8 @@ const (
 // Pace of polling. Azure docs: "How to use symmetric key attestation over HTTPS": the service says Retry-After: 3.
 const pollDelay = 3 * time.Second
 
-// answer is one response of the service, by whatever transport.
-type answer struct {
+// response is what the service answered, by whatever transport.
+type response struct {
 	status     int
 	body       []byte // up to maxBody + 1 bytes
 	retryAfter string
@@ -41,7 +41,7 @@ type answer struct {
 }
 
 // wait is what the answer asks for; ok is false if it asks for nothing that makes sense.
-func (a answer) wait() (d time.Duration, ok bool) {
+func (a response) wait() (d time.Duration, ok bool) {
 	return retry.ParseRetryAfter(a.retryAfter, a.date)
 }
 
@@ -83,7 +83,7 @@ type (
 )
 
 // readOperation understands the answer to a register request or a poll.
-func readOperation(op, registrationID string, a answer) (progress, *Error) {
+func readOperation(op, registrationID string, a response) (progress, *Error) {
 	if a.status != http.StatusOK && a.status != http.StatusAccepted {
 		return progress{}, readRefusal(op, a)
 	}
@@ -114,7 +114,7 @@ func readOperation(op, registrationID string, a answer) (progress, *Error) {
 }
 
 // readState tells an assignment, a registration in progress (a zero Assignment) and a failure apart.
-func readState(op, registrationID string, operation wireOperation, a answer) (Assignment, *Error) {
+func readState(op, registrationID string, operation wireOperation, a response) (Assignment, *Error) {
 	switch operation.Status {
 	case statusAssigning, statusUnassigned:
 		return Assignment{}, nil
@@ -139,7 +139,7 @@ func readState(op, registrationID string, operation wireOperation, a answer) (As
 }
 
 // readLookup understands the answer to a status lookup: a bare registration, in no operation.
-func readLookup(registrationID string, a answer) (Assignment, *Error) {
+func readLookup(registrationID string, a response) (Assignment, *Error) {
 	const op = "lookup"
 	if a.status != http.StatusOK {
 		return Assignment{}, readRefusal(op, a)
@@ -164,7 +164,7 @@ func readLookup(registrationID string, a answer) (Assignment, *Error) {
 }
 
 // readAssignment believes an answer as a whole or not at all: a device sent to a wrong name is lost.
-func readAssignment(prefix, registrationID string, r *wireRegistration, a answer) (Assignment, error) {
+func readAssignment(prefix, registrationID string, r *wireRegistration, a response) (Assignment, error) {
 	switch {
 	case r.AssignedHub == "":
 		return Assignment{}, unreadable("the answer has no field %sassignedHub", prefix)
@@ -196,7 +196,7 @@ func readAssignment(prefix, registrationID string, r *wireRegistration, a answer
 }
 
 // readRefusal understands an answer whose status says no.
-func readRefusal(op string, a answer) *Error {
+func readRefusal(op string, a response) *Error {
 	var body wireError
 	err := error(nil)
 	switch {
@@ -217,7 +217,7 @@ func readRefusal(op string, a answer) *Error {
 }
 
 // fail is an error that carries all that the answer says outside its body.
-func (a answer) fail(op string, err error) *Error {
+func (a response) fail(op string, err error) *Error {
 	e := &Error{Op: op, Status: a.status, TrackingID: a.requestID, Date: a.date, Err: err}
 	if a.status >= 300 {
 		e.Wait, _ = a.wait() // on a success it paces polls
@@ -226,7 +226,7 @@ func (a answer) fail(op string, err error) *Error {
 }
 
 // failState is a registration that ended, or stands, otherwise than assigned.
-func (a answer) failState(op, status string, r *wireRegistration) *Error {
+func (a response) failState(op, status string, r *wireRegistration) *Error {
 	e := a.fail(op, nil)
 	e.State = status
 	if r != nil {

@@ -43,15 +43,15 @@ func (c *Client) openHTTPS(ctx context.Context, body []byte) (*httpsExchange, er
 	}, nil
 }
 
-func (x *httpsExchange) register(ctx context.Context) (answer, *Error) {
+func (x *httpsExchange) register(ctx context.Context) (response, *Error) {
 	return x.do(ctx, "register", http.MethodPut, "/register", x.body)
 }
 
-func (x *httpsExchange) poll(ctx context.Context, operationID string) (answer, *Error) {
+func (x *httpsExchange) poll(ctx context.Context, operationID string) (response, *Error) {
 	return x.do(ctx, "poll", http.MethodGet, "/operations/"+escape(operationID), nil)
 }
 
-func (x *httpsExchange) lookup(ctx context.Context) (answer, *Error) {
+func (x *httpsExchange) lookup(ctx context.Context) (response, *Error) {
 	return x.do(ctx, "lookup", http.MethodPost, "", x.body)
 }
 
@@ -61,10 +61,10 @@ func (x *httpsExchange) ended() context.Context { return context.Background() }
 func (x *httpsExchange) close() { x.transport.CloseIdleConnections() }
 
 // do sends one request, with the credential, to the device's own path.
-func (x *httpsExchange) do(ctx context.Context, op, method, path string, body []byte) (answer, *Error) {
+func (x *httpsExchange) do(ctx context.Context, op, method, path string, body []byte) (response, *Error) {
 	sas, err := x.token.get(ctx)
 	if err != nil {
-		return answer{}, &Error{Op: op, Err: err}
+		return response{}, &Error{Op: op, Err: err}
 	}
 	c := x.client
 	header := http.Header{"Accept": {"application/json"}}
@@ -79,14 +79,14 @@ func (x *httpsExchange) do(ctx context.Context, op, method, path string, body []
 	a, _, err := c.roundTrip(ctx, x.transport, method, target, header, body)
 	if err != nil {
 		a.body = nil
-		return answer{}, a.fail(op, err)
+		return response{}, a.fail(op, err)
 	}
 	return a, nil
 }
 
 // roundTrip uses the transport itself rather than an http.Client: no redirect is followed (it would carry the token to
 // wherever an answer points) and no cookie kept.
-func (c *Client) roundTrip(ctx context.Context, transport *http.Transport, method, target string, header http.Header, body []byte) (answer, *http.Response, error) {
+func (c *Client) roundTrip(ctx context.Context, transport *http.Transport, method, target string, header http.Header, body []byte) (response, *http.Response, error) {
 	caller := ctx
 	limit := c.requestTimeout(httpsRequestTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, timeoutError(limit))
@@ -94,31 +94,31 @@ func (c *Client) roundTrip(ctx context.Context, transport *http.Transport, metho
 
 	request, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
-		return answer{}, nil, err
+		return response{}, nil, err
 	}
 	request.Header = header
 	request.Header.Set("User-Agent", c.userAgent())
-	response, err := transport.RoundTrip(request)
+	reply, err := transport.RoundTrip(request)
 	if err != nil {
-		return answer{}, nil, endOf(caller, ctx, err)
+		return response{}, nil, endOf(caller, ctx, err)
 	}
-	defer func() { _ = response.Body.Close() }()
-	a := answer{
-		status:     response.StatusCode,
-		retryAfter: response.Header.Get("Retry-After"),
-		requestID:  response.Header.Get("X-Ms-Request-Id"),
+	defer func() { _ = reply.Body.Close() }()
+	a := response{
+		status:     reply.StatusCode,
+		retryAfter: reply.Header.Get("Retry-After"),
+		requestID:  reply.Header.Get("X-Ms-Request-Id"),
 	}
-	if date, err := http.ParseTime(response.Header.Get("Date")); err == nil {
+	if date, err := http.ParseTime(reply.Header.Get("Date")); err == nil {
 		a.date = date
 	}
-	a.body, err = io.ReadAll(io.LimitReader(response.Body, maxBody+1))
+	a.body, err = io.ReadAll(io.LimitReader(reply.Body, maxBody+1))
 	if errors.Is(err, io.ErrUnexpectedEOF) && ctx.Err() == nil {
-		return a, response, &answerError{problem: "the answer is cut short", cause: err}
+		return a, reply, &answerError{problem: "the answer is cut short", cause: err}
 	}
 	if err != nil {
-		return a, response, endOf(caller, ctx, err)
+		return a, reply, endOf(caller, ctx, err)
 	}
-	return a, response, nil
+	return a, reply, nil
 }
 
 // endOf says why an operation ended: because the caller's ctx did, because of our own time limit, or because of err.

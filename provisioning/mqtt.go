@@ -44,7 +44,7 @@ type mqttExchange struct {
 // mqttRequest is a request whose answer is awaited.
 type mqttRequest struct {
 	id       string
-	answer   chan answer // room for one
+	answer   chan response // room for one
 	answered context.CancelFunc
 }
 
@@ -119,7 +119,7 @@ func connectError(ctx context.Context, err error) *Error {
 		return &Error{Op: op, ReturnCode: refused.Code, Err: err}
 	}
 	if refused, ok := errors.AsType[*mqtt.UpgradeError](err); ok {
-		a := answer{
+		a := response{
 			status:     refused.Status,
 			body:       refused.Body,
 			retryAfter: refused.Header.Get("Retry-After"),
@@ -138,22 +138,22 @@ func connectError(ctx context.Context, err error) *Error {
 	return &Error{Op: op, Err: err}
 }
 
-func (x *mqttExchange) register(ctx context.Context) (answer, *Error) {
+func (x *mqttExchange) register(ctx context.Context) (response, *Error) {
 	return x.do(ctx, "register", registerTopic, "", x.body)
 }
 
-func (x *mqttExchange) poll(ctx context.Context, operationID string) (answer, *Error) {
+func (x *mqttExchange) poll(ctx context.Context, operationID string) (response, *Error) {
 	if x.token.stale() {
 		x.close()
 		if failure := x.connect(ctx); failure != nil {
-			return answer{}, failure
+			return response{}, failure
 		}
 	}
 	return x.do(ctx, "poll", pollTopic, "&operationId="+escape(operationID), nil)
 }
 
 // do sends one request and waits for its answer.
-func (x *mqttExchange) do(ctx context.Context, op, topic, parameters string, body []byte) (answer, *Error) {
+func (x *mqttExchange) do(ctx context.Context, op, topic, parameters string, body []byte) (response, *Error) {
 	limit := x.client.requestTimeout(mqttRequestTimeout)
 	limited, cancel := context.WithTimeoutCause(ctx, limit, timeoutError(limit))
 	defer cancel()
@@ -161,7 +161,7 @@ func (x *mqttExchange) do(ctx context.Context, op, topic, parameters string, bod
 	sending, answered := context.WithCancel(limited)
 	defer answered()
 
-	request := &mqttRequest{id: rand.Text(), answer: make(chan answer, 1), answered: answered}
+	request := &mqttRequest{id: rand.Text(), answer: make(chan response, 1), answered: answered}
 	x.expect(request)
 	defer x.expect(nil)
 
@@ -172,15 +172,15 @@ func (x *mqttExchange) do(ctx context.Context, op, topic, parameters string, bod
 	default:
 	}
 	if published != nil {
-		return answer{}, &Error{Op: op, Err: endOf(ctx, limited, published)}
+		return response{}, &Error{Op: op, Err: endOf(ctx, limited, published)}
 	}
 	select {
 	case a := <-request.answer:
 		return a, nil
 	case <-limited.Done():
-		return answer{}, &Error{Op: op, Err: endOf(ctx, limited, limited.Err())}
+		return response{}, &Error{Op: op, Err: endOf(ctx, limited, limited.Err())}
 	case <-x.conn.Context().Done():
-		return answer{}, &Error{Op: op, Err: endOf(ctx, limited, context.Cause(x.conn.Context()))}
+		return response{}, &Error{Op: op, Err: endOf(ctx, limited, context.Cause(x.conn.Context()))}
 	}
 }
 
@@ -208,7 +208,7 @@ func (x *mqttExchange) receive(m mqtt.Message) {
 	}
 	x.waiting = nil
 	x.mu.Unlock()
-	request.answer <- answer{status: status, body: m.Payload, retryAfter: retryAfter}
+	request.answer <- response{status: status, body: m.Payload, retryAfter: retryAfter}
 	request.answered()
 }
 

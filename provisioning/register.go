@@ -11,8 +11,8 @@ import (
 
 // exchange is one conversation with DPS about one registration.
 type exchange interface {
-	register(ctx context.Context) (answer, *Error)
-	poll(ctx context.Context, operationID string) (answer, *Error)
+	register(ctx context.Context) (response, *Error)
+	poll(ctx context.Context, operationID string) (response, *Error)
 
 	// ended is done, with a cause, when the conversation cannot go on. The exchange may replace its connection, so
 	// it is asked for anew at each wait.
@@ -59,7 +59,7 @@ func (c *Client) registerOnce(ctx context.Context, body []byte, operationID stri
 	op, send := "register", x.register
 	for {
 		if operationID != "" {
-			op, send = "poll", func(ctx context.Context) (answer, *Error) { return x.poll(ctx, operationID) }
+			op, send = "poll", func(ctx context.Context) (response, *Error) { return x.poll(ctx, operationID) }
 		}
 		var p progress
 		a, failure := send(ctx)

@@ -64,14 +64,14 @@ func (c *Client) askTime(ctx context.Context, config *tls.Config) (time.Time, er
 	}
 	defer transport.CloseIdleConnections()
 	target := "https://" + strings.TrimSuffix(c.address(false), ":443") + "/"
-	a, response, err := c.roundTrip(ctx, transport, http.MethodHead, target, http.Header{}, nil)
+	a, reply, err := c.roundTrip(ctx, transport, http.MethodHead, target, http.Header{}, nil)
 	if err != nil {
 		return time.Time{}, err
 	}
 	if a.date.IsZero() {
 		return time.Time{}, unreadable("the answer has no readable date header")
 	}
-	if !validAt(response.TLS.VerifiedChains, a.date) {
+	if !validAt(reply.TLS.VerifiedChains, a.date) {
 		return time.Time{}, unreadable("the answer's date %s is outside the validity of the server's certificate", a.date.Format(time.RFC3339))
 	}
 	return a.date, nil
