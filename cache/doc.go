@@ -14,6 +14,12 @@
 //		return err
 //	}
 //
+// Package cachetest checks an implementation of your own.
+//
+// It is not a database and not a vault: values are limited to [MaxSize], and
+// whoever may read the directory may read them. What must not be forged has to be
+// sealed before it is stored; what must not be read does not belong here.
+//
 // # File names
 //
 // In a Dir, lower-case letters, digits, dot, underscore and hyphen of a key stand
@@ -21,9 +27,4 @@
 // ("Sensor/1" is "%53ensor%2f1"). A name that would be hidden, reserved or longer
 // than 100 bytes is escaped or ends in a hash. Different keys have different
 // files, on file systems that fold letter case too.
-//
-// Package cachetest checks an implementation of your own. Package cache
-// is not a database and not a vault: values are limited to [MaxSize], and
-// whoever may read the directory may read them. What must not be forged has to be
-// sealed before it is stored; what must not be read does not belong here.
 package cache

@@ -59,8 +59,12 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return ctx.Err() == nil // both may be ready
 	case <-ctx.Done():
 		return false
 	}
+	// Both may fall on the same moment, and ours be served first.
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		<-ctx.Done()
+	}
+	return ctx.Err() == nil
 }

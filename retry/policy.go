@@ -72,7 +72,7 @@ func (p Policy) window(n int) time.Duration {
 		backoff.WithClockProvider(stillClock{}),
 	)
 	width := b.NextBackOff()
-	for range n - 1 {
+	for range max(n, 1) - 1 {
 		next := b.NextBackOff()
 		if next == width {
 			break // grown to the cap, or not growing at all

@@ -80,14 +80,16 @@ func parseHTTPDate(value string, now time.Time) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// windowYear gives a two-digit year its century: one that seems more than 50
-// years ahead is the most recent past year with those digits (RFC 9110 §5.6.7).
+// windowYear gives a two-digit year its century: the latest that is not more than
+// 50 years ahead (RFC 9110 §5.6.7).
 func windowYear(at, now time.Time) time.Time {
 	now = now.UTC()
-	century := now.Year() - now.Year()%100
-	at = at.AddDate(century+at.Year()%100-at.Year(), 0, 0)
-	if at.After(now.AddDate(50, 0, 0)) {
-		at = at.AddDate(-100, 0, 0)
+	next := now.Year() - now.Year()%100 + 100
+	at = at.AddDate(next+at.Year()%100-at.Year(), 0, 0)
+	for range 2 { // at most: the latest allowed is in this century or the next
+		if at.After(now.AddDate(50, 0, 0)) {
+			at = at.AddDate(-100, 0, 0)
+		}
 	}
 	return at
 }
