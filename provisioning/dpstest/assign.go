@@ -1,0 +1,156 @@
+package dpstest
+
+import (
+	"context"
+	"strings"
+
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
+)
+
+// place is where a device lives.
+type place struct{ hub, device string }
+
+// stays says whether a device that already has a hub keeps it. A policy of the enrollment decides; without one, only
+// devices that speak an old API version stay (Azure docs: "IoT Hub Device reprovisioning concepts").
+func (t *terms) stays(version string) bool {
+	if t.policy != nil {
+		return !t.policy.UpdateHubAssignment
+	}
+	return version <= versionSticky
+}
+
+// resets says whether a device starts again from its initial configuration when it is provisioned again.
+func (t *terms) resets() bool {
+	return t.policy != nil && t.policy.UpdateHubAssignment && !t.policy.MigrateDeviceData
+}
+
+func (s *Server) place(registrationID string) place {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.records[foldID(registrationID)]; r != nil {
+		return place{r.hub, r.device}
+	}
+	return place{}
+}
+
+// register carries a registration out, from the allocation to the hub's registry, and writes its record. Its outcome is
+// final; the device is told step by step, by the operation. The context ends with the device's connection.
+func (s *Server) register(ctx context.Context, c *call, adm admission) *registration {
+	if adm.status == Disabled {
+		return s.write(c, adm, func(r *registration) { r.record.Status = StatusDisabled })
+	}
+	chosen, err := s.allocate(ctx, c, adm, s.place(c.registrationID))
+	if err != nil {
+		return s.fail(c, adm, err)
+	}
+	if chosen.InitialTwin != nil {
+		adm.twin = chosen.InitialTwin
+	}
+
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	to := s.linked(chosen.Hub)
+	if to == nil {
+		return s.fail(c, adm, &allocationError{codeNoHub, "The IoT hub is not linked any more."})
+	}
+	current := s.place(c.registrationID) // may have changed while the allocation took its time
+	first := current.hub == ""
+	if current.device == "" {
+		if current.device = adm.deviceID; current.device == "" {
+			current.device = c.registrationID
+		}
+	}
+	known, err := s.settle(to.Hub, current, adm.terms, adm.identity)
+	if err != nil {
+		return s.fail(c, adm, err)
+	}
+	substatus := substatus(c.version, outcome{
+		again: !first || known, moved: !first && !strings.EqualFold(current.hub, to.Host()), reset: !first && adm.resets(),
+	})
+	return s.write(c, adm, func(r *registration) {
+		r.hub, r.device = to.Host(), current.device
+		r.record.Status, r.record.Substatus = StatusAssigned, substatus
+		r.record.AssignedHub, r.record.DeviceID = r.hub, r.device
+		r.record.Payload = chosen.Payload
+	})
+}
+
+// settle gives a device its identity at a hub, and takes it away from the hub it lived at. The new one comes first: a
+// device whose new identity is refused keeps the old. It reports whether the hub knew the device already.
+func (s *Server) settle(to *hubtest.Hub, current place, t terms, credentials hubtest.Device) (known bool, err error) {
+	var from *hubtest.Hub
+	if current.hub != "" && !strings.EqualFold(current.hub, to.Host()) {
+		if link := s.linked(current.hub); link != nil { // of a hub that is not linked, nothing can be removed
+			from = link.Hub
+		}
+	}
+	device, known := to.Get(current.device)
+	if !known {
+		device = initialDevice(t)
+		if from != nil && !t.resets() {
+			if old, ok := from.Get(current.device); ok {
+				device = migratedDevice(old, device)
+			}
+		}
+	}
+	// The hub gets the credentials of this registration: a renewed certificate or key is why many devices come back.
+	device.ID = current.device
+	device.PrimaryKey, device.SecondaryKey = credentials.PrimaryKey, credentials.SecondaryKey
+	device.PrimaryThumbprint, device.SecondaryThumbprint = credentials.PrimaryThumbprint, credentials.SecondaryThumbprint
+	if err := to.Put(device); err != nil {
+		return known, err
+	}
+	if from != nil {
+		from.Delete(current.device)
+	}
+	return known, nil
+}
+
+// initialDevice is a device as its enrollment configures it.
+func initialDevice(terms) hubtest.Device { return hubtest.Device{} }
+
+// migratedDevice is a device that takes its data from the hub it leaves to the next.
+func migratedDevice(_, initial hubtest.Device) hubtest.Device { return initial }
+
+// outcome is what a registration did to the device.
+type outcome struct {
+	again bool // it was known before, to the service or to the hub
+	moved bool // from one hub to another
+	reset bool // it starts from its initial configuration again
+}
+
+func substatus(version string, o outcome) string {
+	switch {
+	case o.reset:
+		return DeviceDataReset
+	case o.moved:
+		return DeviceDataMigrated
+	case o.again && version >= versionReprovisioned:
+		return ReprovisionedToInitialAssignment
+	}
+	return InitialAssignment
+}
+
+func (s *Server) fail(c *call, adm admission, err error) *registration {
+	return s.write(c, adm, func(r *registration) {
+		r.record.Status = StatusFailed
+		r.record.ErrorCode, r.record.ErrorMessage = failure(err)
+	})
+}
+
+// write brings the record of a device up to date. What an earlier registration wrote goes, but for its creation time.
+func (s *Server) write(c *call, adm admission, change func(*registration)) *registration {
+	now := Timestamp{s.network.Now()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := &registration{record: Record{RegistrationID: c.registrationID, CreatedDateTimeUTC: &now}}
+	if old := s.records[foldID(c.registrationID)]; old != nil {
+		next.record.RegistrationID, next.record.CreatedDateTimeUTC = old.record.RegistrationID, old.record.CreatedDateTimeUTC
+		next.hub, next.device = old.hub, old.device
+	}
+	next.record.LastUpdatedDateTimeUTC, next.record.ETag = &now, newETag()
+	next.terms, next.identity, next.by = adm.terms, adm.identity, adm.by
+	change(next)
+	s.records[foldID(c.registrationID)] = next
+	return next
+}

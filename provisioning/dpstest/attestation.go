@@ -1,0 +1,274 @@
+package dpstest
+
+import (
+	"crypto/rand"
+	"crypto/sha1" //nolint:gosec // the service names certificates by their SHA-1 thumbprint
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"strings"
+)
+
+// Values of Attestation.Type.
+const (
+	TypeSymmetricKey = "symmetricKey"
+	TypeX509         = "x509"
+	TypeTPM          = "tpm"
+	TypeNone         = "none"
+)
+
+// An Attestation says how a device proves who it is. Its JSON form is the service API's own.
+type Attestation struct {
+	// Type is "symmetricKey" or "x509". "tpm" is kept and never admits a device. Default: whichever member is set, else "symmetricKey".
+	Type         string        `json:"type"`
+	SymmetricKey *SymmetricKey `json:"symmetricKey,omitempty"`
+	X509         *X509         `json:"x509,omitempty"`
+	TPM          *TPM          `json:"tpm,omitempty"`
+}
+
+// A SymmetricKey is a pair of keys, base64 of 16 to 64 bytes; either admits the device. In a group they are the keys
+// devices' keys are derived from. Empty keys are generated.
+type SymmetricKey struct {
+	PrimaryKey   string `json:"primaryKey,omitempty"`
+	SecondaryKey string `json:"secondaryKey,omitempty"`
+}
+
+// X509 is the certificates that admit a device. Individual enrollments have ClientCertificates; groups have
+// SigningCertificates or CAReferences.
+type X509 struct {
+	ClientCertificates  *Certificates `json:"clientCertificates,omitempty"`
+	SigningCertificates *Certificates `json:"signingCertificates,omitempty"`
+	CAReferences        *CAReferences `json:"caReferences,omitempty"`
+}
+
+// Certificates is a pair of certificates; either counts.
+type Certificates struct {
+	Primary   *Certificate `json:"primary,omitempty"`
+	Secondary *Certificate `json:"secondary,omitempty"`
+}
+
+// A Certificate is a certificate as base64 DER, or as PEM.
+type Certificate struct {
+	Certificate string           `json:"certificate,omitempty"`
+	Info        *CertificateInfo `json:"info,omitempty"` // filled in by the server
+}
+
+// CertificateInfo describes a certificate.
+type CertificateInfo struct {
+	SubjectName      string    `json:"subjectName"`
+	SHA1Thumbprint   string    `json:"sha1Thumbprint"`
+	SHA256Thumbprint string    `json:"sha256Thumbprint"`
+	IssuerName       string    `json:"issuerName"`
+	NotBeforeUTC     Timestamp `json:"notBeforeUtc"`
+	NotAfterUTC      Timestamp `json:"notAfterUtc"`
+	SerialNumber     string    `json:"serialNumber"`
+	Version          int       `json:"version"`
+}
+
+// CAReferences names CA certificates known to the server, see [Server.AddCA].
+type CAReferences struct {
+	Primary   string `json:"primary,omitempty"`
+	Secondary string `json:"secondary,omitempty"`
+}
+
+// TPM is the public part of a trusted platform module.
+type TPM struct {
+	EndorsementKey string `json:"endorsementKey"`
+	StorageRootKey string `json:"storageRootKey,omitempty"`
+}
+
+// Keys is the attestation by symmetric key. An empty key is generated when the enrollment is stored; read it back
+// with [Server.Enrollment] or [Server.Group].
+func Keys(primary, secondary string) Attestation {
+	return Attestation{Type: TypeSymmetricKey, SymmetricKey: &SymmetricKey{PrimaryKey: primary, SecondaryKey: secondary}}
+}
+
+// ClientCertificates is the attestation of an individual enrollment by the device's own certificate, which may be
+// self-signed. The second certificate may be nil.
+func ClientCertificates(primary, secondary *x509.Certificate) Attestation {
+	return Attestation{Type: TypeX509, X509: &X509{ClientCertificates: certificatePair(primary, secondary)}}
+}
+
+// SigningCertificates is the attestation of a group by a root or intermediate CA. The second certificate may be nil.
+func SigningCertificates(primary, secondary *x509.Certificate) Attestation {
+	return Attestation{Type: TypeX509, X509: &X509{SigningCertificates: certificatePair(primary, secondary)}}
+}
+
+func certificatePair(primary, secondary *x509.Certificate) *Certificates {
+	one := func(c *x509.Certificate) *Certificate {
+		if c == nil {
+			return nil
+		}
+		return &Certificate{Certificate: base64.StdEncoding.EncodeToString(c.Raw)}
+	}
+	return &Certificates{Primary: one(primary), Secondary: one(secondary)}
+}
+
+// normalize checks an attestation, completes it, and returns a copy that shares nothing with the caller's.
+func (a Attestation) normalize(group bool) (Attestation, error) {
+	if a.Type == "" {
+		switch {
+		case a.X509 != nil:
+			a.Type = TypeX509
+		case a.TPM != nil:
+			a.Type = TypeTPM
+		default:
+			a.Type = TypeSymmetricKey
+		}
+	}
+	switch a.Type {
+	case TypeSymmetricKey:
+		var keys SymmetricKey
+		if a.SymmetricKey != nil {
+			keys = *a.SymmetricKey
+		}
+		for name, key := range map[string]*string{"primaryKey": &keys.PrimaryKey, "secondaryKey": &keys.SecondaryKey} {
+			if *key == "" {
+				*key = newKey()
+				continue
+			}
+			raw, err := base64.StdEncoding.DecodeString(*key)
+			if err != nil {
+				return a, fmt.Errorf("attestation.symmetricKey.%s: not base64", name)
+			}
+			if len(raw) < 16 || len(raw) > 64 {
+				return a, fmt.Errorf("attestation.symmetricKey.%s: %d bytes, want 16 to 64", name, len(raw))
+			}
+		}
+		a.SymmetricKey = &keys
+		a.X509, a.TPM = nil, nil
+	case TypeX509:
+		x, err := a.X509.normalize(group)
+		if err != nil {
+			return a, err
+		}
+		a.X509 = x
+		a.SymmetricKey, a.TPM = nil, nil
+	case TypeTPM:
+		if group {
+			return a, fmt.Errorf("attestation.type: a group cannot be attested by tpm")
+		}
+		if a.TPM == nil || a.TPM.EndorsementKey == "" {
+			return a, fmt.Errorf("attestation.tpm.endorsementKey: missing")
+		}
+		tpm := *a.TPM
+		a.TPM = &tpm
+		a.SymmetricKey, a.X509 = nil, nil
+	default:
+		return a, fmt.Errorf("attestation.type: %q is not symmetricKey, x509 or tpm", a.Type)
+	}
+	return a, nil
+}
+
+func (x *X509) normalize(group bool) (*X509, error) {
+	if x == nil {
+		return nil, fmt.Errorf("attestation.x509: missing")
+	}
+	if !group {
+		if x.ClientCertificates == nil || x.ClientCertificates.Primary == nil {
+			return nil, fmt.Errorf("attestation.x509.clientCertificates.primary: missing")
+		}
+		pair, err := x.ClientCertificates.normalize("attestation.x509.clientCertificates")
+		return &X509{ClientCertificates: pair}, err
+	}
+	if x.CAReferences != nil && x.CAReferences.Primary != "" {
+		refs := *x.CAReferences
+		return &X509{CAReferences: &refs}, nil
+	}
+	if x.SigningCertificates == nil || x.SigningCertificates.Primary == nil {
+		return nil, fmt.Errorf("attestation.x509.signingCertificates.primary: missing")
+	}
+	pair, err := x.SigningCertificates.normalize("attestation.x509.signingCertificates")
+	return &X509{SigningCertificates: pair}, err
+}
+
+func (c *Certificates) normalize(field string) (*Certificates, error) {
+	one := func(name string, c *Certificate) (*Certificate, error) {
+		if c == nil || c.Certificate == "" {
+			return nil, nil
+		}
+		parsed, err := parseCertificate(c.Certificate)
+		if err != nil {
+			return nil, fmt.Errorf("%s.%s.certificate: %w", field, name, err)
+		}
+		info := describe(parsed)
+		return &Certificate{Certificate: base64.StdEncoding.EncodeToString(parsed.Raw), Info: &info}, nil
+	}
+	var pair Certificates
+	var err error
+	if pair.Primary, err = one("primary", c.Primary); err != nil {
+		return nil, err
+	}
+	if pair.Secondary, err = one("secondary", c.Secondary); err != nil {
+		return nil, err
+	}
+	if pair.Primary == nil {
+		return nil, fmt.Errorf("%s.primary: missing", field)
+	}
+	return &pair, nil
+}
+
+// all returns the pair's certificates, parsed. They were checked when the enrollment was stored.
+func (c *Certificates) all() []*x509.Certificate {
+	if c == nil {
+		return nil
+	}
+	var parsed []*x509.Certificate
+	for _, one := range []*Certificate{c.Primary, c.Secondary} {
+		if one == nil {
+			continue
+		}
+		if p, err := parseCertificate(one.Certificate); err == nil {
+			parsed = append(parsed, p)
+		}
+	}
+	return parsed
+}
+
+// parseCertificate reads PEM, base64 DER, or PEM that was base64-encoded once more, as the service API accepts them.
+func parseCertificate(text string) (*x509.Certificate, error) {
+	for range 2 {
+		if block, _ := pem.Decode([]byte(text)); block != nil {
+			return x509.ParseCertificate(block.Bytes)
+		}
+		raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+		if err != nil {
+			return nil, fmt.Errorf("neither PEM nor base64")
+		}
+		if c, err := x509.ParseCertificate(raw); err == nil {
+			return c, nil
+		}
+		text = string(raw)
+	}
+	return nil, fmt.Errorf("not a certificate")
+}
+
+func describe(c *x509.Certificate) CertificateInfo {
+	sha256Sum := sha256.Sum256(c.Raw)
+	return CertificateInfo{
+		SubjectName:      c.Subject.String(),
+		SHA1Thumbprint:   thumbprint(c),
+		SHA256Thumbprint: strings.ToUpper(hex.EncodeToString(sha256Sum[:])),
+		IssuerName:       c.Issuer.String(),
+		NotBeforeUTC:     Timestamp{c.NotBefore},
+		NotAfterUTC:      Timestamp{c.NotAfter},
+		SerialNumber:     strings.ToUpper(c.SerialNumber.Text(16)),
+		Version:          c.Version,
+	}
+}
+
+// thumbprint is how the hub's registry names a certificate: SHA-1, upper-case hex.
+func thumbprint(c *x509.Certificate) string {
+	sum := sha1.Sum(c.Raw) //nolint:gosec // see the import
+	return strings.ToUpper(hex.EncodeToString(sum[:]))
+}
+
+// newKey makes a key as the service does: 64 random bytes.
+func newKey() string {
+	raw := make([]byte, 64)
+	_, _ = rand.Read(raw) // never fails
+	return base64.StdEncoding.EncodeToString(raw)
+}

@@ -1,0 +1,165 @@
+package dpstest
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Values of ProvisioningStatus.
+const (
+	Enabled  = "enabled"
+	Disabled = "disabled"
+)
+
+// Values of AllocationPolicy.
+const (
+	PolicyHashed     = "hashed"
+	PolicyGeoLatency = "geoLatency"
+	PolicyStatic     = "static"
+	PolicyCustom     = "custom"
+)
+
+// An IndividualEnrollment admits one device. Its JSON form is the service API's own.
+type IndividualEnrollment struct {
+	// RegistrationID names the device. It is case-insensitive.
+	RegistrationID string `json:"registrationId"`
+	// DeviceID is the device's name at the hub. Default: the registration ID. A change takes effect when the
+	// registration record has been deleted.
+	DeviceID string `json:"deviceId,omitempty"`
+	// RegistrationState is filled in by the server.
+	RegistrationState *Record       `json:"registrationState,omitempty"`
+	OptionalInfo      any           `json:"optionalDeviceInformation,omitempty"`
+	Attestation       Attestation   `json:"attestation"`
+	Capabilities      *Capabilities `json:"capabilities,omitempty"`
+	// IoTHubHostName is IoTHubs with a single member.
+	IoTHubHostName string       `json:"iotHubHostName,omitempty"`
+	InitialTwin    *InitialTwin `json:"initialTwin,omitempty"`
+	// ETag, CreatedDateTimeUTC and LastUpdatedDateTimeUTC are filled in by the server.
+	ETag string `json:"etag,omitempty"`
+	// ProvisioningStatus is "enabled" (the default) or "disabled". A disabled enrollment blocks its device even
+	// where a group would admit it.
+	ProvisioningStatus string `json:"provisioningStatus,omitempty"`
+	// ReprovisionPolicy says what a registration does to a device that already has a hub. Nil: it is moved with its
+	// data, except for devices that speak api-version 2018-04-01 or older, which stay where they are.
+	ReprovisionPolicy      *ReprovisionPolicy `json:"reprovisionPolicy,omitempty"`
+	CreatedDateTimeUTC     *Timestamp         `json:"createdDateTimeUtc,omitempty"`
+	LastUpdatedDateTimeUTC *Timestamp         `json:"lastUpdatedDateTimeUtc,omitempty"`
+	// AllocationPolicy is "hashed", "geoLatency", "static" or "custom". Default: Config.AllocationPolicy.
+	AllocationPolicy string `json:"allocationPolicy,omitempty"`
+	// IoTHubs restricts the allocation to these linked hubs. Empty: to all of them; "static" needs it.
+	IoTHubs                    []string                    `json:"iotHubs,omitempty"`
+	CustomAllocationDefinition *CustomAllocationDefinition `json:"customAllocationDefinition,omitempty"`
+}
+
+// An EnrollmentGroup admits every device that proves a key derived from the group's key, or a certificate issued
+// under the group's CA. Its JSON form is the service API's own; its fields mean what those of [IndividualEnrollment] do.
+type EnrollmentGroup struct {
+	EnrollmentGroupID          string                      `json:"enrollmentGroupId"`
+	Attestation                Attestation                 `json:"attestation"`
+	Capabilities               *Capabilities               `json:"capabilities,omitempty"`
+	IoTHubHostName             string                      `json:"iotHubHostName,omitempty"`
+	InitialTwin                *InitialTwin                `json:"initialTwin,omitempty"`
+	ETag                       string                      `json:"etag,omitempty"`
+	ProvisioningStatus         string                      `json:"provisioningStatus,omitempty"`
+	ReprovisionPolicy          *ReprovisionPolicy          `json:"reprovisionPolicy,omitempty"`
+	CreatedDateTimeUTC         *Timestamp                  `json:"createdDateTimeUtc,omitempty"`
+	LastUpdatedDateTimeUTC     *Timestamp                  `json:"lastUpdatedDateTimeUtc,omitempty"`
+	AllocationPolicy           string                      `json:"allocationPolicy,omitempty"`
+	IoTHubs                    []string                    `json:"iotHubs,omitempty"`
+	CustomAllocationDefinition *CustomAllocationDefinition `json:"customAllocationDefinition,omitempty"`
+}
+
+// Capabilities are given to the hub's device identity.
+type Capabilities struct {
+	IoTEdge bool `json:"iotEdge"`
+}
+
+// InitialTwin is the configuration a device starts with.
+type InitialTwin struct {
+	Tags       map[string]any  `json:"tags,omitempty"`
+	Properties *TwinProperties `json:"properties,omitempty"`
+}
+
+// TwinProperties holds the desired properties of an [InitialTwin].
+type TwinProperties struct {
+	Desired map[string]any `json:"desired,omitempty"`
+}
+
+// CustomAllocationDefinition names the webhook of the allocation policy "custom". The server keeps it; what decides is
+// Config.Allocate.
+type CustomAllocationDefinition struct {
+	WebhookURL string `json:"webhookUrl"`
+	APIVersion string `json:"apiVersion"`
+}
+
+// A ReprovisionPolicy says what happens when a device that already has a hub registers again.
+//
+//	UpdateHubAssignment  MigrateDeviceData
+//	true                 true               moved if the allocation says so, its data moves along
+//	true                 false              moved if the allocation says so, it starts again from its initial configuration
+//	false                (ignored)          it stays on its hub
+//
+// In JSON an absent member is true.
+type ReprovisionPolicy struct {
+	UpdateHubAssignment bool `json:"updateHubAssignment"`
+	MigrateDeviceData   bool `json:"migrateDeviceData"`
+}
+
+// UnmarshalJSON reads the service's form, where absent members are true.
+func (p *ReprovisionPolicy) UnmarshalJSON(data []byte) error {
+	type plain ReprovisionPolicy // without this method
+	full := plain{UpdateHubAssignment: true, MigrateDeviceData: true}
+	if err := json.Unmarshal(data, &full); err != nil {
+		return err
+	}
+	*p = ReprovisionPolicy(full)
+	return nil
+}
+
+// A Timestamp is a time in the service's form: UTC with seven fractional digits.
+type Timestamp struct{ time.Time }
+
+const timestampLayout = "2006-01-02T15:04:05.0000000Z"
+
+// MarshalJSON writes the service's form.
+func (t Timestamp) MarshalJSON() ([]byte, error) {
+	return []byte(`"` + t.UTC().Format(timestampLayout) + `"`), nil
+}
+
+// terms are what an individual enrollment and a group have in common: what a device gets once it is admitted.
+type terms struct {
+	individual *IndividualEnrollment // a copy; nil for a group
+	group      *EnrollmentGroup      // a copy; nil for an individual enrollment
+
+	groupID     string
+	deviceID    string // "" for the registration ID
+	attestation Attestation
+	status      string
+	policy      *ReprovisionPolicy
+	allocation  string
+	hubs        []string
+	twin        *InitialTwin
+}
+
+func (e *IndividualEnrollment) terms() terms {
+	c := *e
+	return terms{
+		individual: &c, deviceID: e.DeviceID, attestation: e.Attestation, status: e.ProvisioningStatus,
+		policy: e.ReprovisionPolicy, allocation: e.AllocationPolicy, hubs: subset(e.IoTHubs, e.IoTHubHostName), twin: e.InitialTwin,
+	}
+}
+
+func (g *EnrollmentGroup) terms() terms {
+	c := *g
+	return terms{
+		group: &c, groupID: g.EnrollmentGroupID, attestation: g.Attestation, status: g.ProvisioningStatus,
+		policy: g.ReprovisionPolicy, allocation: g.AllocationPolicy, hubs: subset(g.IoTHubs, g.IoTHubHostName), twin: g.InitialTwin,
+	}
+}
+
+func subset(hubs []string, single string) []string {
+	if len(hubs) == 0 && single != "" {
+		return []string{single}
+	}
+	return hubs
+}

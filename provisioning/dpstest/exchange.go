@@ -1,0 +1,183 @@
+package dpstest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"strings"
+	"time"
+)
+
+// maxBody is the service's limit on a message.
+const maxBody = 96 << 10
+
+// A call is one request of a device, whatever carries it.
+type call struct {
+	op             Op
+	transport      string
+	scope          string
+	registrationID string
+	operationID    string
+	version        string
+	authorization  string // SAS token, "" for none
+	chain          []*x509.Certificate
+	body           []byte
+	wrongMethod    bool // a known address under another HTTP method
+
+	payload json.RawMessage // from the body
+	tpm     bool            // the body offers a TPM
+}
+
+// A reply is what is to be sent: an answer, or what a fault makes of it.
+type reply struct {
+	answer
+	silent bool   // send nothing, and keep the connection
+	cut    bool   // close the connection in place of answering
+	fault  *Fault // nil if none struck
+}
+
+// serve answers one request: it logs it, lets faults strike, and carries it out. It may take as long as a fault's Delay.
+func (s *Server) serve(ctx context.Context, c *call) reply {
+	entry := s.log.add(Request{
+		Op: c.op, Transport: c.transport, RegistrationID: c.registrationID, OperationID: c.operationID, APIVersion: c.version,
+	})
+	f := s.faults.take(occasion{op: c.op, registrationID: c.registrationID, transport: c.transport})
+	r := reply{fault: f}
+	if f == nil {
+		r.answer = s.carryOut(ctx, c)
+	} else {
+		if !f.replaces() || f.Perform {
+			r.answer = s.carryOut(ctx, c)
+		}
+		if f.DropOperation {
+			s.drop(cmp.Or(r.operationID, c.operationID))
+		}
+		if !pause(ctx, f.Delay) {
+			r.silent = true
+		}
+		r.answer = s.spoil(f, r.answer)
+		r.silent = r.silent || f.NoAnswer
+		r.cut = f.Cut
+	}
+	s.log.update(entry, func(e *Request) {
+		e.Payload = c.payload
+		if r.operationID != "" {
+			e.OperationID = r.operationID
+		}
+		if !r.silent && !r.cut {
+			e.Status, e.Code = r.status, r.code
+		}
+	})
+	return r
+}
+
+// carryOut does what a request asks for.
+func (s *Server) carryOut(ctx context.Context, c *call) answer {
+	if c.wrongMethod {
+		return s.refuse(codeBadMethod, "")
+	}
+	if c.op == Clock {
+		return s.refuse(codeNoInstance, "Resource not found.")
+	}
+	if !strings.EqualFold(c.scope, s.cfg.IDScope) {
+		return s.refuse(codeNoInstance, "")
+	}
+	if !knownVersion(c.version) {
+		return s.refuse(codeBadRequest, "api-version is missing or not supported.")
+	}
+	if !validID(c.registrationID) {
+		return s.refuse(codeBadRequest, "registrationId is not valid.")
+	}
+	if wait, ok := s.quota.admit(s.cfg, c.op, foldID(c.registrationID), time.Now()); !ok {
+		a := s.refuse(codeThrottled, "")
+		switch {
+		case s.cfg.ThrottleRetryAfter > 0:
+			a.retryAfter = seconds(s.cfg.ThrottleRetryAfter)
+		case s.cfg.ThrottleRetryAfter == 0:
+			a.retryAfter = seconds(wait)
+		}
+		return a
+	}
+	if len(c.body) > maxBody {
+		return s.refuse(codeTooLarge, "")
+	}
+	if c.op != Poll { // clients send all sorts of things with a poll, and the service reads none of it
+		if problem := c.read(); problem != "" {
+			return s.refuse(codeBadRequest, problem)
+		}
+	}
+	adm, code, message := s.admit(c)
+	if code != 0 {
+		return s.refuse(code, message)
+	}
+	switch c.op {
+	case Register:
+		if s.cfg.RefuseConcurrent && s.collides(c.registrationID) {
+			return s.refuse(codeConflict, "")
+		}
+		op := s.begin(c, s.register(ctx, c, adm))
+		a := succeed(202, operationStatus{OperationID: op.id, Status: StatusAssigning})
+		a.retryAfter, a.registered, a.operationID = s.cfg.retryAfter(), true, op.id
+		return a
+	case Poll:
+		status, done, ok := s.poll(c)
+		if !ok {
+			return s.refuse(codeNoOperation, "")
+		}
+		if done {
+			return succeed(200, status)
+		}
+		a := succeed(202, status)
+		a.retryAfter = s.cfg.retryAfter()
+		return a
+	default:
+		return s.lookup(c)
+	}
+}
+
+// lookup answers a device registration status lookup: the bare record.
+func (s *Server) lookup(c *call) answer {
+	s.mu.Lock()
+	var res *result
+	if r := s.records[foldID(c.registrationID)]; r != nil {
+		res = r.result(c.version)
+	}
+	s.mu.Unlock()
+	switch {
+	case res != nil:
+		return succeed(200, res)
+	case s.cfg.UnassignedLookup:
+		return succeed(200, progress{RegistrationID: c.registrationID, Status: StatusUnassigned})
+	}
+	return s.refuse(codeNoRegistration, "")
+}
+
+// read takes the body of a registration or status lookup apart. Clients may send none at all, or blanks. It returns what
+// is wrong.
+func (c *call) read() string {
+	if len(bytes.TrimSpace(c.body)) == 0 {
+		return ""
+	}
+	var body struct {
+		RegistrationID *string         `json:"registrationId"`
+		Payload        json.RawMessage `json:"payload"`
+		TPM            *TPM            `json:"tpm"`
+		CSR            json.RawMessage `json:"csr"`
+	}
+	if err := json.Unmarshal(c.body, &body); err != nil {
+		return "The request body is not a device registration."
+	}
+	if body.RegistrationID != nil && !strings.EqualFold(*body.RegistrationID, c.registrationID) {
+		return "registrationId of URI and request body differ."
+	}
+	if c.op == Lookup && body.CSR != nil {
+		return "A status lookup cannot carry a csr."
+	}
+	c.tpm = body.TPM != nil
+	if c.version >= versionPayload && string(body.Payload) != "null" {
+		c.payload = body.Payload
+	}
+	return ""
+}

@@ -1,0 +1,133 @@
+package dpstest
+
+import (
+	"context"
+	"crypto/x509"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/rehome-iot/rehome/internal/mqttserver"
+)
+
+// webSocketPath is where MQTT over WebSocket is served.
+const webSocketPath = "/$iothub/websocket"
+
+// ServeHTTP answers one HTTPS request. The network calls it.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == webSocketPath {
+		s.serveWebSocket(w, r)
+		return
+	}
+	c := route(r.Method, r.URL)
+	c.transport = HTTPS
+	c.authorization = r.Header.Get("Authorization")
+	c.chain = peerChain(r)
+	if c.op != Clock {
+		// A body that ends early or never is the client's matter: what arrived is judged.
+		c.body, _ = io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	}
+	s.send(w, r, s.serve(r.Context(), c))
+}
+
+func peerChain(r *http.Request) []*x509.Certificate {
+	if r.TLS == nil {
+		return nil
+	}
+	return r.TLS.PeerCertificates
+}
+
+// route finds out what a request asks for. Whatever is not the device API is a Clock.
+//
+//	PUT  /{idScope}/registrations/{registrationId}/register
+//	GET  /{idScope}/registrations/{registrationId}/operations/{operationId}
+//	POST /{idScope}/registrations/{registrationId}
+func route(method string, u *url.URL) *call {
+	c := &call{op: Clock}
+	// The path is split before it is unescaped: an ID may hold an escaped slash, and is then not a valid one.
+	parts := strings.Split(strings.TrimPrefix(u.EscapedPath(), "/"), "/")
+	for i, part := range parts {
+		text, err := url.PathUnescape(part)
+		if err != nil {
+			return c
+		}
+		parts[i] = text
+	}
+	if len(parts) < 3 || !strings.EqualFold(parts[1], "registrations") {
+		return c
+	}
+	var op Op
+	var want string
+	switch {
+	case len(parts) == 3:
+		op, want = Lookup, http.MethodPost
+	case len(parts) == 4 && strings.EqualFold(parts[3], "register"):
+		op, want = Register, http.MethodPut
+	case len(parts) == 5 && strings.EqualFold(parts[3], "operations"):
+		op, want = Poll, http.MethodGet
+		c.operationID = parts[4]
+	default:
+		return c
+	}
+	c.scope, c.registrationID = parts[0], parts[2]
+	c.version = u.Query().Get("api-version")
+	if method != want {
+		c.wrongMethod = true
+		return c
+	}
+	c.op = op
+	return c
+}
+
+// send writes a reply.
+func (s *Server) send(w http.ResponseWriter, r *http.Request, a reply) {
+	if a.silent {
+		<-r.Context().Done() // the client gives up, or the network is closed
+	}
+	if a.silent || a.cut {
+		panic(http.ErrAbortHandler) // the documented way to close a connection without an answer
+	}
+	h := w.Header()
+	h.Set("Date", s.network.Now().UTC().Format(http.TimeFormat)) // of the answer: a fault may have held it back
+	h.Set("Content-Type", a.contentType)
+	h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+	h.Set("x-ms-request-id", a.requestID)
+	if a.retryAfter != "" {
+		h.Set("Retry-After", a.retryAfter)
+	}
+	if a.registered && a.status == http.StatusAccepted {
+		// The service names the address the device has just used, not the operation's.
+		h.Set("Location", "https://"+r.Host+r.URL.EscapedPath())
+	}
+	w.WriteHeader(a.status)
+	if a.fault != nil && a.fault.CutAfter > 0 && a.fault.CutAfter < len(a.body) {
+		_, _ = w.Write(a.body[:a.fault.CutAfter])
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	_, _ = w.Write(a.body) // a client that is gone does not want it
+}
+
+// serveWebSocket turns the request into an MQTT connection, unless a fault refuses it.
+func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
+	if f := s.faults.take(occasion{op: Connect, transport: WebSocket, upgrade: true}); f != nil {
+		a := reply{answer: s.spoil(f, answer{}), silent: f.NoAnswer, cut: f.Cut, fault: f}
+		entry := s.log.add(Request{Op: Connect, Transport: WebSocket})
+		if !pause(r.Context(), f.Delay) {
+			a.silent = true
+		}
+		if !a.silent && !a.cut {
+			s.log.update(entry, func(e *Request) { e.Status, e.Code = a.status, a.code })
+		}
+		s.send(w, r, a)
+		return
+	}
+	nc, err := mqttserver.WebSocket(w, r)
+	if err != nil {
+		s.log.add(Request{Op: Connect, Transport: WebSocket, Status: http.StatusBadRequest})
+		return // answered already
+	}
+	// A hijacked request's context ends only when its handler returns, which is after this.
+	_ = mqttserver.Serve(context.WithoutCancel(r.Context()), nc, &device{server: s, transport: WebSocket, chain: peerChain(r)}, mqttOptions)
+}

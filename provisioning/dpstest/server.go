@@ -1,0 +1,163 @@
+package dpstest
+
+import (
+	"context"
+	"crypto/x509"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
+)
+
+// GlobalEndpoint is the host name every device of the public cloud asks first.
+const GlobalEndpoint = "global.azure-devices-provisioning.net"
+
+// Config says how a [Server] behaves. The zero Config is useful: it behaves as the service was recorded to behave.
+// A Config is read once, by [New].
+type Config struct {
+	// IDScope is the tenant devices must name. Default "0ne00000001".
+	IDScope string
+
+	// Endpoint is the host name the server answers under. Default [GlobalEndpoint].
+	Endpoint string
+
+	// Polls is how often a registration is answered "assigning", the answer to the register request included: with
+	// the default, 2, a device sees register, assigning, one poll, assigning, a second poll, assigned. 1 makes the
+	// first poll final.
+	Polls int
+
+	// RetryAfter is what an answer "assigning" asks the device to wait, in whole seconds, rounded up. Default 3 s.
+	// Negative: such answers carry no Retry-After.
+	RetryAfter time.Duration
+
+	// RegistrationsPerMinute is how many registrations and status lookups together the tenant may make in any 60 s.
+	// Default 1000. Negative: no limit.
+	RegistrationsPerMinute int
+
+	// PollsPer10s is how many operation polls one device may make in any 10 s. Default 5. Negative: no limit.
+	PollsPer10s int
+
+	// ThrottleRetryAfter is the Retry-After of an answer 429, in whole seconds, rounded up. Default: the time until
+	// the limit admits a request again. Negative: such answers carry none.
+	ThrottleRetryAfter time.Duration
+
+	// OperationLifetime is how long an operation can be polled. Later polls are answered 404203. Default 24 h;
+	// the service's own value is not published.
+	OperationLifetime time.Duration
+
+	// RefuseConcurrent answers a register request 409203 while an earlier one of the same device would still be
+	// running: until its last poll, but no longer than Polls times RetryAfter. Default: each request gets its own
+	// operation, all of them can be polled, and the newest decides the assignment. (The service answers 409203 only
+	// to requests that truly collide; a device that was restarted half-way must not be locked out.)
+	RefuseConcurrent bool
+
+	// UnknownEnrollmentCode answers a SAS token of a device that no enrollment and no group admits. Default: as a
+	// wrong key, since a service that cannot attest a device should not say what it knows. 404201 is the other
+	// plausible answer.
+	UnknownEnrollmentCode int
+
+	// UnassignedLookup answers the status lookup of a device that never registered with 200 and status "unassigned".
+	// Default: 404 with 404201.
+	UnassignedLookup bool
+
+	// ClockSkew is how long after its expiry a SAS token is still accepted. Default 0.
+	ClockSkew time.Duration
+
+	// AllocationPolicy is used for enrollments that name none: "hashed", "geoLatency" or "static". Default "hashed",
+	// or "custom" when Allocate is set.
+	AllocationPolicy string
+
+	// Latency is how far a device is from a hub, for the policy "geoLatency". Nil: all hubs are equally far.
+	Latency func(registrationID, hubHost string) time.Duration
+
+	// Allocate plays the custom allocation webhook: it chooses the hub of devices whose policy is "custom", and may
+	// return a payload for the device. It is called while the device's register request waits, without any lock held,
+	// by many goroutines at once; its context ends with the device's connection. An error fails the registration with
+	// errorCode 400207.
+	Allocate func(context.Context, Allocation) (Allocated, error)
+}
+
+func (c Config) withDefaults() Config {
+	if c.IDScope == "" {
+		c.IDScope = "0ne00000001"
+	}
+	if c.Endpoint == "" {
+		c.Endpoint = GlobalEndpoint
+	}
+	if c.Polls < 1 {
+		c.Polls = 2
+	}
+	if c.RetryAfter == 0 {
+		c.RetryAfter = 3 * time.Second
+	}
+	if c.RegistrationsPerMinute == 0 {
+		c.RegistrationsPerMinute = 1000
+	}
+	if c.PollsPer10s == 0 {
+		c.PollsPer10s = 5
+	}
+	if c.OperationLifetime == 0 {
+		c.OperationLifetime = 24 * time.Hour
+	}
+	if c.AllocationPolicy == "" {
+		c.AllocationPolicy = PolicyHashed
+		if c.Allocate != nil {
+			c.AllocationPolicy = PolicyCustom
+		}
+	}
+	return c
+}
+
+// A Server is one simulated provisioning service on a network. All methods are safe for concurrent use.
+type Server struct {
+	network *hubtest.Network
+	cfg     Config
+
+	log    requestLog
+	faults faultList
+	quota  quotas
+
+	// turn admits one assignment at a time. It is a channel and not a mutex, because a hub may take its time to let
+	// go of a connection, and a goroutine that waits for a mutex would stop a synctest bubble's clock.
+	turn chan struct{}
+
+	mu          sync.Mutex
+	hubs        []*linkedHub
+	individuals map[string]*IndividualEnrollment // by lower-case registration ID
+	groups      map[string]*EnrollmentGroup      // by lower-case group ID
+	authorities map[string]*x509.Certificate     // CAs by name, for caReferences
+	records     map[string]*registration         // by lower-case registration ID
+	moves       map[string]string                // lower-case registration ID to the hub an operator chose
+	operations  map[string]*operation            // by operation ID
+	order       []*operation                     // oldest first
+}
+
+// New starts a provisioning service on a network: it answers HTTPS on port 443, MQTT on port 8883 and MQTT over
+// WebSocket on port 443 under cfg.Endpoint, and it becomes the network's default site. Network.Close ends it.
+func New(n *hubtest.Network, cfg Config) *Server {
+	cfg = cfg.withDefaults()
+	s := &Server{
+		network:     n,
+		cfg:         cfg,
+		turn:        make(chan struct{}, 1),
+		individuals: map[string]*IndividualEnrollment{},
+		groups:      map[string]*EnrollmentGroup{},
+		authorities: map[string]*x509.Certificate{},
+		records:     map[string]*registration{},
+		moves:       map[string]string{},
+		operations:  map[string]*operation{},
+	}
+	n.Handle(cfg.Endpoint, s)
+	n.SetDefault(cfg.Endpoint)
+	return s
+}
+
+// IDScope returns the ID scope devices must name.
+func (s *Server) IDScope() string { return s.cfg.IDScope }
+
+// Endpoint returns the host name the server answers under.
+func (s *Server) Endpoint() string { return s.cfg.Endpoint }
+
+// foldID is how registration IDs and group IDs are looked up: they are case-insensitive.
+func foldID(id string) string { return strings.ToLower(id) }
