@@ -1,0 +1,82 @@
+package hubtest
+
+import (
+	"crypto/tls"
+	"time"
+)
+
+// CertificateKind is what is wrong with the certificate a host shows.
+type CertificateKind int
+
+const (
+	// Valid is a certificate that verifies.
+	Valid CertificateKind = iota
+	// Expired is one that ended an hour ago, by the services' clock.
+	Expired
+	// NotYetValid is one that begins tomorrow, by the services' clock.
+	NotYetValid
+	// UnknownCA is one signed by a CA that nobody trusts.
+	UnknownCA
+	// WrongName is one for another host.
+	WrongName
+)
+
+// String returns the kind's name.
+func (k CertificateKind) String() string {
+	names := []string{"valid", "expired", "not yet valid", "unknown CA", "wrong name"}
+	if k < 0 || int(k) >= len(names) {
+		return "unknown kind"
+	}
+	return names[k]
+}
+
+type certKey struct {
+	name string
+	kind CertificateKind
+}
+
+// maxStrangeNames bounds the certificates made for names that only a client knows.
+const maxStrangeNames = 64
+
+// certificate returns the certificate to show to a client that asked for serverName and is served by target; n.mu is held.
+// It is made at first use.
+func (n *Network) certificate(target, serverName string) *tls.Certificate {
+	names := []string{target}
+	key := certKey{target, n.host(target).kind}
+	if target == n.fallback {
+		names = append(names, "localhost", "127.0.0.1", "::1")
+		if serverName != "" && serverName != target && serverName != "localhost" {
+			key.name = serverName
+			if n.certs[key] == nil && n.strangeName >= maxStrangeNames {
+				key.name = target
+			} else {
+				names = append(names, serverName)
+			}
+		}
+	}
+	if c := n.certs[key]; c != nil {
+		return c
+	}
+	if key.name != target {
+		n.strangeName++
+	}
+	now := time.Now().Add(n.offset)
+	from, to := now.Add(-backdated), now.Add(leafLife)
+	ca := n.ca
+	switch key.kind {
+	case Expired:
+		from, to = now.Add(-leafLife), now.Add(-time.Hour)
+	case NotYetValid:
+		from = now.Add(24 * time.Hour)
+	case UnknownCA:
+		if n.stranger == nil {
+			n.stranger = NewCA("Unknown Root", now)
+		}
+		ca = n.stranger
+	case WrongName:
+		names = []string{"another-host.invalid"}
+	}
+	c := ca.serverBetween(from, to, names...)
+	n.certs[key] = &c
+	return &c
+}

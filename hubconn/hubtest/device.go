@@ -1,0 +1,170 @@
+package hubtest
+
+import (
+	"crypto/rand"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Device is an identity in a hub's registry.
+type Device struct {
+	// ID is the device ID: 1 to 128 ASCII letters, digits and - . + % _ # * ? ! ( ) , : = @ $ ' — case matters.
+	ID string
+	// Disabled keeps the device out, as an unknown one.
+	Disabled bool
+	// PrimaryKey and SecondaryKey are base64; a token signed with either lets the device in.
+	PrimaryKey, SecondaryKey string
+	// PrimaryThumbprint and SecondaryThumbprint are SHA-1 or SHA-256 digests of a client certificate, in hexadecimal of
+	// either case, colons and spaces allowed. Thumbprint computes one.
+	PrimaryThumbprint, SecondaryThumbprint string
+	// GenerationID tells apart identities that had the same ID one after the other. The hub sets it.
+	GenerationID string
+}
+
+// Thumbprint returns the SHA-256 digest of a certificate as the registry writes it.
+func Thumbprint(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.Raw)
+	return strings.ToUpper(hex.EncodeToString(sum[:]))
+}
+
+// Put creates a device, or changes the one with its ID. A new device without any key or thumbprint gets two random
+// keys, as the service's registry gives; Get tells them. A live connection stays as it is, unless the device is
+// now disabled: keys are looked at when a device connects.
+func (h *Hub) Put(d Device) error {
+	d, err := d.normal()
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	if old, ok := h.devices[d.ID]; ok {
+		d.GenerationID = old.GenerationID
+	} else {
+		h.generation++
+		d.GenerationID = fmt.Sprintf("%018d", h.generation)
+	}
+	if d.PrimaryKey == "" && d.SecondaryKey == "" && d.PrimaryThumbprint == "" && d.SecondaryThumbprint == "" {
+		d.PrimaryKey, d.SecondaryKey = randomKey(), randomKey()
+	}
+	h.devices[d.ID] = &record{Device: d}
+	h.mu.Unlock()
+	if d.Disabled {
+		h.Disconnect(d.ID)
+	}
+	return nil
+}
+
+// Get returns a device.
+func (h *Hub) Get(id string) (Device, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r, ok := h.devices[id]
+	if !ok {
+		return Device{}, false
+	}
+	return r.Device, true
+}
+
+// Delete removes a device and closes its connection. It reports whether there was one.
+func (h *Hub) Delete(id string) bool {
+	h.mu.Lock()
+	_, ok := h.devices[id]
+	delete(h.devices, id)
+	h.mu.Unlock()
+	h.Disconnect(id)
+	return ok
+}
+
+// Disable keeps a device out and closes its connection. It reports whether the device exists.
+func (h *Hub) Disable(id string) bool {
+	ok := h.setDisabled(id, true)
+	h.Disconnect(id)
+	return ok
+}
+
+// Enable lets a device in again. It reports whether the device exists.
+func (h *Hub) Enable(id string) bool { return h.setDisabled(id, false) }
+
+func (h *Hub) setDisabled(id string, disabled bool) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r, ok := h.devices[id]
+	if ok {
+		r.Disabled = disabled
+	}
+	return ok
+}
+
+// record is all a hub knows of a device.
+type record struct {
+	Device
+}
+
+// keys returns the device's keys.
+func (r *record) keys() [][]byte {
+	var keys [][]byte
+	for _, k := range []string{r.PrimaryKey, r.SecondaryKey} {
+		if raw, err := base64.StdEncoding.DecodeString(k); err == nil && len(raw) > 0 {
+			keys = append(keys, raw)
+		}
+	}
+	return keys
+}
+
+// accepts reports whether a certificate has one of the device's thumbprints.
+func (r *record) accepts(cert *x509.Certificate) bool {
+	old := sha1.Sum(cert.Raw)
+	digests := []string{Thumbprint(cert), strings.ToUpper(hex.EncodeToString(old[:]))}
+	for _, want := range []string{r.PrimaryThumbprint, r.SecondaryThumbprint} {
+		for _, have := range digests {
+			if want != "" && want == have {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// normal returns the device with its fields checked and thumbprints written one way.
+func (d Device) normal() (Device, error) {
+	if err := checkID(d.ID); err != nil {
+		return d, err
+	}
+	for name, key := range map[string]string{"PrimaryKey": d.PrimaryKey, "SecondaryKey": d.SecondaryKey} {
+		if _, err := base64.StdEncoding.DecodeString(key); err != nil {
+			return d, fmt.Errorf("hubtest: device %q: %s is not base64", d.ID, name)
+		}
+	}
+	for name, print := range map[string]*string{"PrimaryThumbprint": &d.PrimaryThumbprint, "SecondaryThumbprint": &d.SecondaryThumbprint} {
+		*print = strings.ToUpper(strings.NewReplacer(":", "", " ", "").Replace(*print))
+		raw, err := hex.DecodeString(*print)
+		if n := len(raw); err != nil || n != 0 && n != sha1.Size && n != sha256.Size {
+			return d, fmt.Errorf("hubtest: device %q: %s is no SHA-1 or SHA-256 digest in hexadecimal", d.ID, name)
+		}
+	}
+	return d, nil
+}
+
+func checkID(id string) error {
+	if id == "" || len(id) > 128 {
+		return errors.New("hubtest: a device ID has 1 to 128 characters")
+	}
+	for _, r := range id {
+		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+		if !letter && !strings.ContainsRune("-.+%_#*?!(),:=@$';", r) {
+			return fmt.Errorf("hubtest: device ID %q: %q is not allowed", id, r)
+		}
+	}
+	return nil
+}
+
+func randomKey() string {
+	key := make([]byte, 64)
+	_, _ = rand.Read(key) // never fails
+	return base64.StdEncoding.EncodeToString(key)
+}

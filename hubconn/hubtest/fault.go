@@ -1,0 +1,106 @@
+package hubtest
+
+import "time"
+
+// Stage is the moment of a connection at which a Fault strikes.
+type Stage int
+
+const (
+	// Upgrade is a WebSocket upgrade request. The device is not known yet: a Fault with a DeviceID does not strike here.
+	Upgrade Stage = iota + 1
+	// Connect is a CONNECT, before it is judged.
+	Connect
+	// Connected is the moment after a CONNACK with return code 0.
+	Connected
+	// Publish is a PUBLISH from the device.
+	Publish
+	// Subscribe is a SUBSCRIBE from the device.
+	Subscribe
+)
+
+// Fault is something that goes wrong on demand. The first of the injected faults that fits an event strikes.
+type Fault struct {
+	// On is the stage it strikes at.
+	On Stage
+	// DeviceID limits the fault to one device; "" means any.
+	DeviceID string
+	// Skip lets so many fitting events pass first.
+	Skip int
+	// Times is how often it strikes: 0 means once, -1 until ClearFaults.
+	Times int
+
+	// Delay comes before whatever else happens; a Fault with a Delay alone is just slow. The network's traffic
+	// shaping, for instance, is a Delay at Connect.
+	Delay time.Duration
+	// NoAnswer gives no CONNACK, PUBACK, SUBACK or HTTP answer; the connection stays. A message is not taken then, unless Stored.
+	NoAnswer bool
+	// Cut resets the connection instead of answering. A message is not taken then, unless Stored.
+	Cut bool
+	// Close closes the connection instead of answering, the way the hub does when it throttles, is out of quota, or meets a message it does not allow.
+	Close bool
+	// Stall leaves the connection open but lets no byte through any more, in either direction.
+	Stall bool
+	// Stored takes the message although the device does not learn of it: its second try will be a duplicate.
+	Stored bool
+
+	// ReturnCode is sent in the CONNACK, and the connection closed. At Connect.
+	ReturnCode byte
+	// SubackFailure refuses every filter with 0x80. At Subscribe.
+	SubackFailure bool
+
+	// Status is the HTTP status of a refused upgrade. At Upgrade.
+	Status int
+	// RetryAfter is that answer's Retry-After header, as it is; "" means none.
+	RetryAfter string
+	// ErrorCode is its iothub-errorcode header, for instance "ThrottlingException". Without one the answer is a proxy's or load balancer's: HTML, and
+	// no header of the hub's.
+	ErrorCode string
+	// Code is the hub's six-digit code, for instance 429001. With it the body has the newer of the hub's two shapes, with an errorCode in it.
+	Code int
+	// Message is the text in the body; "" means one that fits the status.
+	Message string
+}
+
+// Inject adds a fault. It strikes from the next event on.
+func (h *Hub) Inject(f Fault) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	times := f.Times
+	if times == 0 {
+		times = 1
+	}
+	h.faults = append(h.faults, &injected{Fault: f, left: times})
+}
+
+// ClearFaults removes all faults. What has struck already goes on: a device left without an answer gets none.
+func (h *Hub) ClearFaults() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.faults = nil
+}
+
+// injected is a fault and what is left of it.
+type injected struct {
+	Fault
+	left int // -1: any number
+}
+
+// strike returns the fault that an event meets, if any.
+func (h *Hub) strike(on Stage, deviceID string) (Fault, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, f := range h.faults {
+		if f.On != on || f.left == 0 || f.DeviceID != "" && f.DeviceID != deviceID {
+			continue
+		}
+		if f.Skip > 0 {
+			f.Skip--
+			continue
+		}
+		if f.left > 0 {
+			f.left--
+		}
+		return f.Fault, true
+	}
+	return Fault{}, false
+}

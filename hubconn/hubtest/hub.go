@@ -1,0 +1,119 @@
+package hubtest
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// Hub is a simulated IoT hub. It is safe for concurrent use.
+type Hub struct {
+	network *Network
+	host    string
+
+	mu         sync.Mutex
+	devices    map[string]*record
+	links      map[string]*link // by client ID
+	faults     []*injected
+	attempts   []*Attempt
+	messages   []Message
+	generation int
+	grace      time.Duration
+}
+
+// expiryGrace is how long after its expiry a token still lets a device connect, and a connection made with it live: the service
+// allows for clocks that differ by up to five minutes.
+const expiryGrace = 5 * time.Minute
+
+// NewHub makes a hub with an empty registry, and gives it its name on the network.
+func NewHub(n *Network, host string) *Hub {
+	h := &Hub{network: n, host: host, devices: make(map[string]*record), links: make(map[string]*link), grace: expiryGrace}
+	n.Handle(host, h)
+	return h
+}
+
+// Host returns the hub's host name, as NewHub was given it.
+func (h *Hub) Host() string { return h.host }
+
+// SetExpiryGrace sets for how long after a token's expiry the hub goes on accepting it, and keeps a connection that was made with it. The
+// default is 5 minutes; the service's documentation also speaks of 10.
+func (h *Hub) SetExpiryGrace(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.grace = d
+}
+
+// Connected reports whether a device has a live connection.
+func (h *Hub) Connected(id string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.links[id] != nil
+}
+
+// Disconnect closes a device's connection, with no packet, as the hub does for its own reasons. It reports whether there was one.
+func (h *Hub) Disconnect(id string) bool {
+	h.mu.Lock()
+	l := h.links[id]
+	delete(h.links, id)
+	h.mu.Unlock()
+	if l == nil {
+		return false
+	}
+	l.session.Close(errDisconnected)
+	return true
+}
+
+// Attempt is one try of a device to get in: a CONNECT, or a WebSocket upgrade that was refused before there was one.
+type Attempt struct {
+	Time       time.Time // by the services' clock
+	DeviceID   string    // the client ID; "" for an upgrade
+	Transport  string    // "mqtt" or "ws"
+	Answered   bool      // false: no CONNACK (no HTTP answer) was sent, or not yet
+	ReturnCode byte      // of the CONNACK
+	Status     int       // of a refused upgrade; 0 for a CONNECT
+	Reason     string    // why it was refused, for people
+}
+
+// Accepted reports whether the device got in.
+func (a Attempt) Accepted() bool { return a.Answered && a.ReturnCode == 0 && a.Status == 0 }
+
+// Attempts returns the log of tries, in the order of their arrival.
+func (h *Hub) Attempts() []Attempt {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := make([]Attempt, len(h.attempts))
+	for i, a := range h.attempts {
+		out[i] = *a
+	}
+	return out
+}
+
+// Messages returns the telemetry received, in order, duplicates included.
+func (h *Hub) Messages() []Message {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.messages)
+}
+
+// ResetLog empties the logs of attempts and messages.
+func (h *Hub) ResetLog() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.attempts, h.messages = nil, nil
+}
+
+// arrive logs a try that has no answer yet.
+func (h *Hub) arrive(a Attempt) *Attempt {
+	a.Time = h.network.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.attempts = append(h.attempts, &a)
+	return &a
+}
+
+// settle logs how a try was answered.
+func (h *Hub) settle(a *Attempt, returnCode byte, status int, reason string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	a.Answered, a.ReturnCode, a.Status, a.Reason = true, returnCode, status, reason
+}

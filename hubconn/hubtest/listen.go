@@ -1,0 +1,93 @@
+package hubtest
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+)
+
+// ListenConfig says where a network on real sockets listens. The zero value takes free ports on 127.0.0.1 and a CA of its own.
+type ListenConfig struct {
+	Addr      string // IP address or host name to listen on. Default "127.0.0.1"
+	HTTPSPort int    // 0: a free one
+	MQTTPort  int    // 0: a free one
+	CA        *CA    // signs the hosts' certificates. nil: a new one
+}
+
+// sockets are the front doors of a network on real sockets.
+type sockets struct{ https, mqtt net.Listener }
+
+// Listen returns an empty network on real sockets. It is reachable by any program that trusts its CA and resolves, or is
+// told, its addresses; TLS server names tell the hosts apart. In this process DialContext connects by name.
+func Listen(cfg ListenConfig) (*Network, error) {
+	if cfg.Addr == "" {
+		cfg.Addr = "127.0.0.1"
+	}
+	https, err := net.Listen("tcp", net.JoinHostPort(cfg.Addr, strconv.Itoa(cfg.HTTPSPort)))
+	if err != nil {
+		return nil, fmt.Errorf("hubtest: listen for HTTPS: %w", err)
+	}
+	mqtt, err := net.Listen("tcp", net.JoinHostPort(cfg.Addr, strconv.Itoa(cfg.MQTTPort)))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("hubtest: listen for MQTT: %w", err), https.Close())
+	}
+	if cfg.CA == nil {
+		cfg.CA = NewCA("Simulated Root", time.Now())
+	}
+	n := start(cfg.CA, &sockets{https: https, mqtt: mqtt})
+	n.tasks.Go(func() { n.acceptAll(https, httpsDoor) })
+	n.tasks.Go(func() { n.acceptAll(mqtt, mqttDoor) })
+	return n, nil
+}
+
+func (s *sockets) close() error { return errors.Join(s.https.Close(), s.mqtt.Close()) }
+
+// acceptAll lets in connections until the listener is closed.
+func (n *Network) acceptAll(l net.Listener, d door) {
+	for {
+		raw, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			// Out of file descriptors, most likely: let some connections end.
+			select {
+			case <-time.After(10 * time.Millisecond):
+				continue
+			case <-n.done:
+				return
+			}
+		}
+		n.admit(raw, d, "", n.wasCounted(raw.RemoteAddr()))
+	}
+}
+
+// wasCounted reports whether a connection comes from DialContext, which has counted it.
+func (n *Network) wasCounted(client net.Addr) func() bool {
+	return func() bool {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		key := client.String()
+		counted := n.marked[key]
+		delete(n.marked, key)
+		return counted
+	}
+}
+
+// doorAddr is where DialContext finds a front door.
+func (n *Network) doorAddr(d door) string {
+	addr := n.HTTPSAddr()
+	if d == mqttDoor {
+		addr = n.MQTTAddr()
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}

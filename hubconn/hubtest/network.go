@@ -1,0 +1,229 @@
+package hubtest
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Site is one host of a Network: what answers behind its name.
+type Site interface {
+	// ServeHTTP answers HTTPS requests, WebSocket upgrades among them. The answer's Date is set to the network's
+	// clock before it is called.
+	http.Handler
+	// ServeMQTT serves one connection to port 8883 until its end, and closes it. The connection is a *tls.Conn whose
+	// handshake is complete, so the site knows the client's certificate. When the network closes, so do its connections:
+	// ServeMQTT must then return.
+	ServeMQTT(nc net.Conn)
+}
+
+// Network is a small internet with names, TLS and a clock, on which simulated services live: hubs of this package, and the
+// provisioning service of package dpstest. It is in memory (NewNetwork), for tests in one process and testing/synctest
+// bubbles, or on loopback sockets (Listen), for any program in any language.
+//
+// Every host shares two front doors, HTTPS (443) and MQTT (8883), and is told apart by the TLS server name.
+//
+// All methods are safe for concurrent use. A Network must be closed.
+type Network struct {
+	ca     *CA
+	done   chan struct{} // closed by Close
+	ctx    context.Context
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+	https  *queue // connections whose handshake is done, for web
+	web    *http.Server
+	real   *sockets // nil in memory
+
+	mu          sync.Mutex
+	closed      bool
+	hosts       map[string]*host
+	fallback    string // the default site's name
+	conns       map[*conn]struct{}
+	marked      map[string]bool // client addresses whose dial has been counted
+	certs       map[certKey]*tls.Certificate
+	stranger    *CA // signs certificates of kind UnknownCA
+	offset      time.Duration
+	changed     chan struct{} // closed and replaced when a fault or the clock changes
+	maxTLS      uint16
+	lastClient  int
+	strangeName int
+}
+
+// host is what the network knows about a name; a name may have faults before, and after, it has a site.
+type host struct {
+	site     Site
+	fault    NetworkFault
+	kind     CertificateKind
+	stalled  bool
+	cutAfter int // bytes, -1: none
+	dials    int
+}
+
+// NewNetwork returns an empty network in memory, with a CA of its own. Made inside a synctest bubble, it belongs to it.
+func NewNetwork() *Network {
+	return start(NewCA("Simulated Root", time.Now()), nil)
+}
+
+func start(ca *CA, real *sockets) *Network {
+	n := &Network{
+		ca: ca, real: real, done: make(chan struct{}), https: newQueue(), changed: make(chan struct{}), maxTLS: tls.VersionTLS12,
+		hosts: make(map[string]*host), conns: make(map[*conn]struct{}),
+		marked: make(map[string]bool), certs: make(map[certKey]*tls.Certificate),
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	http1 := new(http.Protocols)
+	http1.SetHTTP1(true) // WebSocket upgrades need it
+	n.web = &http.Server{
+		Handler: http.HandlerFunc(n.serveHTTP), Protocols: http1, ConnState: n.webState,
+		ReadHeaderTimeout: handshakeTimeout, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog:    log.New(io.Discard, "", 0), // clients that misbehave are the point of a simulator
+		BaseContext: func(net.Listener) context.Context { return n.ctx },
+	}
+	n.tasks.Go(func() { _ = n.web.Serve(n.https) }) // ends when the queue is closed
+	return n
+}
+
+// Close ends the network: listeners and connections close, and every goroutine it started has ended when it returns, handlers of
+// sites included. A second Close does nothing.
+func (n *Network) Close() error {
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		n.tasks.Wait()
+		return nil
+	}
+	n.closed = true
+	conns := make([]*conn, 0, len(n.conns))
+	for c := range n.conns {
+		conns = append(conns, c)
+	}
+	close(n.done)
+	n.mu.Unlock()
+
+	n.cancel()
+	var err error
+	if n.real != nil {
+		err = n.real.close()
+	}
+	for _, c := range conns {
+		c.abandon()
+	}
+	_ = n.https.Close()
+	_ = n.web.Close()
+	n.tasks.Wait()
+	return err
+}
+
+// CA returns the authority that signs the certificates of the network's hosts.
+func (n *Network) CA() *CA { return n.ca }
+
+// TLSConfig returns a new client configuration that trusts the network's CA, and nothing else.
+func (n *Network) TLSConfig() *tls.Config {
+	return &tls.Config{RootCAs: n.ca.Pool(), MinVersion: tls.VersionTLS12}
+}
+
+// HTTPSAddr returns the address of the HTTPS front door, "127.0.0.1:443" for a network in memory.
+func (n *Network) HTTPSAddr() string {
+	if n.real != nil {
+		return n.real.https.Addr().String()
+	}
+	return "127.0.0.1:443"
+}
+
+// MQTTAddr returns the address of the MQTT front door, "127.0.0.1:8883" for a network in memory.
+func (n *Network) MQTTAddr() string {
+	if n.real != nil {
+		return n.real.mqtt.Addr().String()
+	}
+	return "127.0.0.1:8883"
+}
+
+// Handle gives a name a site, or another site. Names are compared without case.
+func (n *Network) Handle(name string, site Site) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.host(name).site = site
+}
+
+// Remove takes a name off the network: it does not resolve any more, and its live connections are reset. Its faults stay.
+func (n *Network) Remove(name string) {
+	n.mu.Lock()
+	n.host(name).site = nil
+	n.mu.Unlock()
+	n.Cut(name)
+}
+
+// SetDefault names the host that gets the connections without a known TLS server name: localhost, IP addresses and unknown
+// names. Without a default their handshakes fail, and in DialContext they do not resolve.
+func (n *Network) SetDefault(name string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.fallback = canonical(name)
+}
+
+// Now returns the time of the services' clock: time.Now and the offset set by SetClockOffset.
+func (n *Network) Now() time.Time {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return time.Now().Add(n.offset)
+}
+
+// SetClockOffset sets the services' clock against the clients': their Date headers, the expiry of tokens and the validity of their
+// certificates follow it. Certificates are made anew; live connections keep theirs.
+func (n *Network) SetClockOffset(d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.offset = d
+	clear(n.certs)
+	n.strangeName = 0
+	n.announce()
+}
+
+// SetMaxTLSVersion sets the highest TLS version the hosts speak. The default is tls.VersionTLS12, as the service's.
+func (n *Network) SetMaxTLSVersion(v uint16) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.maxTLS = v
+}
+
+// announce wakes whoever waits for a fault or the clock to change; n.mu is held.
+func (n *Network) announce() {
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
+// news returns a channel that is closed at the next change of a fault or the clock.
+func (n *Network) news() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.changed
+}
+
+// host returns what is known of a name, making it if need be; n.mu is held.
+func (n *Network) host(name string) *host {
+	name = canonical(name)
+	h := n.hosts[name]
+	if h == nil {
+		h = &host{cutAfter: -1}
+		n.hosts[name] = h
+	}
+	return h
+}
+
+// route returns the name that answers for a server name: itself, if it has a site, or the default ("" if there is none); n.mu is held.
+func (n *Network) route(serverName string) string {
+	name := canonical(serverName)
+	if h := n.hosts[name]; h != nil && h.site != nil {
+		return name
+	}
+	return n.fallback
+}
+
+// canonical is a name as the maps are keyed by it.
+func canonical(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }

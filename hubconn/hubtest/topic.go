@@ -1,0 +1,123 @@
+package hubtest
+
+import (
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Message is a telemetry message as the hub took it.
+type Message struct {
+	DeviceID  string
+	ModuleID  string // "" for the device itself
+	Transport string // "mqtt" or "ws"
+	Time      time.Time
+	Body      []byte
+	// Properties are the application properties.
+	Properties map[string]string
+	// System are the system properties by their names on the wire: "$.mid", "$.cid", "$.ct", "$.ce", "$.ctime" and so on.
+	System    map[string]string
+	QoS       byte
+	Duplicate bool // the device sent it before, perhaps
+}
+
+// route is what a topic is for.
+type route int
+
+const (
+	unknown route = iota
+	telemetry
+	twinGet
+	twinReport
+	methodAnswer
+)
+
+// address is a topic taken apart.
+type address struct {
+	route    route
+	identity string // of telemetry: "device" or "device/module"
+	bag      string // properties, or what follows the question mark
+	status   string // of a method's answer
+}
+
+// parseTopic takes apart the topics that a device may publish to. The IDs in topics are not escaped.
+// Azure docs: "Communicate with an IoT hub using the MQTT protocol".
+func parseTopic(topic string) (address, bool) {
+	if rest, ok := strings.CutPrefix(topic, "devices/"); ok {
+		device, rest, _ := strings.Cut(rest, "/")
+		identity := device
+		if module, ok := strings.CutPrefix(rest, "modules/"); ok {
+			var name string
+			name, rest, _ = strings.Cut(module, "/")
+			if name == "" {
+				return address{}, false
+			}
+			identity += "/" + name
+		}
+		bag, ok := strings.CutPrefix(rest, "messages/events/")
+		if !ok && rest != "messages/events" || device == "" {
+			return address{}, false
+		}
+		return address{route: telemetry, identity: identity, bag: bag}, true
+	}
+	if bag, ok := strings.CutPrefix(topic, "$iothub/twin/GET/"); ok {
+		return address{route: twinGet, bag: strings.TrimPrefix(bag, "?")}, strings.HasPrefix(bag, "?")
+	}
+	if bag, ok := strings.CutPrefix(topic, "$iothub/twin/PATCH/properties/reported/"); ok {
+		return address{route: twinReport, bag: strings.TrimPrefix(bag, "?")}, strings.HasPrefix(bag, "?")
+	}
+	if rest, ok := strings.CutPrefix(topic, "$iothub/methods/res/"); ok {
+		status, bag, ok := strings.Cut(rest, "/?")
+		return address{route: methodAnswer, status: status, bag: bag}, ok && status != ""
+	}
+	return address{}, false
+}
+
+// mayPublish reports whether a client may publish to an address: telemetry under its own name only.
+func (a address) mayPublish(clientID string) bool {
+	return a.route != telemetry || a.identity == clientID
+}
+
+// maySubscribe reports whether a client may subscribe to a filter.
+func maySubscribe(clientID, filter string) bool {
+	switch filter {
+	case "$iothub/methods/POST/#", "$iothub/twin/res/#", "$iothub/twin/PATCH/properties/desired/#":
+		return true
+	}
+	device, module, isModule := strings.Cut(clientID, "/")
+	if !isModule {
+		return filter == "devices/"+device+"/messages/devicebound/#"
+	}
+	rest, ok := strings.CutPrefix(filter, "devices/"+device+"/modules/"+module+"/")
+	return ok && (rest == "#" || rest == "inputs/#" || rest == "messages/devicebound/#")
+}
+
+// parseBag decodes a property bag: name=value pairs joined by &, percent-encoded, a plus sign meaning itself. Some
+// clients end the topic with a slash. System properties come apart from the application's; anything that cannot
+// be decoded is taken as it is.
+func parseBag(bag string) (properties, system map[string]string) {
+	properties, system = make(map[string]string), make(map[string]string)
+	bag = strings.TrimPrefix(strings.TrimSuffix(bag, "/"), "?")
+	if bag == "" {
+		return properties, system
+	}
+	for pair := range strings.SplitSeq(bag, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		name, value = unescape(name), unescape(value)
+		switch {
+		case name == "":
+		case strings.HasPrefix(name, "$."):
+			system[name] = value
+		default:
+			properties[name] = value
+		}
+	}
+	return properties, system
+}
+
+func unescape(s string) string {
+	if plain, err := url.PathUnescape(s); err == nil {
+		return plain
+	}
+	return s
+}

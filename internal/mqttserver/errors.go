@@ -1,0 +1,37 @@
+package mqttserver
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Error is why a session ended, when it was not the network or the handler that ended it.
+type Error struct {
+	Op  string // what was being done: "read", "connect", "publish", "subscribe", "keep-alive"
+	Err error  // why it failed
+}
+
+// Error returns one line.
+func (e *Error) Error() string { return "mqtt " + e.Op + ": " + e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *Error) Unwrap() error { return e.Err }
+
+var (
+	// ErrReset, returned by a Handler or given to Session.Close, ends the connection by a reset instead of an orderly close.
+	ErrReset = errors.New("connection reset on purpose")
+	// ErrRefused is how a session ends whose CONNECT got a return code other than 0.
+	ErrRefused = errors.New("connection refused")
+	// ErrTooLarge is in the error of a session whose client announced a packet above Options.MaxPacket.
+	ErrTooLarge = errors.New("packet too large")
+	// ErrMalformed is in the error of a session whose client broke the protocol.
+	ErrMalformed = errors.New("protocol violation")
+	// ErrKeepAlive is in the error of a session whose client was silent for longer than its keep-alive allows.
+	ErrKeepAlive = errors.New("client silent for too long")
+
+	errDisconnected = errors.New("client disconnected") // a DISCONNECT packet: reported to the handler as nil
+)
+
+func malformed(op, format string, args ...any) error {
+	return &Error{Op: op, Err: fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))}
+}
