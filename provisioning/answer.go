@@ -249,15 +249,19 @@ func decode(body []byte, into any) error {
 	case trimmed[0] != '{':
 		return unreadable("the answer is not a json object")
 	}
-	err := json.Unmarshal(trimmed, into)
+	decoder := json.NewDecoder(bytes.NewReader(trimmed))
+	err := decoder.Decode(into)
 	if err == nil {
-		return nil
+		if _, err = decoder.Token(); errors.Is(err, io.EOF) {
+			return nil
+		}
+		return unreadable("the answer is not json: it goes on after its end")
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return &answerError{problem: "the answer is cut short", cause: err}
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
 		return &answerError{problem: "the answer's field " + oneLine(wrong.Field, 64) + " has the wrong type: " + oneLine(wrong.Value, 32) + " for " + wrong.Type.String(), cause: err}
-	}
-	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok && syntax.Offset >= int64(len(trimmed)) {
-		return &answerError{problem: "the answer is cut short", cause: io.ErrUnexpectedEOF}
 	}
 	return &answerError{problem: "the answer is not json: " + err.Error(), cause: err}
 }
