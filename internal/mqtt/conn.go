@@ -204,6 +204,18 @@ func (c *Conn) Publish(ctx context.Context, topic string, qos byte, payload []by
 	}, func() { <-c.slots })
 }
 
+// Drain waits until no QoS 1 message is in flight, and returns nil then; or the connection's or ctx's end. Messages
+// published meanwhile are waited for too.
+func (c *Conn) Drain(ctx context.Context) error {
+	for range cap(c.slots) {
+		if err := c.acquire(ctx); err != nil {
+			return err
+		}
+		defer func() { <-c.slots }()
+	}
+	return nil
+}
+
 func (c *Conn) acquire(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -1,0 +1,134 @@
+package hubconn
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"reflect"
+	"time"
+
+	"github.com/rehome-iot/rehome/internal/mqtt"
+	"github.com/rehome-iot/rehome/retry"
+)
+
+// late is how long a CONNACK 5 has to take to mean overload: the hub queues the connections it has no room for, and in
+// the end answers them so. A credential that does not hold is answered within seconds.
+const late = 45 * time.Second
+
+// classify makes an Error of what internal/mqtt returned.
+func classify(op string, hub Hub, err error) *Error {
+	e := &Error{Op: op, Hub: hub, Err: err}
+	if known, ok := errors.AsType[*Error](err); ok {
+		*e = *known // such as why the connection under this operation ended
+		e.Op, e.Hub, e.Err = op, hub, err
+		return e
+	}
+	if refused, ok := errors.AsType[*mqtt.RefusedError](err); ok {
+		e.ReturnCode, e.Elapsed = refused.Code, refused.Elapsed
+		e.Class = connackClass(refused.Code, refused.Elapsed)
+		return e
+	}
+	if refused, ok := errors.AsType[*mqtt.UpgradeError](err); ok {
+		e.refused(refused)
+		return e
+	}
+	switch {
+	case unverified(err):
+		e.Class = Untrusted
+	case certificateRefused(err):
+		e.Class = Rejected
+	}
+	return e
+}
+
+// connackClass judges a CONNACK. IoT Hub answers 5 to whatever it does not like, so a code that MQTT 3.1.1 does not
+// define is no better.
+func connackClass(code byte, elapsed time.Duration) Class {
+	if code == 3 || code == 5 && elapsed >= late {
+		return Server
+	}
+	return Rejected
+}
+
+// refused judges a WebSocket upgrade. Only an answer that carries the hub's own header speaks for the hub; without it a
+// proxy or a front end spoke, which can be busy or broken but knows nothing of the device.
+func (e *Error) refused(u *mqtt.UpgradeError) {
+	e.Status = u.Status
+	if u.Proxy {
+		e.Code = u.Status * 1000
+		return
+	}
+	e.Date, _ = http.ParseTime(u.Header.Get("Date"))
+	e.Wait, _ = retry.ParseRetryAfter(u.Header.Get("Retry-After"), e.Date)
+	r := parseRefusal(u.Status, u.Header.Get(errorCodeHeader), u.Body)
+	e.Code, e.Name, e.Message, e.TrackingID = r.code, r.name, r.message, r.trackingID
+	switch {
+	case u.Status == http.StatusTooManyRequests:
+		e.Class = Throttled
+	case u.Status/100 == 5:
+		e.Class = Server
+	case u.Status/100 == 4 && u.Header.Get(errorCodeHeader) != "":
+		e.Class = codeClass(e.Code)
+	}
+}
+
+// codeClass judges the hub's six-digit code at connection level; an unknown one counts as its first three digits.
+func codeClass(code int) Class {
+	switch code {
+	case 403002: // IotHubQuotaExceeded: the hub knows the device and has no more messages for it today
+		return Throttled
+	case 400021, 400024, // the request was cancelled, or timed out
+		400027, 400029, 400030, // closed for a newer connection or a service upgrade
+		404012: // the hub is failing over
+		return Server
+	}
+	switch status := code / 1000; {
+	case status == http.StatusTooManyRequests:
+		return Throttled
+	case status/100 == 5, status == http.StatusRequestTimeout, status == http.StatusConflict, status == 499:
+		return Server
+	case status == http.StatusProxyAuthRequired, status/100 != 4:
+		return Unreachable
+	}
+	return Rejected
+}
+
+// unverified reports whether the server's certificate is the reason.
+func unverified(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[x509.SystemRootsError](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[x509.UnknownAuthorityError](err)
+	return ok
+}
+
+// certificateRefused reports whether the server ended TLS over the device's certificate (RFC 8446 §6.2).
+func certificateRefused(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	if !ok || op.Op != "remote error" { // crypto/tls's mark of an alert that was received
+		return false
+	}
+	alert := reflect.ValueOf(op.Err)
+	if alert.Kind() != reflect.Uint8 {
+		return false
+	}
+	switch alert.Uint() {
+	case 42, 43, 44, 45, 46, // bad, unsupported, revoked, expired, unknown certificate
+		48,  // unknown CA
+		49,  // access denied
+		116: // certificate required
+		return true
+	}
+	return false
+}

@@ -1,0 +1,159 @@
+package hubconn
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/rehome-iot/rehome/internal/mqtt"
+)
+
+// Conn is a device's connection to its hub. Under it there may be several network connections, one after another: each
+// SAS token has its own. Its methods are safe for concurrent use.
+type Conn struct {
+	dialer     Dialer
+	hub        Hub
+	credential Credential
+	since      time.Time
+	ctx        context.Context
+	cancel     context.CancelCauseFunc
+	done       chan struct{} // supervise has returned
+
+	expires bool // the link was opened with a token
+
+	mu      sync.Mutex
+	link    *mqtt.Conn    // nil while one replaces another
+	changed chan struct{} // closed when link is replaced
+	acks    uint64        // of former links
+}
+
+// Stats is what has happened on a connection.
+type Stats struct {
+	// Since is when the hub accepted the connection; renewals do not change it.
+	Since time.Time
+	// Acknowledged counts the hub's acknowledgements and answers to pings: signs that the connection is of use.
+	Acknowledged uint64
+}
+
+func newConn(ctx context.Context, d Dialer, hub Hub, credential Credential) *Conn {
+	c := &Conn{dialer: d, hub: hub, credential: credential, done: make(chan struct{}), changed: make(chan struct{})}
+	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	return c
+}
+
+// Hub returns where, and as whom, the connection is.
+func (c *Conn) Hub() Hub { return c.hub }
+
+// Context is done when the connection has ended, and before any Send returns because of that. Its cause is an *Error with
+// the reason; ErrClosed, or what CloseCause was given, when the program ended it.
+func (c *Conn) Context() context.Context { return c.ctx }
+
+// Stats returns the connection's numbers.
+func (c *Conn) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := Stats{Since: c.since, Acknowledged: c.acks}
+	if c.link != nil {
+		s.Acknowledged += c.link.Acknowledged()
+	}
+	return s
+}
+
+// Close disconnects and waits for all that the connection started, at most a few seconds. It is idempotent, its error
+// always nil. Context's cause is ErrClosed, unless the connection has ended before.
+func (c *Conn) Close() error { return c.CloseCause(nil) }
+
+// CloseCause is Close with another cause for Context; nil is ErrClosed.
+func (c *Conn) CloseCause(cause error) error {
+	if cause == nil {
+		cause = ErrClosed
+	}
+	c.cancel(cause)
+	<-c.done
+	return nil
+}
+
+// next is a network connection made ready for a CONNECT.
+type next struct {
+	nc    net.Conn
+	token string
+}
+
+// dial asks the credential and opens the network connection.
+func (c *Conn) dial(ctx context.Context) (next, error) {
+	var certificate *tls.Certificate
+	var token string
+	certificate, err := c.credential.Certificate(ctx)
+	if err == nil {
+		token, err = c.credential.Token(ctx, c.hub.resource(), c.dialer.clock().Add(c.dialer.tokenTTL()))
+	}
+	if err == nil && certificate == nil && token == "" {
+		err = fmt.Errorf("it has neither a certificate nor a token")
+	}
+	if err != nil {
+		return next{}, &Error{Op: "dial", Hub: c.hub, Err: fmt.Errorf("credential: %w", err)}
+	}
+	nc, err := c.dialer.open(ctx, c.hub, certificate)
+	if err != nil {
+		return next{}, classify("dial", c.hub, err)
+	}
+	return next{nc: nc, token: token}, nil
+}
+
+// connect sends CONNECT and, when it is accepted, puts the new link in place. Whatever a session has set up at the hub
+// and has to be set up again on each link belongs before that.
+func (c *Conn) connect(ctx context.Context, n next) error {
+	link, err := mqtt.Connect(ctx, n.nc, c.dialer.options(c.hub, n.token))
+	if err != nil {
+		return classify("connect", c.hub, err)
+	}
+	c.expires = n.token != ""
+	c.replace(link)
+	return nil
+}
+
+// replace makes link the one in use; nil is none for now.
+func (c *Conn) replace(link *mqtt.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.link != nil {
+		c.acks += c.link.Acknowledged()
+	}
+	c.link = link
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+func (c *Conn) current() (*mqtt.Conn, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.link, c.changed
+}
+
+// publish sends at QoS 1 over whichever link there is; when a renewal takes the link away under it, it sends again over
+// the next one.
+func (c *Conn) publish(ctx context.Context, op, topic string, body []byte) error {
+	for {
+		link, changed := c.current()
+		if link != nil {
+			err := link.Publish(ctx, topic, 1, body)
+			if err == nil {
+				return nil
+			}
+			if link.Context().Err() == nil {
+				return classify(op, c.hub, err) // ctx ended
+			}
+		}
+		// No link, or a dead one: it is either replaced or the end of the connection.
+		select {
+		case <-changed:
+		case <-c.ctx.Done():
+			return classify(op, c.hub, context.Cause(c.ctx))
+		case <-ctx.Done():
+			return classify(op, c.hub, context.Cause(ctx))
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package hubconn
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/rehome-iot/rehome/internal/mqtt"
+)
+
+const (
+	defaultAPIVersion = "2021-04-12"
+	defaultUserAgent  = "rehome-go"
+	defaultTokenTTL   = time.Hour
+
+	// maxKeepAlive: the hub gives a silent client 1.5 times its keep-alive, and no one more than 1767 s (Azure docs:
+	// "Communicate with an IoT hub using the MQTT protocol").
+	maxKeepAlive = 1177 * time.Second
+)
+
+// Dialer opens connections to IoT hubs. The zero value is ready. It must not be changed while Dial runs or while a
+// connection that it made is up; apart from that it is safe for concurrent use.
+type Dialer struct {
+	// DialContext opens the TCP connection, by name: host:8883, host:443 or a proxy's address. Default: net.Dialer's.
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+	// TLSConfig is the base of the TLS configuration; it is cloned. Set RootCAs in it to trust other authorities than the
+	// system does. Its Time, if set, is also the clock that token expiries are counted from. The server name is always
+	// the hub's, the version at least 1.2, the client certificate the credential's; InsecureSkipVerify is an error.
+	TLSConfig *tls.Config
+	// Proxy is asked for the proxy of a WebSocket connection. Default: http.ProxyFromEnvironment, so HTTPS_PROXY. The
+	// MQTT port is never dialed through a proxy.
+	Proxy func(*http.Request) (*url.URL, error)
+	// WebSocket carries MQTT in WebSocket on port 443, for networks where port 8883 is closed.
+	WebSocket bool
+	// DialTimeout bounds name look-up, TCP, TLS and WebSocket upgrade together. Default: 30 s.
+	DialTimeout time.Duration
+	// ConnectTimeout bounds the wait for CONNACK. Default: 75 s. The hub answers up to a minute late under load; giving up
+	// earlier and coming back makes that worse.
+	ConnectTimeout time.Duration
+	// KeepAlive is the longest silence on an idle connection, in whole seconds; a peer that does not answer is given up
+	// 10 s later. Default: 240 s, also the idle limit of Azure's load balancers. More than 1177 s counts as 1177 s.
+	KeepAlive time.Duration
+	// AckTimeout ends the connection when a message is not acknowledged for as long. Default: 4 min.
+	AckTimeout time.Duration
+	// TokenTTL is the life of a SAS token. Default: 1 h. The connection is renewed at a random 70 to 90 % of it.
+	TokenTTL time.Duration
+	// MaxInFlight is how many messages may be waiting for their acknowledgement on one connection. Default: 32.
+	MaxInFlight int
+	// APIVersion is the hub API version announced. Default: "2021-04-12".
+	APIVersion string
+	// UserAgent is announced as the device client type. Default: "rehome-go".
+	UserAgent string
+	// Logger is told of renewals. Default: nothing is logged.
+	Logger *slog.Logger
+}
+
+// Dial connects to a hub as a device: one attempt, bounded by ctx, DialTimeout and ConnectTimeout. Every error is an
+// *Error. The connection does not end with ctx, but keeps its values.
+func (d *Dialer) Dial(ctx context.Context, hub Hub, credential Credential) (*Conn, error) {
+	if err := d.validate(hub, credential); err != nil {
+		return nil, &Error{Op: "dial", Hub: hub, Class: Caller, Err: err}
+	}
+	c := newConn(ctx, *d, hub, credential)
+	next, err := c.dial(ctx)
+	if err == nil {
+		err = c.connect(ctx, next)
+	}
+	if err != nil {
+		c.cancel(err)
+		return nil, err
+	}
+	c.since = time.Now()
+	go c.supervise()
+	return c, nil
+}
+
+func (d *Dialer) validate(hub Hub, credential Credential) error {
+	if err := hub.validate(); err != nil {
+		return err
+	}
+	switch {
+	case credential == nil:
+		return errors.New("credential is nil")
+	case d.KeepAlive < 0 || d.KeepAlive%time.Second != 0:
+		return fmt.Errorf("KeepAlive of %v is not a whole number of seconds", d.KeepAlive)
+	case d.DialTimeout < 0 || d.ConnectTimeout < 0 || d.AckTimeout < 0:
+		return errors.New("a timeout is negative")
+	case d.TokenTTL < 0 || d.TokenTTL > 0 && d.TokenTTL < time.Minute:
+		return fmt.Errorf("TokenTTL of %v is less than a minute", d.TokenTTL)
+	case d.MaxInFlight < 0:
+		return errors.New("MaxInFlight is negative")
+	case d.TLSConfig != nil && d.TLSConfig.InsecureSkipVerify:
+		return errors.New("InsecureSkipVerify is refused: put the hub's authority into TLSConfig.RootCAs")
+	}
+	return nil
+}
+
+// clock is the time that tokens and certificates are judged by.
+func (d *Dialer) clock() time.Time {
+	if d.TLSConfig != nil && d.TLSConfig.Time != nil {
+		return d.TLSConfig.Time()
+	}
+	return time.Now()
+}
+
+// open makes the network connection, with the client certificate if there is one.
+func (d *Dialer) open(ctx context.Context, hub Hub, certificate *tls.Certificate) (net.Conn, error) {
+	dialer := &mqtt.Dialer{DialContext: d.DialContext, TLSConfig: d.TLSConfig, Proxy: d.Proxy, Timeout: d.DialTimeout}
+	if certificate != nil {
+		config := &tls.Config{}
+		if d.TLSConfig != nil {
+			config = d.TLSConfig.Clone()
+		}
+		// Always this one: crypto/tls would leave out a certificate whose issuer the server does not list.
+		config.Certificates = nil
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }
+		dialer.TLSConfig = config
+	}
+	if d.WebSocket {
+		return dialer.WebSocket(ctx, "wss://"+hub.Host+"/$iothub/websocket", nil)
+	}
+	return dialer.TLS(ctx, net.JoinHostPort(hub.Host, "8883"))
+}
+
+// options is what CONNECT says (Azure docs: "Communicate with an IoT hub using the MQTT protocol").
+func (d *Dialer) options(hub Hub, token string) mqtt.Options {
+	version, agent := cmp.Or(d.APIVersion, defaultAPIVersion), cmp.Or(d.UserAgent, defaultUserAgent)
+	return mqtt.Options{
+		ClientID:       hub.DeviceID,
+		Username:       hub.Host + "/" + hub.DeviceID + "/?api-version=" + escape(version) + "&DeviceClientType=" + escape(agent),
+		Password:       token,
+		KeepAlive:      min(cmp.Or(d.KeepAlive, 240*time.Second), maxKeepAlive),
+		ConnackTimeout: d.ConnectTimeout,
+		AckTimeout:     cmp.Or(d.AckTimeout, 4*time.Minute),
+		MaxInFlight:    d.MaxInFlight,
+	}
+}

@@ -1,0 +1,28 @@
+// Package hubconn is one connection of one device to one Azure IoT hub, over MQTT on port 8883 or over WebSocket on
+// port 443, with a shared access signature or a client certificate.
+//
+//	dialer := &hubconn.Dialer{}
+//	hub := hubconn.Hub{Host: "contoso.azure-devices.net", DeviceID: "sensor-042"}
+//	conn, err := dialer.Dial(ctx, hub, credential)
+//	if err != nil {
+//		return err // hubconn.ClassOf(err) tells what the failure means
+//	}
+//	defer conn.Close()
+//	return conn.Send(ctx, hubconn.Message{Body: []byte(`{"temperature":21.5}`), ContentType: "application/json"})
+//
+// [Dialer.Dial] makes one attempt and never retries; the errors say what they call for through [ClassOf], and through the
+// Verdict and RetryAfter methods that package retry asks for. [Conn.Context] is done when the connection is, and its
+// cause says why. A SAS token is renewed behind the same [Conn] before it expires, since the hub ends the connections of
+// expired tokens and MQTT 3.1.1 cannot hand it a new one.
+//
+// # Classes of failure
+//
+//	throttled    429, or the hub's daily quota is used up
+//	server       5xx; CONNACK 3; CONNACK 5 that took 45 s or more; the hub fails over or closes connections for an upgrade
+//	unreachable  no answer, a lost connection, an upgrade refused by somebody who is not the hub
+//	untrusted    the server's certificate does not verify; no credential was sent
+//	rejected     CONNACK 1, 2, 4, 5 and undefined codes; 401, 403, 404 and other 4xx of the hub itself
+//	caller       the operation was at fault and was not sent
+//
+// The package does not decide when to try again or where: that is provisioning.Device's, or yours.
+package hubconn

@@ -1,0 +1,115 @@
+package hubconn
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rehome-iot/rehome/retry"
+)
+
+// ErrClosed is the cause of a connection's end when [Conn.Close] ended it.
+var ErrClosed = errors.New("hubconn: connection closed")
+
+// Error is what went wrong between a device and its hub. It holds no key and no token.
+type Error struct {
+	// Op is what failed: "dial" (network, TLS, WebSocket upgrade), "connect" (CONNECT to CONNACK), "connection" (an
+	// established one ended), "renew" (reconnecting with a new token), "send".
+	Op string
+	// Hub is where, and as whom.
+	Hub Hub
+	// Class is what it means.
+	Class Class
+	// ReturnCode is the CONNACK's return code; 0 when there was none.
+	ReturnCode byte
+	// Status is the HTTP status of a refused WebSocket upgrade; 0 when there was none.
+	Status int
+	// Code is the hub's six-digit code, the HTTP status times 1000 when the hub gave none; 0 without a Status.
+	Code int
+	// Name is the hub's name for Code ("DeviceNotFound"); empty when it gave none.
+	Name string
+	// Message is the hub's own explanation, shortened to one line.
+	Message string
+	// TrackingID is what Azure support asks for; empty when the hub gave none.
+	TrackingID string
+	// Date is the answer's Date, the zero time when it had none. It was read over verified TLS.
+	Date time.Time
+	// Wait is the answer's Retry-After; 0 when it had none.
+	Wait time.Duration
+	// Elapsed is the time from CONNECT to CONNACK, when there was a CONNACK.
+	Elapsed time.Duration
+	// Err is the error underneath: of the network, of TLS, or the cause of the connection's end.
+	Err error
+}
+
+// Error returns one line, starting with "hubconn: " and the operation.
+func (e *Error) Error() string {
+	return fmt.Sprintf("hubconn: %s %s: %s%s", e.Op, e.Hub, e.Class, e.detail())
+}
+
+func (e *Error) detail() string {
+	var b strings.Builder
+	switch {
+	case e.ReturnCode != 0:
+		fmt.Fprintf(&b, ": refused with return code %d after %v", e.ReturnCode, e.Elapsed.Round(time.Millisecond))
+	case e.Status != 0:
+		fmt.Fprintf(&b, ": WebSocket upgrade refused with status %d", e.Status)
+		if e.Name != "" || e.Code%1000 != 0 {
+			fmt.Fprintf(&b, ", code %d %s", e.Code, e.Name)
+		}
+		if e.Message != "" {
+			fmt.Fprintf(&b, ", %q", e.Message)
+		}
+	case e.Err != nil:
+		if inner, ok := errors.AsType[*Error](e.Err); ok {
+			return inner.detail()
+		}
+		b.WriteString(": " + strings.ReplaceAll(e.Err.Error(), "\n", "; "))
+	}
+	if e.TrackingID != "" {
+		b.WriteString(", tracking ID " + e.TrackingID)
+	}
+	return b.String()
+}
+
+// Unwrap returns the error underneath.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Verdict says what the error calls for: Rejected a registration, Caller nothing automatic, everything else another try.
+func (e *Error) Verdict() retry.Verdict {
+	switch e.Class {
+	case Rejected:
+		return retry.Register
+	case Caller:
+		return retry.Stop
+	}
+	return retry.Wait
+}
+
+// RetryAfter is how long to leave the hub alone: what it asked for; 10 s when it throttles without asking, 60 s after a
+// certificate that does not verify; otherwise 0.
+func (e *Error) RetryAfter() time.Duration {
+	switch {
+	case e.Wait > 0:
+		return e.Wait
+	case e.Class == Throttled:
+		return 10 * time.Second
+	case e.Class == Untrusted:
+		return time.Minute
+	}
+	return 0
+}
+
+// clean makes a foreign text fit for one line: printable ASCII, at most limit bytes.
+func clean(s string, limit int) string {
+	if len(s) > limit {
+		s = s[:limit]
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return ' '
+		}
+		return r
+	}, s)
+}
