@@ -21,13 +21,13 @@ type Hub struct {
 	grace      time.Duration
 }
 
-// expiryGrace is how long after its expiry a token still lets a device connect, and a connection made with it live: the service
+// defaultGrace is how long after its expiry a token still lets a device connect, and a connection made with it live: the service
 // allows for clocks that differ by up to five minutes.
-const expiryGrace = 5 * time.Minute
+const defaultGrace = 5 * time.Minute
 
 // NewHub makes a hub with an empty registry, and gives it its name on the network.
 func NewHub(n *Network, host string) *Hub {
-	h := &Hub{network: n, host: host, devices: make(map[string]*record), links: make(map[string]*link), grace: expiryGrace}
+	h := &Hub{network: n, host: host, devices: make(map[string]*record), links: make(map[string]*link), grace: defaultGrace}
 	n.Handle(host, h)
 	return h
 }
@@ -41,6 +41,12 @@ func (h *Hub) SetExpiryGrace(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.grace = d
+}
+
+func (h *Hub) expiryGrace() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.grace
 }
 
 // Connected reports whether a device has a live connection.
@@ -116,4 +122,11 @@ func (h *Hub) settle(a *Attempt, returnCode byte, status int, reason string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	a.Answered, a.ReturnCode, a.Status, a.Reason = true, returnCode, status, reason
+}
+
+// withdraw takes a try out of the log again: it goes on, and is logged by its CONNECT.
+func (h *Hub) withdraw(a *Attempt) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.attempts = slices.DeleteFunc(h.attempts, func(b *Attempt) bool { return a == b })
 }

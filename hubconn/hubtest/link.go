@@ -1,23 +1,306 @@
 package hubtest
 
 import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
+	"maps"
 	"net"
-	"net/http"
+	"time"
 
 	"github.com/rehome-iot/rehome/internal/mqttserver"
 )
 
-var errDisconnected = errors.New("disconnected by the hub")
+const (
+	// maxMessage is the largest message from a device: body, property names and values together, in bytes.
+	maxMessage = 256 << 10
+	// maxSubscriptions is how many a device may have at a time.
+	maxSubscriptions = 5
+	// maxIdle is how long a device may be silent whatever keep-alive it asked for. Azure docs: 29.45 minutes.
+	maxIdle = 1767 * time.Second
+)
+
+// Why the hub ends a connection. The device sees its socket close, in every case.
+var (
+	errDisconnected = errors.New("disconnected by the hub")
+	errTakenOver    = errors.New("another connection with the same client ID")
+	errExpired      = errors.New("token expired")
+	errForbidden    = errors.New("topic not allowed")
+	errTooLarge     = errors.New("message above 256 KB")
+	errFault        = errors.New("closed by an injected fault")
+)
 
 // link is one connection of a device, and the handler of its MQTT session.
 type link struct {
-	hub     *Hub
+	hub       *Hub
+	transport string            // "mqtt" or "ws"
+	cert      *x509.Certificate // nil: none was shown
+
+	// Set in Connect, before anyone else can see the link.
 	session *mqttserver.Session
+	id      string
+	will    *mqttserver.Message
+	expiry  time.Time // of the token; zero: none
+
+	accepted      bool
+	subscriptions map[string]byte // QoS by filter; only the session's handler touches it
 }
 
-// ServeMQTT serves a device on port 8883.
-func (h *Hub) ServeMQTT(nc net.Conn) { _ = nc.Close() }
+// ServeMQTT serves a device on port 8883, until the connection's end.
+func (h *Hub) ServeMQTT(nc net.Conn) {
+	var state *tls.ConnectionState
+	if tc, ok := nc.(*tls.Conn); ok {
+		s := tc.ConnectionState()
+		state = &s
+	}
+	h.serve(nc, "mqtt", state)
+}
 
-// ServeHTTP serves WebSocket upgrades.
-func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
+func (h *Hub) serve(nc net.Conn, transport string, state *tls.ConnectionState) {
+	l := &link{hub: h, transport: transport, subscriptions: make(map[string]byte)}
+	if state != nil && len(state.PeerCertificates) > 0 {
+		l.cert = state.PeerCertificates[0]
+	}
+	// Its error is for the device alone, which sees the connection end.
+	_ = mqttserver.Serve(context.Background(), nc, l, mqttserver.Options{MaxIdle: maxIdle})
+}
+
+// Connect judges a CONNECT, and closes the connection the device had before.
+func (l *link) Connect(ctx context.Context, s *mqttserver.Session, c *mqttserver.Connect) (mqttserver.Connack, error) {
+	l.session, l.id, l.will = s, c.ClientID, c.Will
+	attempt := l.hub.arrive(Attempt{DeviceID: c.ClientID, Transport: l.transport})
+	if f, ok := l.hub.strike(Connect, l.id); ok {
+		if err := l.endure(ctx, f); err != nil {
+			return mqttserver.Connack{}, err
+		}
+		if f.NoAnswer || f.Stall {
+			<-ctx.Done()
+			return mqttserver.Connack{}, context.Cause(ctx)
+		}
+		if f.ReturnCode != mqttserver.Accepted {
+			l.hub.settle(attempt, f.ReturnCode, 0, "injected fault")
+			return mqttserver.Connack{ReturnCode: f.ReturnCode}, nil
+		}
+	}
+	refusal := l.hub.let(l, c)
+	if refusal != "" {
+		l.hub.settle(attempt, mqttserver.NotAuthorized, 0, refusal)
+		return mqttserver.Connack{ReturnCode: mqttserver.NotAuthorized}, nil
+	}
+	l.hub.settle(attempt, mqttserver.Accepted, 0, "")
+	return mqttserver.Connack{}, nil
+}
+
+// let lets a link in, if it may: from then on it is the one of its device.
+func (h *Hub) let(l *link, c *mqttserver.Connect) (refusal string) {
+	now := h.network.Now()
+	h.mu.Lock()
+	l.expiry, refusal = h.judge(c, l.cert, now)
+	if refusal != "" {
+		h.mu.Unlock()
+		return refusal
+	}
+	l.accepted = true
+	old := h.links[l.id]
+	h.links[l.id] = l
+	h.mu.Unlock()
+	if old != nil {
+		old.session.Close(errTakenOver)
+	}
+	return ""
+}
+
+// Connected starts what a live connection brings with it.
+func (l *link) Connected(_ context.Context, s *mqttserver.Session) error {
+	if !l.expiry.IsZero() {
+		s.Go(l.expire)
+	}
+	if f, ok := l.hub.strike(Connected, l.id); ok {
+		s.Go(func(ctx context.Context) error { return l.endure(ctx, f) })
+	}
+	return nil
+}
+
+// expire ends the connection when its token has expired and the grace is over, by the hub's clock.
+func (l *link) expire(ctx context.Context) error {
+	for {
+		changed := l.hub.network.news()
+		left := l.expiry.Add(l.hub.expiryGrace()).Sub(l.hub.network.Now())
+		if left <= 0 {
+			return errExpired
+		}
+		t := time.NewTimer(left)
+		select {
+		case <-t.C:
+		case <-changed:
+		case <-ctx.Done():
+		}
+		t.Stop()
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// Publish takes a message.
+func (l *link) Publish(ctx context.Context, s *mqttserver.Session, m *mqttserver.Incoming) error {
+	to, ok := parseTopic(m.Topic)
+	if !ok || !to.mayPublish(l.id) {
+		return fmt.Errorf("%w: publish to %q", errForbidden, m.Topic)
+	}
+	f, struck := l.hub.strike(Publish, l.id)
+	if !struck {
+		return l.take(to, m)
+	}
+	m.Withhold()
+	suffer := func(ctx context.Context) error {
+		lost := f.NoAnswer || f.Stall || f.Cut || f.Close
+		if lost && f.Stored {
+			if err := l.take(to, m); err != nil {
+				return err
+			}
+		}
+		if err := l.endure(ctx, f); err != nil || lost {
+			return err
+		}
+		if err := l.take(to, m); err != nil {
+			return err
+		}
+		return m.Ack()
+	}
+	if f.Delay > 0 {
+		s.Go(suffer) // pings and other messages are served meanwhile
+		return nil
+	}
+	return suffer(ctx)
+}
+
+// take gives a message to the part of the hub it is for. Twins and methods are not simulated: what is published to them is acknowledged, and not answered.
+func (l *link) take(to address, m *mqttserver.Incoming) error {
+	switch to.route {
+	case telemetry:
+		return l.hub.receive(l, to, m.Message)
+	default:
+		return nil
+	}
+}
+
+// receive takes telemetry.
+func (h *Hub) receive(l *link, to address, m mqttserver.Message) error {
+	properties, system := parseBag(to.bag)
+	size := len(m.Payload)
+	for name, value := range properties {
+		size += len(name) + len(value)
+	}
+	for value := range maps.Values(system) {
+		size += len(value)
+	}
+	if size > maxMessage {
+		return errTooLarge
+	}
+	if m.Retain {
+		properties["mqtt-retain"] = "true" // nothing is retained; the back end is told that the device asked
+	}
+	at := h.network.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.messages = append(h.messages, Message{
+		DeviceID: l.id, Transport: l.transport, Time: at, Body: m.Payload,
+		Properties: properties, System: system, QoS: m.QoS, Duplicate: m.Duplicate,
+	})
+	return nil
+}
+
+// Subscribe grants the service's own filters, at QoS 1 at most, and refuses any other, and a sixth, with 0x80.
+func (l *link) Subscribe(ctx context.Context, s *mqttserver.Session, r *mqttserver.Subscribe) error {
+	f, struck := l.hub.strike(Subscribe, l.id)
+	answer := func(ctx context.Context) error {
+		if struck {
+			if err := l.endure(ctx, f); err != nil || f.NoAnswer || f.Stall {
+				return err
+			}
+		}
+		return r.Reply(l.grant(r, f.SubackFailure)...)
+	}
+	r.Withhold()
+	return answer(ctx)
+}
+
+func (l *link) grant(r *mqttserver.Subscribe, refuseAll bool) []byte {
+	codes := r.Grant()
+	for i, filter := range r.Filters {
+		_, again := l.subscriptions[filter.Topic]
+		full := !again && len(l.subscriptions) >= maxSubscriptions
+		if refuseAll || full || !maySubscribe(l.id, filter.Topic) {
+			codes[i] = mqttserver.SubscribeFailure
+			continue
+		}
+		l.subscriptions[filter.Topic] = codes[i]
+	}
+	return codes
+}
+
+// Unsubscribe gives up filters.
+func (l *link) Unsubscribe(_ context.Context, _ *mqttserver.Session, filters []string) error {
+	for _, f := range filters {
+		delete(l.subscriptions, f)
+	}
+	return nil
+}
+
+// Disconnected forgets the connection, and publishes its will when it did not end in order.
+func (l *link) Disconnected(_ *mqttserver.Session, err error) {
+	if !l.accepted {
+		return
+	}
+	l.hub.mu.Lock()
+	if l.hub.links[l.id] == l {
+		delete(l.hub.links, l.id)
+	}
+	_, exists := l.hub.devices[l.id]
+	l.hub.mu.Unlock()
+	if err == nil || l.will == nil || !exists {
+		return
+	}
+	to, ok := parseTopic(l.will.Topic)
+	if !ok || to.route != telemetry || !to.mayPublish(l.id) {
+		return
+	}
+	separator := "&"
+	if to.bag == "" {
+		separator = ""
+	}
+	to.bag += separator + "iothub-MessageType=Will"
+	_ = l.hub.receive(l, to, *l.will) // one too large is dropped
+}
+
+// endure lets a fault do what does not depend on the stage. An error ends the connection.
+func (l *link) endure(ctx context.Context, f Fault) error {
+	if f.Delay > 0 {
+		t := time.NewTimer(f.Delay)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	switch {
+	case f.Cut:
+		return mqttserver.ErrReset
+	case f.Close:
+		return errFault
+	case f.Stall:
+		stall(l.session.Conn())
+	}
+	return nil
+}
+
+// stall stops the bytes of one connection for good.
+func stall(nc net.Conn) {
+	if c, ok := mqttserver.Under[interface{ Stall(on bool) }](nc); ok {
+		c.Stall(true)
+	}
+}

@@ -48,15 +48,15 @@ func Serve(ctx context.Context, nc net.Conn, h Handler, o Options) error {
 
 	incoming := make(chan packets.ControlPacket)
 	s.tasks.Go(func() { s.cancel(s.read(incoming)) })
-	stop := context.AfterFunc(s.ctx, s.interrupt)
+	s.tasks.Go(func() {
+		<-s.ctx.Done()
+		s.interrupt()
+	})
 
 	connected := false
 	s.cancel(s.run(h, incoming, &connected)) // the first cause wins
 	cause := context.Cause(s.ctx)
 
-	if stop() {
-		s.interrupt()
-	}
 	if errors.Is(cause, ErrReset) {
 		Reset(nc)
 	}
@@ -248,17 +248,17 @@ func (s *Session) subscribe(h Handler, p *packets.SubscribePacket) error {
 }
 
 // Reset ends a connection the rude way, if something under it has a Reset method, as the simulated network's connections have.
-// It looks through TLS and WebSocket. It reports whether it could.
+// It reports whether it could.
 func Reset(nc net.Conn) bool {
-	r, ok := under[interface{ Reset() }](nc)
+	r, ok := Under[interface{ Reset() }](nc)
 	if ok {
 		r.Reset()
 	}
 	return ok
 }
 
-// under finds the connection with the methods of T beneath a connection's wrappers.
-func under[T any](nc net.Conn) (T, bool) {
+// Under finds the connection with the methods of T beneath a connection's wrappers: TLS and WebSocket.
+func Under[T any](nc net.Conn) (T, bool) {
 	for {
 		if t, ok := nc.(T); ok {
 			return t, true

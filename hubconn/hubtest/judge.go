@@ -1,0 +1,71 @@
+package hubtest
+
+import (
+	"crypto/x509"
+	"strings"
+	"time"
+
+	"github.com/rehome-iot/rehome/internal/mqttserver"
+	"github.com/rehome-iot/rehome/internal/sas"
+)
+
+// judge decides whether a CONNECT gets in. It returns why not; the device learns no more than return code 5: the service gives
+// it for every refusal, and it cannot be told which. h.mu is held.
+func (h *Hub) judge(c *mqttserver.Connect, cert *x509.Certificate, now time.Time) (expiry time.Time, refusal string) {
+	name, ok := parseUsername(c.Username, c.ClientID)
+	switch {
+	case !ok:
+		return expiry, "user name is not {hub}/{client ID}/?api-version=…"
+	case !strings.EqualFold(name.host, h.host):
+		return expiry, "user name is for another hub"
+	case !name.versionOK():
+		return expiry, "api-version is not a date"
+	}
+	device, isDevice := h.devices[c.ClientID]
+	switch {
+	case !isDevice:
+		return expiry, "no such device"
+	case device.Disabled:
+		return expiry, "device is disabled"
+	case len(c.Password) > 0:
+		return h.judgeToken(device, string(c.Password), now)
+	case cert == nil:
+		return expiry, "neither token nor client certificate"
+	case !device.accepts(cert):
+		return expiry, "thumbprint does not match"
+	case now.Before(cert.NotBefore) || now.After(cert.NotAfter):
+		return expiry, "client certificate is not valid at this time"
+	}
+	return expiry, ""
+}
+
+// judgeToken holds a token against a device's keys.
+func (h *Hub) judgeToken(device *record, token string, now time.Time) (expiry time.Time, refusal string) {
+	signature, err := sas.Parse(token)
+	if err != nil {
+		return expiry, err.Error()
+	}
+	if signature.KeyName != "" {
+		return expiry, "no such policy"
+	}
+	if !h.covers(signature.Resource, device.ID) {
+		return expiry, "token is for another resource"
+	}
+	signed := false
+	for _, key := range device.keys() {
+		signed = signature.Verify(key) || signed
+	}
+	switch {
+	case !signed:
+		return expiry, "token is signed with another key"
+	case now.After(signature.Expiry.Add(h.grace)):
+		return expiry, "token has expired"
+	}
+	return signature.Expiry, ""
+}
+
+// covers reports whether a token's resource is "{hub}/devices/{device ID}". Only the host is compared without case.
+func (h *Hub) covers(resource, deviceID string) bool {
+	host, path, _ := strings.Cut(resource, "/")
+	return strings.EqualFold(host, h.host) && strings.TrimSuffix(path, "/") == "devices/"+deviceID
+}

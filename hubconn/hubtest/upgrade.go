@@ -1,0 +1,120 @@
+package hubtest
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/rehome-iot/rehome/internal/mqttserver"
+)
+
+// websocketPath is where MQTT over WebSocket is served.
+const websocketPath = "/$iothub/websocket"
+
+// ServeHTTP serves WebSocket upgrades; any other request gets 404.
+func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != websocketPath {
+		h.refuse(w, Fault{Status: http.StatusNotFound, ErrorCode: "GenericNotFound", Code: 404000})
+		return
+	}
+	f, struck := h.strike(Upgrade, "")
+	if struck && h.turnAway(w, r, f) {
+		return
+	}
+	nc, err := mqttserver.WebSocket(w, r)
+	if err != nil {
+		h.settle(h.arrive(Attempt{Transport: "ws"}), 0, http.StatusBadRequest, err.Error())
+		return
+	}
+	h.serve(nc, "ws", r.TLS)
+}
+
+// turnAway lets a fault have an upgrade request. It reports false if the fault was no more than a delay.
+func (h *Hub) turnAway(w http.ResponseWriter, r *http.Request, f Fault) bool {
+	attempt := h.arrive(Attempt{Transport: "ws"})
+	if f.Delay > 0 {
+		t := time.NewTimer(f.Delay)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-r.Context().Done():
+			return true
+		}
+	}
+	switch {
+	case f.Cut, f.Close, f.Stall:
+		h.drop(w, f)
+	case f.NoAnswer:
+		<-r.Context().Done()
+	case f.Status != 0:
+		h.settle(attempt, 0, f.Status, "injected fault")
+		h.refuse(w, f)
+	default:
+		h.withdraw(attempt)
+		return false
+	}
+	return true
+}
+
+// drop ends a request's connection instead of answering.
+func (h *Hub) drop(w http.ResponseWriter, f Fault) {
+	nc, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	defer nc.Close()
+	switch {
+	case f.Cut:
+		mqttserver.Reset(nc)
+	case f.Stall:
+		stall(nc)
+		_, _ = io.Copy(io.Discard, nc) // until the connection's end
+	}
+}
+
+// refuse answers with an error as the hub writes it, or as a proxy on the way does.
+func (h *Hub) refuse(w http.ResponseWriter, f Fault) {
+	if f.RetryAfter != "" {
+		w.Header().Set("Retry-After", f.RetryAfter)
+	}
+	text := f.Message
+	if text == "" {
+		text = http.StatusText(f.Status)
+	}
+	if f.ErrorCode == "" {
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(f.Status)
+		_, _ = fmt.Fprintf(w, "<html><head><title>%d %s</title></head><body><h1>%[2]s</h1></body></html>\n", f.Status, text)
+		return
+	}
+	tracking := trackingID()
+	now := h.network.Now().UTC()
+	body := struct{ Message, ExceptionMessage string }{
+		Message:          "ErrorCode:" + f.ErrorCode + ";" + text,
+		ExceptionMessage: "Tracking ID:" + tracking + "-G:4-TimeStamp:" + now.Format("01/02/2006 15:04:05"),
+	}
+	if f.Code != 0 {
+		inner, _ := json.Marshal(struct { // strings and a number: cannot fail
+			ErrorCode    int    `json:"errorCode"`
+			TrackingID   string `json:"trackingId"`
+			Message      string `json:"message"`
+			TimestampUTC string `json:"timestampUtc"`
+		}{f.Code, tracking + "-G:3-TimeStamp:" + now.Format("01/02/2006 15:04:05"), text, now.Format("2006-01-02T15:04:05.0000000Z")})
+		body.Message, body.ExceptionMessage = string(inner), ""
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("iothub-errorcode", f.ErrorCode)
+	w.Header().Set("x-ms-request-id", tracking)
+	w.WriteHeader(f.Status)
+	_ = json.NewEncoder(w).Encode(body) // the client may be gone
+}
+
+func trackingID() string {
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return hex.EncodeToString(id[:])
+}
