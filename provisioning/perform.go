@@ -1,0 +1,231 @@
+package provisioning
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/retry"
+)
+
+// perform carries out one action of step. Requests run in goroutines of their own and come back as results.
+func (l *loop) perform(a action) {
+	switch a.kind {
+	case actionConnect:
+		if !l.noHub {
+			l.connect(a)
+		}
+	case actionCancelConnect:
+		l.cancel(&l.hubWork)
+	case actionRegister:
+		l.askDPS("register", func(ctx context.Context) (Assignment, error) {
+			return l.client.Register(ctx, Registration{Payload: l.device.Payload, OperationID: a.operation})
+		}, SourceRegistration, a.operation != "")
+	case actionLookup:
+		l.askDPS("lookup", l.client.Lookup, SourceLookup, false)
+	case actionCheckClock:
+		l.checkClock()
+	case actionCancelDPS:
+		l.cancel(&l.dpsWork)
+	case actionRemember:
+		if err := l.notebook.write(l.ctx, l.state.confirmed, l.state.candidate); err != nil {
+			l.storeFailed("the assignment could not be stored", err)
+		}
+	case actionEndSession:
+		if l.conn != nil {
+			l.close(l.conn, ErrReprovisioned)
+			l.conn = nil
+		}
+	case actionReply:
+		if a.target == nil {
+			l.reply(answer{err: l.last.err})
+			return
+		}
+		l.reply(answer{assignment: a.target.Assignment})
+	case actionReplyHeld:
+		hold := time.Until(l.state.dps.hold)
+		l.reply(answer{err: &Error{
+			Op: "register", Endpoint: l.client.endpoint(), Status: http.StatusTooManyRequests, Wait: hold,
+			Err: fmt.Errorf("not sent: dps asked to be left alone for another %v", hold.Round(time.Second)),
+		}})
+	}
+}
+
+func (l *loop) cancel(w **work) {
+	if *w != nil {
+		(*w).cancel()
+		*w = nil
+	}
+}
+
+// start runs a request in place of the one in slot.
+func (l *loop) start(slot **work, run func(ctx context.Context) result) {
+	l.cancel(slot)
+	ctx, cancel := context.WithCancel(l.ctx)
+	w := &work{cancel: cancel}
+	*slot = w
+	l.running.Go(func() {
+		defer cancel()
+		r := run(ctx)
+		r.work = w
+		select {
+		case l.results <- r:
+		case <-ctx.Done():
+			if r.conn != nil {
+				_ = r.conn.Close()
+			}
+		}
+	})
+}
+
+func (l *loop) connect(a action) {
+	hub, which := a.target.Target(), a.slot
+	l.start(&l.hubWork, func(ctx context.Context) result {
+		conn, err := l.dialer.Dial(ctx, hub, l.device.Attestation)
+		if err == nil {
+			return result{event: event{kind: eventConnected, slot: which}, conn: conn}
+		}
+		e := event{kind: eventHubFailed, slot: which}
+		describeHub(&e, err)
+		if nameNotFound(err) && l.resolvesDPS(ctx) {
+			e.class, e.gone = hubconn.Rejected, true
+		}
+		return result{event: e, err: err}
+	})
+}
+
+// describeHub tells step what it needs to know of a failure at the hub.
+func describeHub(e *event, err error) {
+	e.class, e.wait, e.dates = hubconn.ClassOf(err), retry.After(err), onlyDates(err)
+}
+
+func nameNotFound(err error) bool {
+	dns, ok := errors.AsType[*net.DNSError](err)
+	return ok && dns.IsNotFound
+}
+
+// resolvesDPS says whether names can be resolved at all: a hub whose name is unknown while that of DPS is known has been deleted. It opens a
+// connection and sends nothing, because only that goes through the same resolver as everything else when DialContext is set.
+func (l *loop) resolvesDPS(ctx context.Context) bool {
+	dial := l.device.DialContext
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	conn, err := dial(ctx, "tcp", l.client.address(false))
+	if err == nil {
+		_ = conn.Close()
+		return true
+	}
+	_, dns := errors.AsType[*net.DNSError](err)
+	return !dns && ctx.Err() == nil
+}
+
+func (l *loop) askDPS(kind string, ask func(context.Context) (Assignment, error), source Source, poll bool) {
+	if source == SourceRegistration {
+		l.counts.Registrations++
+	} else {
+		l.counts.Lookups++
+	}
+	if poll {
+		kind = "poll"
+	}
+	l.asking(kind)
+	l.start(&l.dpsWork, func(ctx context.Context) result {
+		a, err := ask(ctx)
+		if err == nil {
+			return result{event: event{kind: eventAssigned, assignment: &known{Assignment: a, source: source}}}
+		}
+		return result{event: l.describeDPS(err, source), err: err}
+	})
+}
+
+// describeDPS tells step what it needs to know of a failure at DPS.
+func (l *loop) describeDPS(err error, source Source) event {
+	e := event{kind: eventDPSFailed, wait: retry.After(err), dates: onlyDates(err)}
+	failure, ok := errors.AsType[*Error](err)
+	if !ok {
+		return e
+	}
+	e.operation = failure.OperationID
+	verdict := failure.Verdict()
+	switch {
+	case verdict == retry.Register && source == SourceLookup:
+		return event{kind: eventNotRegistered}
+	case verdict == retry.Register:
+		e.failure, e.operation = dpsOperationUnknown, ""
+	case failure.Status == http.StatusTooManyRequests:
+		e.failure = dpsThrottled
+	case verdict == retry.Wait:
+		e.failure = dpsUnavailable
+	case failure.State != "" && source == SourceLookup:
+		e.failure = dpsNotAssigned
+	case failure.Status == http.StatusUnauthorized && l.tokens:
+		e.failure = l.blameClock(failure)
+	default:
+		e.failure = dpsRefused
+	}
+	return e
+}
+
+func (l *loop) blameClock(failure *Error) dpsFailure {
+	switch {
+	case failure.Date.IsZero():
+		return dpsClockUnknown
+	case l.clock.learn(failure.Date):
+		return dpsClockWrong
+	}
+	return dpsRefused
+}
+
+func (l *loop) checkClock() {
+	l.counts.ClockChecks++
+	l.asking("time")
+	l.start(&l.dpsWork, func(ctx context.Context) result {
+		e := event{kind: eventClock}
+		switch now, err := l.client.Time(ctx); {
+		case err != nil && l.clock.suspect():
+			e.clock = clockSuspect
+		case err != nil:
+			e.clock = clockUnknown
+		case l.clock.learn(now):
+			e.clock = clockCorrected
+		default:
+			e.clock = clockRight
+		}
+		return result{event: e}
+	})
+}
+
+func (l *loop) asking(kind string) {
+	if l.trace.Asking != nil {
+		l.trace.Asking(DPSRequest{Kind: kind, Reason: l.state.dps.reason.String(), Err: l.last.err, Verdict: verdictOf(l.last.err)})
+	}
+}
+
+func verdictOf(err error) retry.Verdict {
+	if err == nil {
+		return retry.Wait
+	}
+	return retry.Classify(err)
+}
+
+func (l *loop) tellAssigned(k *known) {
+	if l.trace.Assigned != nil {
+		now := l.state.target()
+		l.trace.Assigned(k.Assignment, !now.matches(&k.Assignment))
+	}
+}
+
+func (l *loop) storeFailed(what string, err error) {
+	l.counts.StoreFailures++
+	l.log.Warn(what, "cause", err.Error())
+	if l.trace.StoreFailed != nil {
+		l.trace.StoreFailed(err)
+	}
+}

@@ -1,0 +1,493 @@
+package provisioning
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/rehome-iot/rehome/hubconn"
+)
+
+// A connection is stable once it has lasted this long and the hub has acknowledged something. Only then are past failures forgotten: a quota,
+// two devices with one identity and messages that the hub refuses all look like "connected, then dropped".
+const stableAfter = 30 * time.Second
+
+// core is what the methods of a Device share. One goroutine at a time holds it (tryAcquire) and drives it; the others see what it publishes.
+type core struct {
+	device   *Device
+	client   *Client
+	dialer   *hubconn.Dialer
+	clock    *wallClock
+	notebook *notebook
+	rnd      random
+	log      *slog.Logger
+	trace    Trace
+
+	asks chan *asking // to whoever drives
+
+	// Of the goroutine that drives.
+	state   state
+	booted  bool
+	driving bool
+	dpsOnly bool
+	conn    *hubconn.Conn // the live connection; also one that Connect returned
+	last    lastSeen
+	counts  Status // only its counters
+	tokens  bool   // the device authenticates with tokens
+
+	mu     sync.Mutex
+	held   chan struct{} // not nil while somebody drives; closed when they are done
+	notify chan struct{} // closed at the next publication
+	status Status
+	target *known
+}
+
+// lastSeen is what explains the state to a person.
+type lastSeen struct {
+	err   error
+	class hubconn.Class
+}
+
+// asking is a call that whoever drives the device answers.
+type asking struct {
+	kind   eventKind
+	answer chan answer
+}
+
+type answer struct {
+	assignment Assignment
+	err        error
+}
+
+func newCore(d *Device) (*core, error) {
+	var system func() time.Time
+	if d.TLSConfig != nil {
+		system = d.TLSConfig.Time
+	}
+	clock := newWallClock(system)
+	client := d.client(clock)
+	if err := d.validate(client); err != nil {
+		return nil, err
+	}
+	c := &core{
+		device: d, client: client, dialer: d.dialer(clock), clock: clock, asks: make(chan *asking), notify: make(chan struct{}),
+		rnd: newRandom(d.Attestation.RegistrationID()), log: d.Logger, status: Status{State: StateStopped},
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	if d.Trace != nil {
+		c.trace = *d.Trace
+	}
+	c.notebook = &notebook{store: d.Store, attestation: d.Attestation, scope: d.IDScope, endpoint: client.endpoint(), now: clock.Now}
+	return c, nil
+}
+
+// newRandom mixes the system's entropy with the registration ID: boards that boot from one image with an empty entropy pool must not draw
+// the same delays.
+func newRandom(registrationID string) random {
+	var seed [sha256.Size]byte
+	_, _ = rand.Read(seed[:])
+	return mathrand.New(mathrand.NewChaCha8(sha256.Sum256(append(seed[:], registrationID...))))
+}
+
+func (c *core) tryAcquire() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held != nil {
+		return false
+	}
+	c.held = make(chan struct{})
+	return true
+}
+
+func (c *core) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.held)
+	c.held = nil
+}
+
+func (c *core) holder() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.held
+}
+
+func (c *core) changed() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.notify
+}
+
+func (c *core) peek() *known {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.target
+}
+
+// ask hands a call to whoever drives the device, or drives it for the purpose.
+func (c *core) ask(ctx context.Context, a *asking) (Assignment, error) {
+	for {
+		if err := context.Cause(ctx); err != nil {
+			return Assignment{}, err
+		}
+		if c.tryAcquire() {
+			err := c.supervise(ctx, mode{noHub: true, asked: a})
+			c.release()
+			select {
+			case r := <-a.answer:
+				return r.assignment, r.err
+			default:
+				return Assignment{}, err
+			}
+		}
+		select {
+		case c.asks <- a:
+			select {
+			case r := <-a.answer:
+				if errors.Is(r.err, errUnserved) {
+					continue
+				}
+				return r.assignment, r.err
+			case <-ctx.Done():
+				return Assignment{}, context.Cause(ctx)
+			}
+		case <-c.holder():
+		case <-ctx.Done():
+			return Assignment{}, context.Cause(ctx)
+		}
+	}
+}
+
+// mode is what a call to supervise is for.
+type mode struct {
+	session func(context.Context, *hubconn.Conn) error // run it on every connection; else
+	until   func(*state) bool                          // return as soon as this holds; or
+	asked   *asking                                    // when this is answered
+	noHub   bool                                       // ask DPS only
+}
+
+// loop is one call to supervise: it feeds events to step, performs the actions, and ends everything it started.
+type loop struct {
+	*core
+	mode
+	ctx context.Context
+
+	results  chan result
+	hubWork  *work
+	dpsWork  *work
+	running  sync.WaitGroup
+	session  *hubconn.Conn // whose session function has not returned yet
+	sessions chan sessionEnd
+	failures int
+	waiting  []*asking
+	done     bool
+	outcome  error
+}
+
+// work is a request under way.
+type work struct {
+	cancel context.CancelFunc
+}
+
+// result is what became of it.
+type result struct {
+	work  *work
+	event event
+	conn  *hubconn.Conn
+	err   error
+}
+
+type sessionEnd struct {
+	conn  *hubconn.Conn
+	err   error
+	ended bool // its context had ended before it returned
+}
+
+func (c *core) supervise(ctx context.Context, m mode) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	l := &loop{core: c, mode: m, ctx: ctx, results: make(chan result), sessions: make(chan sessionEnd, 1)}
+	defer l.stop()
+	l.driving, l.dpsOnly = true, m.noHub
+	l.begin()
+	for !l.done {
+		if l.until != nil && l.until(&l.state) {
+			return nil
+		}
+		l.turn()
+	}
+	return l.outcome
+}
+
+// begin takes the device up where it was left.
+func (l *loop) begin() {
+	if !l.booted {
+		l.booted = true
+		l.boot()
+	} else {
+		if l.conn != nil && l.conn.Context().Err() != nil {
+			l.ended()
+		}
+		l.step(event{kind: eventResume})
+	}
+	if l.asked != nil && !l.done {
+		l.take(l.asked)
+	}
+}
+
+func (l *loop) boot() {
+	l.tokens = l.usesTokens()
+	l.state = state{rules: l.device.rules(l.tokens)}
+	m, why := l.notebook.read(l.ctx)
+	if why != nil {
+		l.storeFailed("the stored assignment is not used", why)
+		l.last.err = why
+	}
+	if e := l.notebook.last; e != nil {
+		l.clock.remember(e.saved)
+	}
+	l.step(event{kind: eventBoot, memory: m})
+}
+
+// usesTokens: a device that authenticates with a certificate has no tokens that a wrong clock could spoil.
+func (l *loop) usesTokens() bool {
+	certificate, err := l.device.Attestation.Certificate(l.ctx)
+	return certificate == nil || err != nil
+}
+
+// turn waits for the next thing to happen.
+func (l *loop) turn() {
+	var due <-chan time.Time
+	if at, ok := l.wake(); ok {
+		timer := time.NewTimer(time.Until(at))
+		defer timer.Stop()
+		due = timer.C
+	}
+	var lost <-chan struct{}
+	if l.conn != nil && !l.noHub {
+		lost = l.conn.Context().Done()
+	}
+	select {
+	case <-l.ctx.Done():
+		l.finish(l.interrupted())
+	case <-due:
+		l.step(event{kind: eventTick})
+	case r := <-l.results:
+		l.settleWork(r)
+	case <-lost:
+		l.ended()
+	case s := <-l.sessions:
+		l.sessionEnded(s)
+	case a := <-l.asks:
+		l.take(a)
+	}
+}
+
+func (l *loop) wake() (time.Time, bool) {
+	if !l.noHub {
+		return l.state.wake()
+	}
+	return l.state.dps.at, l.state.dps.armed
+}
+
+// interrupted is what to say when ctx ends: why, and what was wrong until then.
+func (l *loop) interrupted() error {
+	cause := context.Cause(l.ctx)
+	if l.state.connected || l.last.err == nil {
+		return cause
+	}
+	return errors.Join(cause, l.last.err)
+}
+
+func (l *loop) finish(err error) {
+	if !l.done {
+		l.done, l.outcome = true, err
+	}
+}
+
+// step decides, performs and publishes.
+func (l *loop) step(e event) {
+	var actions []action
+	l.state, actions = step(l.state, e, time.Now(), l.rnd)
+	for _, a := range actions {
+		l.perform(a)
+	}
+	l.publish()
+}
+
+// failed counts a failure, and gives up if the program said after how many.
+func (l *loop) failed(err error, class hubconn.Class) {
+	l.last = lastSeen{err: err, class: class}
+	if l.state.connected && l.conn != nil {
+		return // a registration that the program asked for: the connection is fine
+	}
+	l.failures++
+	if limit := l.device.Retry.MaxAttempts; limit > 0 && l.failures >= limit {
+		l.finish(err)
+	}
+}
+
+// settleWork takes the result of a request, unless another has taken its place.
+func (l *loop) settleWork(r result) {
+	switch r.work {
+	case l.hubWork:
+		l.hubWork = nil
+		if r.err != nil {
+			l.failed(r.err, r.event.class)
+		} else {
+			l.conn, l.last, l.failures = r.conn, lastSeen{}, 0
+			l.counts.Connections++
+		}
+	case l.dpsWork:
+		l.dpsWork = nil
+		switch {
+		case r.event.kind == eventAssigned:
+			l.tellAssigned(r.event.assignment)
+		case r.event.kind == eventDPSFailed:
+			l.failed(r.err, l.last.class)
+		}
+	default:
+		if r.conn != nil {
+			l.close(r.conn, nil)
+		}
+		return
+	}
+	l.step(r.event)
+	if l.conn != nil && r.conn == l.conn {
+		l.startSession()
+	}
+}
+
+// startSession calls the program, once the session before has returned.
+func (l *loop) startSession() {
+	if l.mode.session == nil || l.session != nil || l.conn == nil {
+		return
+	}
+	conn, run := l.conn, l.mode.session
+	l.session = conn
+	ctx, cancel := context.WithCancelCause(l.ctx)
+	stop := context.AfterFunc(conn.Context(), func() { cancel(context.Cause(conn.Context())) })
+	l.running.Go(func() {
+		err := run(ctx, conn)
+		ended := ctx.Err() != nil
+		stop()
+		cancel(nil)
+		l.sessions <- sessionEnd{conn: conn, err: err, ended: ended}
+	})
+}
+
+func (l *loop) sessionEnded(s sessionEnd) {
+	l.session = nil
+	switch {
+	case !s.ended, errors.Is(context.Cause(s.conn.Context()), hubconn.ErrClosed):
+		l.finish(s.err)
+	case l.ctx.Err() != nil:
+		l.finish(l.interrupted())
+	default:
+		l.startSession()
+	}
+}
+
+// ended takes in that the live connection is gone.
+func (l *loop) ended() {
+	conn := l.conn
+	l.conn = nil
+	cause := context.Cause(conn.Context())
+	if errors.Is(cause, hubconn.ErrClosed) || errors.Is(cause, ErrReprovisioned) {
+		l.step(event{kind: eventClosed})
+		return
+	}
+	stats := conn.Stats()
+	e := event{kind: eventLost, stable: stats.Acknowledged > 0 && time.Since(stats.Since) >= stableAfter}
+	describeHub(&e, cause)
+	l.failed(cause, e.class)
+	l.step(e)
+}
+
+// take accepts a call from another goroutine, or the one this loop is for.
+func (l *loop) take(a *asking) {
+	if a.kind == eventForget {
+		err := l.notebook.forget(l.ctx)
+		l.step(event{kind: eventForget})
+		a.answer <- answer{err: err}
+		l.answered()
+		return
+	}
+	l.waiting = append(l.waiting, a)
+	l.step(event{kind: eventReprovision})
+}
+
+func (l *loop) reply(r answer) {
+	for _, a := range l.waiting {
+		a.answer <- r
+	}
+	l.waiting = nil
+	l.answered()
+}
+
+func (l *loop) answered() {
+	if l.asked != nil {
+		l.finish(nil)
+	}
+}
+
+// stop ends everything the loop started, in order: requests, the session, the connection.
+func (l *loop) stop() {
+	for _, w := range []*work{l.hubWork, l.dpsWork} {
+		if w != nil {
+			w.cancel()
+		}
+	}
+	keep := l.until != nil && !l.noHub && l.outcome == nil && l.state.connected || l.noHub
+	l.drain()
+	if l.conn != nil && !keep {
+		_ = l.conn.Close()
+		l.conn = nil
+		l.state, _ = step(l.state, event{kind: eventClosed}, time.Now(), l.rnd)
+	}
+	l.reply(answer{err: errUnserved})
+	l.driving = false
+	l.publish()
+}
+
+// drain waits for every goroutine of the loop, and closes connections that come too late.
+func (l *loop) drain() {
+	ended := make(chan struct{})
+	go func() {
+		l.running.Wait()
+		close(ended)
+	}()
+	for {
+		select {
+		case <-ended:
+			return
+		case r := <-l.results:
+			if r.conn != nil {
+				_ = r.conn.Close()
+			}
+		case <-l.sessions:
+		}
+	}
+}
+
+// errUnserved tells a caller that the loop it had asked ended first.
+var errUnserved = errors.New("provisioning: the device stopped before dps had answered")
+
+// close ends a connection without holding up the loop.
+func (l *loop) close(conn *hubconn.Conn, cause error) {
+	l.running.Go(func() {
+		if cause == nil {
+			_ = conn.Close()
+			return
+		}
+		_ = conn.CloseCause(cause)
+	})
+}

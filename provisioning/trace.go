@@ -1,0 +1,35 @@
+package provisioning
+
+import "github.com/rehome-iot/rehome/retry"
+
+// Trace is a set of hooks into a Device, for metrics and diagnosis; any may be nil. They are called one at a time, from the goroutine that
+// runs the device: they must return soon and must not call Run, Connect, Reprovision, Assignment or Forget.
+type Trace struct {
+	// Changed is called after every change of state.
+	Changed func(Status)
+
+	// Asking is called before a request to DPS.
+	Asking func(DPSRequest)
+
+	// Assigned is called for every assignment by DPS. moved says that it differs from the one in use. A session that goes on after a
+	// registration on the same hub learns here, from the Substatus, that the device's data was reset.
+	Assigned func(a Assignment, moved bool)
+
+	// StoreFailed is called when an entry could not be read, used or written. The device goes on without.
+	StoreFailed func(error)
+}
+
+// DPSRequest says what DPS is asked, and why.
+type DPSRequest struct {
+	// Kind is "register", "poll" (a registration that goes on), "lookup" or "time".
+	Kind string
+
+	// Reason is why, in a few words, such as "rejected by the hub".
+	Reason string
+
+	// Err is the failure that led here, if one did.
+	Err error
+
+	// Verdict is what that failure called for.
+	Verdict retry.Verdict
+}
