@@ -1,0 +1,25 @@
+package cache_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/rehome-iot/rehome/cache"
+	"github.com/rehome-iot/rehome/cache/cachetest"
+)
+
+func TestDirConforms(t *testing.T) {
+	cachetest.Run(t, func(t *testing.T) cache.Store {
+		return cache.Dir(filepath.Join(t.TempDir(), "made-by-the-first-put"))
+	})
+}
+
+func TestDirThatExistsConforms(t *testing.T) {
+	cachetest.Run(t, func(t *testing.T) cache.Store {
+		return cache.Dir(t.TempDir() + string(filepath.Separator))
+	})
+}
+
+func TestMemoryConforms(t *testing.T) {
+	cachetest.Run(t, func(*testing.T) cache.Store { return new(cache.Memory) })
+}
