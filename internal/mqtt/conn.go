@@ -64,7 +64,8 @@ type Conn struct {
 }
 
 // Connect sends CONNECT over nc and waits for CONNACK. It owns nc from the start, also when it fails. A refusal is a
-// *RefusedError, whatever its code; when ctx ends first, nc is closed and the error is ctx's cause.
+// *RefusedError, whatever its code; when ctx ends first, nc is closed and the error is ctx's cause. Once accepted, the
+// connection is returned, even if the server has ended it already.
 func Connect(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 	if err := o.check(ctx); err != nil {
 		_ = nc.Close()
@@ -93,18 +94,20 @@ func Connect(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 	})
 	token := c.client.Connect()
 	<-token.Done()
-	timer.Stop()
-	stop()
+	inTime := timer.Stop()
+	inTime = stop() && inTime
 	if err := token.Error(); err != nil {
 		c.tap.fail(err) // the tap's own reason, if it has one, is the true one
 		return nil, c.tap.cause()
 	}
-	c.present = c.tap.scan.sessionPresent()
+	if connack, ok := token.(*paho.ConnectToken); ok {
+		c.present = connack.SessionPresent()
+	}
 	go c.deliver()
 	go c.reap()
-	if err := c.tap.cause(); err != nil {
+	if !inTime {
 		<-c.done
-		return nil, err
+		return nil, c.tap.cause()
 	}
 	return c, nil
 }

@@ -24,8 +24,8 @@ type Message struct {
 
 // arrived is Paho's handler. It never waits: acknowledgements and pings queue up behind it.
 func (c *Conn) arrived(_ paho.Client, m paho.Message) {
-	if c.options.Receive == nil {
-		return
+	if c.options.Receive == nil || errors.Is(c.tap.cause(), ErrOverflow) {
+		return // after an overflow there is a gap that nothing may follow
 	}
 	message := Message{Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Duplicate: m.Duplicate(), Ack: func() { c.ack(m) }}
 	select {

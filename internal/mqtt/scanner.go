@@ -22,7 +22,6 @@ type scanner struct {
 	limit int // largest remaining length let through
 
 	connected bool // a CONNACK was seen
-	connack   [2]byte
 
 	inBody bool
 	header byte
@@ -88,9 +87,6 @@ func (s *scanner) head(b byte) error {
 	s.inBody = true
 	return s.checkLength()
 }
-
-// sessionPresent is the flag of a CONNACK that has been seen.
-func (s *scanner) sessionPresent() bool { return s.connack[0]&1 != 0 }
 
 func (s *scanner) kind() byte { return s.header >> 4 }
 
@@ -162,10 +158,9 @@ func (s *scanner) checkBody(before int) error {
 			return &ProtocolError{Reason: "a PUBLISH whose topic is longer than the packet"}
 		}
 	case typeConnack:
-		s.connack = s.prefix
 		s.connected = true
-		if s.connack[1] != 0 {
-			return &RefusedError{Code: s.connack[1]}
+		if code := s.prefix[1]; code != 0 {
+			return &RefusedError{Code: code}
 		}
 	}
 	return nil
@@ -176,6 +171,6 @@ func (s *scanner) finish(seen func(event)) {
 	if s.length >= 2 {
 		e.id = uint16(s.prefix[0])<<8 | uint16(s.prefix[1])
 	}
-	*s = scanner{limit: s.limit, connected: s.connected, connack: s.connack}
+	*s = scanner{limit: s.limit, connected: s.connected}
 	seen(e)
 }

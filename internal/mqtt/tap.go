@@ -163,9 +163,6 @@ func (t *tap) seen(e event) {
 
 // Write writes one packet. It never fails: an error ends the connection, and Paho learns of that by Read.
 func (t *tap) Write(p []byte) (int, error) {
-	if p[0]>>4 == typePingreq {
-		t.expectPingresp()
-	}
 	select {
 	case t.slot <- struct{}{}:
 	case <-t.ctx.Done():
@@ -175,8 +172,11 @@ func (t *tap) Write(p []byte) (int, error) {
 	if t.cause() != nil {
 		return len(p), nil
 	}
-	if p[0]>>4 == typeConnect {
+	switch p[0] >> 4 {
+	case typeConnect:
 		t.connect = time.Now()
+	case typePingreq:
+		t.expectPingresp()
 	}
 	if _, err := t.write(p, t.step); err != nil {
 		t.fail(err)
@@ -184,7 +184,8 @@ func (t *tap) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// expectPingresp starts the wait for a PINGRESP before the PINGREQ is written: a full send buffer is a silent peer too.
+// expectPingresp starts the wait for a PINGRESP before the PINGREQ is written, because a full send buffer is a silent peer
+// too; but not before its turn has come, because behind a long message it may wait for as long as that makes progress.
 func (t *tap) expectPingresp() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -1,0 +1,119 @@
+package mqtt
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// scan feeds a stream to a scanner in pieces and returns the bytes it lets through, the packets it saw and its verdict.
+func scan(limit int, stream []byte, piece func(rest int) int) (passed []byte, seen []event, err error) {
+	s := scanner{limit: limit}
+	for len(stream) > 0 {
+		part := stream[:piece(len(stream))]
+		stream = stream[len(part):]
+		n, err := s.feed(part, func(e event) { seen = append(seen, e) })
+		passed = append(passed, part[:n]...)
+		if err != nil {
+			return passed, seen, err
+		}
+	}
+	return passed, seen, nil
+}
+
+func whole(rest int) int { return rest }
+
+var session = bytes.Join([][]byte{
+	{0x20, 2, 1, 0},
+	{0x90, 3, 0x12, 0x34, 1},
+	{0x40, 2, 0xab, 0xcd},
+	{0xd0, 0},
+	{0x32, 7, 0, 1, 'a', 0, 9, 'h', 'i'},
+	append([]byte{0x30, 0xc8, 0x01, 0, 1, 'a'}, bytes.Repeat([]byte{0xd0}, 197)...),
+	{0xb0, 2, 0, 5},
+	{0x30, 2, 0, 0},
+}, nil)
+
+func TestScannerFollowsThePacketsHoweverTheyAreSplit(t *testing.T) {
+	want := []event{
+		{kind: 2, id: 0x100}, {kind: 9, id: 0x1234}, {kind: 4, id: 0xabcd}, {kind: 13}, {kind: 3, id: 1}, {kind: 3, id: 1},
+		{kind: 11, id: 5}, {kind: 3},
+	}
+	check := func(piece func(int) int) {
+		passed, seen, err := scan(1000, session, piece)
+		require.NoError(t, err)
+		assert.Equal(t, session, passed)
+		assert.Equal(t, want, seen)
+	}
+	check(whole)
+	for size := 1; size < 20; size++ {
+		check(func(rest int) int { return min(size, rest) })
+	}
+	for at := 1; at < len(session); at++ {
+		check(func(rest int) int {
+			if rest == len(session) {
+				return at
+			}
+			return rest
+		})
+	}
+}
+
+func TestScannerLetsTheLongestPacketThroughAndNoLonger(t *testing.T) {
+	stream := append([]byte{0x20, 2, 0, 0, 0x30, 0x80, 0x01}, append([]byte{0, 1, 'a'}, make([]byte, 125)...)...)
+	_, _, err := scan(128, stream, whole)
+	assert.NoError(t, err)
+	passed, _, err := scan(127, stream, whole)
+	isProtocolError(t, err)
+	assert.Equal(t, stream[:6], passed, "the length that would be trusted is not complete")
+}
+
+func TestScannerTellsARefusalBeforePahoReadsIt(t *testing.T) {
+	passed, _, err := scan(1000, []byte{0x20, 2, 0, 0x87}, whole)
+	refused, ok := errors.AsType[*RefusedError](err)
+	require.True(t, ok)
+	assert.EqualValues(t, 0x87, refused.Code)
+	assert.Len(t, passed, 2, "the body is withheld")
+}
+
+// However a stream is split, the same bytes pass and the same packets are seen; and what passes can be read by Paho
+// without a panic, in packets no longer than the limit.
+func FuzzScanner(f *testing.F) {
+	f.Add(session, uint8(1))
+	f.Add([]byte{0x20, 2, 0, 0, 0x30, 0x80, 0xa6, 0xc4, 0x8f, 0x01}, uint8(3))
+	f.Add([]byte{0x20, 2, 0, 0, 0x90, 4, 0, 1, 0, 0}, uint8(2))
+	f.Add([]byte{0x20, 2, 0, 5}, uint8(2))
+	f.Add([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"), uint8(7))
+	f.Fuzz(func(t *testing.T, stream []byte, size uint8) {
+		const limit = 1 << 10
+		passed, seen, err := scan(limit, stream, whole)
+		again, seenAgain, errAgain := scan(limit, stream, func(rest int) int { return min(max(int(size), 1), rest) })
+		assert.Equal(t, err, errAgain)
+		assert.Equal(t, seen, seenAgain)
+		// Only the start of the packet that offends may differ: what of it came in an earlier piece has passed.
+		if len(again) < len(passed) {
+			passed, again = again, passed
+		}
+		assert.True(t, bytes.HasPrefix(again, passed))
+		if err == nil {
+			assert.Equal(t, string(stream), string(again))
+		}
+
+		reader := bytes.NewReader(again)
+		for i := 0; ; i++ {
+			before := reader.Len()
+			_, err := packets.ReadPacket(reader)
+			if err != nil {
+				assert.True(t, errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF), "%v", err)
+				assert.Equal(t, len(seen), i)
+				return
+			}
+			assert.LessOrEqual(t, before-reader.Len(), limit+5)
+		}
+	})
+}
