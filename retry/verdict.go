@@ -65,10 +65,11 @@ type judge interface {
 func After(err error) time.Duration {
 	var longest time.Duration
 	for err != nil {
-		if e, ok := err.(interface{ RetryAfter() time.Duration }); ok { //nolint:errorlint // every level is visited
+		// Not errors.AsType, which would end at the first: every level is asked.
+		if e, ok := err.(interface{ RetryAfter() time.Duration }); ok {
 			longest = max(longest, e.RetryAfter())
 		}
-		switch e := err.(type) { //nolint:errorlint // this is the walk itself
+		switch e := err.(type) {
 		case interface{ Unwrap() error }:
 			err = e.Unwrap()
 		case interface{ Unwrap() []error }:
