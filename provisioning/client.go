@@ -84,7 +84,7 @@ type Client struct {
 
 	// TLSConfig is cloned for each connection. Set RootCAs for private roots, and Time for a clock that is better than
 	// the system's: tokens and certificate checks both use it. Nil: the system's roots and clock. The least version is
-	// TLS 1.2 in any case.
+	// TLS 1.2 in any case, the server name that of the endpoint; InsecureSkipVerify is refused.
 	TLSConfig *tls.Config
 
 	// DialContext opens the TCP connections, to a proxy's address if there is one. Nil: a [net.Dialer].
@@ -164,6 +164,9 @@ func (c *Client) check() error {
 	}
 	if len(c.UserAgent) > maxUserAgent || strings.ContainsFunc(c.UserAgent, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return fmt.Errorf("user agent must be at most %d printable ascii characters", maxUserAgent)
+	}
+	if c.TLSConfig != nil && c.TLSConfig.InsecureSkipVerify {
+		return errors.New("tls config: insecure skip verify is refused: put the server's authority into root cas")
 	}
 	if c.RequestTimeout < 0 {
 		return fmt.Errorf("request timeout %v is negative", c.RequestTimeout)

@@ -118,7 +118,7 @@ func connectError(ctx context.Context, err error) *Error {
 	if refused, ok := errors.AsType[*mqtt.RefusedError](err); ok {
 		return &Error{Op: op, ReturnCode: refused.Code, Err: err}
 	}
-	if refused, ok := errors.AsType[*mqtt.UpgradeError](err); ok {
+	if refused, ok := errors.AsType[*mqtt.UpgradeError](err); ok && !refused.Proxy {
 		a := response{
 			status:     refused.Status,
 			body:       refused.Body,
@@ -165,22 +165,25 @@ func (x *mqttExchange) do(ctx context.Context, op, topic, parameters string, bod
 	x.expect(request)
 	defer x.expect(nil)
 
-	published := x.conn.Publish(sending, topic+request.id+parameters, 1, body)
-	select {
-	case a := <-request.answer: // whatever became of the PUBACK
-		return a, nil
-	default:
+	err := x.conn.Publish(sending, topic+request.id+parameters, 1, body)
+	if err == nil {
+		select {
+		case a := <-request.answer:
+			return a, nil
+		case <-limited.Done():
+			err = limited.Err()
+		case <-x.conn.Context().Done():
+			err = context.Cause(x.conn.Context())
+		}
 	}
-	if published != nil {
-		return response{}, &Error{Op: op, Err: endOf(ctx, limited, published)}
+	if x.conn.Context().Err() != nil {
+		x.close() // returns once everything that arrived before the end was received
 	}
 	select {
 	case a := <-request.answer:
 		return a, nil
-	case <-limited.Done():
-		return response{}, &Error{Op: op, Err: endOf(ctx, limited, limited.Err())}
-	case <-x.conn.Context().Done():
-		return response{}, &Error{Op: op, Err: endOf(ctx, limited, context.Cause(x.conn.Context()))}
+	default:
+		return response{}, &Error{Op: op, Err: endOf(ctx, limited, err)}
 	}
 }
 

@@ -26,10 +26,7 @@ func (c *Client) Time(ctx context.Context) (time.Time, error) {
 	date, err := c.askTime(ctx, c.anonymousClock(nil))
 	if failed, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		if at, ok := bootstrapTime(failed.UnverifiedCertificates, c.now()); ok {
-			var second error
-			if date, second = c.askTime(ctx, c.anonymousClock(func() time.Time { return at })); second == nil || ctx.Err() != nil {
-				err = second
-			}
+			date, err = c.askTime(ctx, c.anonymousClock(func() time.Time { return at }))
 		}
 	}
 	if err != nil {

@@ -29,6 +29,7 @@ func (c *Client) anonymousTLSConfig() *tls.Config {
 		config = c.TLSConfig.Clone()
 	}
 	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
+	config.ServerName = ""  // always that of the endpoint
 	config.NextProtos = nil // HTTP/1.1 and MQTT need none, and HTTP/2 knows no renegotiation
 	return config
 }
