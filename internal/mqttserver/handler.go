@@ -2,6 +2,7 @@ package mqttserver
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 )
 
@@ -70,25 +71,23 @@ type Message struct {
 // Incoming is a message from the client.
 type Incoming struct {
 	Message
-	session *Session
-	id      uint16
-	settled bool
+	session  *Session
+	id       uint16 // 0 at QoS 0
+	withheld bool   // only the handler's goroutine touches it
+	acked    atomic.Bool
 }
 
-// Ack sends the PUBACK now, ahead of whatever the handler sends next. It does nothing at QoS 0, and nothing the second
-// time. One goroutine at a time may use an Incoming.
+// Ack sends the PUBACK now, ahead of whatever the handler sends next. It does nothing at QoS 0, and nothing the second time. Any
+// goroutine may call it, once Withhold was.
 func (m *Incoming) Ack() error {
-	m.settled = true
-	id := m.id
-	m.id = 0
-	if id == 0 {
+	if m.id == 0 || !m.acked.CompareAndSwap(false, true) {
 		return nil
 	}
-	return m.session.ack(id)
+	return m.session.ack(m.id)
 }
 
-// Withhold keeps the PUBACK from being sent when Publish returns. Ack may still send it, later or never.
-func (m *Incoming) Withhold() { m.settled = true }
+// Withhold keeps the PUBACK from being sent when the handler's Publish returns. Ack may still send it, later or never. Only Publish itself may call it.
+func (m *Incoming) Withhold() { m.withheld = true }
 
 // Filter is one topic filter of a SUBSCRIBE and the QoS asked for, 0 to 2.
 type Filter struct {
@@ -98,26 +97,25 @@ type Filter struct {
 
 // Subscribe is a client's SUBSCRIBE.
 type Subscribe struct {
-	Filters []Filter
-	session *Session
-	id      uint16
-	settled bool
+	Filters  []Filter
+	session  *Session
+	id       uint16
+	withheld bool // only the handler's goroutine touches it
+	replied  atomic.Bool
 }
 
-// Reply sends the SUBACK now: for each filter the QoS granted, or SubscribeFailure. It does nothing the second time.
-// One goroutine at a time may use a Subscribe.
+// Reply sends the SUBACK now: for each filter the QoS granted, or SubscribeFailure. It does nothing the second time. Any
+// goroutine may call it, once Withhold was.
 func (r *Subscribe) Reply(codes ...byte) error {
-	r.settled = true
-	id := r.id
-	r.id = 0
-	if id == 0 {
+	if !r.replied.CompareAndSwap(false, true) {
 		return nil
 	}
-	return r.session.suback(id, codes)
+	return r.session.suback(r.id, codes)
 }
 
-// Withhold keeps a SUBACK from being sent when the handler's Subscribe returns. Reply may still send it.
-func (r *Subscribe) Withhold() { r.settled = true }
+// Withhold keeps a SUBACK from being sent when the handler's Subscribe returns. Reply may still send it. Only that
+// Subscribe itself may call it.
+func (r *Subscribe) Withhold() { r.withheld = true }
 
 // Grant returns the codes that grant every filter, at QoS 1 at most.
 func (r *Subscribe) Grant() []byte {

@@ -110,7 +110,10 @@ func decode(h packets.FixedHeader, body []byte) (packets.ControlPacket, error) {
 	if len(rest.b) > 0 {
 		return nil, malformed("read", "%s with %d bytes too many", packets.PacketNames[h.MessageType], len(rest.b))
 	}
-	return cp, check(cp)
+	if err := check(cp); err != nil {
+		return nil, err
+	}
+	return cp, nil
 }
 
 func check(cp packets.ControlPacket) error {

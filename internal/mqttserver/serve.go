@@ -227,7 +227,7 @@ func (s *Session) publish(h Handler, p *packets.PublishPacket) error {
 	if err := h.Publish(s.ctx, s, m); err != nil {
 		return err
 	}
-	if m.settled {
+	if m.withheld {
 		return nil
 	}
 	return m.Ack()
@@ -241,7 +241,7 @@ func (s *Session) subscribe(h Handler, p *packets.SubscribePacket) error {
 	if err := h.Subscribe(s.ctx, s, r); err != nil {
 		return err
 	}
-	if r.settled {
+	if r.withheld {
 		return nil
 	}
 	return r.Reply(r.Grant()...)
