@@ -69,7 +69,7 @@ func (d *Dialer) upgrade(u *url.URL) (*upgrade, error) {
 	}
 	proxy, err := choose(&http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "https", Host: u.Host, Path: u.Path}})
 	if err != nil {
-		return nil, fmt.Errorf("mqtt: choosing the proxy: %w", err)
+		return nil, errors.New("mqtt: the proxy setting is not a valid URL") // err may show the password in it
 	}
 	up := &upgrade{Dialer: websocket.Dialer{Subprotocols: []string{"mqtt"}}}
 	switch {

@@ -1,0 +1,294 @@
+package mqtt
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+	"github.com/gorilla/websocket"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// overWebSocket opens a connection to a peer behind a WebSocket upgrade.
+func overWebSocket(t *testing.T, o Options, part func(*peer)) *Conn {
+	w, ca := newWorld(t), newAuthority(t)
+	w.serve[hubWeb] = upgraded(ca.server(hub, time.Now().Add(time.Hour)), func(nc net.Conn) { part(&peer{t: t, nc: nc}) })
+	nc, err := (&Dialer{DialContext: w.dial, TLSConfig: ca.trust(), Proxy: noProxy}).WebSocket(t.Context(), hubURL, nil)
+	require.NoError(t, err)
+	o.ClientID = "dev1"
+	c, err := Connect(t.Context(), nc, o)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func noProxy(*http.Request) (*url.URL, error) { return nil, nil }
+
+func TestMQTTOverWebSocket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		got := make(chan Message, 1)
+		var last packets.ControlPacket
+		long := bytes.Repeat([]byte("0123456789abcdef"), 12<<10)
+		c := overWebSocket(t, Options{Receive: func(m Message) { got <- m }}, func(p *peer) {
+			p.accept(0)
+			p.publish("down", 1, 1, long)
+			p.acknowledge(func(packet packets.ControlPacket) { last = packet })
+		})
+		m := <-got
+		assert.True(t, bytes.Equal(long, m.Payload))
+		m.Ack()
+		require.NoError(t, c.Subscribe(t.Context(), "a/#", 1))
+		require.NoError(t, c.Publish(t.Context(), "up", 1, long))
+		time.Sleep(time.Hour)
+		require.NoError(t, c.Context().Err())
+		require.NoError(t, c.Close())
+		synctest.Wait()
+		assert.IsType(t, &packets.DisconnectPacket{}, last)
+	})
+}
+
+func TestAPacketIsOneWebSocketMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, ca := newWorld(t), newAuthority(t)
+		var sizes []int
+		w.serve[hubWeb] = upgraded(ca.server(hub, time.Now().Add(time.Hour)), func(nc net.Conn) {
+			ws := nc.(*wsConn).ws
+			for {
+				_, data, err := ws.ReadMessage()
+				if err != nil {
+					return
+				}
+				sizes = append(sizes, len(data))
+				switch {
+				case data[0] == 0x10:
+					_ = ws.WriteMessage(websocket.BinaryMessage, []byte{0x20, 2, 0, 0})
+				case data[0] == 0x32: // in pieces: packets may span messages
+					_ = ws.WriteMessage(websocket.BinaryMessage, []byte{0x40})
+					_ = ws.WriteMessage(websocket.BinaryMessage, []byte{2, 0, 1})
+				}
+			}
+		})
+		nc, err := (&Dialer{DialContext: w.dial, TLSConfig: ca.trust(), Proxy: noProxy}).WebSocket(t.Context(), hubURL, nil)
+		require.NoError(t, err)
+		c, err := Connect(t.Context(), nc, Options{ClientID: "dev1"})
+		require.NoError(t, err)
+		require.NoError(t, c.Publish(t.Context(), "a", 1, make([]byte, 100000)))
+		require.NoError(t, c.Close())
+		synctest.Wait()
+		assert.Equal(t, []int{18, 100009, 2}, sizes)
+	})
+}
+
+func TestARefusedUpgradeTellsWhy(t *testing.T) {
+	for _, status := range []int{200, 302, 400, 401, 403, 404, 407, 429, 500, 503} {
+		synctest.Test(t, func(t *testing.T) {
+			w, ca := newWorld(t), newAuthority(t)
+			var request *http.Request
+			w.serve[hubWeb] = web(ca.server(hub, time.Now().Add(time.Hour)), func(w http.ResponseWriter, r *http.Request) {
+				request = r
+				w.Header().Set("Retry-After", "17")
+				w.Header().Set("iothub-errorcode", "ThrottlingException")
+				w.WriteHeader(status)
+				_, _ = w.Write(bytes.Repeat([]byte("x"), 10000))
+			})
+			_, err := (&Dialer{DialContext: w.dial, TLSConfig: ca.trust(), Proxy: noProxy}).
+				WebSocket(t.Context(), hubURL, http.Header{"X-Test": {"1"}})
+			refused, ok := errors.AsType[*UpgradeError](err)
+			require.True(t, ok, "%d: %v", status, err)
+			assert.Equal(t, status, refused.Status)
+			assert.Equal(t, "17", refused.Header.Get("Retry-After"))
+			assert.Equal(t, "ThrottlingException", refused.Header.Get("iothub-errorcode"))
+			assert.Len(t, refused.Body, maxBody)
+			assert.False(t, refused.Proxy)
+			assert.Equal(t, "/$iothub/websocket", request.URL.Path)
+			assert.Equal(t, "mqtt", request.Header.Get("Sec-WebSocket-Protocol"))
+			assert.Equal(t, "13", request.Header.Get("Sec-WebSocket-Version"))
+			assert.Equal(t, "1", request.Header.Get("X-Test"))
+		})
+	}
+}
+
+func TestAServerThatIsNoWebSocketServerIsAnError(t *testing.T) {
+	for name, answer := range map[string]string{
+		"garbage":       "MQTT?\r\n\r\n",
+		"wrong accept":  "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: no\r\n\r\n",
+		"endless head":  "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 1<<20),
+		"nothing":       "",
+		"half a header": "HTTP/1.1 200",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w, ca := newWorld(t), newAuthority(t)
+			w.serve[hubWeb] = secured(ca.server(hub, time.Now().Add(time.Hour)), func(tc *tls.Conn) {
+				buf := make([]byte, 4096)
+				_, _ = tc.Read(buf)
+				_, _ = io.WriteString(tc, answer)
+				_ = tc.Close()
+			})
+			start := time.Now()
+			_, err := (&Dialer{DialContext: w.dial, TLSConfig: ca.trust(), Proxy: noProxy}).WebSocket(t.Context(), hubURL, nil)
+			assert.Error(t, err, name)
+			assert.LessOrEqual(t, time.Since(start), 30*time.Second)
+		})
+	}
+}
+
+func TestAnotherSubprotocolIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, ca := newWorld(t), newAuthority(t)
+		w.serve[hubWeb] = web(ca.server(hub, time.Now().Add(time.Hour)), func(w http.ResponseWriter, r *http.Request) {
+			ws, err := (&websocket.Upgrader{}).Upgrade(w, r, http.Header{"Sec-WebSocket-Protocol": {"AMQPWSB10"}})
+			if err == nil {
+				_, _, _ = ws.ReadMessage()
+				_ = ws.Close()
+			}
+		})
+		_, err := (&Dialer{DialContext: w.dial, TLSConfig: ca.trust(), Proxy: noProxy}).WebSocket(t.Context(), hubURL, nil)
+		isProtocolError(t, err)
+	})
+}
+
+func TestATextMessageEndsTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := overWebSocket(t, Options{}, func(p *peer) {
+			p.accept(0)
+			_ = p.nc.(*wsConn).ws.WriteMessage(websocket.TextMessage, []byte("hello"))
+			p.ignore()
+		})
+		<-c.Context().Done()
+		isProtocolError(t, context.Cause(c.Context()))
+	})
+}
+
+func TestAWebSocketCloseIsALostConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := overWebSocket(t, Options{}, func(p *peer) {
+			p.accept(0)
+			_ = p.nc.Close()
+		})
+		<-c.Context().Done()
+		assert.Error(t, context.Cause(c.Context()))
+		assert.NotErrorIs(t, context.Cause(c.Context()), ErrClosed)
+	})
+}
+
+func TestOnlyWSSAddressesAreDialed(t *testing.T) {
+	w := newWorld(t)
+	for _, address := range []string{"ws://hub.example/", "https://hub.example/", "wss:///x", "hub.example", "://", "wss://[::1/"} {
+		_, err := (&Dialer{DialContext: w.dial}).WebSocket(t.Context(), address, nil)
+		assert.Error(t, err, address)
+	}
+	assert.Empty(t, w.dialed())
+}
+
+func TestThroughAProxy(t *testing.T) {
+	for _, scheme := range []string{"http", "https", "socks5"} {
+		synctest.Test(t, func(t *testing.T) {
+			w, ca := newWorld(t), newAuthority(t)
+			w.serve[hubWeb] = upgraded(ca.server(hub, time.Now().Add(time.Hour)), func(nc net.Conn) { (&peer{t: t, nc: nc}).serve(nil) })
+			var asked *http.Request
+			proxy := tunnels(w, func(r *http.Request) *http.Response { asked = r; return nil })
+			address := map[string]string{"http": "proxy.example:3128", "https": "proxy.example:443", "socks5": "proxy.example:1080"}[scheme]
+			switch scheme {
+			case "http":
+				w.serve[address] = proxy
+			case "https":
+				w.serve[address] = secured(ca.server("proxy.example", time.Now().Add(time.Hour)), func(tc *tls.Conn) {
+					assert.Empty(t, tc.ConnectionState().PeerCertificates, "the device's identity is not the proxy's business")
+					proxy(tc)
+				})
+			case "socks5":
+				w.serve[address] = socks(w)
+			}
+			config := ca.trust()
+			config.Certificates = []tls.Certificate{ca.server("dev1", time.Now().Add(time.Hour))}
+			d := &Dialer{DialContext: w.dial, TLSConfig: config, Proxy: func(r *http.Request) (*url.URL, error) {
+				assert.Equal(t, "https", r.URL.Scheme)
+				assert.Equal(t, hubWeb, r.URL.Host)
+				return &url.URL{Scheme: scheme, Host: strings.TrimSuffix(address, ":443"), User: url.UserPassword("user", "secret")}, nil
+			}}
+			nc, err := d.WebSocket(t.Context(), hubURL, nil)
+			require.NoError(t, err, scheme)
+			c, err := Connect(t.Context(), nc, Options{ClientID: "dev1"})
+			require.NoError(t, err, scheme)
+			require.NoError(t, c.Publish(t.Context(), "a", 1, []byte("through")))
+			require.NoError(t, c.Close())
+			assert.Equal(t, []string{address, hubWeb}, w.dialed())
+			if scheme != "socks5" {
+				assert.Equal(t, hubWeb, asked.Host)
+				assert.Equal(t, "Basic "+base64.StdEncoding.EncodeToString([]byte("user:secret")), asked.Header.Get("Proxy-Authorization"))
+			}
+		})
+	}
+}
+
+// socks is a SOCKS5 proxy that takes any user name and password (RFC 1928, RFC 1929).
+func socks(w *world) func(net.Conn) {
+	return func(nc net.Conn) {
+		defer nc.Close()
+		take := func(n int) []byte {
+			b := make([]byte, n)
+			_, _ = io.ReadFull(nc, b)
+			return b
+		}
+		take(int(take(2)[1]))
+		_, _ = nc.Write([]byte{5, 2})
+		take(int(take(2)[1]))
+		take(int(take(1)[0]))
+		_, _ = nc.Write([]byte{1, 0})
+		take(4)
+		name := string(take(int(take(1)[0])))
+		take(2)
+		to, err := w.dial(context.Background(), "tcp", name+":443")
+		if err != nil {
+			return
+		}
+		defer to.Close()
+		_, _ = nc.Write([]byte{5, 0, 0, 1, 0, 0, 0, 0, 0, 0})
+		join(nc, to)
+	}
+}
+
+func TestAProxysRefusalIsNotTheHubs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, ca := newWorld(t), newAuthority(t)
+		w.serve["proxy.example:3128"] = tunnels(w, func(*http.Request) *http.Response {
+			return &http.Response{StatusCode: 407, ProtoMajor: 1, ProtoMinor: 1, Body: io.NopCloser(strings.NewReader(strings.Repeat("x", 5000))), ContentLength: 5000,
+				Header: http.Header{"Proxy-Authenticate": {"Basic"}}}
+		})
+		proxy := &url.URL{Scheme: "http", Host: "proxy.example:3128", User: url.UserPassword("user", "canary-secret")}
+		_, err := (&Dialer{DialContext: w.dial, TLSConfig: ca.trust(), Proxy: http.ProxyURL(proxy)}).WebSocket(t.Context(), hubURL, nil)
+		refused, ok := errors.AsType[*UpgradeError](err)
+		require.True(t, ok, "%v", err)
+		assert.True(t, refused.Proxy)
+		assert.Equal(t, 407, refused.Status)
+		assert.Len(t, refused.Body, maxBody)
+		assert.NotContains(t, err.Error(), "canary")
+	})
+}
+
+func TestTheProxysSecretsStayOutOfErrors(t *testing.T) {
+	w := newWorld(t)
+	for _, proxy := range []func(*http.Request) (*url.URL, error){
+		http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.example:3128", User: url.UserPassword("user", "canary-secret")}),
+		http.ProxyURL(&url.URL{Scheme: "ftp", Host: "proxy.example:3128", User: url.UserPassword("user", "canary-secret")}),
+		func(*http.Request) (*url.URL, error) {
+			return nil, errors.New(`invalid proxy address "http://user:canary-secret@:x"`)
+		},
+	} {
+		_, err := (&Dialer{DialContext: w.dial, Proxy: proxy}).WebSocket(t.Context(), hubURL, nil)
+		require.Error(t, err)
+		assert.NotContains(t, err.Error(), "canary")
+	}
+}
