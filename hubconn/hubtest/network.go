@@ -106,7 +106,6 @@ func (n *Network) Close() error {
 	close(n.done)
 	n.mu.Unlock()
 
-	n.cancel()
 	var err error
 	if n.real != nil {
 		err = n.real.close()
@@ -114,6 +113,7 @@ func (n *Network) Close() error {
 	for _, c := range conns {
 		c.abandon()
 	}
+	n.cancel() // after the connections, so that no handler answers because of it
 	_ = n.https.Close()
 	_ = n.web.Close()
 	n.tasks.Wait()

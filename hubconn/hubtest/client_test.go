@@ -1,0 +1,216 @@
+package hubtest
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+	"github.com/gorilla/websocket"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/internal/sas"
+)
+
+const hubHost = "hub-a.azure-devices.net"
+
+// anywhere runs a test on a network in memory, inside a bubble, and on one on sockets.
+func anywhere(t *testing.T, f func(t *testing.T, n *Network)) {
+	t.Run("memory", func(t *testing.T) { inMemory(t, f) })
+	t.Run("sockets", func(t *testing.T) {
+		n, err := Listen(ListenConfig{})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, n.Close()) }()
+		f(t, n)
+	})
+}
+
+// inMemory runs a test that needs virtual time. The end of the bubble shows that nothing was left running.
+func inMemory(t *testing.T, f func(t *testing.T, n *Network)) {
+	synctest.Test(t, func(t *testing.T) {
+		n := NewNetwork()
+		defer func() { require.NoError(t, n.Close()) }()
+		f(t, n)
+	})
+}
+
+// client is a device that says exactly what a test tells it to.
+type client struct {
+	t  *testing.T
+	n  *Network
+	nc net.Conn
+	ws *websocket.Conn // nil on port 8883
+
+	// What it connects with; set before connect.
+	host, id, username, password string
+	cert                         *tls.Certificate
+	keepAlive                    uint16
+	will                         string // a topic
+}
+
+// device returns a client for a device whose key the hub knows.
+func device(t *testing.T, h *Hub, id string) *client {
+	c := &client{t: t, n: h.network, host: h.Host(), id: id}
+	c.username = h.Host() + "/" + id + "/?api-version=2021-04-12"
+	if d, ok := h.Get(id); ok {
+		c.password = token(t, h.Host()+"/devices/"+id, d.PrimaryKey, h.network.Now().Add(time.Hour))
+	}
+	return c
+}
+
+// token signs a token with a base64 key.
+func token(t *testing.T, resource, key string, expiry time.Time) string {
+	raw, err := base64.StdEncoding.DecodeString(key)
+	require.NoError(t, err)
+	return sas.Token(resource, raw, expiry)
+}
+
+func (c *client) tls() *tls.Config {
+	cfg := c.n.TLSConfig()
+	cfg.ServerName = c.host
+	if c.cert != nil {
+		cfg.Certificates = []tls.Certificate{*c.cert}
+	}
+	return cfg
+}
+
+// dial opens a connection on "mqtt" or "ws". The answer is that of a refused upgrade.
+func (c *client) dial(transport string) (*http.Response, error) {
+	if transport == "ws" {
+		d := websocket.Dialer{NetDialContext: c.n.DialContext, TLSClientConfig: c.tls(), Subprotocols: []string{"mqtt"}}
+		ws, answer, err := d.Dial("wss://"+c.host+":443/$iothub/websocket", nil)
+		if err != nil {
+			return answer, err
+		}
+		c.ws, c.nc = ws, ws.NetConn()
+		return nil, nil
+	}
+	raw, err := c.n.DialContext(context.Background(), "tcp", c.host+":8883")
+	if err != nil {
+		return nil, err
+	}
+	tc := tls.Client(raw, c.tls())
+	if err := tc.Handshake(); err != nil {
+		_ = raw.Close()
+		return nil, err
+	}
+	c.nc = tc
+	return nil, nil
+}
+
+// connect dials and sends a CONNECT. It returns the CONNACK's return code.
+func (c *client) connect(transport string) byte {
+	c.t.Helper()
+	c.start(transport)
+	return c.receive().(*packets.ConnackPacket).ReturnCode
+}
+
+// start dials and sends a CONNECT.
+func (c *client) start(transport string) {
+	c.t.Helper()
+	_, err := c.dial(transport)
+	require.NoError(c.t, err)
+	p := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
+	p.ProtocolName, p.ProtocolVersion, p.Keepalive = "MQTT", 4, c.keepAlive
+	p.ClientIdentifier = c.id
+	p.UsernameFlag, p.Username = true, c.username
+	p.PasswordFlag, p.Password = c.password != "", []byte(c.password)
+	p.WillFlag, p.WillTopic, p.WillMessage = c.will != "", c.will, []byte("gone")
+	c.send(p)
+}
+
+func (c *client) send(p packets.ControlPacket) {
+	c.t.Helper()
+	require.NoError(c.t, p.Write(c))
+}
+
+// Write puts a packet into a frame, on a WebSocket.
+func (c *client) Write(b []byte) (int, error) {
+	if c.ws != nil {
+		return len(b), c.ws.WriteMessage(websocket.BinaryMessage, b)
+	}
+	return c.nc.Write(b)
+}
+
+func (c *client) read() (packets.ControlPacket, error) {
+	if c.ws == nil {
+		return packets.ReadPacket(c.nc)
+	}
+	_, frame, err := c.ws.NextReader()
+	if err != nil {
+		return nil, err
+	}
+	return packets.ReadPacket(frame)
+}
+
+func (c *client) receive() packets.ControlPacket {
+	c.t.Helper()
+	p, err := c.read()
+	require.NoError(c.t, err)
+	return p
+}
+
+// ended waits for the end of the connection, without another packet, and returns it.
+func (c *client) ended() error {
+	c.t.Helper()
+	p, err := c.read()
+	require.Error(c.t, err, "%v", p)
+	c.close()
+	return err
+}
+
+// silent asserts that nothing comes for so long, the end included. The connection is of no use afterwards on a WebSocket.
+func (c *client) silent(d time.Duration) {
+	c.t.Helper()
+	require.NoError(c.t, c.nc.SetReadDeadline(time.Now().Add(d)))
+	_, err := c.read()
+	var timeout net.Error
+	require.ErrorAs(c.t, err, &timeout)
+	require.True(c.t, timeout.Timeout(), "%v", err)
+	require.NoError(c.t, c.nc.SetReadDeadline(time.Time{}))
+}
+
+func (c *client) close() { _ = c.nc.Close() }
+
+func (c *client) publish(topic string, qos byte, id uint16, payload string) {
+	c.t.Helper()
+	p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
+	p.TopicName, p.Qos, p.MessageID, p.Payload = topic, qos, id, []byte(payload)
+	c.send(p)
+}
+
+// deliver publishes and waits for the PUBACK.
+func (c *client) deliver(payload string) {
+	c.t.Helper()
+	c.publish("devices/"+c.id+"/messages/events/", 1, 1, payload)
+	require.IsType(c.t, &packets.PubackPacket{}, c.receive())
+}
+
+// subscribe returns the codes of the SUBACK.
+func (c *client) subscribe(filters ...string) []byte {
+	c.t.Helper()
+	p := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
+	p.MessageID, p.Topics, p.Qoss = 1, filters, make([]byte, len(filters))
+	c.send(p)
+	return c.receive().(*packets.SubackPacket).ReturnCodes
+}
+
+// get makes one HTTPS request to a host.
+func get(t *testing.T, n *Network, cfg *tls.Config, url string) (*http.Response, string, error) {
+	tr := &http.Transport{DialContext: n.DialContext, TLSClientConfig: cfg, ForceAttemptHTTP2: true}
+	defer tr.CloseIdleConnections()
+	answer, err := (&http.Client{Transport: tr}).Get(url)
+	if err != nil {
+		return nil, "", err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	return answer, string(body), nil
+}
