@@ -192,3 +192,28 @@ func TestClientEndpointPortCountsForItsTransport(t *testing.T) {
 		assert.Equal(t, in.lookup, dialled)
 	}
 }
+
+func TestClientWorksOverSocketsWithDefaults(t *testing.T) {
+	for _, transport := range clientTransports {
+		t.Run(transport.String(), func(t *testing.T) {
+			t.Parallel()
+			network, err := hubtest.Listen(hubtest.ListenConfig{})
+			require.NoError(t, err)
+			t.Cleanup(func() { assert.NoError(t, network.Close()) })
+			dps := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
+			dps.Link(hubtest.NewHub(network, clientHub))
+			require.NoError(t, dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: clientID, Attestation: dpstest.Keys(clientCanary, "")}))
+			client := &provisioning.Client{
+				IDScope: dps.IDScope(), Attestation: provisioning.SymmetricKey{ID: clientID, Key: clientCanary},
+				Endpoint: network.HTTPSAddr(), Transport: transport, TLSConfig: network.TLSConfig(),
+			}
+			if transport == provisioning.MQTT {
+				client.Endpoint = network.MQTTAddr()
+			}
+			assignment, err := client.Register(t.Context(), provisioning.Registration{})
+			require.NoError(t, err)
+			assert.Equal(t, clientHub, assignment.Hub)
+			assert.Equal(t, clientID, assignment.DeviceID)
+		})
+	}
+}

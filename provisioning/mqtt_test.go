@@ -153,3 +153,18 @@ func TestMQTTEndsWhileAnAnswerIsOnItsWay(t *testing.T) {
 		assert.Equal(w, 10*time.Second, w.elapsed())
 	})
 }
+
+func TestMQTTReconnectsBeforeItsTokenEnds(t *testing.T) {
+	clientOverMQTT(t, dpstest.Config{RetryAfter: 58 * time.Minute}, func(w *clientWorld) {
+		w.register(provisioning.Registration{})
+		assert.Equal(w, 3, w.dps.Count(dpstest.Connect), "a token cannot be renewed in place")
+		assert.Equal(w, 1, w.dps.Count(dpstest.Register))
+	})
+	clientOverMQTT(t, dpstest.Config{RetryAfter: 58 * time.Minute}, func(w *clientWorld) {
+		w.dps.Inject(dpstest.Fault{On: dpstest.Connect, Skip: 1, ReturnCode: 3})
+		failure := w.refused(provisioning.Registration{})
+		assert.Equal(w, "connect", failure.Op)
+		assert.Equal(w, retry.Wait, failure.Verdict())
+		assert.NotEmpty(w, failure.OperationID)
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -119,4 +120,24 @@ func TestTimeEndsWithItsContextAndItsLimit(t *testing.T) {
 			assert.Equal(w, retry.Wait, retry.Classify(err))
 		})
 	}
+}
+
+func TestTimeNeedsADate(t *testing.T) {
+	clientBubble(t, provisioning.HTTPS, dpstest.Config{}, func(w *clientWorld) {
+		w.client.Endpoint = "dps.example.net"
+		for _, date := range []string{"", "yesterday"} {
+			w.network.Handle("dps.example.net", clientSite{HandlerFunc: func(rw http.ResponseWriter, _ *http.Request) {
+				rw.Header()["Date"] = nil
+				if date != "" {
+					rw.Header().Set("Date", date)
+				}
+			}})
+			_, err := w.client.Time(w.Context())
+			require.ErrorContains(w, err, "no readable date")
+		}
+		ctx, cancel := context.WithCancel(w.Context())
+		cancel()
+		_, err := w.client.Time(ctx)
+		require.ErrorIs(w, err, context.Canceled)
+	})
 }
