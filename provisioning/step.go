@@ -350,6 +350,9 @@ func (t *transition) fire() {
 	}
 	if t.dps.armed && !t.dps.busy && !t.dps.at.After(t.now) {
 		t.dps.armed, t.dps.busy = false, true
+		if t.dps.reason == reasonOutage && t.hub.class == hubconn.Untrusted {
+			t.dps.request = requestLookup // a captive portal is never a reason to register
+		}
 		switch {
 		case t.dps.clock != clockForNone:
 			t.do(action{kind: actionCheckClock})

@@ -23,6 +23,7 @@ type core struct {
 	client   *Client
 	dialer   *hubconn.Dialer
 	clock    *wallClock
+	settings *notebook // as set, never read from; a copy of it reads and writes
 	notebook *notebook
 	rnd      random
 	log      *slog.Logger
@@ -84,7 +85,9 @@ func newCore(d *Device) (*core, error) {
 	if d.Trace != nil {
 		c.trace = *d.Trace
 	}
-	c.notebook = &notebook{store: d.Store, attestation: d.Attestation, scope: d.IDScope, endpoint: client.endpoint(), now: clock.Now}
+	c.settings = &notebook{store: d.Store, attestation: d.Attestation, scope: d.IDScope, endpoint: client.endpoint(), now: clock.Now}
+	notebook := *c.settings
+	c.notebook = &notebook
 	return c, nil
 }
 

@@ -1,0 +1,198 @@
+package provisioning_test
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/cache"
+	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dpstest"
+)
+
+const (
+	rigID   = "sensor-042"
+	hubA    = "hub-a.azure-devices.net"
+	hubB    = "hub-b.azure-devices.net"
+	hubC    = "hub-c.azure-devices.net"
+	rigStep = 100 * time.Millisecond // how finely the rig looks at the world
+)
+
+var rigKey = base64.StdEncoding.EncodeToString([]byte("canary-key-0123456789-canary-key"))
+
+// wiring is a choice of transports and credential.
+type wiring struct {
+	dps  provisioning.Transport
+	ws   bool // to the hub
+	x509 bool
+}
+
+func (w wiring) String() string {
+	s := "dps=" + w.dps.String() + ",hub=mqtt"
+	if w.ws {
+		s = "dps=" + w.dps.String() + ",hub=ws"
+	}
+	if w.x509 {
+		s += ",x509"
+	}
+	return s
+}
+
+var (
+	hubWirings = []wiring{{}, {ws: true}}
+	dpsWirings = []wiring{{}, {dps: provisioning.MQTT}, {dps: provisioning.MQTTWebSocket}}
+	allWirings = []wiring{
+		{}, {dps: provisioning.MQTT}, {dps: provisioning.MQTTWebSocket, ws: true}, {ws: true, x509: true}, {dps: provisioning.MQTT, x509: true},
+	}
+)
+
+// rig is a device, DPS and three hubs, in a bubble of virtual time.
+type rig struct {
+	t       *testing.T
+	network *hubtest.Network
+	dps     *dpstest.Server
+	a, b, c *hubtest.Hub
+	store   cache.Store
+	wiring  wiring
+	att     provisioning.Attestation
+	start   time.Time
+
+	mu       sync.Mutex
+	sessions []sessionSeen
+	ends     []error // causes of the sessions' ends
+}
+
+type sessionSeen struct {
+	hub string
+	at  time.Duration // since the rig's start
+}
+
+// each runs f in a bubble for every wiring.
+func each(t *testing.T, wirings []wiring, f func(t *testing.T, r *rig)) {
+	t.Helper()
+	for _, w := range wirings {
+		t.Run(w.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, w)
+				t.Cleanup(func() { require.NoError(t, r.network.Close()) })
+				f(t, r)
+			})
+		})
+	}
+}
+
+func newRig(t *testing.T, w wiring) *rig {
+	n := hubtest.NewNetwork()
+	r := &rig{
+		t: t, network: n, wiring: w, store: &cache.Memory{}, start: time.Now(),
+		a: hubtest.NewHub(n, hubA), b: hubtest.NewHub(n, hubB), c: hubtest.NewHub(n, hubC),
+		dps: dpstest.New(n, dpstest.Config{}),
+	}
+	r.dps.Link(r.a, r.b, r.c)
+	r.enroll(hubA)
+	return r
+}
+
+// enroll makes DPS send the device to a hub.
+func (r *rig) enroll(hub string) {
+	e := dpstest.IndividualEnrollment{RegistrationID: rigID, Attestation: dpstest.Keys(rigKey, ""), IoTHubs: []string{hub}, AllocationPolicy: dpstest.PolicyStatic}
+	r.att = provisioning.SymmetricKey{ID: rigID, Key: rigKey}
+	if r.wiring.x509 {
+		if _, ok := r.att.(provisioning.X509); !ok {
+			cert := r.network.CA().Device(rigID)
+			leaf, err := x509.ParseCertificate(cert.Certificate[0])
+			require.NoError(r.t, err)
+			r.att = provisioning.X509{KeyPair: cert}
+			e.Attestation = dpstest.ClientCertificates(leaf, nil)
+		}
+	}
+	require.NoError(r.t, r.dps.Enroll(e))
+}
+
+func (r *rig) device() *provisioning.Device {
+	return &provisioning.Device{
+		IDScope: r.dps.IDScope(), Attestation: r.att, Store: r.store, Transport: r.wiring.dps,
+		Hub: hubconn.Dialer{WebSocket: r.wiring.ws}, DialContext: r.network.DialContext, TLSConfig: r.network.TLSConfig(),
+	}
+}
+
+// run starts the device with a session that sends one message and stays. The stop function ends it and waits.
+func (r *rig) run(dev *provisioning.Device) (stop func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	stopped := errors.New("stopped by the test")
+	done := make(chan error, 1)
+	go func() { done <- dev.Run(ctx, r.session); close(done) }()
+	r.t.Cleanup(func() { // after a failed check
+		cancel(stopped)
+		<-done
+	})
+	return func() {
+		r.t.Helper()
+		cancel(stopped)
+		require.ErrorIs(r.t, <-done, stopped)
+		require.Equal(r.t, provisioning.StateStopped, dev.Status().State)
+	}
+}
+
+func (r *rig) session(ctx context.Context, hub *hubconn.Conn) error {
+	r.mu.Lock()
+	r.sessions = append(r.sessions, sessionSeen{hub: hub.Hub().Host, at: time.Since(r.start)})
+	r.mu.Unlock()
+	_ = hub.Send(ctx, hubconn.Message{Body: []byte("hello")})
+	<-ctx.Done()
+	r.mu.Lock()
+	r.ends = append(r.ends, context.Cause(ctx))
+	r.mu.Unlock()
+	return nil
+}
+
+func (r *rig) seen() []sessionSeen {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]sessionSeen(nil), r.sessions...)
+}
+
+// session n (from 0), waiting at most limit for it.
+func (r *rig) await(n int, limit time.Duration) sessionSeen {
+	r.t.Helper()
+	for end := time.Now().Add(limit); ; time.Sleep(rigStep) {
+		if s := r.seen(); len(s) > n {
+			return s[n]
+		}
+		require.True(r.t, time.Now().Before(end), "no session %d within %v; dps was asked: %v", n, limit, r.dps.Requests())
+	}
+}
+
+// elapsed is the virtual time since the rig's start.
+func (r *rig) elapsed() time.Duration { return time.Since(r.start) }
+
+// boot runs the device until it is connected to its first hub, and stops it: a device that has been assigned.
+func (r *rig) boot() {
+	r.t.Helper()
+	stop := r.run(r.device())
+	r.await(0, time.Minute)
+	stop()
+	r.reset()
+}
+
+// reset forgets what was seen, so that a test counts from here.
+func (r *rig) reset() {
+	r.mu.Lock()
+	r.sessions, r.ends, r.start = nil, nil, time.Now()
+	r.mu.Unlock()
+	r.dps.ResetLog()
+	for _, h := range []*hubtest.Hub{r.a, r.b, r.c} {
+		h.ResetLog()
+	}
+}
+
+func (r *rig) asked(ops ...dpstest.Op) int { return r.dps.Count(ops...) }
