@@ -79,7 +79,7 @@ func (s *Server) linked(host string) *linkedHub {
 	return nil
 }
 
-// An Allocation is what a custom allocation knows when it decides. It owns nothing of it: do not write to it.
+// An Allocation is what a custom allocation knows when it decides. What its pointers lead to is the server's: do not write to it.
 type Allocation struct {
 	RegistrationID string
 	Individual     *IndividualEnrollment // the enrollment that admitted the device, or nil
@@ -87,13 +87,13 @@ type Allocation struct {
 	CurrentHub     string                // where the device lives, "" at its first registration
 	CurrentDevice  string                // its device ID there
 	Payload        json.RawMessage       // the device's custom payload, nil if it sent none
-	LinkedHubs     []string              // the hubs to choose from: the current one alone when the device may not be moved
+	LinkedHubs     []string              // the hubs to choose from; the current one alone when the device may not be moved
 }
 
 // Allocated is what a custom allocation decides.
 type Allocated struct {
 	Hub         string          // one of LinkedHubs
-	InitialTwin *InitialTwin    // in place of the enrollment's; nil keeps that
+	InitialTwin *InitialTwin    // kept for hubs that have twins; these have none yet
 	Payload     json.RawMessage // returned to the device with every registration; nil for none
 }
 

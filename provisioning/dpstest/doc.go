@@ -30,15 +30,17 @@
 //
 // # What is not
 //
-// TPM attestation (such enrollments are kept and admit nobody), issuing of certificates, AMQP. Enrollments of
-// certificates by name need [Server.AddCA] in place of the proof of possession. Only one session per MQTT client ID is the
-// standard's rule; the simulator, like a service of many front ends, serves them all.
+// TPM attestation (such enrollments are kept and admit nobody), issuing of certificates, AMQP. Initial twins and
+// capabilities are kept with their enrollments but do not reach the hub, and there is no twin to migrate. A CA that a group
+// names must be made known with [Server.AddCA]; possession is not proved. Where MQTT allows one session per client ID,
+// the simulator serves them all, as a service of many front ends may.
 //
 // # Choices
 //
 // A registration is carried out when it arrives; Config.Polls decides how long its operation goes on answering
 // "assigning". A status lookup therefore shows the outcome at once. An operation outlives its connection: it can be
-// polled over another one. A token is judged at every request, so one that expires while the device polls is answered
+// polled over another one. Under the policy that resets devices, the substatus of every later registration is
+// deviceDataReset, on the same hub too. A token is judged at every request, so one that expires while the device polls is answered
 // 401. An unknown ID scope is answered 404 on every transport, and over MQTT only when the device registers. A hub that
 // was unlinked loses no device by itself: those registered there stay until they register again, and those that a policy keeps
 // there fail with 400208.

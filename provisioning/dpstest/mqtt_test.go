@@ -1,6 +1,7 @@
 package dpstest_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -138,6 +139,7 @@ func TestOtherTopicsEndTheConnection(t *testing.T) {
 			"devices/dev/messages/events/", "$dps/registrations/PUT/iotdps-register/", "$dps/registrations/PUT/iotdps-register/?rid=1",
 			"$dps/registrations/POST/iotdps-get-registration/?$rid=1", // a status lookup exists over HTTPS only
 			"$dps/registrations/res/200/?$rid=1",
+			"$dps/registrations/PUT/iotdps-register/?$rid=" + strings.Repeat("x", 60_000),
 		} {
 			d := w.device(transport, "dev", byKey("dev", key1)).(*mqttDevice)
 			d.publish(topic, "", 1)

@@ -2,15 +2,19 @@ package dpstest_test
 
 import (
 	"context"
+	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"strconv"
 	"testing"
 	"time"
 
+	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/internal/sas"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -188,6 +192,53 @@ func TestMoveNow(t *testing.T) {
 		assert.Equal(t, hubB, w.assigned(dpstest.HTTPS, "dev", version, c).AssignedHub)
 		require.NoError(t, w.dps.MoveNow("dev", hubB), "where it is")
 	})
+}
+
+func TestResetHappensOnTheSameHubToo(t *testing.T) {
+	inBubble(t, dpstest.Config{}, func(w *world) {
+		w.enroll("dev", func(e *dpstest.IndividualEnrollment) { e.ReprovisionPolicy = policy(true, false) })
+		assert.Equal(t, "initialAssignment", w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).Substatus)
+		assert.Equal(t, "deviceDataReset", w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).Substatus)
+	})
+}
+
+func TestMovingCutsTheLinkToTheOldHub(t *testing.T) {
+	for name, move := range map[string]func(w *world){
+		"at once": func(w *world) { require.NoError(w.t, w.dps.MoveNow("dev", hubB)) },
+		"when it registers": func(w *world) {
+			require.NoError(w.t, w.dps.Move("dev", hubB))
+			require.True(w.t, w.a.Connected("dev"))
+			w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, dpstest.Config{}, func(w *world) {
+				w.enroll("dev")
+				w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1))
+				w.dps.Link(w.b)
+				connect := func(hub string) *mqttDevice {
+					raw, _ := base64.StdEncoding.DecodeString(key1)
+					nc, err := w.net.DialContext(w.t.Context(), "tcp", hub+":8883")
+					require.NoError(w.t, err)
+					cfg := w.net.TLSConfig()
+					cfg.ServerName = hub
+					tc := tls.Client(nc, cfg)
+					d := &mqttDevice{w: w, nc: tc, stream: tc}
+					d.connect("dev", hub+"/dev/?api-version=2021-04-12", sas.Token(hub+"/devices/dev", raw, time.Now().Add(time.Hour)))
+					d.connack = d.read().(*packets.ConnackPacket)
+					return d
+				}
+				d := connect(hubA)
+				require.Equal(w.t, byte(0), d.connack.ReturnCode)
+				move(w)
+				d.ended()
+				assert.Equal(w.t, byte(5), connect(hubA).connack.ReturnCode, "rejected")
+				d = connect(hubB)
+				assert.Equal(w.t, byte(0), d.connack.ReturnCode)
+				d.close()
+			})
+		})
+	}
 }
 
 func TestUnlinkedHub(t *testing.T) {

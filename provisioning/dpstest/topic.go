@@ -42,6 +42,9 @@ type topic struct {
 	operationID string
 }
 
+// maxRequestID keeps the topic of an answer, which echoes the ID, within what MQTT can carry.
+const maxRequestID = 8 << 10
+
 const (
 	registerTopic = "$dps/registrations/PUT/iotdps-register/?"
 	pollTopic     = "$dps/registrations/GET/iotdps-get-operationstatus/?"
@@ -64,7 +67,7 @@ func parseTopic(text string) (topic, bool) {
 		return topic{}, false
 	}
 	t.requestID, ok = parameter(rest, "$rid")
-	return t, ok
+	return t, ok && len(t.requestID) <= maxRequestID
 }
 
 // parameter finds a value among "name=value" pairs, raw, whatever the case of the name.
