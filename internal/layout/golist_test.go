@@ -1,0 +1,70 @@
+package layout
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	module = "github.com/rehome-iot/rehome"
+	root   = "../.." // of the module, seen from here
+)
+
+// listed is what these tests read of go list's answer.
+type listed struct {
+	ImportPath   string
+	Name         string
+	Dir          string
+	Doc          string
+	Export       string
+	Standard     bool
+	ForTest      string
+	GoFiles      []string
+	CgoFiles     []string
+	SFiles       []string
+	Imports      []string
+	TestImports  []string
+	XTestImports []string
+}
+
+// local is the path within the module, and whether the package is in it.
+func (p listed) local() (string, bool) { return strings.CutPrefix(p.ImportPath, module+"/") }
+
+// goList runs go list in the module's root, with CGO_ENABLED=1 so that cgo code shows even where there is no C compiler.
+func goList(t *testing.T, args ...string) []listed {
+	t.Helper()
+	out := runGo(t, []string{"CGO_ENABLED=1"}, append([]string{"list", "-json"}, args...)...)
+	var packages []listed
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		err := d.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		packages = append(packages, p)
+	}
+	require.NotEmpty(t, packages, "go list %v lists nothing", args)
+	return packages
+}
+
+// runGo runs the go command in the module's root and returns what it printed.
+func runGo(t *testing.T, env []string, args ...string) []byte {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", args...)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), env...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	require.NoError(t, err, "go %s\n%s%s", strings.Join(args, " "), stderr.String(), out)
+	return out
+}

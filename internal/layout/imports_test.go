@@ -1,0 +1,96 @@
+package layout
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+const (
+	paho      = "github.com/eclipse/paho.mqtt.golang"
+	packets   = paho + "/packets"
+	websocket = "github.com/gorilla/websocket"
+	backoff   = "github.com/cenkalti/backoff/v4"
+	testify   = "github.com/stretchr/testify"
+)
+
+// arrows says what each package of the module imports from outside the standard library: these and no others, each one really drawn.
+// A lower package never names a higher one.
+var arrows = map[string][]string{
+	"retry":               {backoff},
+	"cache":               {"internal/atomicfile"},
+	"cache/cachetest":     {"cache"},
+	"hubconn":             {"internal/mqtt", "retry"},
+	"provisioning":        {"cache", "hubconn", "internal/mqtt", "internal/sas", "retry"},
+	"internal/atomicfile": {},
+	"internal/sas":        {},
+	"internal/mqtt":       {paho, packets, websocket},
+
+	// The simulators, and what they stand on.
+	"hubconn/hubtest":      {"internal/memnet", "internal/mqttserver", "internal/sas"},
+	"provisioning/dpstest": {"hubconn/hubtest", "internal/mqttserver", "internal/sas"},
+	"internal/memnet":      {},
+	"internal/mqttserver":  {packets, websocket},
+
+	// The project's own checks.
+	"internal/layout": {},
+	"internal/canary": {},
+}
+
+// What an example may import: what a user can.
+var public = []string{"cache", "hubconn", "hubconn/hubtest", "provisioning", "provisioning/dpstest", "retry"}
+
+// What tests may import besides the package they test and its neighbours: a second opinion on the protocols, and assertions.
+var forTests = []string{paho, packets, websocket}
+
+func TestImportsAreTheArrowsOfTheGroundPlanAndNoOthers(t *testing.T) {
+	seen := map[string]bool{}
+	for _, p := range goList(t, "./...") {
+		name, ok := p.local()
+		if !assert.True(t, ok, "package %s is not in the module", p.ImportPath) {
+			continue
+		}
+		seen[name] = true
+		drawn := []string{}
+		for _, path := range p.Imports {
+			if short, foreign := outside(path); foreign {
+				drawn = append(drawn, short)
+			}
+		}
+		if strings.HasPrefix(name, "examples/") {
+			for _, path := range drawn {
+				assert.Contains(t, public, path, "%s imports what a user's program would not or could not", name)
+			}
+			continue
+		}
+		want, ok := arrows[name]
+		if assert.True(t, ok, "package %s has no place in the ground plan: add it to arrows", name) {
+			assert.ElementsMatch(t, want, drawn, "imports of %s", name)
+		}
+	}
+	for name := range arrows {
+		assert.True(t, seen[name], "package %s of the ground plan does not exist", name)
+	}
+}
+
+func TestTestsAddNoDependencyButTheOnesMeantForThem(t *testing.T) {
+	for _, p := range goList(t, "./...") {
+		for _, path := range slices.Concat(p.TestImports, p.XTestImports) {
+			if short, foreign := outside(path); foreign && short == path {
+				ok := slices.Contains(forTests, path) || strings.HasPrefix(path, testify+"/")
+				assert.True(t, ok, "tests of %s import %s", p.ImportPath, path)
+			}
+		}
+	}
+}
+
+// outside shortens the import path of a package of the module, and says whether it is outside the standard library at all.
+func outside(path string) (short string, ok bool) {
+	if short, ok := strings.CutPrefix(path, module+"/"); ok {
+		return short, true
+	}
+	first, _, _ := strings.Cut(path, "/")
+	return path, strings.Contains(first, ".")
+}
