@@ -75,6 +75,11 @@ func TestFaultsCanBeAimedAndTakenBack(t *testing.T) {
 		w.dps.ClearFaults()
 		assert.Equal(t, 202, one.register("").status)
 
+		w.dps.Inject(dpstest.Fault{On: dpstest.Register, Skip: 2, Status: 500})
+		for _, status := range []int{202, 202, 500, 202} {
+			assert.Equal(t, status, one.register("").status)
+		}
+
 		w.dps.Inject(dpstest.Fault{On: dpstest.Lookup, Code: 404201})
 		w.dps.Inject(dpstest.Fault{On: dpstest.Clock, Status: 500})
 		assert.Equal(t, 202, one.register("").status)

@@ -265,6 +265,22 @@ func TestUnlinkedHub(t *testing.T) {
 	})
 }
 
+func TestDisabledDeviceKeepsItsPlace(t *testing.T) {
+	inBubble(t, dpstest.Config{}, func(w *world) {
+		w.dps.Link(w.b)
+		in := func(hub string) func(*dpstest.IndividualEnrollment) {
+			return func(e *dpstest.IndividualEnrollment) { e.ReprovisionPolicy, e.IoTHubHostName = policy(false, false), hub }
+		}
+		w.enroll("dev", in(hubB))
+		w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1))
+		w.enroll("dev", in(hubA))
+		require.NoError(t, w.dps.SetEnabled("dev", false))
+		assert.Equal(t, "disabled", w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).Status)
+		require.NoError(t, w.dps.SetEnabled("dev", true))
+		assert.Equal(t, hubB, w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).AssignedHub)
+	})
+}
+
 func TestHashedAllocationFollowsTheWeights(t *testing.T) {
 	inBubble(t, dpstest.Config{Polls: 1, RegistrationsPerMinute: -1}, func(w *world) {
 		w.dps.Link(w.b)
