@@ -2,7 +2,7 @@ package dpstest
 
 import (
 	"crypto/rand"
-	"crypto/sha1" //nolint:gosec // the service names certificates by their SHA-1 thumbprint
+	"crypto/sha1" // the service names certificates by their SHA-1 thumbprint
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -262,7 +262,7 @@ func describe(c *x509.Certificate) CertificateInfo {
 
 // thumbprint is how the hub's registry names a certificate: SHA-1, upper-case hex.
 func thumbprint(c *x509.Certificate) string {
-	sum := sha1.Sum(c.Raw) //nolint:gosec // see the import
+	sum := sha1.Sum(c.Raw)
 	return strings.ToUpper(hex.EncodeToString(sum[:]))
 }
 

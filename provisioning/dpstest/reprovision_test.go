@@ -269,7 +269,9 @@ func TestDisabledDeviceKeepsItsPlace(t *testing.T) {
 	inBubble(t, dpstest.Config{}, func(w *world) {
 		w.dps.Link(w.b)
 		in := func(hub string) func(*dpstest.IndividualEnrollment) {
-			return func(e *dpstest.IndividualEnrollment) { e.ReprovisionPolicy, e.IoTHubHostName = policy(false, false), hub }
+			return func(e *dpstest.IndividualEnrollment) {
+				e.ReprovisionPolicy, e.IoTHubHostName = policy(false, false), hub
+			}
 		}
 		w.enroll("dev", in(hubB))
 		w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1))
