@@ -1,0 +1,30 @@
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// inbox is where the signals arrive.
+type inbox struct {
+	stop        chan os.Signal // SIGTERM, SIGINT: disconnect and end
+	reprovision chan os.Signal // SIGHUP: ask DPS where the device belongs now
+}
+
+func openInbox() *inbox {
+	i := &inbox{stop: make(chan os.Signal, 1), reprovision: make(chan os.Signal, 1)}
+	signal.Notify(i.stop, os.Interrupt, syscall.SIGTERM)
+	if len(hangup) > 0 { // Notify without signals would ask for all of them
+		signal.Notify(i.reprovision, hangup...)
+	}
+	return i
+}
+
+// stopping lets a second signal end the program at once.
+func (i *inbox) stopping() { signal.Stop(i.stop) }
+
+func (i *inbox) close() {
+	signal.Stop(i.stop)
+	signal.Stop(i.reprovision)
+}
