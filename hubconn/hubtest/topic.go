@@ -54,10 +54,11 @@ func parseTopic(topic string) (address, bool) {
 			}
 			identity += "/" + name
 		}
-		bag, ok := strings.CutPrefix(rest, "messages/events/")
-		if !ok && rest != "messages/events" || device == "" {
+		bag, ok := strings.CutPrefix(rest+"/", "messages/events/")
+		if !ok || device == "" {
 			return address{}, false
 		}
+		bag = strings.TrimSuffix(bag, "/")
 		return address{route: telemetry, identity: identity, bag: bag}, true
 	}
 	if bag, ok := strings.CutPrefix(topic, "$iothub/twin/GET/"); ok {
