@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/rehome-iot/rehome/retry"
 )
@@ -45,7 +46,7 @@ type Error struct {
 
 // Error returns one line, starting with "hubconn: " and the operation.
 func (e *Error) Error() string {
-	return fmt.Sprintf("hubconn: %s %s: %s%s", e.Op, e.Hub, e.Class, e.detail())
+	return oneLine(fmt.Sprintf("hubconn: %s %s: %s%s", e.Op, e.Hub, e.Class, e.detail()))
 }
 
 func (e *Error) detail() string {
@@ -65,7 +66,7 @@ func (e *Error) detail() string {
 		if inner, ok := errors.AsType[*Error](e.Err); ok {
 			return inner.detail()
 		}
-		b.WriteString(": " + strings.ReplaceAll(e.Err.Error(), "\n", "; "))
+		b.WriteString(": " + strings.ReplaceAll(e.Err.Error(), "\n", "; ")) // as errors.Join makes them
 	}
 	if e.TrackingID != "" {
 		b.WriteString(", tracking ID " + e.TrackingID)
@@ -99,6 +100,15 @@ func (e *Error) RetryAfter() time.Duration {
 		return time.Minute
 	}
 	return 0
+}
+
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 // clean makes a foreign text fit for one line: printable ASCII, at most limit bytes.
