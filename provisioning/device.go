@@ -89,7 +89,7 @@ func (d *Device) Run(ctx context.Context, session func(ctx context.Context, hub 
 	if session == nil {
 		return invalid(errors.New("session is nil: pass the function to run on each connection"))
 	}
-	c, err := d.acquire()
+	c, err := d.acquire(ctx)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (d *Device) Run(ctx context.Context, session func(ctx context.Context, hub 
 // Connect returns a connection to the hub, by the same rules as Run, and leaves it to the caller: it does not reconnect. Call Connect
 // again after the connection has ended; how it ended is taken into account. The caller closes the connection.
 func (d *Device) Connect(ctx context.Context) (*hubconn.Conn, error) {
-	c, err := d.acquire()
+	c, err := d.acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -123,10 +123,14 @@ func (d *Device) Assignment(ctx context.Context) (Assignment, error) {
 		if k := c.peek(); k != nil {
 			return k.Assignment, nil
 		}
-		if c.tryAcquire() {
+		wait := c.take(false)
+		if wait == nil {
 			err := c.supervise(ctx, mode{noHub: true, until: func(s *state) bool { return s.target() != nil }})
 			k := c.state.target()
 			c.release()
+			if errors.Is(err, errUnserved) {
+				continue
+			}
 			if err != nil {
 				return Assignment{}, err
 			}
@@ -134,6 +138,7 @@ func (d *Device) Assignment(ctx context.Context) (Assignment, error) {
 		}
 		select {
 		case <-changed:
+		case <-wait:
 		case <-ctx.Done():
 			return Assignment{}, context.Cause(ctx)
 		}
@@ -195,13 +200,14 @@ func (d *Device) prepare() (*core, error) {
 	return c, nil
 }
 
-func (d *Device) acquire() (*core, error) {
+// acquire takes the device over for Run or Connect.
+func (d *Device) acquire(ctx context.Context) (*core, error) {
 	c, err := d.prepare()
 	if err != nil {
 		return nil, err
 	}
-	if !c.tryAcquire() {
-		return nil, ErrRunning
+	if err := c.takeOver(ctx); err != nil {
+		return nil, err
 	}
 	if c.conn != nil && c.conn.Context().Err() == nil {
 		c.release()

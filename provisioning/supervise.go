@@ -17,7 +17,7 @@ import (
 // two devices with one identity and messages that the hub refuses all look like "connected, then dropped".
 const stableAfter = 30 * time.Second
 
-// core is what the methods of a Device share. One goroutine at a time holds it (tryAcquire) and drives it; the others see what it publishes.
+// core is what the methods of a Device share. One goroutine at a time holds it (take) and drives it; the others see what it publishes.
 type core struct {
 	device   *Device
 	client   *Client
@@ -29,7 +29,8 @@ type core struct {
 	log      *slog.Logger
 	trace    Trace
 
-	asks chan *asking // to whoever drives
+	asks    chan *asking  // to whoever drives
+	giveWay chan struct{} // to a call that drives for want of a Run: Run wants to
 
 	// Of the goroutine that drives.
 	state   state
@@ -43,6 +44,8 @@ type core struct {
 
 	mu     sync.Mutex
 	held   chan struct{} // not nil while somebody drives; closed when they are done
+	main   bool          // it is Run or Connect
+	wanted int           // how many of Run and Connect wait for it
 	notify chan struct{} // closed at the next publication
 	status Status
 	target *known
@@ -76,7 +79,7 @@ func newCore(d *Device) (*core, error) {
 		return nil, err
 	}
 	c := &core{
-		device: d, client: client, dialer: d.dialer(clock), clock: clock, asks: make(chan *asking), notify: make(chan struct{}),
+		device: d, client: client, dialer: d.dialer(clock), clock: clock, asks: make(chan *asking), giveWay: make(chan struct{}), notify: make(chan struct{}),
 		rnd: newRandom(d.Attestation.RegistrationID()), log: d.Logger, status: Status{State: StateStopped},
 	}
 	if c.log == nil {
@@ -99,14 +102,52 @@ func newRandom(registrationID string) random {
 	return mathrand.New(mathrand.NewChaCha8(sha256.Sum256(append(seed[:], registrationID...))))
 }
 
-func (c *core) tryAcquire() bool {
+// take makes the caller the one who drives the device. If somebody else is, or Run is about to, it returns what to wait for before the
+// next try.
+func (c *core) take(main bool) (wait <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.held != nil {
-		return false
+	switch {
+	case c.held != nil:
+		return c.held
+	case !main && c.wanted > 0:
+		return c.notify
 	}
-	c.held = make(chan struct{})
-	return true
+	c.held, c.main = make(chan struct{}), main
+	return nil
+}
+
+// takeOver is take for Run and Connect: calls that drive the device only for want of a Run give way.
+func (c *core) takeOver(ctx context.Context) error {
+	c.want(1)
+	defer c.want(-1)
+	for {
+		wait := c.take(true)
+		if wait == nil {
+			return nil
+		}
+		if c.heldByMain() {
+			return ErrRunning
+		}
+		select {
+		case c.giveWay <- struct{}{}:
+		case <-wait:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (c *core) want(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wanted += n
+}
+
+func (c *core) heldByMain() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.held != nil && c.main
 }
 
 func (c *core) release() {
@@ -114,12 +155,8 @@ func (c *core) release() {
 	defer c.mu.Unlock()
 	close(c.held)
 	c.held = nil
-}
-
-func (c *core) holder() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.held
+	close(c.notify)
+	c.notify = make(chan struct{})
 }
 
 func (c *core) changed() <-chan struct{} {
@@ -140,15 +177,21 @@ func (c *core) ask(ctx context.Context, a *asking) (Assignment, error) {
 		if err := context.Cause(ctx); err != nil {
 			return Assignment{}, err
 		}
-		if c.tryAcquire() {
+		wait := c.take(false)
+		if wait == nil {
 			err := c.supervise(ctx, mode{noHub: true, asked: a})
 			c.release()
 			select {
 			case r := <-a.answer:
-				return r.assignment, r.err
+				if errors.Is(r.err, errUnserved) && ctx.Err() == nil {
+					continue
+				}
+				if r.err == nil || !errors.Is(r.err, errUnserved) {
+					return r.assignment, r.err
+				}
 			default:
-				return Assignment{}, err
 			}
+			return Assignment{}, err
 		}
 		select {
 		case c.asks <- a:
@@ -161,7 +204,7 @@ func (c *core) ask(ctx context.Context, a *asking) (Assignment, error) {
 			case <-ctx.Done():
 				return Assignment{}, context.Cause(ctx)
 			}
-		case <-c.holder():
+		case <-wait:
 		case <-ctx.Done():
 			return Assignment{}, context.Cause(ctx)
 		}
@@ -242,7 +285,7 @@ func (l *loop) begin() {
 		l.step(event{kind: eventResume})
 	}
 	if l.asked != nil && !l.done {
-		l.take(l.asked)
+		l.accept(l.asked)
 	}
 }
 
@@ -278,9 +321,15 @@ func (l *loop) turn() {
 	if l.conn != nil && !l.noHub {
 		lost = l.conn.Context().Done()
 	}
+	var giveWay <-chan struct{}
+	if l.noHub {
+		giveWay = l.giveWay
+	}
 	select {
 	case <-l.ctx.Done():
 		l.finish(l.interrupted())
+	case <-giveWay:
+		l.finish(errUnserved)
 	case <-due:
 		l.step(event{kind: eventTick})
 	case r := <-l.results:
@@ -290,7 +339,7 @@ func (l *loop) turn() {
 	case s := <-l.sessions:
 		l.sessionEnded(s)
 	case a := <-l.asks:
-		l.take(a)
+		l.accept(a)
 	}
 }
 
@@ -415,8 +464,8 @@ func (l *loop) ended() {
 	l.step(e)
 }
 
-// take accepts a call from another goroutine, or the one this loop is for.
-func (l *loop) take(a *asking) {
+// accept takes in a call from another goroutine, or the one this loop is for.
+func (l *loop) accept(a *asking) {
 	if a.kind == eventForget {
 		err := l.notebook.forget(l.ctx)
 		l.step(event{kind: eventForget})
