@@ -87,7 +87,7 @@ func (d *Dialer) config(serverName string) (*tls.Config, error) {
 	config.ServerName = serverName
 	config.NextProtos = nil
 	if len(config.Certificates) > 0 || config.GetClientCertificate != nil {
-		// A front end that serves several protocols on one port asks for the client certificate by TLS 1.2 renegotiation.
+		// A server may ask for the client certificate late, by TLS 1.2 renegotiation.
 		config.Renegotiation = tls.RenegotiateOnceAsClient
 	}
 	return config, nil

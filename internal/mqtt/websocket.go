@@ -63,6 +63,9 @@ func (d *Dialer) upgrade(u *url.URL) (*upgrade, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The front end of port 443 serves several protocols, and may ask for a client certificate by TLS 1.2 renegotiation
+	// once it has seen the path; a client that has none must be able to say so.
+	config.Renegotiation = tls.RenegotiateOnceAsClient
 	choose := d.Proxy
 	if choose == nil {
 		choose = http.ProxyFromEnvironment

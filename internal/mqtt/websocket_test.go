@@ -183,6 +183,17 @@ func TestAWebSocketCloseIsALostConnection(t *testing.T) {
 	})
 }
 
+// Go's TLS server does not renegotiate, so this is all that can be seen here.
+func TestAWebSocketServerMayRenegotiateOnce(t *testing.T) {
+	d := &Dialer{Proxy: http.ProxyURL(&url.URL{Scheme: "socks5", Host: "proxy.example:1080"})}
+	up, err := d.upgrade(&url.URL{Scheme: "wss", Host: hubWeb})
+	require.NoError(t, err)
+	assert.Equal(t, tls.RenegotiateOnceAsClient, up.TLSClientConfig.Renegotiation)
+	direct, err := d.config(hub)
+	require.NoError(t, err)
+	assert.Equal(t, tls.RenegotiateNever, direct.Renegotiation)
+}
+
 func TestOnlyWSSAddressesAreDialed(t *testing.T) {
 	w := newWorld(t)
 	for _, address := range []string{"ws://hub.example/", "https://hub.example/", "wss:///x", "hub.example", "://", "wss://[::1/"} {
