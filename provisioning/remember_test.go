@@ -1,0 +1,128 @@
+package provisioning
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/cache"
+	"github.com/rehome-iot/rehome/retry"
+)
+
+func testNotebook(store cache.Store, a Attestation) *notebook {
+	return &notebook{store: store, attestation: a, scope: "0ne00ABCDEF", endpoint: "global.azure-devices-provisioning.net", now: time.Now}
+}
+
+func testCertificate(t testing.TB, name string) X509 {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	return X509{KeyPair: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}}
+}
+
+func testKey(id string) SymmetricKey {
+	return SymmetricKey{ID: id, Key: base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("canary-key"), 4))}
+}
+
+func TestAnEntryComesBackAsItWasStored(t *testing.T) {
+	ctx := context.Background()
+	for _, attestation := range []Attestation{testKey("sensor-042"), testCertificate(t, "sensor-042")} {
+		store := &cache.Memory{}
+		confirmed := &known{Assignment: Assignment{
+			Hub: "hub-a.azure-devices.net", DeviceID: "device-7", RegistrationID: "sensor-042", Status: statusAssigned, Substatus: "deviceDataMigrated",
+			Payload: []byte(`{"room":4}`), Created: time.Unix(1_700_000_000, 123456700).UTC(), Updated: time.Unix(1_800_000_000, 0).UTC(),
+		}}
+		candidate := &known{Assignment: Assignment{Hub: "hub-b.azure-devices.net", DeviceID: "device-7", RegistrationID: "sensor-042", Status: statusAssigned}}
+		require.NoError(t, testNotebook(store, attestation).write(ctx, confirmed, candidate))
+		n := testNotebook(store, attestation)
+		m, err := n.read(ctx)
+		require.NoError(t, err)
+		require.Equal(t, retry.Wait, m.verdict)
+		require.Equal(t, confirmed.Assignment, m.confirmed.Assignment)
+		require.Equal(t, candidate.Assignment, m.candidate.Assignment)
+		require.Equal(t, SourceStore, m.confirmed.source)
+		require.EqualValues(t, 1, n.last.sequence)
+		require.NoError(t, n.write(ctx, confirmed, nil))
+		require.EqualValues(t, 2, n.last.sequence)
+	}
+}
+
+func TestAnEntryStaysWithin512BytesBesideThePayload(t *testing.T) {
+	ctx := context.Background()
+	id := "factory-7.line-3:sensor-0123456789"
+	a := Assignment{
+		Hub: strings.Repeat("h", 50) + ".azure-devices.net", DeviceID: id, RegistrationID: id, Substatus: "reprovisionedToInitialAssignment",
+		Created: time.Now(), Updated: time.Now(),
+	}
+	for _, attestation := range []Attestation{testKey(id), testCertificate(t, id)} {
+		store := &cache.Memory{}
+		require.NoError(t, testNotebook(store, attestation).write(ctx, &known{Assignment: a}, nil))
+		data, err := store.Get(ctx, id)
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(data), 512)
+		key, _ := base64.StdEncoding.DecodeString(testKey(id).Key)
+		require.False(t, bytes.Contains(data, key), "no key is stored")
+	}
+}
+
+func TestAnEntryOfAnotherDeviceIsNotOurs(t *testing.T) {
+	ctx := context.Background()
+	store := &cache.Memory{}
+	k := &known{Assignment: Assignment{Hub: "h.azure-devices.net", DeviceID: "d"}}
+	require.NoError(t, testNotebook(store, testKey("sensor-042")).write(ctx, k, nil))
+	data, err := store.Get(ctx, "sensor-042")
+	require.NoError(t, err)
+
+	n := testNotebook(store, testKey("sensor-042"))
+	n.scope = "0ne00OTHER"
+	_, err = n.read(ctx)
+	require.ErrorIs(t, err, errEntryForeign)
+	n = testNotebook(store, testKey("sensor-042"))
+	n.endpoint = "private.example.net"
+	_, err = n.read(ctx)
+	require.ErrorIs(t, err, errEntryForeign)
+	require.NoError(t, store.Put(ctx, "sensor-043", data))
+	m, err := testNotebook(store, testKey("sensor-043")).read(ctx)
+	require.ErrorIs(t, err, errEntryForeign)
+	require.Equal(t, retry.Register, m.verdict)
+	m, err = testNotebook(store, testCertificate(t, "sensor-042")).read(ctx)
+	require.ErrorIs(t, err, errEntryRotated)
+	require.Equal(t, retry.Register, m.verdict)
+}
+
+func FuzzEntry(f *testing.F) {
+	e := entry{
+		sequence: 7, saved: time.Unix(1, 0), scope: "0ne00ABCDEF", id: "sensor-042", endpoint: "x", fingerprint: "y",
+		confirmed: &Assignment{Hub: "hub-a.azure-devices.net", DeviceID: "device-7", Payload: []byte("{}")},
+	}
+	f.Add(e.body(), []byte("seal"))
+	f.Add([]byte{}, []byte{})
+	f.Fuzz(func(t *testing.T, body, seal []byte) {
+		if len(body)+len(seal) > entryMax/2 || len(seal) > 0xffff {
+			return
+		}
+		got, gotSeal, err := unframe(frame(body, seal))
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(body, got) && bytes.Equal(seal, gotSeal))
+		_, _, _ = unframe(body)
+		if parsed, err := parseEntry(body); err == nil {
+			again, err := parseEntry(parsed.body())
+			require.NoError(t, err)
+			require.Equal(t, parsed, again)
+		}
+	})
+}
