@@ -88,10 +88,12 @@ func (e *Error) Verdict() retry.Verdict {
 	return retry.Wait
 }
 
-// RetryAfter is how long to leave the hub alone: what it asked for; 10 s when it throttles without asking, 60 s after a
-// certificate that does not verify; otherwise 0.
+// RetryAfter is how long to leave the hub alone: what it asked for, but no less than 5 s after a server error; 10 s when
+// it throttles without asking, 60 s after a certificate that does not verify; otherwise 0.
 func (e *Error) RetryAfter() time.Duration {
 	switch {
+	case e.Class == Server && e.Wait > 0:
+		return max(e.Wait, retry.DefaultMinDelay)
 	case e.Wait > 0:
 		return e.Wait
 	case e.Class == Throttled:

@@ -105,8 +105,13 @@ func (e *Error) Error() string {
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// RetryAfter returns Wait; [retry.After] asks for it.
-func (e *Error) RetryAfter() time.Duration { return e.Wait }
+// RetryAfter returns Wait, but no less than 5 s after a server error; [retry.After] asks for it.
+func (e *Error) RetryAfter() time.Duration {
+	if e.Status >= 500 && e.Wait > 0 {
+		return max(e.Wait, retry.DefaultMinDelay)
+	}
+	return e.Wait
+}
 
 // Verdict is what the failure calls for; [retry.Classify] asks for it.
 //

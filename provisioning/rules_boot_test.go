@@ -316,10 +316,13 @@ func TestEveryTruncationAndEveryFlippedBitIsAMiss(t *testing.T) {
 	require.NoError(t, err)
 	require.LessOrEqual(t, len(data), 512)
 
+	memory := &cache.Memory{}
 	check := func(spoiled []byte, what string, i int) {
 		t.Helper()
-		require.NoError(t, os.WriteFile(files[0], spoiled, 0o600))
-		got, err := dev().Remembered(ctx)
+		require.NoError(t, memory.Put(ctx, rigID, spoiled))
+		device := dev()
+		device.Store = memory
+		got, err := device.Remembered(ctx)
 		require.NoError(t, err)
 		require.Nil(t, got.Confirmed, "%s %d", what, i)
 		require.NotEmpty(t, got.Problem, "%s %d", what, i)
@@ -327,6 +330,10 @@ func TestEveryTruncationAndEveryFlippedBitIsAMiss(t *testing.T) {
 	for i := range data {
 		check(data[:i], "cut at", i)
 	}
+	require.NoError(t, os.WriteFile(files[0], data[:len(data)/2], 0o600))
+	got, err = dev().Remembered(ctx)
+	require.NoError(t, err)
+	require.NotEmpty(t, got.Problem, "on a disk as in memory")
 	for bit := range len(data) * 8 {
 		spoiled := append([]byte(nil), data...)
 		spoiled[bit/8] ^= 1 << (bit % 8)
