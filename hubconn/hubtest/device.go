@@ -14,7 +14,7 @@ import (
 
 // Device is an identity in a hub's registry.
 type Device struct {
-	// ID is the device ID: 1 to 128 ASCII letters, digits and - . + % _ # * ? ! ( ) , : = @ $ ' — case matters.
+	// ID is the device ID: 1 to 128 ASCII letters, digits and - . + % _ # * ? ! ( ) , : = @ $ ' ; (case matters).
 	ID string
 	// Disabled keeps the device out, as an unknown one.
 	Disabled bool

@@ -114,12 +114,13 @@ func (n *Network) greet(c *conn, d door, serverName string) (*tls.Config, error)
 func (n *Network) obstruct(c *conn, target string) error {
 	for {
 		n.mu.Lock()
-		fault, changed := n.host(target).fault, n.changed
+		h, changed := n.host(target), n.changed
+		fault, gone := h.fault, h.site == nil
 		n.mu.Unlock()
-		switch fault {
-		case None:
+		switch {
+		case fault == None && !gone:
 			return nil
-		case Blackhole:
+		case fault == Blackhole:
 			_ = c.SetDeadline(time.Time{})
 			select {
 			case <-changed:

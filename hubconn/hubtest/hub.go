@@ -83,7 +83,10 @@ type Attempt struct {
 // Accepted reports whether the device got in.
 func (a Attempt) Accepted() bool { return a.Answered && a.ReturnCode == 0 && a.Status == 0 }
 
-// Attempts returns the log of tries, in the order of their arrival.
+// maxLog bounds each of a hub's logs, for simulators that run for months.
+const maxLog = 100_000
+
+// Attempts returns the log of tries, in the order of their arrival. The log holds the newest 90,000 at least.
 func (h *Hub) Attempts() []Attempt {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -94,7 +97,7 @@ func (h *Hub) Attempts() []Attempt {
 	return out
 }
 
-// Messages returns the telemetry received, in order, duplicates included.
+// Messages returns the telemetry received, in order, duplicates included. The log holds the newest 90,000 at least.
 func (h *Hub) Messages() []Message {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -113,7 +116,7 @@ func (h *Hub) arrive(a Attempt) *Attempt {
 	a.Time = h.network.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.attempts = append(h.attempts, &a)
+	h.attempts = append(trim(h.attempts), &a)
 	return &a
 }
 
@@ -129,4 +132,12 @@ func (h *Hub) withdraw(a *Attempt) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.attempts = slices.DeleteFunc(h.attempts, func(b *Attempt) bool { return a == b })
+}
+
+// trim makes room in a full log.
+func trim[T any](log []T) []T {
+	if len(log) < maxLog {
+		return log
+	}
+	return slices.Delete(log, 0, maxLog/10)
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"time"
 
@@ -194,7 +193,7 @@ func (h *Hub) receive(l *link, to address, m mqttserver.Message) error {
 	for name, value := range properties {
 		size += len(name) + len(value)
 	}
-	for value := range maps.Values(system) {
+	for _, value := range system {
 		size += len(value)
 	}
 	if size > maxMessage {
@@ -206,7 +205,7 @@ func (h *Hub) receive(l *link, to address, m mqttserver.Message) error {
 	at := h.network.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.messages = append(h.messages, Message{
+	h.messages = append(trim(h.messages), Message{
 		DeviceID: l.id, Transport: l.transport, Time: at, Body: m.Payload,
 		Properties: properties, System: system, QoS: m.QoS, Duplicate: m.Duplicate,
 	})

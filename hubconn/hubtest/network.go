@@ -58,6 +58,7 @@ type Network struct {
 // host is what the network knows about a name; a name may have faults before, and after, it has a site.
 type host struct {
 	site     Site
+	removed  bool // had a site once
 	fault    NetworkFault
 	kind     CertificateKind
 	stalled  bool
@@ -148,13 +149,15 @@ func (n *Network) MQTTAddr() string {
 func (n *Network) Handle(name string, site Site) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.host(name).site = site
+	h := n.host(name)
+	h.site, h.removed = site, false
 }
 
 // Remove takes a name off the network: it does not resolve any more, and its live connections are reset. Its faults stay.
 func (n *Network) Remove(name string) {
 	n.mu.Lock()
-	n.host(name).site = nil
+	h := n.host(name)
+	h.site, h.removed = nil, true
 	n.mu.Unlock()
 	n.Cut(name)
 }
@@ -192,6 +195,15 @@ func (n *Network) SetMaxTLSVersion(v uint16) {
 	n.maxTLS = v
 }
 
+// spawn runs f in a goroutine that Close waits for. After Close it does nothing.
+func (n *Network) spawn(f func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.closed {
+		n.tasks.Go(f)
+	}
+}
+
 // announce wakes whoever waits for a fault or the clock to change; n.mu is held.
 func (n *Network) announce() {
 	close(n.changed)
@@ -216,10 +228,11 @@ func (n *Network) host(name string) *host {
 	return h
 }
 
-// route returns the name that answers for a server name: itself, if it has a site, or the default ("" if there is none); n.mu is held.
+// route returns the name that answers for a server name: itself, if it is one of the network's, or was one, or the default ("" if there
+// is none); n.mu is held.
 func (n *Network) route(serverName string) string {
 	name := canonical(serverName)
-	if h := n.hosts[name]; h != nil && h.site != nil {
+	if h := n.hosts[name]; h != nil && (h.site != nil || h.removed || h.fault != None) {
 		return name
 	}
 	return n.fallback

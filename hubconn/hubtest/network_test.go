@@ -3,8 +3,6 @@ package hubtest
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -20,15 +18,18 @@ import (
 )
 
 // echo is a Site that says its name over HTTPS, and repeats what it hears on the MQTT port.
+
 type echo string
 
 func (e echo) ServeHTTP(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, string(e)) }
+
 func (e echo) ServeMQTT(nc net.Conn) {
 	_, _ = io.Copy(nc, nc)
 	_ = nc.Close()
 }
 
 // open connects to the MQTT port.
+
 func open(n *Network, host string) (net.Conn, error) {
 	raw, err := n.DialContext(context.Background(), "tcp", host+":8883")
 	if err != nil {
@@ -49,6 +50,7 @@ func shake(n *Network, raw net.Conn, host string) (net.Conn, error) {
 }
 
 // outside connects to the MQTT port as another process does: by address.
+
 func outside(t *testing.T, n *Network) net.Conn {
 	t.Helper()
 	raw, err := net.Dial("tcp", n.MQTTAddr())
@@ -106,26 +108,6 @@ func TestConnectionsWithoutAKnownNameGoToTheDefaultSite(t *testing.T) {
 	})
 }
 
-func TestCertificatesForStrangeNamesAreBounded(t *testing.T) {
-	inMemory(t, func(t *testing.T, n *Network) {
-		n.Handle("a.example", echo("a"))
-		n.SetDefault("a.example")
-		failed := 0
-		for i := range maxStrangeNames + 10 {
-			raw, err := n.DialContext(t.Context(), "tcp", "localhost:8883")
-			require.NoError(t, err)
-			nc, err := shake(n, raw, "name-"+string(rune('a'+i/26))+string(rune('a'+i%26)))
-			if err != nil {
-				failed++
-				continue
-			}
-			require.NoError(t, nc.Close())
-		}
-		assert.Equal(t, 10, failed)
-		assert.LessOrEqual(t, len(n.certs), maxStrangeNames+1)
-	})
-}
-
 func TestNamesAndPorts(t *testing.T) {
 	anywhere(t, func(t *testing.T, n *Network) {
 		n.Handle("a.example", echo("a"))
@@ -150,266 +132,9 @@ func TestNamesAndPorts(t *testing.T) {
 	})
 }
 
-func TestServicesFollowTheirOwnClock(t *testing.T) {
-	const year = 365 * 24 * time.Hour
-	for _, offset := range []time.Duration{0, 26 * year, -5 * year, 10 * time.Minute} {
-		anywhere(t, func(t *testing.T, n *Network) {
-			n.Handle("a.example", echo("a"))
-			cfg := n.TLSConfig() // trusts the CA before and after the clock is moved
-			n.SetClockOffset(offset)
-			cfg.Time = n.Now
-			answer, _, err := get(t, n, cfg, "https://a.example/")
-			require.NoError(t, err)
-			date, err := http.ParseTime(answer.Header.Get("Date"))
-			require.NoError(t, err)
-			assert.WithinDuration(t, time.Now().Add(offset), date, 2*time.Second)
-			if offset > year || offset < 0 {
-				_, _, err := get(t, n, n.TLSConfig(), "https://a.example/")
-				var invalid x509.CertificateInvalidError
-				require.ErrorAs(t, err, &invalid)
-				assert.Equal(t, x509.Expired, invalid.Reason)
-			}
-		})
-	}
-}
-
-func TestCertificateOfEachKind(t *testing.T) {
-	anywhere(t, func(t *testing.T, n *Network) {
-		n.Handle("a.example", echo("a"))
-		verify := func(kind CertificateKind) error {
-			n.SetCertificate("a.example", kind)
-			nc, err := open(n, "a.example")
-			if err == nil {
-				return nc.Close()
-			}
-			return err
-		}
-		require.NoError(t, verify(Valid))
-		for _, kind := range []CertificateKind{Expired, NotYetValid} {
-			var invalid x509.CertificateInvalidError
-			require.ErrorAs(t, verify(kind), &invalid, kind)
-			assert.Equal(t, x509.Expired, invalid.Reason)
-		}
-		var unknown x509.UnknownAuthorityError
-		require.ErrorAs(t, verify(UnknownCA), &unknown)
-		var name x509.HostnameError
-		require.ErrorAs(t, verify(WrongName), &name)
-		require.NoError(t, verify(Valid))
-	})
-}
-
-func TestTLSVersionIsSettable(t *testing.T) {
-	anywhere(t, func(t *testing.T, n *Network) {
-		n.Handle("a.example", echo("a"))
-		n.SetMaxTLSVersion(tls.VersionTLS13)
-		answer, _, err := get(t, n, n.TLSConfig(), "https://a.example/")
-		require.NoError(t, err)
-		assert.Equal(t, uint16(tls.VersionTLS13), answer.TLS.Version)
-	})
-}
-
-func TestFaultsMetByADial(t *testing.T) {
-	anywhere(t, func(t *testing.T, n *Network) {
-		n.Handle("a.example", echo("a"))
-		dial := func(f NetworkFault) error {
-			n.SetFault("a.example", f)
-			nc, err := open(n, "a.example")
-			if err == nil {
-				return nc.Close()
-			}
-			return err
-		}
-		require.NoError(t, dial(None))
-		var dns *net.DNSError
-		require.ErrorAs(t, dial(NameNotFound), &dns)
-		assert.True(t, dns.IsNotFound)
-		require.ErrorAs(t, dial(NameFailure), &dns)
-		assert.True(t, dns.Temporary())
-		assert.False(t, dns.IsNotFound)
-		require.ErrorIs(t, dial(Refused), syscall.ECONNREFUSED)
-		require.ErrorIs(t, dial(ResetOnAccept), syscall.ECONNRESET)
-		require.NoError(t, dial(None))
-		assert.Equal(t, 6, n.Dials("a.example"), "a dial that fails counts, a dial by socket counts once")
-
-		n.SetFault("nobody.example", Refused)
-		_, err := open(n, "nobody.example")
-		assert.ErrorIs(t, err, syscall.ECONNREFUSED, "a name with a fault resolves without a site")
-	})
-}
-
-func TestBlackholeAnswersNothing(t *testing.T) {
-	inMemory(t, func(t *testing.T, n *Network) {
-		n.Handle("a.example", echo("a"))
-		n.SetFault("a.example", Blackhole)
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		defer cancel()
-		start := time.Now()
-		_, err := n.DialContext(ctx, "tcp", "a.example:8883")
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		assert.Equal(t, 30*time.Second, time.Since(start))
-		var timeout net.Error
-		require.ErrorAs(t, err, &timeout)
-		assert.True(t, timeout.Timeout())
-
-		// The packets a dial sends again get through once the way is good.
-		time.AfterFunc(time.Hour, func() { n.SetFault("a.example", None) })
-		start = time.Now()
-		nc, err := open(n, "a.example")
-		require.NoError(t, err)
-		assert.Equal(t, time.Hour, time.Since(start))
-		require.NoError(t, nc.Close())
-	})
-}
-
-func TestFaultsMetByAnotherProcess(t *testing.T) {
-	n, err := Listen(ListenConfig{})
-	require.NoError(t, err)
-	defer n.Close()
-	n.Handle("a.example", echo("a"))
-	n.Handle("b.example", echo("b"))
-	for i, f := range []NetworkFault{NameNotFound, NameFailure, Refused, ResetOnAccept} {
-		n.SetFault("a.example", f)
-		_, err := shake(n, outside(t, n), "a.example")
-		assert.ErrorIs(t, err, syscall.ECONNRESET, f)
-		assert.Equal(t, i+1, n.Dials("a.example"))
-	}
-	n.SetFault("a.example", Blackhole)
-	waiting := make(chan error, 1)
-	go func() {
-		nc, err := shake(n, outside(t, n), "a.example")
-		if err == nil {
-			err = nc.Close()
-		}
-		waiting <- err
-	}()
-	require.Eventually(t, func() bool { return n.Dials("a.example") == 5 }, 5*time.Second, time.Millisecond)
-	nc, err := shake(n, outside(t, n), "b.example") // others are served
-	require.NoError(t, err)
-	require.NoError(t, nc.Close())
-	select {
-	case err := <-waiting:
-		t.Errorf("answered: %v", err)
-	default:
-	}
-	n.SetFault("a.example", None)
-	assert.NoError(t, <-waiting)
-}
-
-func TestCutResetsLiveConnections(t *testing.T) {
-	anywhere(t, func(t *testing.T, n *Network) {
-		n.Handle("a.example", echo("a"))
-		n.Handle("b.example", echo("b"))
-		var conns []net.Conn
-		for _, host := range []string{"a.example", "a.example", "b.example"} {
-			nc, err := open(n, host)
-			require.NoError(t, err)
-			conns = append(conns, nc)
-		}
-		assert.Equal(t, 2, n.Cut("A.example"))
-		for _, nc := range conns[:2] {
-			_, err := nc.Read(make([]byte, 1))
-			assert.ErrorIs(t, err, syscall.ECONNRESET)
-			_ = nc.Close()
-		}
-		_, err := conns[2].Write([]byte("x"))
-		require.NoError(t, err)
-		_, err = conns[2].Read(make([]byte, 1))
-		require.NoError(t, err)
-		require.NoError(t, conns[2].Close())
-		assert.Eventually(t, func() bool { return n.Cut("b.example") == 0 }, 5*time.Second, time.Millisecond)
-	})
-}
-
 // counter counts the bytes a client got.
-type counter struct {
-	net.Conn
-	got int
-}
 
-func (c *counter) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	c.got += n
-	return n, err
-}
-
-func TestCutAfterAnyNumberOfBytes(t *testing.T) {
-	anywhere(t, func(t *testing.T, n *Network) {
-		n.Handle("a.example", echo("a"))
-		for _, at := range []int{0, 1, 5, 100, 700, 1000, 1200, 2000, 5000} {
-			n.CutAfter("a.example", at)
-			raw, err := n.DialContext(t.Context(), "tcp", "a.example:8883")
-			require.NoError(t, err)
-			c := &counter{Conn: raw}
-			nc, err := shake(n, c, "a.example")
-			for err == nil {
-				_, err = nc.Write([]byte("x"))
-				if err == nil {
-					_, err = nc.Read(make([]byte, 10))
-				}
-			}
-			assert.Equal(t, at, c.got)
-			assert.True(t, errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE), "%v", err)
-			_ = raw.Close()
-
-			nc, err = open(n, "a.example") // it held for one connection
-			require.NoError(t, err)
-			require.NoError(t, nc.Close())
-		}
-	})
-}
-
-func TestStallStopsBytesAndClosesNothing(t *testing.T) {
-	anywhere(t, func(t *testing.T, n *Network) {
-		n.Handle("a.example", echo("a"))
-		nc, err := open(n, "a.example")
-		require.NoError(t, err)
-		n.Stall("a.example", true)
-		_, err = nc.Write([]byte("one"))
-		require.NoError(t, err)
-		require.NoError(t, nc.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
-		_, err = nc.Read(make([]byte, 1))
-		var timeout net.Error
-		require.ErrorAs(t, err, &timeout)
-		require.True(t, timeout.Timeout())
-		require.NoError(t, nc.SetReadDeadline(time.Time{}))
-
-		fresh, err := n.DialContext(t.Context(), "tcp", "a.example:8883")
-		require.NoError(t, err)
-		require.NoError(t, fresh.SetDeadline(time.Now().Add(50*time.Millisecond)))
-		_, err = shake(n, fresh, "a.example")
-		require.ErrorAs(t, err, &timeout)
-
-		n.Stall("a.example", false)
-		heard := make([]byte, 3)
-		_, err = io.ReadFull(nc, heard)
-		require.NoError(t, err)
-		assert.Equal(t, "one", string(heard))
-		require.NoError(t, nc.Close())
-	})
-}
-
-func TestServerThatClosesDuringAStallIsNotNoticed(t *testing.T) {
-	inMemory(t, func(t *testing.T, n *Network) {
-		n.Handle("a.example", echo("a"))
-		nc, err := open(n, "a.example")
-		require.NoError(t, err)
-		n.Stall("a.example", true)
-		for _, c := range n.to("a.example") {
-			require.NoError(t, c.SetReadDeadline(time.Now().Add(time.Minute))) // the site gives the connection up
-		}
-		require.NoError(t, nc.SetReadDeadline(time.Now().Add(time.Hour)))
-		_, err = nc.Read(make([]byte, 1))
-		var timeout net.Error
-		require.ErrorAs(t, err, &timeout)
-		require.True(t, timeout.Timeout())
-		require.NoError(t, nc.SetReadDeadline(time.Time{}))
-		n.Stall("a.example", false)
-		_, err = nc.Read(make([]byte, 1))
-		assert.Error(t, err)
-		_ = nc.Close()
-		assert.Empty(t, n.to("a.example"))
-	})
-}
+// writer is a Site that writes until it cannot.
 
 func TestClientsThatNeverFinishAreDropped(t *testing.T) {
 	inMemory(t, func(t *testing.T, n *Network) {
@@ -487,6 +212,7 @@ func TestCloseEndsEverything(t *testing.T) {
 }
 
 // quiet waits until no more goroutines run than before.
+
 func quiet(t *testing.T, before int) {
 	t.Helper()
 	for range 1000 {
@@ -500,10 +226,12 @@ func quiet(t *testing.T, before int) {
 }
 
 // waiting is a Site that answers nothing until its client, or the network, is gone.
+
 type waiting struct{}
 
 func (waiting) ServeHTTP(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
-func (waiting) ServeMQTT(nc net.Conn)                            { _ = nc.Close() }
+
+func (waiting) ServeMQTT(nc net.Conn) { _ = nc.Close() }
 
 func TestListenFailsInOneLine(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")

@@ -9,7 +9,6 @@ import (
 // Message is a telemetry message as the hub took it.
 type Message struct {
 	DeviceID  string
-	ModuleID  string // "" for the device itself
 	Transport string // "mqtt" or "ws"
 	Time      time.Time
 	Body      []byte

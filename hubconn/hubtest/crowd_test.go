@@ -1,0 +1,66 @@
+package hubtest
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Whatever strangers do to the front doors, the devices are served; and when the network closes, nothing is left.
+func TestDevicesAreServedBesideHostileClients(t *testing.T) {
+	before := runtime.NumGoroutine()
+	n, err := Listen(ListenConfig{})
+	require.NoError(t, err)
+	h := NewHub(n, hubHost)
+	var strangers []net.Conn
+	intrude := func(addr string, withTLS bool, say string) {
+		nc, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		strangers = append(strangers, nc)
+		if withTLS {
+			cfg := n.TLSConfig()
+			cfg.ServerName = hubHost
+			nc = tls.Client(nc, cfg)
+		}
+		_, err = nc.Write([]byte(say))
+		require.NoError(t, err)
+	}
+	for range 50 {
+		for _, addr := range []string{n.MQTTAddr(), n.HTTPSAddr()} {
+			intrude(addr, false, "")                                                            // says nothing
+			intrude(addr, false, "\x16\x03\x01\x02\x00")                                        // begins a handshake
+			intrude(addr, false, "GET / HTTP/1.1\r\n\r\n")                                      // speaks no TLS
+			intrude(addr, true, "\x10\xff\xff\xff\x7f\x00\x04MQTT")                             // announces 256 MB
+			intrude(addr, true, "\x10")                                                         // and the rest later
+			intrude(addr, true, "GET /$iothub/websocket HTTP/1.1\r\nHost: x\r\nUpgrade: webso") // likewise
+		}
+	}
+	var devices sync.WaitGroup
+	for i := range 20 {
+		id := fmt.Sprintf("dev%d", i)
+		require.NoError(t, h.Put(Device{ID: id}))
+		c := device(t, h, id)
+		devices.Go(func() {
+			transport := []string{"mqtt", "ws"}[i%2]
+			if _, err := c.dial(transport); !assert.NoError(t, err) {
+				return
+			}
+			c.close()
+			assert.Zero(t, c.connect(transport))
+			c.deliver("hello")
+		})
+	}
+	devices.Wait()
+	assert.Len(t, h.Messages(), 20)
+	require.NoError(t, n.Close())
+	for _, nc := range strangers {
+		_ = nc.Close()
+	}
+	quiet(t, before)
+}
