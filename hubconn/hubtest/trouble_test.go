@@ -271,6 +271,7 @@ func TestServerThatClosesDuringAStallIsNotNoticed(t *testing.T) {
 		n.Handle("a.example", echo("a"))
 		nc, err := open(n, "a.example")
 		require.NoError(t, err)
+		synctest.Wait() // the server, too, has finished the handshake
 		n.Stall("a.example", true)
 		for _, c := range n.to("a.example") {
 			require.NoError(t, c.SetReadDeadline(time.Now().Add(time.Minute))) // the site gives the connection up
@@ -285,6 +286,7 @@ func TestServerThatClosesDuringAStallIsNotNoticed(t *testing.T) {
 		_, err = nc.Read(make([]byte, 1))
 		assert.Error(t, err)
 		_ = nc.Close()
+		synctest.Wait()
 		assert.Empty(t, n.to("a.example"))
 	})
 }
