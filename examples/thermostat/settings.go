@@ -73,12 +73,10 @@ func (s *settings) read(name, path string) ([]byte, error) {
 	return data, nil
 }
 
+// looksLikeKey: keys of 32 and 64 bytes, which is what the services make, end in padding. A path does not.
 func looksLikeKey(value string) bool {
-	if strings.Contains(value, "PRIVATE KEY") {
-		return true
-	}
 	_, err := base64.StdEncoding.DecodeString(value)
-	return err == nil && len(value) >= 40
+	return err == nil && len(value) >= 24 && strings.HasSuffix(value, "=") || strings.Contains(value, "PRIVATE KEY")
 }
 
 // check asks the library about the settings, one at a time, so that the answer can name the flag.

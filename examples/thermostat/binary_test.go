@@ -1,0 +1,48 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestBinaryHoldsNeitherSimulatorNorTestCodeNorC(t *testing.T) {
+	list := exec.Command("go", "list", "-deps", ".")
+	list.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=arm", "GOARM=6")
+	out, err := list.Output()
+	require.NoError(t, err)
+	linked := strings.Fields(string(out))
+	assert.Contains(t, linked, "github.com/rehome-iot/rehome/provisioning")
+	for _, name := range linked {
+		for _, unwanted := range []string{"dpstest", "hubtest", "cachetest", "mqttserver", "memnet", "testify", "net/http/httptest", "runtime/cgo", "net/http/pprof"} {
+			assert.NotContains(t, name, unwanted)
+		}
+		assert.NotEqual(t, "testing", name)
+	}
+}
+
+func TestDocumentationNamesEveryFlag(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	for _, o := range options {
+		row := "| `" + strings.TrimSpace("-"+o.name+" "+strings.ReplaceAll(o.value, "|", `\|`)) + "` | `" + envName(o.name) + "` |"
+		assert.Contains(t, string(readme), row)
+	}
+	unit, err := os.ReadFile("thermostat.env")
+	require.NoError(t, err)
+	for _, line := range strings.Split(string(unit), "\n") {
+		name, _, ok := strings.Cut(strings.TrimPrefix(line, "#"), "=")
+		if !ok || !strings.HasPrefix(name, envPrefix) {
+			continue
+		}
+		known := false
+		for _, o := range options {
+			known = known || envName(o.name) == name
+		}
+		assert.True(t, known, "thermostat.env: %s", name)
+	}
+}

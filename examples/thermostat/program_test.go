@@ -1,0 +1,276 @@
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"crypto/tls"
+	"crypto/x509"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/provisioning/dpstest"
+)
+
+// The tests build the program and run it against simulators on loopback sockets, as a person would.
+
+const (
+	hubA = "hub-a.azure-devices.net"
+	hubB = "hub-b.azure-devices.net"
+)
+
+// Keys that must never be seen in what the program prints.
+var (
+	canaryKey      = base64.StdEncoding.EncodeToString([]byte("canary-device-key-0123456789-abc"))
+	canaryGroupKey = base64.StdEncoding.EncodeToString([]byte("canary-group-key-0123456789-abcd"))
+)
+
+var program string // path of the built binary
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "thermostat")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		program = filepath.Join(dir, "thermostat")
+		if runtime.GOOS == "windows" {
+			program += ".exe"
+		}
+		build := exec.Command("go", "build", "-o", program, ".")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// site is one simulated cloud: DPS, two hubs, and what the program needs to reach them.
+type site struct {
+	network *hubtest.Network
+	dps     *dpstest.Server
+	a, b    *hubtest.Hub
+	dir     string // for files
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	n, err := hubtest.Listen(hubtest.ListenConfig{})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, n.Close()) })
+	s := &site{
+		network: n, a: hubtest.NewHub(n, hubA), b: hubtest.NewHub(n, hubB), dir: t.TempDir(),
+		dps: dpstest.New(n, dpstest.Config{Polls: 1, RetryAfter: time.Second}),
+	}
+	s.dps.Link(s.a, s.b)
+	s.write(t, "ca.pem", n.CA().PEM(), 0o644)
+	return s
+}
+
+func (s *site) write(t *testing.T, name string, data []byte, mode os.FileMode) string {
+	t.Helper()
+	path := filepath.Join(s.dir, name)
+	require.NoError(t, os.WriteFile(path, data, mode))
+	require.NoError(t, os.Chmod(path, mode)) // whatever the umask
+	return path
+}
+
+// enroll admits a device with the canary key.
+func (s *site) enroll(t *testing.T, id string) {
+	t.Helper()
+	require.NoError(t, s.dps.Enroll(dpstest.IndividualEnrollment{
+		RegistrationID: id, Attestation: dpstest.Keys(canaryKey, ""), IoTHubs: []string{hubA}, AllocationPolicy: dpstest.PolicyStatic,
+	}))
+}
+
+// network flags: the simulator on its own ports and with its own authority.
+func (s *site) flags() []string {
+	_, https, _ := net.SplitHostPort(s.network.HTTPSAddr())
+	_, mqtt, _ := net.SplitHostPort(s.network.MQTTAddr())
+	return []string{
+		"-id-scope", s.dps.IDScope(), "-ca", filepath.Join(s.dir, "ca.pem"), "-interval", "100ms",
+		"-connect-to", ":443:127.0.0.1:" + https, "-connect-to", ":8883:127.0.0.1:" + mqtt,
+	}
+}
+
+// keyFlags are the flags of a device with the canary key and a store.
+func (s *site) keyFlags(id string) []string {
+	return append(s.flags(), "-registration-id", id, "-key", canaryKey, "-store", filepath.Join(s.dir, "store-"+id))
+}
+
+// pemFiles writes a certificate and its key.
+func (s *site) pemFiles(t *testing.T, name string, pair tls.Certificate, keyMode os.FileMode) (cert, key string) {
+	t.Helper()
+	var chain bytes.Buffer
+	for _, der := range pair.Certificate {
+		require.NoError(t, pem.Encode(&chain, &pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	require.NoError(t, err)
+	return s.write(t, name+".pem", chain.Bytes(), 0o644),
+		s.write(t, name+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), keyMode)
+}
+
+// process is the program, running.
+type process struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	stdout bytes.Buffer
+	ended  chan struct{}
+	code   int
+
+	mu     sync.Mutex
+	lines  []string
+	change chan struct{}
+}
+
+// launch starts the program with nothing in its environment but what is given.
+func launch(t *testing.T, args []string, env ...string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: exec.Command(program, args...), ended: make(chan struct{}), change: make(chan struct{})}
+	p.cmd.Env = env
+	if root, ok := os.LookupEnv("SystemRoot"); ok {
+		p.cmd.Env = append(p.cmd.Env, "SystemRoot="+root) // Windows has no sockets without it
+	}
+	p.cmd.Stdout = &p.stdout
+	stderr, err := p.cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, p.cmd.Start())
+	go func() {
+		defer close(p.ended)
+		p.read(stderr)
+		_ = p.cmd.Wait()
+		p.code = p.cmd.ProcessState.ExitCode()
+	}()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		<-p.ended
+		p.checkSecrets()
+	})
+	return p
+}
+
+func (p *process) read(r io.Reader) {
+	for lines := bufio.NewScanner(r); lines.Scan(); {
+		p.mu.Lock()
+		p.lines = append(p.lines, lines.Text())
+		close(p.change)
+		p.change = make(chan struct{})
+		p.mu.Unlock()
+	}
+}
+
+func (p *process) checkSecrets() {
+	for _, secret := range []string{canaryKey, canaryGroupKey, "PRIVATE KEY", "SharedAccessSignature"} {
+		assert.NotContains(p.t, p.stdout.String()+p.stderr(), secret)
+	}
+}
+
+func (p *process) stderr() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.lines, "\n")
+}
+
+// record is one line of the log.
+type record struct {
+	Level, Msg, State, Hub, Source, Cause, Wait string
+	raw                                         string
+}
+
+func (p *process) records() (records []record, change <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, line := range p.lines {
+		r := record{raw: line}
+		if json.Unmarshal([]byte(line), &r) == nil {
+			records = append(records, r)
+		}
+	}
+	return records, p.change
+}
+
+// await returns the first record from number from on that fits, and the number after it. It gives up after a while.
+func (p *process) await(what string, from int, fits func(record) bool) (record, int) {
+	deadline := time.After(20 * time.Second)
+	for {
+		records, change := p.records()
+		for i := from; i < len(records); i++ {
+			if fits(records[i]) {
+				return records[i], i + 1
+			}
+		}
+		select {
+		case <-change:
+			continue
+		case <-p.ended:
+			assert.Fail(p.t, "the program ended without: "+what, "code %d\n%s", p.code, p.stderr())
+		case <-deadline:
+			assert.Fail(p.t, "the program did not log: "+what, "%s", p.stderr())
+		}
+		return record{}, len(records)
+	}
+}
+
+func state(state string) func(record) bool { return func(r record) bool { return r.State == state } }
+
+// wait returns the exit code.
+func (p *process) wait(limit time.Duration) int {
+	select {
+	case <-p.ended:
+		return p.code
+	case <-time.After(limit):
+		assert.Fail(p.t, "the program did not end", "after %v\n%s", limit, p.stderr())
+		return -1
+	}
+}
+
+func (p *process) signal(s os.Signal) { assert.NoError(p.t, p.cmd.Process.Signal(s)) }
+
+// stop asks the program to end, and checks that it does so in time and in good order.
+func (p *process) stop() {
+	if runtime.GOOS == "windows" {
+		return // no signal to send; Cleanup ends it
+	}
+	asked := time.Now()
+	p.signal(syscall.SIGTERM)
+	assert.Equal(p.t, 0, p.wait(10*time.Second), "%s", p.stderr())
+	assert.Less(p.t, time.Since(asked), 3*time.Second)
+	assert.Empty(p.t, p.stdout.String(), "standard output is for -status and -version")
+}
+
+// together runs the cases at the same time: they wait more than they work.
+func together[T any](t *testing.T, cases map[string]T, f func(t *testing.T, c T)) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for name, c := range cases {
+		wg.Go(func() { t.Run(name, func(t *testing.T) { f(t, c) }) })
+	}
+	wg.Wait()
+}
+
+// eventually waits for something that happens outside the program.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	assert.Eventually(t, ok, 10*time.Second, 10*time.Millisecond, what)
+}

@@ -1,0 +1,194 @@
+package main_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
+)
+
+// A wrong setting is one line that names the flag and the fix, exit status 2, no secret, and no harm to what is stored.
+func TestWrongSettingIsOneClearLine(t *testing.T) {
+	t.Parallel()
+	s := &site{dir: t.TempDir()}
+	ca := hubtest.NewCA("Root", time.Now())
+	cert, certKey := s.pemFiles(t, "board", ca.Device("board"), 0o600)
+	_, otherKey := s.pemFiles(t, "other", ca.Device("other"), 0o600)
+	text := s.write(t, "text", []byte("hello"), 0o644)
+	missing := filepath.Join(s.dir, "missing")
+	keyPEM, err := os.ReadFile(certKey)
+	require.NoError(t, err)
+
+	type trial struct {
+		args []string
+		env  []string
+		says []string // all of these
+	}
+	board := func(more ...string) []string {
+		return append([]string{"-id-scope", "0ne00000001", "-registration-id", "board", "-key", canaryKey}, more...)
+	}
+	scoped := func(more ...string) []string { return append([]string{"-id-scope", "0ne00000001"}, more...) }
+	together(t, map[string]trial{
+		"nothing":                    {says: []string{"-id-scope", "missing", "THERMOSTAT_ID_SCOPE"}},
+		"unknown flag":               {args: board("-kye", "x"), says: []string{"-kye", "-help"}},
+		"unknown flag with a key":    {args: scoped("-kye=" + canaryKey), says: []string{"-kye", "-help"}},
+		"bad syntax with a key":      {args: scoped("---key=" + canaryKey), says: []string{"---key", "-help"}},
+		"flag without value":         {args: scoped("-key"), says: []string{"-key", "needs an argument"}},
+		"stray argument":             {args: board(canaryKey), says: []string{"argument", "-help"}},
+		"unknown variable":           {args: board(), env: []string{"THERMOSTAT_IDSCOPE=x"}, says: []string{"THERMOSTAT_IDSCOPE", "not a setting"}},
+		"empty scope":                {args: []string{"-id-scope", ""}, says: []string{"-id-scope", "empty"}},
+		"illegal scope":              {args: []string{"-id-scope", "0ne/1", "-registration-id", "board", "-key", canaryKey}, says: []string{"-id-scope", "0ne00ABCDEF"}},
+		"scope is the key":           {args: []string{"-id-scope", canaryKey, "-registration-id", "board", "-key", "0ne00000001"}, says: []string{"-key", "base64"}},
+		"scope is a key":             {args: []string{"-id-scope", canaryKey, "-registration-id", "board", "-key", canaryKey}, says: []string{"-id-scope", "looks like a key"}},
+		"no registration ID":         {args: scoped("-key", canaryKey), says: []string{"-registration-id", "missing", "THERMOSTAT_REGISTRATION_ID"}},
+		"empty registration ID":      {args: scoped("-registration-id", "", "-key", canaryKey), says: []string{"-registration-id", "empty"}},
+		"illegal registration ID":    {args: scoped("-registration-id", "my board", "-key", canaryKey), says: []string{"-registration-id", "illegal character"}},
+		"registration ID with lines": {args: scoped("-registration-id", "my\nboard", "-key", canaryKey), says: []string{"-registration-id", "illegal character"}},
+		"registration ID ends badly": {args: scoped("-registration-id", "board.", "-key", canaryKey), says: []string{"-registration-id", "last character"}},
+		"long registration ID":       {args: scoped("-registration-id", strings.Repeat("b", 129), "-key", canaryKey), says: []string{"-registration-id", "128"}},
+		"registration ID is a key":   {args: scoped("-registration-id", canaryKey, "-key", canaryKey), says: []string{"-registration-id", "looks like a key"}},
+		"no credential":              {args: scoped("-registration-id", "board"), says: []string{"-key", "-group-key", "-cert-key", "THERMOSTAT_KEY"}},
+		"two credentials":            {args: board("-group-key", canaryGroupKey), says: []string{"-key", "-group-key", "keep one"}},
+		"two credentials, of the environment": {args: scoped("-registration-id", "board"), env: []string{"THERMOSTAT_KEY=" + canaryKey, "THERMOSTAT_CERT=" + cert, "THERMOSTAT_CERT_KEY=" + certKey},
+			says: []string{"THERMOSTAT_KEY", "THERMOSTAT_CERT", "keep one"}},
+		"key is not base64":        {args: scoped("-registration-id", "board", "-key", canaryKey[1:]), says: []string{"-key", "base64"}},
+		"key is too short":         {args: scoped("-registration-id", "board", "-key", "AAAA"), says: []string{"-key", "3 bytes"}},
+		"empty key":                {args: scoped("-registration-id", "board", "-key", ""), says: []string{"-key", "empty"}},
+		"key of the environment":   {args: scoped("-registration-id", "board"), env: []string{"THERMOSTAT_KEY=" + canaryKey[1:]}, says: []string{"THERMOSTAT_KEY", "base64"}},
+		"group key is not base64":  {args: scoped("-registration-id", "board", "-group-key", canaryGroupKey[1:]), says: []string{"-group-key", "base64"}},
+		"certificate without key":  {args: scoped("-cert", cert), says: []string{"-cert", "-cert-key"}},
+		"key without certificate":  {args: scoped("-cert-key", certKey), says: []string{"-cert-key", "-cert:"}},
+		"missing certificate":      {args: scoped("-cert", missing, "-cert-key", certKey), says: []string{"-cert:", missing}},
+		"missing key file":         {args: scoped("-cert", cert, "-cert-key", missing), says: []string{"-cert-key:", missing}},
+		"key in place of its file": {args: scoped("-cert", cert, "-cert-key", canaryKey), says: []string{"-cert-key", "looks like a key"}},
+		"PEM in place of its file": {args: scoped("-cert", cert, "-cert-key", string(keyPEM)), says: []string{"-cert-key", "looks like a key"}},
+		"certificate is text":      {args: scoped("-cert", text, "-cert-key", certKey), says: []string{"-cert:", text, "pem"}},
+		"key file is text":         {args: scoped("-cert", cert, "-cert-key", text), says: []string{"-cert-key:", text, "pem"}},
+		"key of another":           {args: scoped("-cert", cert, "-cert-key", otherKey), says: []string{"-cert-key:", otherKey, "pair"}},
+		"name of another":          {args: scoped("-registration-id", "other", "-cert", cert, "-cert-key", certKey), says: []string{"-registration-id", "common name", "board"}},
+		"certificate is a folder":  {args: scoped("-cert", s.dir, "-cert-key", certKey), says: []string{"-cert:", s.dir}},
+		"endpoint with scheme":     {args: board("-endpoint", "https://dps.example"), says: []string{"-endpoint", "scheme"}},
+		"endpoint with bad port":   {args: board("-endpoint", "dps.example:0"), says: []string{"-endpoint", "host:port"}},
+		"missing authorities":      {args: board("-ca", missing), says: []string{"-ca:", missing}},
+		"authorities are text":     {args: board("-ca", text), says: []string{"-ca:", text, "pem"}},
+		"transport":                {args: board("-transport", "amqp"), says: []string{"-transport", "https, mqtt or ws"}},
+		"hub transport":            {args: board("-hub-transport", "https"), says: []string{"-hub-transport", "mqtt or ws"}},
+		"redirect with too few":    {args: board("-connect-to", "a:443:b"), says: []string{"-connect-to", "HOST:PORT:HOST:PORT"}},
+		"redirect with too many":   {args: board("-connect-to", "a:443:b:443:c"), says: []string{"-connect-to", "HOST:PORT:HOST:PORT"}},
+		"redirect with bare IPv6":  {args: board("-connect-to", "::::1:443"), says: []string{"-connect-to", "brackets"}},
+		"redirect with open IPv6":  {args: board("-connect-to", "::[::1:443"), says: []string{"-connect-to", "brackets"}},
+		"redirect to no port":      {args: board("-connect-to", "::localhost:99999"), says: []string{"-connect-to", "65535"}},
+		"redirect of variable":     {args: board(), env: []string{"THERMOSTAT_CONNECT_TO=::a:1 b"}, says: []string{"THERMOSTAT_CONNECT_TO", "HOST:PORT:HOST:PORT"}},
+		"stagger":                  {args: board("-stagger", "soon"), says: []string{"-stagger", "30s"}},
+		"negative stagger":         {args: board("-stagger", "-1s"), says: []string{"-stagger", "negative"}},
+		"interval without unit":    {args: board("-interval", "60"), says: []string{"-interval", "30s"}},
+		"interval of nothing":      {args: board("-interval", "0s"), says: []string{"-interval", "100ms"}},
+		"log format":               {args: board("-log-format", "xml"), says: []string{"-log-format", "json or text"}},
+		"switch":                   {args: board("-status=" + canaryKey), says: []string{"-status", "true or false"}},
+		"switch of variable":       {args: board(), env: []string{"THERMOSTAT_VERSION=please"}, says: []string{"THERMOSTAT_VERSION", "true or false"}},
+		"store is a file":          {args: board("-store", text), says: []string{"-store", text, "directory"}},
+		"store nowhere":            {args: board("-store", filepath.Join(missing, "store")), says: []string{"-store", missing, "does not exist"}},
+		"status without a store":   {args: board("-status"), says: []string{"-status", "-store"}},
+	}, func(t *testing.T, c trial) {
+		p := launch(t, c.args, c.env...)
+		assert.Equal(t, 2, p.wait(10*time.Second))
+		assert.Empty(t, p.stdout.String())
+		line := p.stderr()
+		assert.NotContains(t, line, "\n", "one line")
+		assert.True(t, strings.HasPrefix(line, "thermostat: "), line)
+		assert.LessOrEqual(t, len(line), 400, line)
+		for _, word := range c.says {
+			assert.Contains(t, line, word)
+		}
+	})
+	left, err := os.ReadFile(text)
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(left), "a file in the place of the store is untouched")
+}
+
+func TestStatusPrintsWhatIsStored(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.enroll(t, "board")
+	type assignment struct{ Hub, DeviceID, Substatus, Created, Updated string }
+	type status struct {
+		Store, IDScope, RegistrationID, Next, Problem, Saved string
+		Sequence                                             int
+		Confirmed, Candidate                                 *assignment
+	}
+	// Without -connect-to and -ca: it needs no network.
+	args := []string{"-id-scope", s.dps.IDScope(), "-registration-id", "board", "-key", canaryKey, "-store", filepath.Join(s.dir, "store-board")}
+	ask := func(args ...string) (got status) {
+		t.Helper()
+		p := launch(t, append(args, "-status"))
+		require.Equal(t, 0, p.wait(10*time.Second), p.stderr())
+		assert.Empty(t, p.stderr())
+		decoder := json.NewDecoder(strings.NewReader(p.stdout.String()))
+		decoder.DisallowUnknownFields()
+		require.NoError(t, decoder.Decode(&got), p.stdout.String())
+		return got
+	}
+
+	got := ask(args...)
+	assert.Equal(t, "register", got.Next)
+	assert.Nil(t, got.Confirmed)
+	assert.NoDirExists(t, filepath.Join(s.dir, "store-board"), "looking changes nothing")
+
+	p := launch(t, s.keyFlags("board"))
+	p.await("connected", 0, state("connected"))
+	got = ask(args...) // while it runs
+	p.stop()
+	assert.Equal(t, "connect", got.Next)
+	assert.Equal(t, "board", got.RegistrationID)
+	assert.Equal(t, s.dps.IDScope(), got.IDScope)
+	assert.NotEmpty(t, got.Saved)
+	assert.Positive(t, got.Sequence)
+	require.NotNil(t, got.Confirmed)
+	assert.Equal(t, hubA, got.Confirmed.Hub)
+	assert.Equal(t, "board", got.Confirmed.DeviceID)
+	assert.Equal(t, "initialAssignment", got.Confirmed.Substatus)
+	assert.NotEmpty(t, got.Confirmed.Created)
+	asked := s.dps.Count()
+
+	files, err := filepath.Glob(filepath.Join(s.dir, "store-board", "*"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	require.NoError(t, os.Truncate(files[0], 20))
+	got = ask(args...)
+	assert.Equal(t, "lookup", got.Next)
+	assert.Nil(t, got.Confirmed)
+	assert.Contains(t, got.Problem, "damaged")
+	assert.Equal(t, asked, s.dps.Count(), "no request")
+}
+
+func TestVersionAndHelpNeedNoSettings(t *testing.T) {
+	t.Parallel()
+	for flag, says := range map[string]string{"-version": runtime.Version(), "-help": "THERMOSTAT_ID_SCOPE", "-h": "-connect-to"} {
+		p := launch(t, []string{flag})
+		assert.Equal(t, 0, p.wait(10*time.Second))
+		assert.Contains(t, p.stdout.String(), says)
+		assert.Empty(t, p.stderr())
+	}
+}
+
+func TestReadOnlyStoreIsReportedAndDoesNotStopTheDevice(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() <= 0 {
+		t.Skip("permissions do not bind this user")
+	}
+	s := newSite(t)
+	s.enroll(t, "board")
+	require.NoError(t, os.Mkdir(filepath.Join(s.dir, "store-board"), 0o500))
+	p := launch(t, s.keyFlags("board"))
+	_, after := p.await("a warning", 0, func(r record) bool { return r.Level == "WARN" && strings.Contains(r.Msg, "could not be stored") })
+	p.await("connected", after, state("connected"))
+	p.stop()
+}
