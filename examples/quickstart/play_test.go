@@ -1,0 +1,149 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/cache"
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/provisioning/dpstest"
+)
+
+// inBubble plays in memory and in virtual time what the program plays on sockets and in real time.
+func inBubble(t *testing.T, store cache.Store, spoil func(*world), steps []step) (r *report, printed string) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		network := hubtest.NewNetwork()
+		w, err := newWorld(network, store)
+		require.NoError(t, err)
+		if spoil != nil {
+			spoil(w)
+		}
+		var out bytes.Buffer
+		tell := newNarrator(&out)
+		r = play(context.Background(), w, tell, steps)
+		r.print(tell)
+		printed = out.String()
+		require.NoError(t, network.Close())
+	})
+	return r, printed
+}
+
+func TestEveryStepGoesAsExpectedInLessThanAMinute(t *testing.T) {
+	for range 10 { // the back-off is random
+		r, printed := inBubble(t, &cache.Memory{}, nil, steps)
+		require.True(t, r.asExpected(), printed)
+		require.Less(t, r.took, time.Minute)
+		require.NotContains(t, printed, "NOT OK")
+		require.NotContains(t, printed, deviceKey)
+		require.Contains(t, printed, "All 7 steps went as expected")
+		require.Contains(t, printed, "3 registrations, 3 polls, 1 lookup, 1 clock check")
+		require.Equal(t, len(steps), strings.Count(printed, " s  ok "))
+	}
+}
+
+// forgetful is a store that takes everything and keeps nothing.
+type forgetful struct{}
+
+func (forgetful) Get(context.Context, string) ([]byte, error) { return nil, cache.ErrMiss }
+func (forgetful) Put(context.Context, string, []byte) error   { return nil }
+func (forgetful) Delete(context.Context, string) error        { return nil }
+
+// broken is a store that cannot be read.
+type broken struct{ cache.Memory }
+
+func (*broken) Get(context.Context, string) ([]byte, error) { return nil, errors.New("no such device") }
+
+func TestAStepThatGoesOtherwiseIsNotOK(t *testing.T) {
+	for name, c := range map[string]struct {
+		store cache.Store
+		spoil func(*world)
+		step  int // from 1: the first that must fail
+		says  string
+	}{
+		"a second registration":   {spoil: func(w *world) { w.dps.Inject(dpstest.Fault{On: dpstest.Register, Status: 503}) }, step: 1, says: "2 registrations"},
+		"nothing remembered":      {store: forgetful{}, step: 1, says: "the store does not hold"},
+		"a lookup at a warm boot": {store: &broken{}, step: 1, says: "no such device"},
+		"refused for other reasons": {spoil: func(w *world) { w.a.Inject(hubtest.Fault{On: hubtest.Connect, Skip: 1, ReturnCode: 3}) },
+			step: 2, says: "it took"},
+		"refused twice": {spoil: func(w *world) { w.a.Inject(hubtest.Fault{On: hubtest.Connect, Skip: 3, ReturnCode: 3}) },
+			step: 3, says: "3 attempts"},
+		"messages lost": {spoil: func(w *world) { w.c.Inject(hubtest.Fault{On: hubtest.Publish, NoAnswer: true, Times: -1}) },
+			step: 7, says: "nothing more happened"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := c.store
+			if store == nil {
+				store = &cache.Memory{}
+			}
+			r, printed := inBubble(t, store, c.spoil, steps)
+			require.False(t, r.asExpected(), printed)
+			for i, o := range r.outcomes[:c.step-1] {
+				require.True(t, o.ok(), "step %d\n%s", i+1, printed)
+			}
+			require.False(t, r.outcomes[c.step-1].ok(), printed)
+			require.Contains(t, strings.Join(r.outcomes[c.step-1].problems, "\n"), c.says, printed)
+			require.Contains(t, printed, "steps went otherwise")
+		})
+	}
+}
+
+func TestAStepThatHangsEndsThePlay(t *testing.T) {
+	r, printed := inBubble(t, &cache.Memory{}, func(w *world) { w.network.SetFault(w.a.Host(), hubtest.Blackhole) }, steps)
+	require.False(t, r.asExpected())
+	require.Less(t, r.took, time.Minute)
+	require.True(t, r.outcomes[0].played)
+	require.False(t, r.outcomes[1].played)
+	require.Contains(t, printed, "not played")
+}
+
+func TestAHastyDeviceIsNoticed(t *testing.T) {
+	s := &scene{tell: newNarrator(&bytes.Buffer{})}
+	now := time.Now()
+	refused := hubtest.Attempt{Time: now, Transport: hubMQTT, Answered: true, ReturnCode: 3}
+	accepted := hubtest.Attempt{Time: now.Add(backOff - time.Millisecond), Transport: hubMQTT, Answered: true}
+	right := func(a hubtest.Attempt) bool { return a.ReturnCode == 3 }
+	s.refusedOnce([]hubtest.Attempt{refused, accepted}, right)
+	require.Len(t, s.seen.problems, 1)
+	require.Contains(t, s.seen.problems[0], "came back after 4.999s")
+	accepted.Time = now.Add(backOff)
+	s.seen.problems = nil
+	s.refusedOnce([]hubtest.Attempt{refused, accepted}, right)
+	require.Empty(t, s.seen.problems)
+}
+
+func TestInterruptEndsItCleanlyOnRealSockets(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	t.Setenv("TMP", dir) // as Windows calls it
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var out bytes.Buffer
+	// The first line of the play ends it: a registration is then under way.
+	code, err := run(ctx, writerFunc(func(b []byte) (int, error) {
+		if bytes.Contains(b, []byte("asks DPS to register it")) {
+			cancel()
+		}
+		return out.Write(b)
+	}))
+	require.NoError(t, err)
+	assert.Equal(t, exitInterrupted, code)
+	assert.Contains(t, out.String(), "interrupted")
+	assert.NotContains(t, out.String(), "NOT OK")
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Empty(t, left)
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
