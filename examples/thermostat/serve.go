@@ -20,15 +20,11 @@ func serve(dev *provisioning.Device, s *settings, log *slog.Logger, signals *inb
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 
-	// Until Run has begun, Reprovision would be a run of its own and keep Run from starting.
-	begun, once := make(chan struct{}), sync.Once{}
-	dev.Trace = &provisioning.Trace{Changed: func(provisioning.Status) { once.Do(func() { close(begun) }) }}
-
 	log.Info("thermostat starts", "version", version(), "registrationId", dev.Attestation.RegistrationID(), "idScope", dev.IDScope)
 	ended := make(chan error, 1)
 	var running sync.WaitGroup
 	running.Go(func() { ended <- dev.Run(ctx, sendTelemetry(s.interval, newThermometer(), log)) })
-	running.Go(func() { reprovisionOnRequest(ctx, dev, begun, signals, log) })
+	running.Go(func() { reprovisionOnRequest(ctx, dev, signals, log) })
 
 	select {
 	case err := <-ended:
@@ -54,12 +50,7 @@ func serve(dev *provisioning.Device, s *settings, log *slog.Logger, signals *inb
 }
 
 // reprovisionOnRequest asks DPS again whenever a SIGHUP comes. Those that come meanwhile count as one more.
-func reprovisionOnRequest(ctx context.Context, dev *provisioning.Device, begun <-chan struct{}, signals *inbox, log *slog.Logger) {
-	select {
-	case <-begun:
-	case <-ctx.Done():
-		return
-	}
+func reprovisionOnRequest(ctx context.Context, dev *provisioning.Device, signals *inbox, log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():

@@ -179,6 +179,29 @@ func TestVersionAndHelpNeedNoSettings(t *testing.T) {
 	}
 }
 
+func TestStoreThatCannotBeUsedIsReportedAndDoesNotStopTheDevice(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.enroll(t, "board")
+	// A directory in the place of the entry: neither to be read nor to be replaced, not even by root.
+	require.NoError(t, os.MkdirAll(filepath.Join(s.dir, "store-board", "board", "full"), 0o700))
+	p := launch(t, s.keyFlags("board"))
+	warned := func(what string) func(record) bool {
+		return func(r record) bool {
+			return r.Level == "WARN" && strings.Contains(r.Msg, what) && strings.Contains(r.Cause, "store-board")
+		}
+	}
+	_, after := p.await("a warning about what is stored", 0, warned("not used"))
+	_, after = p.await("a warning about storing", after, warned("could not be stored"))
+	p.await("connected", after, state("connected"))
+	p.stop()
+
+	ask := launch(t, append(s.keyFlags("board"), "-status"))
+	assert.Equal(t, 2, ask.wait(10*time.Second))
+	assert.Contains(t, ask.stderr(), "thermostat: -store: ")
+	assert.NotContains(t, ask.stderr(), "\n")
+}
+
 func TestReadOnlyStoreIsReportedAndDoesNotStopTheDevice(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() <= 0 {
