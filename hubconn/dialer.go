@@ -85,9 +85,15 @@ func (d *Dialer) validate(hub Hub, credential Credential) error {
 	if err := hub.validate(); err != nil {
 		return err
 	}
-	switch {
-	case credential == nil:
+	if credential == nil {
 		return errors.New("credential is nil")
+	}
+	return d.Validate()
+}
+
+// Validate reports the first wrong field, in one line. Dial begins with it.
+func (d *Dialer) Validate() error {
+	switch {
 	case d.KeepAlive < 0 || d.KeepAlive%time.Second != 0:
 		return fmt.Errorf("KeepAlive of %v is not a whole number of seconds", d.KeepAlive)
 	case d.DialTimeout < 0 || d.ConnectTimeout < 0 || d.AckTimeout < 0:
