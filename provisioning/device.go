@@ -79,7 +79,7 @@ var ErrRunning = errors.New("provisioning: the device is running already: call R
 
 // Run keeps the device connected and calls session for every connection, one at a time: for the first one, and again for the next whenever a
 // connection has ended. The session's context ends when the connection does, with the reason as its cause, and with [ErrReprovisioned]
-// when the device has been moved.
+// when the device has been moved. A session may call the other methods, with its own context; the next one waits until it has returned.
 //
 // Run returns when ctx ends (the cause, and the last failure if the device was not connected), when session returns while its connection is
 // up (what it returned, after the connection was closed in good order), when Retry.MaxAttempts is reached, or, before any use of the
@@ -150,7 +150,8 @@ func (d *Device) Assignment(ctx context.Context) (Assignment, error) {
 // the context of a connection that Connect returned. If DPS fails, assignment and connection stay as they were, and the error is returned;
 // so it is, without a request, while DPS has asked to be left alone ([retry.After] tells for how long).
 //
-// Calls at the same time share one registration. It goes on when ctx of one caller ends.
+// Calls at the same time share one registration. During Run it goes on when ctx of one caller ends; without a Run it is that of a caller, and
+// begins anew for the others. A call that finds Run ending while its session is still running fails.
 func (d *Device) Reprovision(ctx context.Context) (Assignment, error) {
 	c, err := d.prepare()
 	if err != nil {
@@ -182,7 +183,13 @@ func (d *Device) Status() Status {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.status
+	s := c.status
+	if c.held == nil && c.live != nil && c.live.Context().Err() != nil { // nobody watches a connection that Connect returned
+		s.State, s.Err = StateStopped, context.Cause(c.live.Context())
+		s.Cause = oneLine(s.Err.Error(), causeMax)
+		s.Class = hubconn.ClassOf(s.Err)
+	}
+	return s
 }
 
 // prepare checks the fields and builds, once, what the methods share.
@@ -272,6 +279,12 @@ func (d *Device) rules(token bool) rules {
 func (d *Device) validate(client *Client) error {
 	if err := client.Validate(); err != nil {
 		return err
+	}
+	if err := d.Hub.Validate(); err != nil {
+		return invalid(fmt.Errorf("hub: %w", err))
+	}
+	if _, err := registrationBody(d.Attestation.RegistrationID(), d.Payload); err != nil {
+		return invalid(fmt.Errorf("payload cannot be written as json: %w", err))
 	}
 	for _, limit := range []struct {
 		field string

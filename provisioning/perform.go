@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
@@ -42,7 +43,7 @@ func (l *loop) perform(a action) {
 		}
 	case actionReply:
 		if a.target == nil {
-			l.reply(answer{err: l.last.err})
+			l.reply(answer{err: l.last.dps})
 			return
 		}
 		l.reply(answer{assignment: a.target.Assignment})
@@ -72,6 +73,9 @@ func (l *loop) start(slot **work, run func(ctx context.Context) result) {
 		defer cancel()
 		r := run(ctx)
 		r.work = w
+		if ctx.Err() != nil && r.conn == nil {
+			return // what failed because it was cut short is no failure
+		}
 		select {
 		case l.results <- r:
 		case <-ctx.Done():
@@ -91,7 +95,7 @@ func (l *loop) connect(a action) {
 		}
 		e := event{kind: eventHubFailed, slot: which}
 		describeHub(&e, err)
-		if nameNotFound(err) && l.resolvesDPS(ctx) {
+		if nameNotFound(err, hub.Host) && l.resolvesDPS(ctx) {
 			e.class, e.gone = hubconn.Rejected, true
 		}
 		return result{event: e, err: err}
@@ -103,9 +107,10 @@ func describeHub(e *event, err error) {
 	e.class, e.wait, e.dates = hubconn.ClassOf(err), retry.After(err), onlyDates(err)
 }
 
-func nameNotFound(err error) bool {
+// nameNotFound is about host alone, not about a proxy on the way to it.
+func nameNotFound(err error, host string) bool {
 	dns, ok := errors.AsType[*net.DNSError](err)
-	return ok && dns.IsNotFound
+	return ok && dns.IsNotFound && sameHub(strings.TrimSuffix(dns.Name, "."), host)
 }
 
 // resolvesDPS says whether names can be resolved at all: a hub whose name is unknown while that of DPS is known has been deleted. It opens a
@@ -217,8 +222,7 @@ func verdictOf(err error) retry.Verdict {
 
 func (l *loop) tellAssigned(k *known) {
 	if l.trace.Assigned != nil {
-		now := l.state.target()
-		l.trace.Assigned(k.Assignment, !now.matches(&k.Assignment))
+		l.trace.Assigned(k.Assignment, !l.state.inUse().matches(&k.Assignment))
 	}
 }
 

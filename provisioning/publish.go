@@ -9,27 +9,29 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
+// causeMax is how much of an error's text, in characters, explains a state.
+const causeMax = 1000
+
 // publish makes the state visible: to Status, to the log and to Trace.
 func (c *core) publish() {
 	s := c.describe()
 	c.mu.Lock()
 	before := c.status
-	c.status, c.target = s, c.state.target()
-	close(c.notify)
-	c.notify = make(chan struct{})
+	c.status, c.target, c.live = s, c.state.target(), c.conn
+	c.announce()
 	c.mu.Unlock()
 	if s.State == before.State && s.Hub == before.Hub && s.Source == before.Source && s.Cause == before.Cause {
 		return
 	}
-	c.logChange(s)
+	c.logChange(s, before)
 	if c.trace.Changed != nil {
 		c.trace.Changed(s)
 	}
 }
 
-func (c *core) logChange(s Status) {
+func (c *core) logChange(s, before Status) {
 	level := slog.LevelInfo
-	if !s.Confirmed && s.Err != nil && retry.Classify(s.Err) == retry.Stop {
+	if s.State != StateConnected && s.Err != nil && s.Err != before.Err && retry.Classify(s.Err) == retry.Stop {
 		level = slog.LevelError // nothing mends this but a person
 	}
 	var wait time.Duration
@@ -45,12 +47,7 @@ func (c *core) describe() Status {
 	t := &c.state
 	s := c.counts
 	s.State = c.doing()
-	k := t.target()
-	if t.connected || t.hub.busy {
-		if used := t.inSlot(t.hub.slot); used != nil {
-			k = used
-		}
-	}
+	k := t.inUse()
 	if k != nil {
 		s.Hub, s.Source, s.Confirmed = k.Target(), k.source, k == t.confirmed
 	}
@@ -70,7 +67,7 @@ func (c *core) describe() Status {
 	switch {
 	case s.State == StateConnected:
 	case s.Err != nil:
-		s.Cause = s.Err.Error()
+		s.Cause = oneLine(s.Err.Error(), causeMax)
 	case t.dps.armed || t.dps.busy:
 		s.Cause = t.dps.reason.String()
 	}

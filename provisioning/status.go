@@ -60,6 +60,6 @@ type Status struct {
 	ClockOffset  time.Duration
 	ClockSuspect bool
 
-	// Since the Device was first used: requests to DPS by kind, connections to hubs, and entries that could not be stored.
+	// Since the Device was first used: requests to DPS by kind, connections to hubs, and entries that could not be read, used or stored.
 	Registrations, Lookups, ClockChecks, Connections, StoreFailures int
 }

@@ -95,6 +95,7 @@ type dpsTimer struct {
 	corrected bool     // the clock was corrected for this request already
 	refused   bool     // the request was refused, and the clock may be why
 	manual    bool     // somebody waits for the result
+	unknown   bool     // a lookup found no registration: only registering helps
 }
 
 // A slot names one of the two assignments a device may hold.
@@ -168,11 +169,12 @@ type event struct {
 	kind eventKind
 
 	memory memory // eventBoot
+	still  bool   // starts nothing yet: another event follows, or nobody is there to perform it
 
 	slot   slot          // eventConnected
 	class  hubconn.Class // eventHubFailed, eventLost
 	wait   time.Duration // eventHubFailed, eventLost, eventDPSFailed: what the peer asked for, 0 = nothing
-	stable bool          // eventLost: the connection lasted and carried something
+	stable bool          // eventLost, eventClosed, eventAssigned: the connection lasted and carried something
 	gone   bool          // eventHubFailed: the hub's name does not exist, so no clock is to blame
 	dates  bool          // eventHubFailed, eventDPSFailed: only the dates of the server's certificate were wrong
 
@@ -277,9 +279,9 @@ func step(s state, e event, now time.Time, rnd random) (state, []action) {
 	case eventLost:
 		t.lost(e)
 	case eventClosed:
-		t.closed()
+		t.closed(e)
 	case eventAssigned:
-		t.assigned(e.assignment)
+		t.assigned(e)
 	case eventNotRegistered:
 		t.notRegistered()
 	case eventDPSFailed:
@@ -293,7 +295,9 @@ func step(s state, e event, now time.Time, rnd random) (state, []action) {
 	case eventResume:
 		t.resume()
 	}
-	t.fire()
+	if !e.still {
+		t.fire()
+	}
 	return t.state, t.actions
 }
 
@@ -314,6 +318,16 @@ func (s *state) target() *known {
 		return s.candidate
 	}
 	return s.confirmed
+}
+
+// inUse is the assignment of the connection, if there is one, else the one to use next.
+func (s *state) inUse() *known {
+	if s.connected || s.hub.busy {
+		if k := s.inSlot(s.hub.slot); k != nil {
+			return k
+		}
+	}
+	return s.target()
 }
 
 func (s *state) inSlot(slot slot) *known {
@@ -350,7 +364,7 @@ func (t *transition) fire() {
 	}
 	if t.dps.armed && !t.dps.busy && !t.dps.at.After(t.now) {
 		t.dps.armed, t.dps.busy = false, true
-		if t.dps.reason == reasonOutage && t.hub.class == hubconn.Untrusted {
+		if t.dps.reason == reasonOutage && t.hub.class == hubconn.Untrusted && !t.dps.unknown {
 			t.dps.request = requestLookup // a captive portal is never a reason to register
 		}
 		switch {
@@ -413,7 +427,8 @@ func (t *transition) askDPS(at time.Time, r request, why reason) {
 	if t.dps.request != r || r != requestRegister {
 		t.dps.operation = ""
 	}
-	t.dps.request, t.dps.reason, t.dps.clock, t.dps.corrected, t.dps.refused = r, why, clockForNone, false, false
+	t.dps.request, t.dps.reason, t.dps.clock = r, why, clockForNone
+	t.dps.corrected, t.dps.refused, t.dps.unknown = false, false, false
 	t.armDPS(at)
 }
 
@@ -454,7 +469,7 @@ func (t *transition) lost(e event) {
 		t.settle()
 	}
 	if t.target() == nil {
-		t.hub.hold(t.hub.host, t.now.Add(floorOf(e)))
+		t.hub.hold(t.hub.host, t.now.Add(t.rules.floorOf(e)))
 		t.startOver()
 		return
 	}
@@ -462,8 +477,11 @@ func (t *transition) lost(e event) {
 }
 
 // closed: the program ended a good connection itself. Nothing is wrong, so nothing waits.
-func (t *transition) closed() {
+func (t *transition) closed(e event) {
 	t.connected = false
+	if e.stable {
+		t.settle()
+	}
 	if t.target() == nil {
 		t.startOver()
 		return
@@ -478,21 +496,21 @@ func (t *transition) settle() {
 }
 
 // floorOf is how long a hub is left alone after a failure, before jitter.
-func floorOf(e event) time.Duration {
+func (r *rules) floorOf(e event) time.Duration {
 	switch e.class {
 	case hubconn.Throttled:
 		return e.wait
 	case hubconn.Untrusted:
-		return max(e.wait, untrustedFloor)
+		return max(e.wait, untrustedFloor, r.hub.MinDelay)
 	}
-	return max(e.wait, hubFloor)
+	return max(e.wait, r.hub.MinDelay)
 }
 
 func (t *transition) hubFailed(e event) {
 	t.hub.n++
 	t.hub.class = e.class
 	tried := t.hub.slot
-	floor := floorOf(e)
+	floor := t.rules.floorOf(e)
 	t.hub.hold(t.hub.host, t.now.Add(floor))
 	window := t.hub.n
 	defer func() { t.armHub(t.now.Add(t.rules.hub.Delay(window, floor, t.rnd.Float64()))) }()
@@ -515,7 +533,7 @@ func (t *transition) hubFailed(e event) {
 		}
 		t.rejected(e.class == hubconn.Rejected && !e.gone)
 	default:
-		if e.dates && !t.dpsPending() && t.clockStale() {
+		if e.dates && t.mayCheckClock() {
 			t.dps.reason, t.dps.request = reasonOutage, requestLookup
 			t.dps.clock = clockForHub
 			t.armDPS(t.now)
@@ -525,6 +543,14 @@ func (t *transition) hubFailed(e event) {
 			t.armOutage()
 		}
 	}
+}
+
+// mayCheckClock: a question about an outage that waits its time gives way, once, since a network often comes up later than the device.
+func (t *transition) mayCheckClock() bool {
+	if t.dps.armed && t.dps.reason == reasonOutage && t.dps.clock == clockForNone {
+		return t.clockAt.IsZero()
+	}
+	return !t.dpsPending() && t.clockStale()
 }
 
 func (t *transition) clockStale() bool {
@@ -566,13 +592,13 @@ func (t *transition) armOutage() {
 	t.askDPS(t.now.Add(min(distance, outageCap)), r, reasonOutage)
 }
 
-func (t *transition) assigned(k *known) {
-	why, manual := t.dps.reason, t.dps.manual
+func (t *transition) assigned(e event) {
+	k, why, manual := e.assignment, t.dps.reason, t.dps.manual
+	if e.stable {
+		t.settle()
+	}
 	t.dps.armed, t.dps.busy, t.dps.manual = false, false, false
 	t.dps.n, t.dps.operation, t.dps.corrected = 0, "", false
-	if manual {
-		t.do(action{kind: actionReply, target: k})
-	}
 	if why == reasonRejected {
 		t.gap++
 	} else {
@@ -584,12 +610,15 @@ func (t *transition) assigned(k *known) {
 		t.dropCandidate()
 		t.do(action{kind: actionRemember})
 		t.confirmedAgain(why)
-	case t.candidate.matches(&k.Assignment):
+	case t.candidate.matches(&k.Assignment) && !t.connected:
 		t.candidate = k
 		t.do(action{kind: actionRemember})
 		t.confirmedAgain(why)
 	default:
 		t.moveTo(k)
+	}
+	if manual {
+		t.do(action{kind: actionReply, target: k}) // last: who asked may rely on what is remembered
 	}
 }
 
@@ -605,7 +634,7 @@ func (t *transition) dropCandidate() {
 	if t.hub.busy {
 		t.hub.busy = false
 		t.do(action{kind: actionCancelConnect})
-		t.armHub(t.now.Add(t.rules.hub.Delay(1, hubFloor, t.rnd.Float64())))
+		t.armHub(t.now.Add(t.rules.hub.Delay(1, 0, t.rnd.Float64())))
 	}
 }
 
@@ -620,7 +649,7 @@ func (t *transition) confirmedAgain(why reason) {
 	case why == reasonRejected:
 		// The hub may lag behind DPS: try it again, soon but not at once.
 		t.hub.n = 0
-		t.armHub(t.now.Add(t.rules.hub.Delay(1, hubFloor, t.rnd.Float64())))
+		t.armHub(t.now.Add(t.rules.hub.Delay(1, 0, t.rnd.Float64())))
 	case t.hub.n == 0:
 		t.armHub(t.now)
 	}
@@ -646,6 +675,7 @@ func (t *transition) moveTo(k *known) {
 func (t *transition) notRegistered() {
 	t.dps.n = 0
 	t.askDPS(t.now, requestRegister, t.dps.reason)
+	t.dps.unknown = true
 }
 
 func (t *transition) dpsFailed(e event) {
@@ -690,7 +720,7 @@ func (t *transition) dpsFailed(e event) {
 			t.armDPS(t.now)
 			return
 		}
-		t.armDPS(backoff(max(e.wait, hubFloor)))
+		t.armDPS(backoff(max(e.wait, t.rules.dps.MinDelay)))
 	}
 }
 
@@ -742,7 +772,7 @@ func (t *transition) clockAnswered(answer clockAnswer) {
 		}
 		if answer == clockSuspect && t.clockTries < clockPatience {
 			t.dps.n++
-			t.armDPS(t.now.Add(t.rules.dps.Delay(t.dps.n, hubFloor, t.rnd.Float64())))
+			t.armDPS(t.now.Add(t.rules.dps.Delay(t.dps.n, 0, t.rnd.Float64())))
 			return
 		}
 		// Nobody tells the time: not asked again for a while, or a device that cannot reach the clock would never get to DPS.
@@ -768,7 +798,7 @@ func (t *transition) clockAnswered(answer clockAnswer) {
 	case t.dps.refused:
 		t.atCap()
 	default:
-		t.armDPS(t.now.Add(t.rules.dps.Delay(t.dps.n, hubFloor, t.rnd.Float64())))
+		t.armDPS(t.now.Add(t.rules.dps.Delay(t.dps.n, 0, t.rnd.Float64())))
 	}
 }
 
@@ -796,7 +826,10 @@ func (t *transition) reprovision() {
 // resume takes up a device that was left in the middle of something.
 func (t *transition) resume() {
 	t.dps.manual = false
-	if t.dps.busy {
+	switch {
+	case t.dps.reason == reasonManual && t.dpsPending():
+		t.dps = dpsTimer{hold: t.dps.hold, n: t.dps.n} // who asked has left
+	case t.dps.busy:
 		t.armDPS(t.now)
 	}
 	if t.connected {

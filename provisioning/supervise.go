@@ -49,12 +49,14 @@ type core struct {
 	notify chan struct{} // closed at the next publication
 	status Status
 	target *known
+	live   *hubconn.Conn
 }
 
 // lastSeen is what explains the state to a person.
 type lastSeen struct {
 	err   error
 	class hubconn.Class
+	dps   error // the last failure of a request to DPS
 }
 
 // asking is a call that whoever drives the device answers.
@@ -142,6 +144,15 @@ func (c *core) want(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wanted += n
+	if c.wanted == 0 && c.held == nil {
+		c.announce() // who waited for the one that has given up
+	}
+}
+
+// announce wakes who waits for a change. The caller holds mu.
+func (c *core) announce() {
+	close(c.notify)
+	c.notify = make(chan struct{})
 }
 
 func (c *core) heldByMain() bool {
@@ -155,8 +166,7 @@ func (c *core) release() {
 	defer c.mu.Unlock()
 	close(c.held)
 	c.held = nil
-	close(c.notify)
-	c.notify = make(chan struct{})
+	c.announce()
 }
 
 func (c *core) changed() <-chan struct{} {
@@ -190,6 +200,9 @@ func (c *core) ask(ctx context.Context, a *asking) (Assignment, error) {
 					return r.assignment, r.err
 				}
 			default:
+			}
+			if err == nil {
+				err = errUnserved
 			}
 			return Assignment{}, err
 		}
@@ -278,11 +291,14 @@ func (l *loop) begin() {
 	if !l.booted {
 		l.booted = true
 		l.boot()
+		if !l.booted {
+			return
+		}
 	} else {
 		if l.conn != nil && l.conn.Context().Err() != nil {
 			l.ended()
 		}
-		l.step(event{kind: eventResume})
+		l.step(event{kind: eventResume, still: l.asked != nil})
 	}
 	if l.asked != nil && !l.done {
 		l.accept(l.asked)
@@ -293,6 +309,11 @@ func (l *loop) boot() {
 	l.tokens = l.usesTokens()
 	l.state = state{rules: l.device.rules(l.tokens)}
 	m, why := l.notebook.read(l.ctx)
+	if why != nil && l.ctx.Err() != nil { // the store was interrupted: it is read again the next time
+		l.booted = false
+		l.finish(context.Cause(l.ctx))
+		return
+	}
 	if why != nil {
 		l.storeFailed("the stored assignment is not used", why)
 		l.last.err = why
@@ -300,7 +321,7 @@ func (l *loop) boot() {
 	if e := l.notebook.last; e != nil {
 		l.clock.remember(e.saved)
 	}
-	l.step(event{kind: eventBoot, memory: m})
+	l.step(event{kind: eventBoot, memory: m, still: l.asked != nil})
 }
 
 // usesTokens: a device that authenticates with a certificate has no tokens that a wrong clock could spoil.
@@ -377,7 +398,7 @@ func (l *loop) step(e event) {
 
 // failed counts a failure, and gives up if the program said after how many.
 func (l *loop) failed(err error, class hubconn.Class) {
-	l.last = lastSeen{err: err, class: class}
+	l.last.err, l.last.class = err, class
 	if l.state.connected && l.conn != nil {
 		return // a registration that the program asked for: the connection is fine
 	}
@@ -395,7 +416,7 @@ func (l *loop) settleWork(r result) {
 		if r.err != nil {
 			l.failed(r.err, r.event.class)
 		} else {
-			l.conn, l.last, l.failures = r.conn, lastSeen{}, 0
+			l.conn, l.last, l.failures = r.conn, lastSeen{dps: l.last.dps}, 0
 			l.counts.Connections++
 		}
 	case l.dpsWork:
@@ -403,7 +424,9 @@ func (l *loop) settleWork(r result) {
 		switch {
 		case r.event.kind == eventAssigned:
 			l.tellAssigned(r.event.assignment)
+			r.event.stable = l.conn != nil && isStable(l.conn)
 		case r.event.kind == eventDPSFailed:
+			l.last.dps = r.err
 			l.failed(r.err, l.last.class)
 		}
 	default:
@@ -428,11 +451,15 @@ func (l *loop) startSession() {
 	ctx, cancel := context.WithCancelCause(l.ctx)
 	stop := context.AfterFunc(conn.Context(), func() { cancel(context.Cause(conn.Context())) })
 	l.running.Go(func() {
+		end := sessionEnd{conn: conn, err: errSessionExited}
+		defer func() { // deferred, because a session may end its goroutine, as FailNow of package testing does
+			stop()
+			cancel(nil)
+			l.sessions <- end
+		}()
 		err := run(ctx, conn)
-		ended := ctx.Err() != nil
-		stop()
-		cancel(nil)
-		l.sessions <- sessionEnd{conn: conn, err: err, ended: ended}
+		// The connection is asked too: it ends before a Send that fails returns, and ctx a moment later.
+		end.err, end.ended = err, ctx.Err() != nil || conn.Context().Err() != nil
 	})
 }
 
@@ -454,23 +481,29 @@ func (l *loop) ended() {
 	l.conn = nil
 	cause := context.Cause(conn.Context())
 	if errors.Is(cause, hubconn.ErrClosed) || errors.Is(cause, ErrReprovisioned) {
-		l.step(event{kind: eventClosed})
+		l.step(event{kind: eventClosed, stable: isStable(conn)})
 		return
 	}
-	stats := conn.Stats()
-	e := event{kind: eventLost, stable: stats.Acknowledged > 0 && time.Since(stats.Since) >= stableAfter}
+	e := event{kind: eventLost, stable: isStable(conn)}
 	describeHub(&e, cause)
 	l.failed(cause, e.class)
 	l.step(e)
+}
+
+func isStable(conn *hubconn.Conn) bool {
+	stats := conn.Stats()
+	return stats.Acknowledged > 0 && time.Since(stats.Since) >= stableAfter
 }
 
 // accept takes in a call from another goroutine, or the one this loop is for.
 func (l *loop) accept(a *asking) {
 	if a.kind == eventForget {
 		err := l.notebook.forget(l.ctx)
-		l.step(event{kind: eventForget})
+		l.step(event{kind: eventForget, still: a == l.asked})
 		a.answer <- answer{err: err}
-		l.answered()
+		if a == l.asked {
+			l.finish(nil)
+		}
 		return
 	}
 	l.waiting = append(l.waiting, a)
@@ -480,15 +513,11 @@ func (l *loop) accept(a *asking) {
 func (l *loop) reply(r answer) {
 	for _, a := range l.waiting {
 		a.answer <- r
+		if a == l.asked {
+			l.finish(nil)
+		}
 	}
 	l.waiting = nil
-	l.answered()
-}
-
-func (l *loop) answered() {
-	if l.asked != nil {
-		l.finish(nil)
-	}
 }
 
 // stop ends everything the loop started, in order: requests, the session, the connection.
@@ -499,11 +528,15 @@ func (l *loop) stop() {
 		}
 	}
 	keep := l.until != nil && !l.noHub && l.outcome == nil && l.state.connected || l.noHub
+	if l.session != nil {
+		l.reply(answer{err: errStopped}) // the session may wait for it, and is waited for
+	}
 	l.drain()
 	if l.conn != nil && !keep {
+		closed := event{kind: eventClosed, stable: isStable(l.conn), still: true}
 		_ = l.conn.Close()
 		l.conn = nil
-		l.state, _ = step(l.state, event{kind: eventClosed}, time.Now(), l.rnd)
+		l.state, _ = step(l.state, closed, time.Now(), l.rnd)
 	}
 	l.reply(answer{err: errUnserved})
 	l.driving = false
@@ -513,6 +546,10 @@ func (l *loop) stop() {
 // drain waits for every goroutine of the loop, and closes connections that come too late.
 func (l *loop) drain() {
 	ended := make(chan struct{})
+	var asks chan *asking // a session that asks with a context of its own must not wait for its own end
+	if l.session != nil {
+		asks = l.asks
+	}
 	go func() {
 		l.running.Wait()
 		close(ended)
@@ -526,12 +563,19 @@ func (l *loop) drain() {
 				_ = r.conn.Close()
 			}
 		case <-l.sessions:
+		case a := <-asks:
+			a.answer <- answer{err: errStopped}
 		}
 	}
 }
 
-// errUnserved tells a caller that the loop it had asked ended first.
+// errUnserved tells a caller that the loop it had asked ended first, and to ask the next one.
 var errUnserved = errors.New("provisioning: the device stopped before dps had answered")
+
+// errStopped tells a caller, who may be the session, that Run is ending.
+var errStopped = errors.New("provisioning: run is ending: the device was not asked")
+
+var errSessionExited = errors.New("provisioning: the session ended its goroutine instead of returning")
 
 // close ends a connection without holding up the loop.
 func (l *loop) close(conn *hubconn.Conn, cause error) {
