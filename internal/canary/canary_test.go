@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -69,14 +71,35 @@ func TestTokensAndPrivateKeysAreFoundByTheirShape(t *testing.T) {
 func assertFound(t *testing.T, name, printed string) {
 	t.Helper()
 	at := strings.Count(innocent, "\n") + 1
-	finds := look("output", []byte(innocent+printed+"\n"+innocent))
+	finds := look("output", []byte(innocent+printed+"\n"+innocent), everything())
 	if assert.NotEmpty(t, finds, name) {
 		assert.Equal(t, at, finds[0].line, name)
 	}
 }
 
 func TestWhatIsNoSecretIsNotFound(t *testing.T) {
-	assert.Empty(t, look("output", []byte(innocent)))
+	assert.Empty(t, look("output", []byte(innocent), everything()))
+}
+
+func everything() []form { return slices.Concat(formsOf(mark), shapes) }
+
+func TestKeysAreCollectedFromTheSources(t *testing.T) {
+	dir := t.TempDir()
+	text, encoded := "sixteen bytes and more", base64.StdEncoding.EncodeToString([]byte("another key of a device"))
+	source := "package p\nvar a = base64.StdEncoding.EncodeToString([]byte(" + strconv.Quote(text) + "))\n" +
+		"var b = Device{Key: " + strconv.Quote(encoded) + ", ID: \"a name of many letters=\"}\n"
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "p_test.go"), []byte(source), 0o600))
+	keys, err := keysIn(dir)
+	require.NoError(t, err)
+	require.Len(t, keys, 2)
+	assert.Equal(t, key{filepath.Join(dir, "p_test.go"), 2, text}, keys[0])
+	assert.Equal(t, "another key of a device", keys[1].text)
+
+	forms := formsOfAll(keys)
+	for _, printed := range []string{text, base64.StdEncoding.EncodeToString([]byte(text)), encoded, fmt.Sprint([]byte(text)), fmt.Sprintf("%x", text)} {
+		assert.NotEmpty(t, look("output", []byte(innocent+printed), forms), printed)
+	}
+	assert.Empty(t, look("output", []byte(innocent), forms))
 }
 
 func TestSearchThroughNothingIsNoSuccess(t *testing.T) {
@@ -102,6 +125,8 @@ func TestSearchThroughNothingIsNoSuccess(t *testing.T) {
 		"missing file":                     {[]string{clean, filepath.Join(dir, "missing")}, 2},
 		"no file":                          {nil, 2},
 		"malformed expectation":            {[]string{"-expect", "(", clean}, 2},
+		"sources without a key":            {[]string{"-keys", dir, clean}, 2},
+		"sources that do not exist":        {[]string{"-keys", filepath.Join(dir, "missing"), clean}, 2},
 	} {
 		var out, errs strings.Builder
 		assert.Equal(t, c.status, run(c.args, &out, &errs), "%s: %s%s", name, &out, &errs)

@@ -7,9 +7,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
-// mark is what every key of a test begins with. It is put together here so that this program's own output cannot hold it by accident.
+// mark is what the keys of tests begin with. It is put together here so that this program's own output cannot hold it by accident.
 const mark = "canary" + "-"
 
 // A find is a secret that was printed.
@@ -28,20 +29,30 @@ type form struct {
 	pattern *regexp.Regexp
 }
 
-var forms = []form{
-	{"a test's key", regexp.MustCompile("(?i)" + mark)},
-	{"a test's key in base64", anyOf(base64Forms(mark))},
-	{"a test's key in base64 of base64", anyOf(twice(mark))},
-	{"a test's key in hexadecimal", regexp.MustCompile("(?i)" + eachByte("%02x", `(?:[\s,:%]|0x|\\x)*`))},
-	{"a test's key as numbers", regexp.MustCompile(`\b` + eachByte("%d", `[\s,]+`) + `\b`)},
+// shapes are the secrets that are recognised whatever they are made of.
+var shapes = []form{
 	{"a signature", regexp.MustCompile(`(?i)\bsig(?:=|%3d)[a-z0-9%+/_-]{16,}`)},
 	{"a SAS token", regexp.MustCompile(`(?i)SharedAccessSignature(?:\s|\+|%20)+s[re]`)},
 	{"a private key", regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----`)},
 	{"a private key as a number", regexp.MustCompile(`\b[0-9]{70,}\b`)},
 }
 
+// formsOf are the ways in which a secret that begins with text may be printed.
+func formsOf(text string) []form {
+	forms := []form{
+		{"a key in base64", anyOf(base64Forms(text))},
+		{"a key in base64 of base64", anyOf(twice(text))},
+		{"a key in hexadecimal", regexp.MustCompile("(?i)" + eachByte(text, "%02x", `(?:[\s,:%]|0x|\\x)*`))},
+		{"a key as numbers", regexp.MustCompile(`\b` + eachByte(text, "%d", `[\s,]+`) + `\b`)},
+	}
+	if utf8.ValidString(text) { // others cannot be printed as they are
+		forms = append(forms, form{"a key", regexp.MustCompile("(?i)" + regexp.QuoteMeta(text))})
+	}
+	return forms
+}
+
 // look returns the secrets in text, at most one a line and form.
-func look(file string, text []byte) []find {
+func look(file string, text []byte, forms []form) []find {
 	var finds []find
 	for _, f := range forms {
 		last := 0
@@ -97,9 +108,9 @@ func anyOf(pieces []string) *regexp.Regexp {
 	return regexp.MustCompile(strings.Join(pieces, "|"))
 }
 
-func eachByte(verb, separator string) string {
+func eachByte(text, verb, separator string) string {
 	var parts []string
-	for _, b := range []byte(mark) {
+	for _, b := range []byte(text) {
 		parts = append(parts, fmt.Sprintf(verb, b))
 	}
 	return strings.Join(parts, separator)

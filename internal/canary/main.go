@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 )
 
 func main() {
@@ -15,6 +16,7 @@ func main() {
 
 func run(args []string, stdout, stderr io.Writer) (status int) {
 	var expected []*regexp.Regexp
+	var keys []key
 	flags := flag.NewFlagSet("canary", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Func("expect", "`regexp` that a line of some file must match; may be repeated", func(s string) error {
@@ -22,10 +24,19 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 		expected = append(expected, re)
 		return err
 	})
+	flags.Func("keys", "look for the keys in the Go files below `directory`, too, of which there must be some; may be repeated", func(dir string) error {
+		found, err := keysIn(dir)
+		if err == nil && len(found) == 0 {
+			err = fmt.Errorf("there is no key in %s", dir)
+		}
+		keys = append(keys, found...)
+		return err
+	})
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
-	finds, err := search(flags.Args(), expected)
+	forms := slices.Concat(formsOf(mark), shapes, formsOfAll(keys))
+	finds, err := search(flags.Args(), forms, expected)
 	for _, f := range finds {
 		fmt.Fprintln(stdout, f)
 	}
@@ -38,12 +49,12 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 	case err != nil:
 		return 2
 	}
-	fmt.Fprintf(stdout, "no key and no token in %d files\n", flags.NArg())
+	fmt.Fprintf(stdout, "no key and no token in %d files; looked for %d forms of secrets\n", flags.NArg(), len(forms))
 	return 0
 }
 
 // search returns the finds in the files; the error is why a search without any find proves nothing.
-func search(files []string, expected []*regexp.Regexp) (finds []find, err error) {
+func search(files []string, forms []form, expected []*regexp.Regexp) (finds []find, err error) {
 	if len(files) == 0 {
 		return nil, errors.New("no file to look at")
 	}
@@ -54,7 +65,7 @@ func search(files []string, expected []*regexp.Regexp) (finds []find, err error)
 			readErr = fmt.Errorf("%s is empty", name)
 		}
 		err = errors.Join(err, readErr)
-		finds = append(finds, look(name, text)...)
+		finds = append(finds, look(name, text, forms)...)
 		for i, re := range expected {
 			seen[i] = seen[i] || re.Match(text)
 		}
