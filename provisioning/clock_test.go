@@ -51,3 +51,14 @@ func TestBuildTimeIsAFloor(t *testing.T) {
 		require.True(t, c.suspect())
 	})
 }
+
+func TestClockIsCorrectedInBothDirectionsFromAMinuteOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, off := range []time.Duration{-26 * 365 * 24 * time.Hour, -2 * time.Minute, 2 * time.Minute} {
+			c := newWallClock(nil)
+			service := time.Now().Add(off)
+			require.True(t, c.learn(service), off)
+			require.Equal(t, service.UTC(), c.Now().UTC())
+		}
+	})
+}

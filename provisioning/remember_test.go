@@ -126,3 +126,33 @@ func FuzzEntry(f *testing.F) {
 		}
 	})
 }
+
+// failingOnce fails at the next Put, after it may have written.
+type failingOnce struct {
+	cache.Memory
+	fail bool
+}
+
+func (s *failingOnce) Put(ctx context.Context, key string, data []byte) error {
+	if s.fail {
+		s.fail = false
+		_ = s.Memory.Put(ctx, key, []byte("half of it"))
+		return context.DeadlineExceeded
+	}
+	return s.Memory.Put(ctx, key, data)
+}
+
+func TestAfterAFailedWriteTheSameIsWrittenAgain(t *testing.T) {
+	ctx := context.Background()
+	store := &failingOnce{}
+	a := &known{Assignment: Assignment{Hub: "hub-a.azure-devices.net", DeviceID: "d"}}
+	b := &known{Assignment: Assignment{Hub: "hub-b.azure-devices.net", DeviceID: "d"}}
+	n := testNotebook(store, testKey("sensor-042"))
+	require.NoError(t, n.write(ctx, a, nil))
+	store.fail = true
+	require.Error(t, n.write(ctx, a, b))
+	require.NoError(t, n.write(ctx, a, nil), "as before, but who knows what is stored now")
+	m, err := testNotebook(store, testKey("sensor-042")).read(ctx)
+	require.NoError(t, err)
+	require.Equal(t, a.Hub, m.confirmed.Hub)
+}

@@ -272,8 +272,9 @@ func TestASteadyRebootWritesNothing(t *testing.T) {
 		require.LessOrEqual(t, counting.puts, 2, "first boot: a candidate, then its confirmation")
 		counting.puts = 0
 		for range 5 {
+			n := len(r.seen())
 			stop := r.run(r.device())
-			r.await(len(r.seen()), time.Minute)
+			r.await(n, time.Minute)
 			stop()
 		}
 		require.Zero(t, counting.puts)

@@ -627,15 +627,17 @@ func (t *transition) dropCandidate() {
 		return
 	}
 	t.candidate = nil
-	if t.hub.slot != slotCandidate {
+	if t.connected || t.hub.busy && t.hub.slot != slotCandidate {
 		return
 	}
 	t.hub.slot = slotConfirmed
 	if t.hub.busy {
 		t.hub.busy = false
 		t.do(action{kind: actionCancelConnect})
-		t.armHub(t.now.Add(t.rules.hub.Delay(1, 0, t.rnd.Float64())))
 	}
+	// Whatever the candidate's delay has grown to, the old hub is tried soon.
+	t.hub.n = 0
+	t.armHub(t.now.Add(t.rules.hub.Delay(1, 0, t.rnd.Float64())))
 }
 
 // confirmedAgain: DPS named the hub that is known already.

@@ -276,3 +276,44 @@ func TestWhoWaitsForARunThatGivesUpGoesOn(t *testing.T) {
 }
 
 func (s *script) pending() bool { return s.state.dps.armed || s.state.dps.busy }
+
+func TestTheOldHubThatDPSNamesAgainIsTriedSoon(t *testing.T) {
+	s := newScript(t, memory{verdict: retry.Wait, confirmed: assignedTo("a", SourceStore), candidate: assignedTo("b", SourceStore)})
+	for range 12 {
+		s.waitHub()
+		s.feed(event{kind: eventHubFailed, class: hubconn.Server})
+	}
+	require.Greater(t, s.state.hub.at.Sub(s.now), time.Minute)
+	s.now = s.now.Add(hubFloor)
+	s.feed(event{kind: eventReprovision})
+	s.assign("a")
+	require.Nil(t, s.state.candidate)
+	require.LessOrEqual(t, s.state.hub.at.Sub(s.now), 2*hubFloor)
+	s.waitHub()
+	require.Equal(t, "a", s.state.hub.host)
+}
+
+func TestAnAnswerAfterManyRejectionsStartsTheHubsDelaysAnew(t *testing.T) {
+	s := warm(t)
+	s.refuse()
+	for range 6 {
+		s.waitHub()
+		s.refuse()
+	}
+	s.assign("a")
+	s.waitHub()
+	s.feed(event{kind: eventHubFailed, class: hubconn.Server})
+	require.Equal(t, hubFloor+hubFloor/2, s.state.hub.at.Sub(s.now))
+}
+
+func TestTheClockIsNotAskedForAgainWithinTheHour(t *testing.T) {
+	s := warm(t)
+	s.feed(event{kind: eventHubFailed, class: hubconn.Rejected})
+	s.feed(event{kind: eventClock, clock: clockRight})
+	s.assign("a")
+	s.waitHub()
+	s.now = s.now.Add(30 * time.Minute)
+	s.feed(event{kind: eventHubFailed, class: hubconn.Rejected})
+	require.True(t, s.pending())
+	require.Equal(t, clockForNone, s.state.dps.clock)
+}

@@ -462,3 +462,91 @@ func proxyAt(address string) func(*http.Request) (*url.URL, error) {
 	u, err := url.Parse(address)
 	return func(*http.Request) (*url.URL, error) { return u, err }
 }
+
+func TestAConnectionOnWhichNothingIsAcknowledgedIsNotStable(t *testing.T) {
+	each(t, hubWirings, func(t *testing.T, r *rig) {
+		r.boot()
+		dev := r.device()
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() {
+			done <- dev.Run(ctx, func(ctx context.Context, hub *hubconn.Conn) error {
+				time.AfterFunc(40*time.Second, func() { r.a.Disconnect(rigID) })
+				<-ctx.Done()
+				return nil
+			})
+		}()
+		time.Sleep(10 * time.Minute)
+		require.GreaterOrEqual(t, dev.Status().HubAttempts, 3)
+		cancel()
+		<-done
+		time.Sleep(time.Minute)
+	})
+}
+
+func TestAFailedReprovisionDoesNotCountAgainstMaxAttempts(t *testing.T) {
+	each(t, dpsWirings, func(t *testing.T, r *rig) {
+		r.boot()
+		dev := r.device()
+		dev.Retry.MaxAttempts = 1
+		stop := r.run(dev)
+		r.await(0, time.Minute)
+		r.dps.Inject(dpstest.Fault{On: dpstest.Register, Status: 503})
+		_, err := dev.Reprovision(context.Background())
+		require.Error(t, err)
+		time.Sleep(time.Minute)
+		require.True(t, r.a.Connected(rigID))
+		stop()
+	})
+}
+
+const years26 = 26 * 365 * 24 * time.Hour
+
+func TestAWarmBootIn1970GoesByTheTimeRemembered(t *testing.T) {
+	each(t, hubWirings, func(t *testing.T, r *rig) {
+		r.network.SetClockOffset(years26)
+		r.boot()
+		stop := r.run(r.device())
+		r.await(0, time.Minute)
+		stop()
+		require.Zero(t, r.asked(), "%v", r.dps.Requests())
+	})
+}
+
+func TestASuspectClockThatDPSDoesNotTellCausesNoRegistration(t *testing.T) {
+	each(t, hubWirings, func(t *testing.T, r *rig) {
+		r.network.SetClockOffset(years26)
+		r.boot()
+		r.network.SetClockOffset(years26 + 24*time.Hour) // a day without power
+		r.dps.Inject(dpstest.Fault{On: dpstest.Clock, Cut: true, Times: 2})
+		stop := r.run(r.device())
+		r.await(0, 6*time.Minute)
+		stop()
+		require.Equal(t, 3, r.asked(dpstest.Clock))
+		require.Zero(t, r.asked(dpstest.Register, dpstest.Lookup))
+	})
+}
+
+func TestACertificateThatDPSRefusesIsNoMatterOfTheClock(t *testing.T) {
+	each(t, []wiring{{x509: true}}, func(t *testing.T, r *rig) {
+		r.network.SetClockOffset(2 * time.Hour)
+		r.dps.Inject(dpstest.Fault{On: dpstest.Register, Code: 401002})
+		stop := r.run(r.device())
+		time.Sleep(30 * time.Minute)
+		stop()
+		require.Equal(t, 1, r.asked(dpstest.Register))
+	})
+}
+
+func TestWithoutAnyNameResolutionTheHubIsUnreachable(t *testing.T) {
+	each(t, hubWirings, func(t *testing.T, r *rig) {
+		r.boot()
+		r.network.SetFault(hubA, hubtest.NameNotFound)
+		r.network.SetFault(dpstest.GlobalEndpoint, hubtest.NameNotFound)
+		dev := r.device()
+		stop := r.run(dev)
+		time.Sleep(time.Minute)
+		require.Equal(t, hubconn.Unreachable, dev.Status().Class)
+		stop()
+	})
+}
