@@ -109,7 +109,7 @@ func (w *stepWorld) perform(a action) {
 	case actionConnect:
 		require.NotNil(w.t, a.target)
 		require.False(w.t, w.now.Before(w.notBefore[a.target.Hub]), "hub tried %v too early\n%s", w.notBefore[a.target.Hub].Sub(w.now), w)
-		w.hubAction, w.hubDue = a, w.now.Add(time.Duration(1+w.rnd.IntN(int(5*time.Second))))
+		w.hubAction, w.hubDue = a, w.now.Add(time.Duration(1+w.rnd.Int64N(int64(5*time.Second))))
 		if w.hubs[a.target.Hub] == hubSilent {
 			w.hubDue = w.now.Add(30 * time.Second)
 		}
@@ -119,7 +119,7 @@ func (w *stepWorld) perform(a action) {
 		require.False(w.t, w.now.Before(w.dpsNotBefore), "dps asked %v too early\n%s", w.dpsNotBefore.Sub(w.now), w)
 		require.False(w.t, w.state.connected && !w.state.dps.manual, "dps asked while connected\n%s", w)
 		require.True(w.t, w.dpsDue.IsZero(), "two requests to dps at once\n%s", w)
-		w.dpsAction, w.dpsDue = a, w.now.Add(time.Duration(1+w.rnd.IntN(int(10*time.Second))))
+		w.dpsAction, w.dpsDue = a, w.now.Add(time.Duration(1+w.rnd.Int64N(int64(10*time.Second))))
 		switch a.kind {
 		case actionRegister:
 			w.registers++
@@ -340,7 +340,7 @@ func TestFromAnyHistoryTheDeviceConnectsOnceServicesAnswer(t *testing.T) {
 			if w.rnd.IntN(4) == 0 {
 				w.disturb()
 			}
-			w.advance(w.now.Add(time.Duration(w.rnd.IntN(int(20 * time.Minute)))))
+			w.advance(w.now.Add(time.Duration(w.rnd.Int64N(int64(20 * time.Minute)))))
 		}
 		clear(w.hubs)
 		w.dpsMode, w.home = dpsAssigns, stepHubs[w.rnd.IntN(len(stepHubs))]
@@ -364,7 +364,7 @@ func TestNoRequestToDPSWhileTheConfirmedHubAccepts(t *testing.T) {
 			case 1:
 				w.drop(hubconn.Server)
 			}
-			w.advance(w.now.Add(time.Duration(w.rnd.IntN(int(3 * time.Minute)))))
+			w.advance(w.now.Add(time.Duration(w.rnd.Int64N(int64(3 * time.Minute)))))
 		}
 		require.Zero(t, w.registers+w.lookups+w.clocks, "seed %d", seed)
 	}
