@@ -22,6 +22,7 @@ const skewTolerance = time.Minute
 // It is safe for concurrent use.
 type wallClock struct {
 	system func() time.Time
+	built  time.Time // when the program was built, zero if unknown
 
 	mu     sync.Mutex
 	start  time.Time // a reading of the monotonic clock
@@ -34,7 +35,8 @@ func newWallClock(system func() time.Time) *wallClock {
 	if system == nil {
 		system = time.Now
 	}
-	return &wallClock{system: system, start: time.Now(), floor: timeOfBuild()}
+	built := timeOfBuild()
+	return &wallClock{system: system, built: built, start: time.Now(), floor: built}
 }
 
 func timeOfBuild() time.Time {
@@ -94,11 +96,12 @@ func (c *wallClock) suspect() bool {
 	return c.asked.IsZero() && c.system().Round(0).Before(c.past())
 }
 
-// learn takes the service's word for the time, and says whether the clock was wrong.
+// learn takes the service's word for the time, and says whether the clock was wrong. A time before the program was built is nobody's word
+// to believe.
 func (c *wallClock) learn(service time.Time) (corrected bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if off := service.Sub(c.now()); off.Abs() <= skewTolerance {
+	if off := service.Sub(c.now()); off.Abs() <= skewTolerance || service.Before(c.built) {
 		return false
 	}
 	c.asked, c.answer = time.Now(), service

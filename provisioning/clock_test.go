@@ -62,3 +62,13 @@ func TestClockIsCorrectedInBothDirectionsFromAMinuteOn(t *testing.T) {
 		}
 	})
 }
+
+func TestATimeBeforeTheBuildIsNotBelieved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		defer func(s string) { buildTime = s }(buildTime)
+		buildTime = "2026-01-31T00:00:00Z"
+		c := newWallClock(nil)
+		require.False(t, c.learn(time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)))
+		require.True(t, c.learn(time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)))
+	})
+}

@@ -71,7 +71,8 @@ type Device struct {
 }
 
 // ErrReprovisioned is the cause with which a session's context ends when the device was moved to another hub, or got another device ID, by
-// Reprovision. The next session runs there.
+// Reprovision. The next session runs there. A service that removes the device from the old hub before it has told the device ends that
+// connection first; the cause is then the lost connection, and the next session runs on the new hub all the same.
 var ErrReprovisioned = errors.New("provisioning: the device was assigned to another hub")
 
 // ErrRunning is returned by Run and Connect while one of them is under way, or while a connection that Connect returned is open.
@@ -263,7 +264,7 @@ func withClock(config *tls.Config, clock *wallClock) *tls.Config {
 
 func (d *Device) rules(token bool) rules {
 	r := defaultRules()
-	r.stagger, r.token = max(d.Stagger, 0), token
+	r.stagger, r.token, r.lookupElsewhere = max(d.Stagger, 0), token, d.Transport == MQTT
 	for _, p := range []*retry.Policy{&r.hub, &r.dps} {
 		p.MinDelay = max(p.MinDelay, d.Retry.MinDelay)
 		if d.Retry.Multiplier > 1 {

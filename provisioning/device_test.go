@@ -557,3 +557,19 @@ func TestRunTakesOverFromCallsThatDriveTheDeviceInItsPlace(t *testing.T) {
 		stop()
 	})
 }
+
+func TestReprovisionsOneAfterAnotherLeaveFiveSecondsAfterAFailure(t *testing.T) {
+	each(t, dpsWirings, func(t *testing.T, r *rig) {
+		r.boot()
+		dev := r.device()
+		stop := r.run(dev)
+		r.await(0, time.Minute)
+		r.dps.Inject(dpstest.Fault{On: dpstest.Register, Status: 503, Times: always})
+		for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+			_, err := dev.Reprovision(context.Background())
+			require.Error(t, err)
+		}
+		require.LessOrEqual(t, r.asked(dpstest.Register), 12)
+		stop()
+	})
+}

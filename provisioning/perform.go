@@ -48,10 +48,10 @@ func (l *loop) perform(a action) {
 		}
 		l.reply(answer{assignment: a.target.Assignment})
 	case actionReplyHeld:
-		hold := time.Until(l.state.dps.hold)
+		hold := time.Until(later(l.state.dps.hold, l.state.dps.quiet))
 		l.reply(answer{err: &Error{
 			Op: "register", Endpoint: l.client.endpoint(), Status: http.StatusTooManyRequests, Wait: hold,
-			Err: fmt.Errorf("not sent: dps asked to be left alone for another %v", hold.Round(time.Second)),
+			Err: fmt.Errorf("not sent: dps is left alone for another %v after its last answer", max(hold.Round(time.Second), time.Second)),
 		}})
 	}
 }
@@ -157,7 +157,7 @@ func (l *loop) describeDPS(err error, source Source) event {
 	if !ok {
 		return e
 	}
-	e.operation = failure.OperationID
+	e.operation, e.silent = failure.OperationID, failure.Status == 0 && failure.ReturnCode == 0
 	verdict := failure.Verdict()
 	switch {
 	case verdict == retry.Register && source == SourceLookup:

@@ -3,14 +3,15 @@ package provisioning_test
 import (
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
-
-	"encoding/binary"
 
 	"github.com/stretchr/testify/require"
 
@@ -345,4 +346,23 @@ func TestEveryTruncationAndEveryFlippedBitIsAMiss(t *testing.T) {
 		spoiled[bit/8] ^= 1 << (bit % 8)
 		check(checksummed(spoiled), "forged bit", bit)
 	}
+}
+
+func TestWithoutPort443ALookupGivesWayToARegistrationOverMQTT(t *testing.T) {
+	each(t, []wiring{{dps: provisioning.MQTT}}, func(t *testing.T, r *rig) {
+		r.store = nil
+		dev := r.device()
+		dev.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if strings.HasSuffix(address, ":443") {
+				return nil, &net.OpError{Op: "dial", Err: errors.New("filtered")}
+			}
+			return r.network.DialContext(ctx, network, address)
+		}
+		stop := r.run(dev)
+		s := r.await(0, 10*time.Minute)
+		stop()
+		require.Equal(t, hubA, s.hub)
+		require.Equal(t, 3, dev.Status().Lookups)
+		require.Equal(t, 1, r.asked(dpstest.Register))
+	})
 }
