@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,10 +39,14 @@ type listed struct {
 // local is the path within the module, and whether the package is in it.
 func (p listed) local() (string, bool) { return strings.CutPrefix(p.ImportPath, module+"/") }
 
-// goList runs go list in the module's root, with CGO_ENABLED=1 so that cgo code shows even where there is no C compiler.
+// goList runs go list in the module's root.
 func goList(t *testing.T, args ...string) []listed {
 	t.Helper()
-	out := runGo(t, []string{"CGO_ENABLED=1"}, append([]string{"list", "-json"}, args...)...)
+	var env []string
+	if !slices.Contains(args, "-export") { // which compiles, and there may be no C compiler
+		env = []string{"CGO_ENABLED=1"} // so that cgo code shows
+	}
+	out := runGo(t, env, append([]string{"list", "-json"}, args...)...)
 	var packages []listed
 	for d := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p listed
