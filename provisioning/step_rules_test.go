@@ -46,14 +46,6 @@ func (s *script) feed(e event) (did []actionKind) {
 	return did
 }
 
-// wait lets time pass to the next timer.
-func (s *script) wait() []actionKind {
-	at, ok := s.state.wake()
-	require.True(s.t, ok)
-	s.now = later(s.now, at)
-	return s.feed(event{kind: eventTick})
-}
-
 // waitHub lets time pass to the next try at the hub, and leaves DPS out.
 func (s *script) waitHub() {
 	if s.state.hub.busy {
