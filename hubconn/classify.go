@@ -60,24 +60,54 @@ func (e *Error) refused(u *mqtt.UpgradeError) {
 		e.Code = u.Status * 1000
 		return
 	}
-	e.Date, _ = http.ParseTime(u.Header.Get("Date"))
-	e.Wait, _ = retry.ParseRetryAfter(u.Header.Get("Retry-After"), e.Date)
-	r := parseRefusal(u.Status, u.Header.Get(errorCodeHeader), u.Body)
-	e.Code, e.Name, e.Message, e.TrackingID = r.code, r.name, r.message, r.trackingID
+	spoke := e.read(u.Status, u.Header, u.Body)
 	switch {
 	case u.Status == http.StatusTooManyRequests:
 		e.Class = Throttled
 	case u.Status/100 == 5:
 		e.Class = Server
-	case u.Status/100 == 4 && u.Header.Get(errorCodeHeader) != "":
+	case u.Status/100 == 4 && spoke:
 		e.Class = codeClass(e.Code)
 	}
+}
+
+// read takes over what an answer says, and reports whether it was the hub who spoke.
+func (e *Error) read(status int, header http.Header, body []byte) (spoke bool) {
+	e.Status = status
+	e.Date, _ = http.ParseTime(header.Get("Date"))
+	e.Wait, _ = retry.ParseRetryAfter(header.Get("Retry-After"), e.Date)
+	r := parseRefusal(status, header.Get(errorCodeHeader), body)
+	e.Code, e.Name, e.Message, e.TrackingID = r.code, r.name, r.message, r.trackingID
+	return header.Get(errorCodeHeader) != ""
+}
+
+// operationClass judges the answer to a single operation. It differs from a refused connection in that the operation itself
+// can be at fault: that is the caller's to know, and says nothing of the device.
+func (e *Error) operationClass(spoke bool) Class {
+	switch e.Status {
+	case http.StatusTooManyRequests:
+		return Throttled
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusPreconditionFailed,
+		http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
+		if class := codeClass(e.Code); class == Server || class == Throttled {
+			return class
+		}
+		return Caller
+	}
+	switch {
+	case e.Status/100 == 5:
+		return Server
+	case e.Status/100 == 4 && spoke:
+		return codeClass(e.Code)
+	}
+	return Unreachable
 }
 
 // codeClass judges the hub's six-digit code at connection level; an unknown one counts as its first three digits.
 func codeClass(code int) Class {
 	switch code {
-	case 403002: // IotHubQuotaExceeded: the hub knows the device and has no more messages for it today
+	case 403002, // IotHubQuotaExceeded: the hub knows the device and has no more messages for it today
+		403006: // DeviceMaximumActiveFileUploadLimitExceeded
 		return Throttled
 	case 400021, 400024, // the request was cancelled, or timed out
 		400027, 400029, 400030, // closed for a newer connection or a service upgrade

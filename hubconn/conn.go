@@ -3,6 +3,7 @@ package hubconn
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -84,23 +85,31 @@ type next struct {
 
 // dial asks the credential and opens the network connection.
 func (c *Conn) dial(ctx context.Context) (next, error) {
-	var certificate *tls.Certificate
-	var token string
-	certificate, err := c.credential.Certificate(ctx)
-	if err == nil {
-		token, err = c.credential.Token(ctx, c.hub.resource(), c.dialer.clock().Add(c.dialer.tokenTTL()))
-	}
-	if err == nil && certificate == nil && token == "" {
-		err = fmt.Errorf("it has neither a certificate nor a token")
-	}
+	certificate, token, err := c.dialer.identify(ctx, c.hub, c.credential)
 	if err != nil {
-		return next{}, &Error{Op: "dial", Hub: c.hub, Err: fmt.Errorf("credential: %w", err)}
+		return next{}, &Error{Op: "dial", Hub: c.hub, Err: err}
 	}
 	nc, err := c.dialer.open(ctx, c.hub, certificate)
 	if err != nil {
 		return next{}, classify("dial", c.hub, err)
 	}
 	return next{nc: nc, token: token}, nil
+}
+
+// identify asks the credential for what it has.
+func (d *Dialer) identify(ctx context.Context, hub Hub, credential Credential) (*tls.Certificate, string, error) {
+	var token string
+	certificate, err := credential.Certificate(ctx)
+	if err == nil {
+		token, err = credential.Token(ctx, hub.resource(), d.clock().Add(d.tokenTTL()))
+	}
+	if err == nil && certificate == nil && token == "" {
+		err = errors.New("it has neither a certificate nor a token")
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("credential: %w", err)
+	}
+	return certificate, token, nil
 }
 
 // connect sends CONNECT and, when it is accepted, puts the new link in place. Whatever a session has set up at the hub

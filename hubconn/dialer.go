@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/rehome-iot/rehome/internal/mqtt"
@@ -57,7 +58,9 @@ type Dialer struct {
 	APIVersion string
 	// UserAgent is announced as the device client type. Default: "rehome-go".
 	UserAgent string
-	// Logger is told of renewals. Default: nothing is logged.
+	// ModelID announces the IoT Plug and Play model that the device implements, "dtmi:com:example:thermostat;1". Default: none.
+	ModelID string
+	// Logger is told of renewals, of handlers that panic and of messages that there was no room for; never what is in a message. Default: nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -102,6 +105,8 @@ func (d *Dialer) Validate() error {
 		return fmt.Errorf("TokenTTL of %v is less than a minute", d.TokenTTL)
 	case d.MaxInFlight < 0:
 		return errors.New("MaxInFlight is negative")
+	case d.ModelID != "" && (!strings.HasPrefix(d.ModelID, "dtmi:") || clean(d.ModelID, 4096) != d.ModelID):
+		return fmt.Errorf("ModelID %q does not start with dtmi: or is not ASCII", clean(d.ModelID, 128))
 	case d.TLSConfig != nil && d.TLSConfig.InsecureSkipVerify:
 		return errors.New("InsecureSkipVerify is refused: put the hub's authority into TLSConfig.RootCAs")
 	}
@@ -116,31 +121,42 @@ func (d *Dialer) clock() time.Time {
 	return time.Now()
 }
 
-// open makes the network connection, with the client certificate if there is one.
-func (d *Dialer) open(ctx context.Context, hub Hub, certificate *tls.Certificate) (net.Conn, error) {
-	dialer := &mqtt.Dialer{DialContext: d.DialContext, TLSConfig: d.TLSConfig, Proxy: d.Proxy, Timeout: d.DialTimeout}
+// tlsConfig is the base configuration with a client certificate, if there is one.
+func (d *Dialer) tlsConfig(certificate *tls.Certificate) *tls.Config {
+	config := &tls.Config{}
+	if d.TLSConfig != nil {
+		config = d.TLSConfig.Clone()
+	}
 	if certificate != nil {
-		config := &tls.Config{}
-		if d.TLSConfig != nil {
-			config = d.TLSConfig.Clone()
-		}
 		// Always this one: crypto/tls would leave out a certificate whose issuer the server does not list.
 		config.Certificates = nil
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }
-		dialer.TLSConfig = config
 	}
+	return config
+}
+
+// open makes the network connection, with the client certificate if there is one.
+func (d *Dialer) open(ctx context.Context, hub Hub, certificate *tls.Certificate) (net.Conn, error) {
+	dialer := &mqtt.Dialer{DialContext: d.DialContext, TLSConfig: d.tlsConfig(certificate), Proxy: d.Proxy, Timeout: d.DialTimeout}
 	if d.WebSocket {
 		return dialer.WebSocket(ctx, "wss://"+hub.Host+"/$iothub/websocket", nil)
 	}
 	return dialer.TLS(ctx, net.JoinHostPort(hub.Host, "8883"))
 }
 
+func (d *Dialer) apiVersion() string { return cmp.Or(d.APIVersion, defaultAPIVersion) }
+
+func (d *Dialer) userAgent() string { return cmp.Or(d.UserAgent, defaultUserAgent) }
+
 // options is what CONNECT says (Azure docs: "Communicate with an IoT hub using the MQTT protocol").
 func (d *Dialer) options(hub Hub, token string) mqtt.Options {
-	version, agent := cmp.Or(d.APIVersion, defaultAPIVersion), cmp.Or(d.UserAgent, defaultUserAgent)
+	username := hub.Host + "/" + hub.clientID() + "/?api-version=" + escape(d.apiVersion()) + "&DeviceClientType=" + escape(d.userAgent())
+	if d.ModelID != "" {
+		username += "&model-id=" + escape(d.ModelID)
+	}
 	return mqtt.Options{
-		ClientID:       hub.DeviceID,
-		Username:       hub.Host + "/" + hub.DeviceID + "/?api-version=" + escape(version) + "&DeviceClientType=" + escape(agent),
+		ClientID:       hub.clientID(),
+		Username:       username,
 		Password:       token,
 		KeepAlive:      min(cmp.Or(d.KeepAlive, 240*time.Second), maxKeepAlive),
 		ConnackTimeout: d.ConnectTimeout,

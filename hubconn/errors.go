@@ -16,7 +16,8 @@ var ErrClosed = errors.New("hubconn: connection closed")
 // Error is what went wrong between a device and its hub. It holds no key and no token.
 type Error struct {
 	// Op is what failed: "dial" (network, TLS, WebSocket upgrade), "connect" (CONNECT to CONNACK), "connection" (an
-	// established one ended), "renew" (reconnecting with a new token), "send".
+	// established one ended), "renew" (reconnecting with a new token); "send", "messages", "methods", "twin", "report",
+	// "desired", "upload"; "post", "receive", "complete", "abandon", "reject" over HTTPS.
 	Op string
 	// Hub is where, and as whom.
 	Hub Hub
@@ -24,7 +25,8 @@ type Error struct {
 	Class Class
 	// ReturnCode is the CONNACK's return code; 0 when there was none.
 	ReturnCode byte
-	// Status is the HTTP status of a refused WebSocket upgrade; 0 when there was none.
+	// Status is the HTTP status of a refused WebSocket upgrade or an operation, or the status of a twin operation; 0 when
+	// there was none.
 	Status int
 	// Code is the hub's six-digit code, the HTTP status times 1000 when the hub gave none; 0 without a Status.
 	Code int
@@ -55,7 +57,11 @@ func (e *Error) detail() string {
 	case e.ReturnCode != 0:
 		fmt.Fprintf(&b, ": refused with return code %d after %v", e.ReturnCode, e.Elapsed.Round(time.Millisecond))
 	case e.Status != 0:
-		fmt.Fprintf(&b, ": WebSocket upgrade refused with status %d", e.Status)
+		what := "answered with"
+		if e.Op == "dial" || e.Op == "renew" {
+			what = "WebSocket upgrade refused with"
+		}
+		fmt.Fprintf(&b, ": %s status %d", what, e.Status)
 		if e.Name != "" || e.Code%1000 != 0 {
 			fmt.Fprintf(&b, ", code %d %s", e.Code, e.Name)
 		}

@@ -5,27 +5,61 @@ import (
 	"strings"
 )
 
-// Hub names a device at an IoT hub: where to connect, and as whom. Both come from an assignment by the Device
-// Provisioning Service, or from whoever created the device.
+// Hub names a device, or a module of one, at an IoT hub: where to connect, and as whom. Host and DeviceID come from an
+// assignment by the Device Provisioning Service, or from whoever created the device.
 type Hub struct {
 	// Host is the hub's full name, without scheme or port: "contoso.azure-devices.net".
 	Host string
 	// DeviceID is the device's identity at that hub. It may differ from its registration ID, and is case-sensitive.
 	DeviceID string
+	// ModuleID is the module's identity on the device: an identity with a connection, a twin and a credential of its own.
+	// Empty is the device itself.
+	ModuleID string
 }
 
-// String returns host/device.
-func (h Hub) String() string { return h.Host + "/" + h.DeviceID }
+// String returns host/device or host/device/module.
+func (h Hub) String() string { return h.Host + "/" + h.clientID() }
 
-// resource is what a SAS token for the device is signed for (Azure docs: "Control access to IoT Hub with shared access
+// clientID is what the identity is called at CONNECT (Azure docs: "Communicate with an IoT hub using the MQTT protocol").
+func (h Hub) clientID() string {
+	if h.ModuleID != "" {
+		return h.DeviceID + "/" + h.ModuleID
+	}
+	return h.DeviceID
+}
+
+// path is the identity in topics and URLs: "devices/{device}" or "devices/{device}/modules/{module}". Neither topics nor
+// SAS tokens escape what is in it.
+func (h Hub) path() string {
+	if h.ModuleID != "" {
+		return "devices/" + h.DeviceID + "/modules/" + h.ModuleID
+	}
+	return "devices/" + h.DeviceID
+}
+
+// url is the identity's path in the device API, escaped.
+func (h Hub) url() string {
+	if h.ModuleID != "" {
+		return "/devices/" + escape(h.DeviceID) + "/modules/" + escape(h.ModuleID)
+	}
+	return "/devices/" + escape(h.DeviceID)
+}
+
+// resource is what a SAS token for the identity is signed for (Azure docs: "Control access to IoT Hub with shared access
 // signatures").
-func (h Hub) resource() string { return h.Host + "/devices/" + h.DeviceID }
+func (h Hub) resource() string { return h.Host + "/" + h.path() }
 
 func (h Hub) validate() error {
 	if err := checkHost(h.Host); err != nil {
 		return err
 	}
-	return checkDeviceID(h.DeviceID)
+	if err := checkID("device ID", h.DeviceID); err != nil {
+		return err
+	}
+	if h.ModuleID == "" {
+		return nil
+	}
+	return checkID("module ID", h.ModuleID)
 }
 
 func checkHost(host string) error {
@@ -46,20 +80,20 @@ func checkHost(host string) error {
 const (
 	alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 	hostAlphabet = alphanumeric + "-"
-	// IoT Hub's alphabet for identities, without '+' and '#': the device ID becomes part of MQTT topics, where they are
+	// IoT Hub's alphabet for identities, without '+' and '#': the ID becomes part of MQTT topics, where they are
 	// wildcards.
 	deviceAlphabet = alphanumeric + "-.%_*?!(),:;=@$'"
 )
 
-func checkDeviceID(id string) error {
+func checkID(what, id string) error {
 	switch {
 	case id == "":
-		return fmt.Errorf("device ID is empty")
+		return fmt.Errorf("%s is empty", what)
 	case len(id) > 128:
-		return fmt.Errorf("device ID has %d characters, IoT Hub allows 128", len(id))
+		return fmt.Errorf("%s has %d characters, IoT Hub allows 128", what, len(id))
 	}
 	if i := strings.IndexFunc(id, func(r rune) bool { return !strings.ContainsRune(deviceAlphabet, r) }); i >= 0 {
-		return fmt.Errorf("device ID %q has a character that cannot stand in an MQTT topic or is not allowed by IoT Hub at index %d", clean(id, 128), i)
+		return fmt.Errorf("%s %q has a character that cannot stand in an MQTT topic or is not allowed by IoT Hub at index %d", what, clean(id, 128), i)
 	}
 	return nil
 }

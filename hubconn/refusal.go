@@ -74,7 +74,7 @@ func codeOf(s string) (int, bool) {
 	return code, ok
 }
 
-// codes are the numbers behind the names that a connecting device can meet (Azure docs: "Understand and resolve Azure IoT
+// codes are the numbers behind the names that a device can meet (Azure docs: "Understand and resolve Azure IoT
 // Hub errors").
 var codes = map[string]int{
 	"InvalidProtocolVersion":                     400001,
@@ -93,6 +93,7 @@ var codes = map[string]int{
 	"IotHubUnauthorized":                         401003,
 	"IotHubSuspended":                            403001,
 	"IotHubQuotaExceeded":                        403002,
+	"DeviceMaximumActiveFileUploadLimitExceeded": 403006,
 	"OperationNotAvailableInCurrentTier":         403010,
 	"KeyEncryptionKeyRevoked":                    403011,
 	"DeviceDisabled":                             403012,
@@ -102,6 +103,8 @@ var codes = map[string]int{
 	"DeviceNotOnline":                            404103,
 	"LinkCreationConflict":                       409002,
 	"DeviceLocked":                               409102,
+	"PreconditionFailed":                         412001,
+	"DeviceMessageLockLost":                      412002,
 	"MessageTooLarge":                            413001,
 	"ThrottlingException":                        429001,
 	"ThrottleBacklogLimitExceeded":               429002,

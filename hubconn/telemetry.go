@@ -3,35 +3,9 @@ package hubconn
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
-	"time"
 )
-
-// MaxMessageSize is the largest device-to-cloud message IoT Hub takes, in bytes: the body, the values of system
-// properties, and the names and values of the others together (Azure docs: "IoT Hub quotas and throttling").
-const MaxMessageSize = 256 << 10
-
-// Message is telemetry from the device to the cloud. The zero value of a field but Body is left out.
-type Message struct {
-	// Body is the message, of any format. It may be empty.
-	Body []byte
-	// MessageID lets a receiver recognise a message that was sent twice.
-	MessageID string
-	// CorrelationID relates the message to another.
-	CorrelationID string
-	// ContentType is the body's media type. Routing by what is in the body needs "application/json" and a
-	// ContentEncoding.
-	ContentType string
-	// ContentEncoding is the body's character set: "utf-8", "utf-16" or "utf-32".
-	ContentEncoding string
-	// CreationTime is when the message was made; it is sent in UTC, to the millisecond.
-	CreationTime time.Time
-	// Properties are the application's own. Names starting with "$." are IoT Hub's: those that a field stands for are
-	// refused here, others ("$.sub", "$.on") are passed on.
-	Properties map[string]string
-}
 
 // Send sends a message at QoS 1 and returns when the hub has acknowledged it. While MaxInFlight messages are waiting for
 // that it waits for a place. A message too large or malformed is refused with an *Error of class Caller before it is sent.
@@ -41,70 +15,71 @@ type Message struct {
 // as its cause. When ctx ends, its cause is in the error's tree and the connection stays up. Send is safe for concurrent
 // use, and done with the message when it returns.
 func (c *Conn) Send(ctx context.Context, m Message) error {
-	topic, err := m.topic(c.hub.DeviceID)
+	topic, err := m.topic(c.hub)
 	if err != nil {
 		return &Error{Op: "send", Hub: c.hub, Class: Caller, Err: err}
 	}
 	return c.publish(ctx, "send", topic, m.Body)
 }
 
+const maxTopic = 65535 // MQTT 3.1.1 §1.5.3
+
 // topic is the topic of a message, with its property bag (Azure docs: "Communicate with an IoT hub using the MQTT
 // protocol").
-func (m Message) topic(deviceID string) (string, error) {
-	created := ""
-	if !m.CreationTime.IsZero() {
-		created = m.CreationTime.UTC().Format("2006-01-02T15:04:05.000Z")
+func (m *Message) topic(hub Hub) (string, error) {
+	system := m.system()
+	if _, err := m.check(hub, &system); err != nil {
+		return "", err
 	}
-	system := [][2]string{
-		{"$.mid", m.MessageID}, {"$.cid", m.CorrelationID}, {"$.ct", m.ContentType}, {"$.ce", m.ContentEncoding}, {"$.ctime", created},
+	var array [16]string
+	names := array[:0]
+	for name := range m.Properties {
+		names = append(names, name)
 	}
-	size := len(m.Body)
-	var b strings.Builder
-	b.WriteString("devices/" + deviceID + "/messages/events/")
-	separator := ""
-	add := func(name, value string) {
-		b.WriteString(separator + escape(name) + "=" + escape(value))
-		separator = "&"
-	}
+	slices.Sort(names)
+
+	path := hub.path()
+	size, some := len(path)+len("/messages/events/"), 0
 	for _, p := range system {
 		if p[1] != "" {
-			size += len(p[1])
-			add(p[0], p[1])
-		}
-		if _, taken := m.Properties[p[0]]; taken {
-			return "", fmt.Errorf("property %q has a field of its own in Message", p[0])
+			size += some + escapedLen(p[0]) + len("=") + escapedLen(p[1])
+			some = len("&")
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(m.Properties)) {
-		if name == "" {
-			return "", fmt.Errorf("a property has an empty name")
+	for _, name := range names {
+		size += some + escapedLen(name) + len("=") + escapedLen(m.Properties[name])
+		some = len("&")
+	}
+	if size > maxTopic {
+		return "", fmt.Errorf("message has %d bytes of encoded properties, an MQTT topic has at most %d", size, maxTopic)
+	}
+	b := bag{}
+	b.Grow(size)
+	b.WriteString(path)
+	b.WriteString("/messages/events/")
+	for _, p := range system {
+		if p[1] != "" {
+			b.add(p[0], p[1])
 		}
-		size += len(name) + len(m.Properties[name])
-		add(name, m.Properties[name])
 	}
-	if size > MaxMessageSize {
-		return "", fmt.Errorf("message of %d bytes is larger than the %d that IoT Hub takes", size, MaxMessageSize)
-	}
-	if b.Len() > maxTopic {
-		return "", fmt.Errorf("message has %d bytes of encoded properties, an MQTT topic has at most %d", b.Len(), maxTopic)
+	for _, name := range names {
+		b.add(name, m.Properties[name])
 	}
 	return b.String(), nil
 }
 
-const maxTopic = 65535 // MQTT 3.1.1 §1.5.3
+// bag is a topic with its property bag in the making.
+type bag struct {
+	strings.Builder
+	some bool
+}
 
-// escape is percent-encoding by RFC 3986: all but unreserved characters, a space as %20.
-func escape(s string) string {
-	const unreserved = alphanumeric + "-._~"
-	const hex = "0123456789ABCDEF"
-	var b strings.Builder
-	b.Grow(len(s))
-	for i := range len(s) {
-		if c := s[i]; strings.IndexByte(unreserved, c) >= 0 {
-			b.WriteByte(c)
-		} else {
-			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
-		}
+func (b *bag) add(name, value string) {
+	if b.some {
+		b.WriteByte('&')
 	}
-	return b.String()
+	b.some = true
+	escapeTo(&b.Builder, name)
+	b.WriteByte('=')
+	escapeTo(&b.Builder, value)
 }

@@ -19,7 +19,7 @@ func TestTheTopicOfAMessage(t *testing.T) {
 		},
 		"devices/dev1/messages/events/a%20b=%2B%26%3D%2F%23%25%20%C3%A9&c=": {Properties: map[string]string{"a b": "+&=/#% é", "c": ""}},
 	} {
-		topic, err := m.topic("dev1")
+		topic, err := m.topic(Hub{DeviceID: "dev1"})
 		require.NoError(t, err)
 		assert.Equal(t, want, topic)
 	}
@@ -32,7 +32,8 @@ func FuzzProperty(f *testing.F) {
 	f.Add("a b", "c+d&e=f/g#h%i")
 	f.Add("größe", "\x00\xff")
 	f.Fuzz(func(t *testing.T, name, value string) {
-		topic, err := Message{Properties: map[string]string{name: value}}.topic("dev1")
+		m := Message{Properties: map[string]string{name: value}}
+		topic, err := m.topic(Hub{DeviceID: "dev1"})
 		if err != nil {
 			return
 		}
