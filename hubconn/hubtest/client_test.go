@@ -61,6 +61,10 @@ func device(t *testing.T, h *Hub, id string) *client {
 	if d, ok := h.Get(id); ok {
 		c.password = token(t, h.Host()+"/devices/"+id, d.PrimaryKey, h.network.Now().Add(time.Hour))
 	}
+	parent, module := splitID(id)
+	if m, ok := h.Module(parent, module); ok {
+		c.password = token(t, h.Host()+"/devices/"+parent+"/modules/"+module, m.PrimaryKey, h.network.Now().Add(time.Hour))
+	}
 	return c
 }
 
@@ -199,6 +203,30 @@ func (c *client) subscribe(filters ...string) []byte {
 	p.MessageID, p.Topics, p.Qoss = 1, filters, make([]byte, len(filters))
 	c.send(p)
 	return c.receive().(*packets.SubackPacket).ReturnCodes
+}
+
+func (c *client) unsubscribe(filters ...string) {
+	c.t.Helper()
+	p := packets.NewControlPacket(packets.Unsubscribe).(*packets.UnsubscribePacket)
+	p.MessageID, p.Topics = 1, filters
+	c.send(p)
+	require.IsType(c.t, &packets.UnsubackPacket{}, c.receive())
+}
+
+// message waits for a message from the hub; it is not acknowledged.
+func (c *client) message() *packets.PublishPacket {
+	c.t.Helper()
+	p := c.receive()
+	require.IsType(c.t, &packets.PublishPacket{}, p)
+	return p.(*packets.PublishPacket)
+}
+
+// ack acknowledges a message.
+func (c *client) ack(m *packets.PublishPacket) {
+	c.t.Helper()
+	p := packets.NewControlPacket(packets.Puback).(*packets.PubackPacket)
+	p.MessageID = m.MessageID
+	c.send(p)
 }
 
 // get makes one HTTPS request to a host.

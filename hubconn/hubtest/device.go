@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -42,21 +43,37 @@ func (h *Hub) Put(d Device) error {
 		return err
 	}
 	h.mu.Lock()
-	if old, ok := h.devices[d.ID]; ok {
-		d.GenerationID = old.GenerationID
-	} else {
-		h.generation++
-		d.GenerationID = fmt.Sprintf("%018d", h.generation)
+	h.put(d)
+	h.mu.Unlock()
+	if d.Disabled {
+		h.expel(d.ID)
 	}
+	return nil
+}
+
+// put creates or changes an identity; h.mu is held.
+func (h *Hub) put(d Device) {
 	if d.PrimaryKey == "" && d.SecondaryKey == "" && d.PrimaryThumbprint == "" && d.SecondaryThumbprint == "" {
 		d.PrimaryKey, d.SecondaryKey = randomKey(), randomKey()
 	}
-	h.devices[d.ID] = &record{Device: d}
-	h.mu.Unlock()
-	if d.Disabled {
-		h.Disconnect(d.ID)
+	if old, ok := h.devices[d.ID]; ok {
+		d.GenerationID = old.GenerationID
+		old.Device = d
+		return
 	}
-	return nil
+	h.generation++
+	d.GenerationID = fmt.Sprintf("%018d", h.generation)
+	h.devices[d.ID] = &record{Device: d, twin: h.newTwin()}
+}
+
+// expel closes the connections of a device and of its modules.
+func (h *Hub) expel(id string) {
+	h.mu.Lock()
+	all := append(h.modulesOf(id), id)
+	h.mu.Unlock()
+	for _, id := range all {
+		h.disconnect(id)
+	}
 }
 
 // Get returns a device.
@@ -64,26 +81,48 @@ func (h *Hub) Get(id string) (Device, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r, ok := h.devices[id]
-	if !ok {
+	if _, module := splitID(id); !ok || module != "" {
 		return Device{}, false
 	}
 	return r.Device, true
 }
 
-// Delete removes a device and closes its connection. It reports whether there was one.
+// Devices returns the IDs of all devices, sorted.
+func (h *Hub) Devices() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var ids []string
+	for id := range h.devices {
+		if _, module := splitID(id); module == "" {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// Delete removes a device, its modules, twins and messages, and closes their connections. It reports whether there was one.
 func (h *Hub) Delete(id string) bool {
+	if _, module := splitID(id); module != "" {
+		return false
+	}
 	h.mu.Lock()
 	_, ok := h.devices[id]
-	delete(h.devices, id)
+	all := append(h.modulesOf(id), id)
+	for _, id := range all {
+		delete(h.devices, id)
+	}
 	h.mu.Unlock()
-	h.Disconnect(id)
+	for _, id := range all {
+		h.disconnect(id)
+	}
 	return ok
 }
 
-// Disable keeps a device out and closes its connection. It reports whether the device exists.
+// Disable keeps a device and its modules out, and closes their connections. It reports whether the device exists.
 func (h *Hub) Disable(id string) bool {
 	ok := h.setDisabled(id, true)
-	h.Disconnect(id)
+	h.expel(id)
 	return ok
 }
 
@@ -94,15 +133,20 @@ func (h *Hub) setDisabled(id string, disabled bool) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r, ok := h.devices[id]
-	if ok {
-		r.Disabled = disabled
+	if _, module := splitID(id); !ok || module != "" {
+		return false
 	}
-	return ok
+	r.Disabled = disabled
+	return true
 }
 
-// record is all a hub knows of a device.
+// record is all a hub knows of a device or module. A module's ID here is "device/module".
 type record struct {
 	Device
+	twin     Twin
+	queue    []*command // oldest first
+	sequence uint64
+	session  map[string]byte // the subscriptions that the next connection with CleanSession 0 finds; nil: no session
 }
 
 // keys returns the device's keys.

@@ -16,7 +16,37 @@ const (
 	Publish
 	// Subscribe is a SUBSCRIBE from the device.
 	Subscribe
+
+	// TwinGet and TwinPatch are a device's requests for its twin, and its reports: Status, Code and Message answer them; NoAnswer loses the
+	// answer, and Stored says that the report was taken nevertheless.
+	TwinGet
+	TwinPatch
+	// Desired, Method and Command are messages to the device: a change of desired properties, a method's request, and a cloud-to-device message. NoAnswer
+	// loses them on the way.
+	Desired
+	Method
+	Command
+
+	// Send is telemetry over HTTPS, Receive a request for a cloud-to-device message, Settle its completion, abandonment or rejection.
+	Send
+	Receive
+	Settle
+	// UploadStart and UploadNotify are a device's request for a place to upload to, and its report of how that went; BlobPut is a
+	// request to that place, which answers in the manner of blob storage.
+	UploadStart
+	UploadNotify
+	BlobPut
 )
+
+// String returns the stage's name.
+func (s Stage) String() string {
+	names := []string{"", "upgrade", "connect", "connected", "publish", "subscribe", "twin get", "twin patch", "desired", "method", "command",
+		"send", "receive", "settle", "upload start", "upload notify", "blob put"}
+	if s <= 0 || int(s) >= len(names) {
+		return "unknown stage"
+	}
+	return names[s]
+}
 
 // Fault is something that goes wrong on demand. The first of the injected faults that fits an event strikes.
 type Fault struct {

@@ -17,8 +17,20 @@ type Hub struct {
 	faults     []*injected
 	attempts   []*Attempt
 	messages   []Message
+	operations []Operation
+	settled    []Settled
 	generation int
 	grace      time.Duration
+	etags      int64
+	changed    chan struct{} // closed and replaced when a device connects or subscribes
+	calls      map[string]*call
+	lastCall   int64
+	limits     Limits
+	due        map[Stage]time.Time // when the next operation of a rate is due
+	day        time.Time           // the one that spent is for
+	spent      int
+
+	oversizeCode int
 }
 
 // defaultGrace is how long after its expiry a token still lets a device connect, and a connection made with it live: the service
@@ -27,7 +39,10 @@ const defaultGrace = 5 * time.Minute
 
 // NewHub makes a hub with an empty registry, and gives it its name on the network.
 func NewHub(n *Network, host string) *Hub {
-	h := &Hub{network: n, host: host, devices: make(map[string]*record), links: make(map[string]*link), grace: defaultGrace}
+	h := &Hub{
+		network: n, host: host, devices: make(map[string]*record), links: make(map[string]*link), grace: defaultGrace,
+		changed: make(chan struct{}), calls: make(map[string]*call), oversizeCode: codeArgumentInvalid,
+	}
 	n.Handle(host, h)
 	return h
 }
@@ -49,15 +64,17 @@ func (h *Hub) expiryGrace() time.Duration {
 	return h.grace
 }
 
-// Connected reports whether a device has a live connection.
+// Connected reports whether a device, or "device/module", has a live connection.
 func (h *Hub) Connected(id string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.links[id] != nil
 }
 
-// Disconnect closes a device's connection, with no packet, as the hub does for its own reasons. It reports whether there was one.
-func (h *Hub) Disconnect(id string) bool {
+// Disconnect closes the connection of a device, or of "device/module", with no packet, as the hub does for its own reasons. It reports whether there was one.
+func (h *Hub) Disconnect(id string) bool { return h.disconnect(id) }
+
+func (h *Hub) disconnect(id string) bool {
 	h.mu.Lock()
 	l := h.links[id]
 	delete(h.links, id)
@@ -72,12 +89,14 @@ func (h *Hub) Disconnect(id string) bool {
 // Attempt is one try of a device to get in: a CONNECT, or a WebSocket upgrade that was refused before there was one.
 type Attempt struct {
 	Time       time.Time // by the services' clock
-	DeviceID   string    // the client ID; "" for an upgrade
+	DeviceID   string    // the client ID: "device", or "device/module"; "" for an upgrade
 	Transport  string    // "mqtt" or "ws"
 	Answered   bool      // false: no CONNACK (no HTTP answer) was sent, or not yet
 	ReturnCode byte      // of the CONNACK
 	Status     int       // of a refused upgrade; 0 for a CONNECT
 	Reason     string    // why it was refused, for people
+	ModelID    string    // the IoT Plug and Play model the device announced
+	ClientType string    // what the device says it is: DeviceClientType
 }
 
 // Accepted reports whether the device got in.
@@ -104,11 +123,17 @@ func (h *Hub) Messages() []Message {
 	return slices.Clone(h.messages)
 }
 
-// ResetLog empties the logs of attempts and messages.
+// ResetLog empties the logs: of attempts, messages, operations and settled cloud-to-device messages.
 func (h *Hub) ResetLog() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.attempts, h.messages = nil, nil
+	h.attempts, h.messages, h.operations, h.settled = nil, nil, nil, nil
+}
+
+// announce wakes those who wait for a device; h.mu is held.
+func (h *Hub) announce() {
+	close(h.changed)
+	h.changed = make(chan struct{})
 }
 
 // arrive logs a try that has no answer yet.

@@ -21,22 +21,42 @@ func (h *Hub) judge(c *mqttserver.Connect, cert *x509.Certificate, now time.Time
 	case !name.versionOK():
 		return expiry, "api-version is not a date"
 	}
-	device, isDevice := h.devices[c.ClientID]
+	device, refusal := h.known(c.ClientID)
 	switch {
-	case !isDevice:
-		return expiry, "no such device"
-	case device.Disabled:
-		return expiry, "device is disabled"
+	case refusal != "":
+		return expiry, refusal
 	case len(c.Password) > 0:
 		return h.judgeToken(device, string(c.Password), now)
-	case cert == nil:
-		return expiry, "neither token nor client certificate"
-	case !device.accepts(cert):
-		return expiry, "thumbprint does not match"
-	case now.Before(cert.NotBefore) || now.After(cert.NotAfter):
-		return expiry, "client certificate is not valid at this time"
 	}
-	return expiry, ""
+	return expiry, judgeCertificate(device, cert, now)
+}
+
+// known returns the record of a device or module that may come in, or why it may not; h.mu is held.
+func (h *Hub) known(id string) (r *record, refusal string) {
+	parent, module := splitID(id)
+	r, device := h.devices[id], h.devices[parent]
+	switch {
+	case device == nil:
+		return nil, "no such device"
+	case device.Disabled:
+		return nil, "device is disabled"
+	case r == nil:
+		return nil, "no such module: " + module
+	}
+	return r, ""
+}
+
+// judgeCertificate holds a client certificate against a device's thumbprints.
+func judgeCertificate(device *record, cert *x509.Certificate, now time.Time) (refusal string) {
+	switch {
+	case cert == nil:
+		return "neither token nor client certificate"
+	case !device.accepts(cert):
+		return "thumbprint does not match"
+	case now.Before(cert.NotBefore) || now.After(cert.NotAfter):
+		return "client certificate is not valid at this time"
+	}
+	return ""
 }
 
 // judgeToken holds a token against a device's keys.
@@ -64,8 +84,13 @@ func (h *Hub) judgeToken(device *record, token string, now time.Time) (expiry ti
 	return signature.Expiry, ""
 }
 
-// covers reports whether a token's resource is "{hub}/devices/{device ID}". Only the host is compared without case.
-func (h *Hub) covers(resource, deviceID string) bool {
+// covers reports whether a token's resource is "{hub}/devices/{device ID}", or "{hub}/devices/{device ID}/modules/{module ID}" for a module. Only the host is
+// compared without case.
+func (h *Hub) covers(resource, id string) bool {
 	host, path, _ := strings.Cut(resource, "/")
-	return strings.EqualFold(host, h.host) && strings.TrimSuffix(path, "/") == "devices/"+deviceID
+	want := "devices/" + id
+	if device, module := splitID(id); module != "" {
+		want = "devices/" + device + "/modules/" + module
+	}
+	return strings.EqualFold(host, h.host) && strings.TrimSuffix(path, "/") == want
 }

@@ -6,7 +6,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/rehome-iot/rehome/internal/mqttserver"
@@ -29,6 +31,8 @@ var (
 	errForbidden    = errors.New("topic not allowed")
 	errTooLarge     = errors.New("message above 256 KB")
 	errFault        = errors.New("closed by an injected fault")
+	errQuota        = errors.New("daily quota exceeded")
+	errThrottled    = errors.New("throttled")
 )
 
 // link is one connection of a device, and the handler of its MQTT session.
@@ -39,12 +43,17 @@ type link struct {
 
 	// Set in Connect, before anyone else can see the link.
 	session *mqttserver.Session
-	id      string
+	id      string // "device", or "device/module"
 	will    *mqttserver.Message
 	expiry  time.Time // of the token; zero: none
 
-	accepted      bool
-	subscriptions map[string]byte // QoS by filter; only the session's handler touches it
+	accepted bool
+	durable  bool          // CleanSession 0: its cloud-to-device subscription outlives it
+	work     chan struct{} // holds one: there is something to deliver
+
+	mu            sync.Mutex      // never held while another lock is taken
+	subscriptions map[string]byte // QoS by filter
+	outbox        []outgoing
 }
 
 // ServeMQTT serves a device on port 8883, until the connection's end.
@@ -58,7 +67,7 @@ func (h *Hub) ServeMQTT(nc net.Conn) {
 }
 
 func (h *Hub) serve(nc net.Conn, transport string, state *tls.ConnectionState) {
-	l := &link{hub: h, transport: transport, subscriptions: make(map[string]byte)}
+	l := &link{hub: h, transport: transport, subscriptions: make(map[string]byte), work: make(chan struct{}, 1)}
 	if state != nil && len(state.PeerCertificates) > 0 {
 		l.cert = state.PeerCertificates[0]
 	}
@@ -69,7 +78,10 @@ func (h *Hub) serve(nc net.Conn, transport string, state *tls.ConnectionState) {
 // Connect judges a CONNECT, and closes the connection the device had before.
 func (l *link) Connect(ctx context.Context, s *mqttserver.Session, c *mqttserver.Connect) (mqttserver.Connack, error) {
 	l.session, l.id, l.will = s, c.ClientID, c.Will
-	attempt := l.hub.arrive(Attempt{DeviceID: c.ClientID, Transport: l.transport})
+	name, _ := parseUsername(c.Username, c.ClientID)
+	attempt := l.hub.arrive(Attempt{
+		DeviceID: c.ClientID, Transport: l.transport, ModelID: name.query.Get("model-id"), ClientType: name.query.Get("DeviceClientType"),
+	})
 	if f, ok := l.hub.strike(Connect, l.id); ok {
 		if err := l.endure(ctx, f); err != nil {
 			return mqttserver.Connack{}, err
@@ -83,32 +95,57 @@ func (l *link) Connect(ctx context.Context, s *mqttserver.Session, c *mqttserver
 			return mqttserver.Connack{ReturnCode: f.ReturnCode}, nil
 		}
 	}
-	refusal := l.hub.let(l, c)
+	if code, err := l.hub.shape(ctx, Connect); err != nil {
+		return mqttserver.Connack{}, err
+	} else if code != 0 {
+		l.hub.settle(attempt, mqttserver.NotAuthorized, 0, errThrottled.Error())
+		return mqttserver.Connack{ReturnCode: mqttserver.NotAuthorized}, nil
+	}
+	present, refusal := l.hub.let(l, c)
 	if refusal != "" {
 		l.hub.settle(attempt, mqttserver.NotAuthorized, 0, refusal)
 		return mqttserver.Connack{ReturnCode: mqttserver.NotAuthorized}, nil
 	}
 	l.hub.settle(attempt, mqttserver.Accepted, 0, "")
-	return mqttserver.Connack{}, nil
+	return mqttserver.Connack{SessionPresent: present}, nil
 }
 
-// let lets a link in, if it may: from then on it is the one of its device.
-func (h *Hub) let(l *link, c *mqttserver.Connect) (refusal string) {
+// let lets a link in, if it may: from then on it is the one of its device. It reports whether the link goes on with a session.
+func (h *Hub) let(l *link, c *mqttserver.Connect) (present bool, refusal string) {
 	now := h.network.Now()
 	h.mu.Lock()
 	l.expiry, refusal = h.judge(c, l.cert, now)
 	if refusal != "" {
 		h.mu.Unlock()
-		return refusal
+		return false, refusal
 	}
-	l.accepted = true
+	l.accepted, l.durable = true, !c.CleanSession
+	present = h.resume(l, now)
 	old := h.links[l.id]
 	h.links[l.id] = l
+	h.announce()
 	h.mu.Unlock()
 	if old != nil {
 		old.session.Close(errTakenOver)
 	}
-	return ""
+	return present, ""
+}
+
+// resume gives a link the subscription of the session before it, or clears what that left: a client that asks for a clean session loses its queue, too. Azure
+// SDK for C, "MQTT state machine": "will remove all enqueued C2D messages". h.mu is held.
+func (h *Hub) resume(l *link, now time.Time) (present bool) {
+	r := h.devices[l.id]
+	if !l.durable {
+		r.session = nil
+		h.purge(r, now)
+		return false
+	}
+	present = r.session != nil
+	maps.Copy(l.subscriptions, r.session) // nobody else knows the link yet
+	if !present {
+		r.session = make(map[string]byte)
+	}
+	return present
 }
 
 // Connected starts what a live connection brings with it.
@@ -116,6 +153,7 @@ func (l *link) Connected(_ context.Context, s *mqttserver.Session) error {
 	if !l.expiry.IsZero() {
 		s.Go(l.expire)
 	}
+	s.Go(l.deliver)
 	if f, ok := l.hub.strike(Connected, l.id); ok {
 		s.Go(func(ctx context.Context) error { return l.endure(ctx, f) })
 	}
@@ -151,20 +189,20 @@ func (l *link) Publish(ctx context.Context, s *mqttserver.Session, m *mqttserver
 	}
 	f, struck := l.hub.strike(Publish, l.id)
 	if !struck {
-		return l.take(to, m)
+		return l.take(ctx, to, m, m.Ack)
 	}
 	m.Withhold()
 	suffer := func(ctx context.Context) error {
 		lost := f.NoAnswer || f.Stall || f.Cut || f.Close
 		if lost && f.Stored {
-			if err := l.take(to, m); err != nil {
+			if err := l.take(ctx, to, m, func() error { return nil }); err != nil {
 				return err
 			}
 		}
 		if err := l.endure(ctx, f); err != nil || lost {
 			return err
 		}
-		if err := l.take(to, m); err != nil {
+		if err := l.take(ctx, to, m, m.Ack); err != nil {
 			return err
 		}
 		return m.Ack()
@@ -176,12 +214,22 @@ func (l *link) Publish(ctx context.Context, s *mqttserver.Session, m *mqttserver
 	return suffer(ctx)
 }
 
-// take gives a message to the part of the hub it is for. Twins and methods are not simulated: what is published to them is acknowledged, and not answered.
-func (l *link) take(to address, m *mqttserver.Incoming) error {
+// take gives a message to the part of the hub it is for. Traffic shaping holds the device's other packets up, too.
+// What is answered is acknowledged before.
+func (l *link) take(ctx context.Context, to address, m *mqttserver.Incoming, ack func() error) error {
 	switch to.route {
 	case telemetry:
+		switch code, err := l.hub.shape(ctx, Send); {
+		case err != nil:
+			return err
+		case code != 0:
+			return errThrottled
+		}
 		return l.hub.receive(l, to, m.Message)
+	case twinGet, twinReport:
+		return l.serveTwin(ctx, to, m.Payload, ack)
 	default:
+		l.answerCall(to, m.Payload)
 		return nil
 	}
 }
@@ -199,14 +247,18 @@ func (h *Hub) receive(l *link, to address, m mqttserver.Message) error {
 	if size > maxMessage {
 		return errTooLarge
 	}
+	if h.spend(units(size)) != 0 {
+		return errQuota
+	}
 	if m.Retain {
 		properties["mqtt-retain"] = "true" // nothing is retained; the back end is told that the device asked
 	}
 	at := h.network.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	device, module := splitID(l.id)
 	h.messages = append(trim(h.messages), Message{
-		DeviceID: l.id, Transport: l.transport, Time: at, Body: m.Payload,
+		DeviceID: device, ModuleID: module, Transport: l.transport, Time: at, Body: m.Payload,
 		Properties: properties, System: system, QoS: m.QoS, Duplicate: m.Duplicate,
 	})
 	return nil
@@ -221,7 +273,10 @@ func (l *link) Subscribe(ctx context.Context, s *mqttserver.Session, r *mqttserv
 				return err
 			}
 		}
-		return r.Reply(l.grant(r, f.SubackFailure)...)
+		err := r.Reply(l.grant(r, f.SubackFailure)...)
+		l.keep()
+		l.wake() // after the SUBACK: messages may wait
+		return err
 	}
 	r.Withhold()
 	return answer(ctx)
@@ -229,6 +284,7 @@ func (l *link) Subscribe(ctx context.Context, s *mqttserver.Session, r *mqttserv
 
 func (l *link) grant(r *mqttserver.Subscribe, refuseAll bool) []byte {
 	codes := r.Grant()
+	l.mu.Lock()
 	for i, filter := range r.Filters {
 		_, again := l.subscriptions[filter.Topic]
 		full := !again && len(l.subscriptions) >= maxSubscriptions
@@ -238,14 +294,39 @@ func (l *link) grant(r *mqttserver.Subscribe, refuseAll bool) []byte {
 		}
 		l.subscriptions[filter.Topic] = codes[i]
 	}
+	l.mu.Unlock()
 	return codes
+}
+
+// keep writes the subscriptions that outlive the connection into the device's record, and lets the back end look at what is new.
+func (l *link) keep() {
+	h := l.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if r := h.devices[l.id]; r != nil && l.durable && h.links[l.id] == l {
+		l.mu.Lock()
+		r.session = maps.Clone(l.subscriptions)
+		l.mu.Unlock()
+		maps.DeleteFunc(r.session, func(filter string, _ byte) bool { return !isCommandFilter(filter) })
+	}
+	h.announce()
+}
+
+func (l *link) subscribed(filter string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.subscriptions[filter]
+	return ok
 }
 
 // Unsubscribe gives up filters.
 func (l *link) Unsubscribe(_ context.Context, _ *mqttserver.Session, filters []string) error {
+	l.mu.Lock()
 	for _, f := range filters {
 		delete(l.subscriptions, f)
 	}
+	l.mu.Unlock()
+	l.keep()
 	return nil
 }
 
@@ -260,6 +341,7 @@ func (l *link) Disconnected(_ *mqttserver.Session, err error) {
 	}
 	_, exists := l.hub.devices[l.id]
 	l.hub.mu.Unlock()
+	l.giveBack()
 	if err == nil || l.will == nil || !exists {
 		return
 	}

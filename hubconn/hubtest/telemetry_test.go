@@ -9,8 +9,6 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/rehome-iot/rehome/internal/mqttserver"
 )
 
 func TestTelemetryIsLoggedWithItsProperties(t *testing.T) {
@@ -95,28 +93,28 @@ func TestSubscriptions(t *testing.T) {
 		assert.Equal(t, []byte{0x80, 0x80, 0x80}, c.subscribe("#", "devices/dev2/messages/devicebound/#", "devices/dev1/#"))
 		c.publish("$iothub/twin/GET/?$rid=1", 1, 5, " ")
 		assert.Equal(t, uint16(5), c.receive().(*packets.PubackPacket).MessageID)
+		assert.Equal(t, "$iothub/twin/res/200/?$rid=1", c.message().TopicName)
 		c.publish("$iothub/methods/res/200/?$rid=1", 0, 0, "{}")
 		c.publish("$iothub/twin/PATCH/properties/reported/?$rid=2", 1, 6, "{}")
 		assert.Equal(t, uint16(6), c.receive().(*packets.PubackPacket).MessageID)
+		assert.Equal(t, "$iothub/twin/res/204/?$rid=2&$version=2", c.message().TopicName)
 		assert.Empty(t, h.Messages())
 		c.close()
 	})
 }
 
 func TestSixthSubscriptionIsRefused(t *testing.T) {
-	l := &link{id: "dev1/mod1", subscriptions: make(map[string]byte)}
-	subscribe := func(filters ...string) []byte {
-		r := &mqttserver.Subscribe{}
-		for _, f := range filters {
-			r.Filters = append(r.Filters, mqttserver.Filter{Topic: f, QoS: 2})
-		}
-		return l.grant(r, false)
-	}
-	// A module has more than five filters to ask for.
-	assert.Equal(t, []byte{1, 1, 1, 1, 1, 0x80}, subscribe("$iothub/methods/POST/#", "$iothub/twin/res/#", "$iothub/twin/PATCH/properties/desired/#",
-		"devices/dev1/modules/mod1/inputs/#", "devices/dev1/modules/mod1/#", "devices/dev1/modules/mod1/messages/devicebound/#"))
-	require.NoError(t, l.Unsubscribe(t.Context(), nil, []string{"$iothub/twin/res/#"}))
-	assert.Equal(t, []byte{1, 1}, subscribe("devices/dev1/modules/mod1/messages/devicebound/#", "devices/dev1/modules/mod1/#"))
+	onEach(t, func(t *testing.T, h *Hub, transport string) {
+		require.NoError(t, h.PutModule("dev1", Module{ID: "mod1"}))
+		c := device(t, h, "dev1/mod1")
+		require.Zero(t, c.connect(transport))
+		// A module has more than five filters to ask for.
+		assert.Equal(t, []byte{0, 0, 0, 0, 0, 0x80}, c.subscribe("$iothub/methods/POST/#", "$iothub/twin/res/#", "$iothub/twin/PATCH/properties/desired/#",
+			"devices/dev1/modules/mod1/inputs/#", "devices/dev1/modules/mod1/#", "devices/dev1/modules/mod1/messages/devicebound/#"))
+		c.unsubscribe("$iothub/twin/res/#")
+		assert.Equal(t, []byte{0, 0}, c.subscribe("devices/dev1/modules/mod1/messages/devicebound/#", "devices/dev1/modules/mod1/#"))
+		c.close()
+	})
 }
 
 func TestWillBecomesTelemetry(t *testing.T) {

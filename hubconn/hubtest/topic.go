@@ -9,7 +9,8 @@ import (
 // Message is a telemetry message as the hub took it.
 type Message struct {
 	DeviceID  string
-	Transport string // "mqtt" or "ws"
+	ModuleID  string // "" for the device itself
+	Transport string // "mqtt", "ws" or "https"
 	Time      time.Time
 	Body      []byte
 	// Properties are the application properties.
