@@ -34,6 +34,10 @@ func classify(op string, hub Hub, err error) *Error {
 		e.refused(refused)
 		return e
 	}
+	if _, ok := errors.AsType[*mqtt.SubscribeError](err); ok {
+		e.Class = Server // all filters are ones that the hub grants
+		return e
+	}
 	switch {
 	case unverified(err):
 		e.Class = Untrusted

@@ -25,10 +25,16 @@ type Conn struct {
 
 	expires bool // the link was opened with a token
 
-	mu      sync.Mutex
-	link    *mqtt.Conn    // nil while one replaces another
-	changed chan struct{} // closed when link is replaced
-	acks    uint64        // of former links
+	inbox   *inbox  // messages for Messages
+	answers answers // to twin operations
+	feeds   feeds   // of desired properties
+	calls   calls   // of methods
+
+	mu            sync.Mutex
+	link          *mqtt.Conn     // nil while one replaces another
+	changed       chan struct{}  // closed when link is replaced
+	acks          uint64         // of former links
+	subscriptions []subscription // that each link has
 }
 
 // Stats is what has happened on a connection.
@@ -40,7 +46,7 @@ type Stats struct {
 }
 
 func newConn(ctx context.Context, d Dialer, hub Hub, credential Credential) *Conn {
-	c := &Conn{dialer: d, hub: hub, credential: credential, done: make(chan struct{}), changed: make(chan struct{})}
+	c := &Conn{dialer: d, hub: hub, credential: credential, done: make(chan struct{}), changed: make(chan struct{}), inbox: newInbox()}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	return c
 }
@@ -112,15 +118,23 @@ func (d *Dialer) identify(ctx context.Context, hub Hub, credential Credential) (
 	return certificate, token, nil
 }
 
-// connect sends CONNECT and, when it is accepted, puts the new link in place. Whatever a session has set up at the hub
-// and has to be set up again on each link belongs before that.
+// connect sends CONNECT and, when it is accepted, sets up again what was set up on the former link, and puts the new one in
+// its place.
 func (c *Conn) connect(ctx context.Context, n next) error {
-	link, err := mqtt.Connect(ctx, n.nc, c.dialer.options(c.hub, n.token))
+	c.inbox.clear()
+	o := c.dialer.options(c.hub, n.token)
+	o.Receive = c.receive
+	link, err := mqtt.Connect(ctx, n.nc, o)
 	if err != nil {
+		return classify("connect", c.hub, err)
+	}
+	if err := c.restore(ctx, link); err != nil {
+		_ = link.Close()
 		return classify("connect", c.hub, err)
 	}
 	c.expires = n.token != ""
 	c.replace(link)
+	c.feeds.outdate()
 	return nil
 }
 
@@ -157,12 +171,8 @@ func (c *Conn) publish(ctx context.Context, op, topic string, body []byte) error
 			}
 		}
 		// No link, or a dead one: it is either replaced or the end of the connection.
-		select {
-		case <-changed:
-		case <-c.ctx.Done():
-			return classify(op, c.hub, context.Cause(c.ctx))
-		case <-ctx.Done():
-			return classify(op, c.hub, context.Cause(ctx))
+		if err := c.await(ctx, op, changed); err != nil {
+			return err
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (c *Conn) watch(link *mqtt.Conn) *mqtt.Conn {
 			return link
 		}
 		if c.ctx.Err() == nil {
-			c.log("could not renew the connection", slog.Any("error", err))
+			c.log(slog.LevelInfo, "could not renew the connection", slog.Any("error", err))
 			c.cancel(err)
 		}
 	case <-link.Context().Done():
@@ -71,7 +71,7 @@ func (c *Conn) renew(old *mqtt.Conn) error {
 	if err := c.connect(c.ctx, n); err != nil {
 		return classify("renew", c.hub, err)
 	}
-	c.log("renewed the connection")
+	c.log(slog.LevelInfo, "renewed the connection")
 	return nil
 }
 
@@ -80,11 +80,4 @@ func (c *Conn) drain(link *mqtt.Conn) {
 	ctx, cancel := context.WithTimeout(c.ctx, settle)
 	defer cancel()
 	_ = link.Drain(ctx)
-}
-
-func (c *Conn) log(message string, args ...slog.Attr) {
-	if c.dialer.Logger != nil {
-		attrs := append([]slog.Attr{slog.String("hub", c.hub.Host), slog.String("device", c.hub.DeviceID)}, args...)
-		c.dialer.Logger.LogAttrs(c.ctx, slog.LevelInfo, message, attrs...)
-	}
 }

@@ -262,6 +262,19 @@ func (c *Conn) Subscribe(ctx context.Context, filter string, qos byte) error {
 	}, func() {})
 }
 
+// Unsubscribe gives a topic filter up and returns at the UNSUBACK.
+func (c *Conn) Unsubscribe(ctx context.Context, filter string) error {
+	if len(filter) > maxString {
+		return fmt.Errorf("mqtt: topic filter of %d bytes is too long", len(filter))
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return c.do(ctx, func() paho.Token {
+		return c.client.Unsubscribe(filter)
+	}, func(paho.Token) error { return nil }, func() {})
+}
+
 // do runs one exchange: the call into Paho, the wait for the acknowledgement, and what it says. The exchange has a
 // goroutine of its own, since neither a call into Paho nor its token knows contexts; release runs at its end.
 func (c *Conn) do(ctx context.Context, call func() paho.Token, judge func(paho.Token) error, release func()) error {

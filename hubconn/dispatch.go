@@ -1,0 +1,65 @@
+package hubconn
+
+import (
+	"strings"
+	"time"
+
+	"github.com/rehome-iot/rehome/internal/mqtt"
+)
+
+// Topics of what the hub sends (Azure docs: "Communicate with an IoT hub using the MQTT protocol").
+const (
+	twinAnswers    = "$iothub/twin/res/"
+	desiredPatches = "$iothub/twin/PATCH/properties/desired/"
+	methodCalls    = "$iothub/methods/POST/"
+)
+
+// receive is given every message from the hub, in order, by a goroutine of the link. It never waits and calls no code of
+// the program: it only puts each where somebody waits for it. Those places are bounded, and each says what it does when
+// it is full.
+//
+// Messages of a topic that nobody asked for are not acknowledged: a session that an earlier program left at the hub may
+// bring some, and they are the hub's to keep.
+func (c *Conn) receive(m mqtt.Message) {
+	switch {
+	case !strings.HasPrefix(m.Topic, "$iothub/"):
+		if c.forInbox(m.Topic) {
+			c.inbox.push(m)
+		}
+		return
+	case strings.HasPrefix(m.Topic, twinAnswers):
+		if a, ok := parseAnswer(m.Topic, m.Payload); ok {
+			c.answers.deliver(a)
+		}
+	case strings.HasPrefix(m.Topic, desiredPatches):
+		c.feeds.push(parsePatch(m.Topic, m.Payload))
+	case strings.HasPrefix(m.Topic, methodCalls):
+		if call, ok := parseCall(m.Topic, m.Payload, time.Now()); ok {
+			c.calls.push(call)
+		}
+	}
+	if m.QoS > 0 { // more than was subscribed to
+		m.Ack()
+	}
+}
+
+// forInbox reports whether a topic is one that Messages yields.
+func (c *Conn) forInbox(topic string) bool {
+	rest, ok := strings.CutPrefix(topic, c.hub.path())
+	if !ok {
+		return false
+	}
+	return strings.HasPrefix(rest, "/messages/devicebound/") || c.hub.ModuleID != "" && strings.HasPrefix(rest, "/inputs/")
+}
+
+// parameters calls yield with each parameter of a topic's query, decoded: "$rid", "$version". Unlike a property bag it
+// follows a question mark.
+func parameters(query string, yield func(name, value string)) {
+	_, query, _ = strings.Cut(query, "?")
+	for query != "" {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		name, value, _ := strings.Cut(pair, "=")
+		yield(unescape(name), value)
+	}
+}

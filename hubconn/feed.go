@@ -1,0 +1,110 @@
+package hubconn
+
+import (
+	"strings"
+	"sync"
+)
+
+// feedSize bounds the patches that wait for a loop over Desired. One that finds no room throws away all of them: the loop
+// then gets the whole state instead.
+const feedSize = 64
+
+// patch is a change of desired properties, as the hub tells of it.
+type patch struct {
+	properties Properties
+	readable   bool
+}
+
+// parsePatch reads a patch: topic $iothub/twin/PATCH/properties/desired/?$version={version}, body {…, "$version": version}.
+func parsePatch(topic string, body []byte) patch {
+	p, err := parseProperties(body)
+	parameters(strings.TrimPrefix(topic, desiredPatches), func(name, value string) {
+		if v := parseVersion(value); name == "$version" && v > 0 {
+			p.Version = v
+		}
+	})
+	return patch{properties: p, readable: err == nil && p.Version > 0}
+}
+
+// feed is what has come for one loop over Desired.
+type feed struct {
+	mu      sync.Mutex
+	queue   []patch
+	stale   bool // something may have been missed
+	arrived chan struct{}
+}
+
+func (f *feed) push(p patch) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.queue) == feedSize || !p.readable {
+		f.queue, f.stale = nil, true
+	} else {
+		f.queue = append(f.queue, p)
+	}
+	signal(f.arrived)
+}
+
+func (f *feed) outdate() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stale = true
+	signal(f.arrived)
+}
+
+// pop takes the next patch; or says that the state has to be asked for, once.
+func (f *feed) pop() (p patch, ok, stale bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stale {
+		f.stale = false
+		return p, false, true
+	}
+	if len(f.queue) == 0 {
+		return p, false, false
+	}
+	p = f.queue[0]
+	f.queue[0] = patch{}
+	f.queue = f.queue[1:]
+	return p, true, false
+}
+
+// feeds are those of all loops over Desired.
+type feeds struct {
+	mu  sync.Mutex
+	all map[*feed]struct{}
+}
+
+func (fs *feeds) open() *feed {
+	f := &feed{arrived: make(chan struct{}, 1)}
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.all == nil {
+		fs.all = map[*feed]struct{}{}
+	}
+	fs.all[f] = struct{}{}
+	return f
+}
+
+func (fs *feeds) close(f *feed) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	delete(fs.all, f)
+}
+
+func (fs *feeds) push(p patch) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	for f := range fs.all {
+		f.push(p)
+	}
+}
+
+// outdate tells all loops that patches may have been missed, as while there was no link.
+func (fs *feeds) outdate() {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	for f := range fs.all {
+		f.outdate()
+	}
+}

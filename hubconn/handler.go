@@ -1,0 +1,97 @@
+package hubconn
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+)
+
+// response is what the hub is told of a call.
+type response struct {
+	status  int
+	payload []byte
+}
+
+func (r response) topic(id string) string {
+	return "$iothub/methods/res/" + strconv.Itoa(r.status) + "/?$rid=" + id
+}
+
+// failed is a response that says what went wrong.
+func failed(status int, message string) response {
+	payload, _ := json.Marshal(map[string]string{"message": message}) // cannot fail
+	return response{status: status, payload: payload}
+}
+
+// handle runs the handler of a call. Whatever that does, there is a response.
+func (c *Conn) handle(ctx context.Context, call call, m Methods) (r response) {
+	handler, ok := m.Handlers[call.name]
+	if !ok || handler == nil {
+		handler = m.Default
+	}
+	switch {
+	case handler == nil:
+		return failed(501, "method not implemented")
+	case len(call.payload) > 0 && !json.Valid(call.payload):
+		return failed(400, "payload is not JSON")
+	}
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		// A panic, or runtime.Goexit. The value of a panic is shown if the runtime made it: any other may quote the payload.
+		reason := "runtime.Goexit"
+		switch p := recover().(type) {
+		case nil:
+		case runtime.Error:
+			reason = p.Error()
+		default:
+			reason = fmt.Sprintf("panic of type %T", p)
+		}
+		c.log(slog.LevelError, "the handler of a direct method panicked", slog.String("method", clean(call.name, 128)),
+			slog.String("reason", reason), slog.String("stack", string(debug.Stack())))
+		r = failed(500, "the handler failed")
+	}()
+	status, payload, err := handler(ctx, MethodRequest{Name: call.name, Payload: call.payload})
+	if err != nil {
+		returned = true
+		return failed(500, clean(err.Error(), 1024))
+	}
+	body, err := encodePayload(payload) // may panic too: it calls the program's MarshalJSON
+	returned = true
+	switch {
+	case err != nil:
+		c.log(slog.LevelError, "the response to a direct method cannot be sent", slog.String("method", clean(call.name, 128)), slog.Any("error", err))
+		return failed(500, "the response cannot be sent")
+	case status == 0:
+		status = 200
+	case status < 0:
+		status = 500
+	}
+	return response{status: status, payload: body}
+}
+
+func encodePayload(payload any) ([]byte, error) {
+	if payload == nil {
+		return nil, nil
+	}
+	raw, ok := payload.(json.RawMessage)
+	if !ok {
+		body, err := json.Marshal(payload)
+		if err != nil {
+			return nil, err
+		}
+		raw = body
+	} else if len(raw) > 0 && !json.Valid(raw) {
+		return nil, errors.New("the payload is not JSON")
+	}
+	if len(raw) > MaxMethodPayload {
+		return nil, fmt.Errorf("the payload of %d bytes is larger than the %d that IoT Hub takes", len(raw), MaxMethodPayload)
+	}
+	return raw, nil
+}

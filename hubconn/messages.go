@@ -1,0 +1,126 @@
+package hubconn
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"log/slog"
+	"strings"
+)
+
+// Messages yields the messages from the cloud to the device; of a module, what arrives at its inputs.
+//
+//	for m, err := range conn.Messages(ctx) {
+//		if err != nil {
+//			return err
+//		}
+//		handle(m)
+//	}
+//
+// A message is acknowledged when the loop body has finished with it, however it leaves the loop, and not before; it is not
+// when the body panics. What is not acknowledged when a link ends, at a token's renewal too, comes again: delivery is at
+// least once, and MessageID tells duplicates. While the body works, messages wait here and, above 64, at the hub.
+//
+// The sequence ends after yielding an error: an *Error with the connection's cause or with that of ctx in its tree. There
+// is one loop at a time; a second one is told so by an *Error of class Caller. Several goroutines share messages by
+// handing them on from the one loop.
+func (c *Conn) Messages(ctx context.Context) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		if !c.inbox.claim() {
+			yield(Message{}, &Error{Op: "messages", Hub: c.hub, Class: Caller, Err: errors.New("another loop takes the messages")})
+			return
+		}
+		defer c.inbox.release()
+		if err := c.subscribe(ctx, "messages", c.hub.toMessages()); err != nil {
+			yield(Message{}, err)
+			return
+		}
+		for {
+			m, ack, err := c.nextMessage(ctx)
+			if err != nil {
+				yield(Message{}, err)
+				return
+			}
+			more := yield(m, nil)
+			ack()
+			if !more {
+				return
+			}
+		}
+	}
+}
+
+func (c *Conn) nextMessage(ctx context.Context) (m Message, ack func(), err error) {
+	for {
+		if err := c.over(ctx, "messages"); err != nil {
+			return m, nil, err // what is left could not be acknowledged, or is for the next loop
+		}
+		raw, ok, dropped := c.inbox.pop()
+		if dropped > 0 {
+			c.log(slog.LevelWarn, "no room for messages from the hub, which keeps them", slog.Int("messages", dropped))
+		}
+		if ok {
+			m = parseMessage(strings.TrimPrefix(raw.Topic, c.hub.path()+"/"))
+			m.Body = raw.Payload
+			return m, raw.Ack, nil
+		}
+		select {
+		case <-c.inbox.arrived:
+		case <-c.ctx.Done():
+		case <-ctx.Done():
+		}
+	}
+}
+
+// parseMessage reads what a topic says of its message, below the identity's own path: "messages/devicebound/{bag}" or
+// "inputs/{input}/{bag}". It takes whatever comes, so that no message is one that cannot be taken from the queue.
+func parseMessage(topic string) Message {
+	m := Message{}
+	rest, ok := strings.CutPrefix(topic, "messages/devicebound/")
+	if !ok {
+		rest = strings.TrimPrefix(topic, "inputs/")
+		var input string
+		input, rest, _ = strings.Cut(rest, "/")
+		m.Input = unescape(input)
+	}
+	rest = strings.TrimPrefix(strings.TrimSuffix(rest, "/"), "?")
+	for rest != "" {
+		var pair string
+		pair, rest, _ = strings.Cut(rest, "&")
+		name, value, _ := strings.Cut(pair, "=")
+		if name = unescape(name); name != "" {
+			m.take(name, unescape(value))
+		}
+	}
+	return m
+}
+
+// take puts a property where it belongs.
+func (m *Message) take(name, value string) {
+	switch name {
+	case "$.mid":
+		m.MessageID = value
+	case "$.cid":
+		m.CorrelationID = value
+	case "$.uid":
+		m.UserID = value
+	case "$.to":
+		m.To = value
+	case "$.ct":
+		m.ContentType = value
+	case "$.ce":
+		m.ContentEncoding = value
+	case "$.ctime":
+		m.CreationTime = parseTime(value)
+	case "$.exp":
+		m.Expiry = parseTime(value)
+	case "$.sub":
+		m.Component = value
+	case "$.on":
+		m.Output = value
+	case "iothub-ack":
+		m.Ack = value
+	default:
+		m.set(name, value)
+	}
+}

@@ -1,0 +1,129 @@
+package hubconn
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// MaxMethodPayload is the largest payload of a direct method, in bytes, either way (Azure docs: "IoT Hub quotas and
+// throttling").
+const MaxMethodPayload = 128 << 10
+
+const (
+	defaultConcurrent    = 8
+	defaultMethodTimeout = 30 * time.Second
+)
+
+// Methods says how to serve direct methods.
+type Methods struct {
+	// Handlers are called by the name of the method; case matters.
+	Handlers map[string]MethodHandler
+	// Default is called for every other name. Default: those are answered with status 501.
+	Default MethodHandler
+	// MaxConcurrent is how many handlers may run at the same time. Default: 8. As many calls again as 64 wait for their
+	// turn; what comes on top is answered with status 429.
+	MaxConcurrent int
+	// Timeout is how long a call may take, from its arrival to the handler's return. Default: 30 s, as the service's own:
+	// the device is not told how long the caller waits, and the hub drops a response that nobody waits for any more.
+	Timeout time.Duration
+}
+
+// MethodRequest is a call of a direct method.
+type MethodRequest struct {
+	// Name is the method's.
+	Name string
+	// Payload is JSON; empty if the caller gave none.
+	Payload json.RawMessage
+}
+
+// MethodHandler answers a call with a status, 0 being 200, and a payload that is encoded as JSON (a json.RawMessage is sent
+// as it is, nil is an empty payload). An error is answered with status 500 and its text; a panic, and a payload that does
+// not encode or has more than 128 KB, with 500 and no detail. ctx ends with the call's time, with HandleMethods' context, and
+// with the connection. What a handler returns after the call's time is dropped.
+type MethodHandler func(ctx context.Context, r MethodRequest) (status int, payload any, err error)
+
+// HandleMethods serves direct methods until ctx or the connection ends, and returns when every handler has: an *Error with
+// the cause in its tree. A handler that panics takes nothing else with it; Dialer.Logger gets the stack. There is one
+// HandleMethods at a time; a second one is told so by an *Error of class Caller. While there is none, the hub tells callers
+// that the device is not online.
+func (c *Conn) HandleMethods(ctx context.Context, m Methods) error {
+	caller := func(reason string) error {
+		return &Error{Op: "methods", Hub: c.hub, Class: Caller, Err: errors.New(reason)}
+	}
+	if m.MaxConcurrent < 0 || m.Timeout < 0 {
+		return caller("MaxConcurrent or Timeout is negative")
+	}
+	if m.MaxConcurrent == 0 {
+		m.MaxConcurrent = defaultConcurrent
+	}
+	if m.Timeout == 0 {
+		m.Timeout = defaultMethodTimeout
+	}
+	waiting, refused, ok := c.calls.claim()
+	if !ok {
+		return caller("methods are being handled already")
+	}
+	defer c.calls.release()
+	if err := c.subscribe(ctx, "methods", toMethodCalls); err != nil {
+		return err
+	}
+	defer c.unsubscribe(toMethodCalls)
+
+	serving, cancel := c.within(ctx)
+	defer cancel()
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			select {
+			case call := <-refused:
+				c.respond(ctx, call, m.Timeout, response{status: 429})
+			case <-serving.Done():
+				return
+			}
+		}
+	})
+	free := make(chan struct{}, m.MaxConcurrent)
+	for serving.Err() == nil {
+		select {
+		case free <- struct{}{}:
+		case <-serving.Done():
+			continue
+		}
+		select {
+		case call := <-waiting:
+			running.Go(func() {
+				defer func() { <-free }()
+				c.serve(ctx, serving, call, m)
+			})
+		case <-serving.Done():
+		}
+	}
+	running.Wait()
+	return classify("methods", c.hub, context.Cause(serving))
+}
+
+// serve handles one call. Its time is counted from its arrival, the wait for its turn included.
+func (c *Conn) serve(ctx, serving context.Context, call call, m Methods) {
+	handling, cancel := context.WithDeadline(serving, call.arrived.Add(m.Timeout))
+	defer cancel()
+	if handling.Err() != nil {
+		return
+	}
+	r := failed(500, "the handler failed") // if it does not even return, by runtime.Goexit
+	defer func() { c.respond(ctx, call, m.Timeout, r) }()
+	r = c.handle(handling, call, m)
+}
+
+// respond publishes a response if it is in time. It may outlast ctx, not the call's time: the handler's work is done.
+func (c *Conn) respond(ctx context.Context, call call, limit time.Duration, r response) {
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), call.arrived.Add(limit))
+	defer cancel()
+	err := c.publish(ctx, "methods", r.topic(call.id), r.payload)
+	if err != nil {
+		c.log(slog.LevelWarn, "could not answer a direct method", slog.String("method", clean(call.name, 128)), slog.Any("error", err))
+	}
+}

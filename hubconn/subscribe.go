@@ -1,0 +1,98 @@
+package hubconn
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/rehome-iot/rehome/internal/mqtt"
+)
+
+// A device may have five subscriptions (Azure docs: "Communicate with an IoT hub using the MQTT protocol"); there are four
+// that it can need, each made when something first asks for it.
+type subscription struct {
+	filter string
+	qos    byte
+}
+
+var (
+	toTwinAnswers    = subscription{twinAnswers + "#", 0}
+	toDesiredPatches = subscription{desiredPatches + "#", 0}
+	toMethodCalls    = subscription{methodCalls + "#", 0}
+)
+
+// toMessages is the subscription to what Messages yields. At QoS 1 the hub keeps a message until it is acknowledged.
+func (h Hub) toMessages() subscription {
+	if h.ModuleID != "" {
+		return subscription{h.path() + "/inputs/#", 1}
+	}
+	return subscription{h.path() + "/messages/devicebound/#", 1}
+}
+
+// subscribe returns once a subscription stands; from then on every new link has it from its start.
+func (c *Conn) subscribe(ctx context.Context, op string, s subscription) error {
+	for {
+		link, changed, stands := c.standing(s)
+		if stands {
+			return nil
+		}
+		if link != nil {
+			err := link.Subscribe(ctx, s.filter, s.qos)
+			if err == nil && c.stand(link, s) {
+				return nil
+			}
+			if err != nil && link.Context().Err() == nil {
+				return classify(op, c.hub, err) // refused, or ctx ended
+			}
+		}
+		if err := c.await(ctx, op, changed); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *Conn) standing(s subscription) (*mqtt.Conn, <-chan struct{}, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.link, c.changed, slices.Contains(c.subscriptions, s)
+}
+
+// stand notes that a subscription was made on link; false if that is no longer the link in use.
+func (c *Conn) stand(link *mqtt.Conn, s subscription) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.link != link {
+		return false
+	}
+	if !slices.Contains(c.subscriptions, s) {
+		c.subscriptions = append(c.subscriptions, s)
+	}
+	return true
+}
+
+// unsubscribe gives a subscription up. That it fails does no harm: what still comes is not for anybody.
+func (c *Conn) unsubscribe(s subscription) {
+	c.mu.Lock()
+	link := c.link
+	c.subscriptions = slices.DeleteFunc(c.subscriptions, func(have subscription) bool { return have == s })
+	c.mu.Unlock()
+	if link == nil || c.ctx.Err() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
+	defer cancel()
+	_ = link.Unsubscribe(ctx, s.filter)
+}
+
+// restore makes all subscriptions on a link that is not yet in use.
+func (c *Conn) restore(ctx context.Context, link *mqtt.Conn) error {
+	c.mu.Lock()
+	subscriptions := slices.Clone(c.subscriptions)
+	c.mu.Unlock()
+	for _, s := range subscriptions {
+		if err := link.Subscribe(ctx, s.filter, s.qos); err != nil {
+			return err
+		}
+	}
+	return nil
+}
