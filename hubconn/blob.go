@@ -1,0 +1,178 @@
+package hubconn
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// blobPlace is where the hub wants a blob. It is a credential: whoever has it can write the blob.
+type blobPlace struct {
+	CorrelationID string `json:"correlationId"`
+	HostName      string `json:"hostName"`
+	ContainerName string `json:"containerName"`
+	BlobName      string `json:"blobName"`
+	SASToken      string `json:"sasToken"`
+}
+
+// parsePlace reads the hub's answer, and refuses what would make a URL of another host or another meaning.
+func parsePlace(body []byte) (blobPlace, error) {
+	var p blobPlace
+	if err := json.Unmarshal(body, &p); err != nil {
+		return blobPlace{}, errors.New("the answer is not what it should be: no JSON object of strings") // err may quote the token
+	}
+	if err := checkHost(p.HostName); err != nil {
+		return blobPlace{}, fmt.Errorf("storage account: %w", err)
+	}
+	p.SASToken = strings.TrimPrefix(p.SASToken, "?")
+	switch {
+	case p.CorrelationID == "":
+		return blobPlace{}, errors.New("the answer has no correlationId")
+	case p.ContainerName == "" || strings.Contains(p.ContainerName, "/") || p.BlobName == "":
+		return blobPlace{}, errors.New("the answer has no containerName or no blobName")
+	case p.SASToken == "" || strings.Trim(p.SASToken, alphanumeric+"-._~%!$&'()*+,;=:@/?") != "":
+		return blobPlace{}, errors.New("the answer's sasToken is no query of a URL")
+	}
+	return p, nil
+}
+
+func (p blobPlace) url() string {
+	segments := strings.Split(p.BlobName, "/")
+	for i, s := range segments {
+		segments[i] = escape(s)
+		if s == "." || s == ".." {
+			segments[i] = strings.ReplaceAll(s, ".", "%2E") // a name, and no way up
+		}
+	}
+	return "https://" + p.HostName + "/" + escape(p.ContainerName) + "/" + strings.Join(segments, "/") + "?" + p.SASToken
+}
+
+// blob writes one block blob, over a connection of its own that is kept between blocks. The storage account gets neither the
+// device's token nor its certificate.
+//
+// Azure REST API: Blob service, Put Blob, Put Block, Put Block List.
+type blob struct {
+	dialer      *Dialer
+	transport   *http.Transport
+	url         string
+	contentType string
+}
+
+func (d *Dialer) openBlob(place blobPlace, contentType string) (*blob, error) {
+	transport, err := d.transport(nil)
+	if err != nil {
+		return nil, err
+	}
+	transport.TLSClientConfig.Certificates, transport.TLSClientConfig.GetClientCertificate = nil, nil
+	dial := transport.DialContext
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, transport.TLSHandshakeTimeout)
+		defer cancel()
+		nc, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return lively{nc}, nil
+	}
+	return &blob{dialer: d, transport: transport, url: place.url(), contentType: contentType}, nil
+}
+
+func (b *blob) close() { b.transport.CloseIdleConnections() }
+
+// put writes the whole blob.
+func (b *blob) put(ctx context.Context, content []byte) (reply, error) {
+	header := http.Header{"X-Ms-Blob-Type": {"BlockBlob"}}
+	return b.do(ctx, b.url, b.typed(header), content)
+}
+
+// putBlock writes a block that is not yet part of the blob.
+func (b *blob) putBlock(ctx context.Context, n int, content []byte) (reply, error) {
+	return b.do(ctx, b.url+"&comp=block&blockid="+escape(blockID(n)), http.Header{}, content)
+}
+
+// commit makes the blob of the first n blocks.
+func (b *blob) commit(ctx context.Context, n int) (reply, error) {
+	var list strings.Builder
+	list.WriteString(`<?xml version="1.0" encoding="utf-8"?><BlockList>`)
+	for i := range n {
+		list.WriteString("<Latest>" + blockID(i) + "</Latest>")
+	}
+	list.WriteString("</BlockList>")
+	return b.do(ctx, b.url+"&comp=blocklist", b.typed(http.Header{}), []byte(list.String()))
+}
+
+// blockID names a block: base64, and of the same length for all.
+func blockID(n int) string { return base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%06d", n)) }
+
+func (b *blob) typed(header http.Header) http.Header {
+	if b.contentType != "" {
+		header.Set("X-Ms-Blob-Content-Type", b.contentType)
+	}
+	return header
+}
+
+func (b *blob) do(ctx context.Context, target string, header http.Header, content []byte) (reply, error) {
+	return b.dialer.roundTrip(ctx, b.transport, http.MethodPut, target, header, content)
+}
+
+// storageRefused judges an answer of the storage account.
+func storageRefused(hub Hub, r reply) *Error {
+	if r.status/100 == 2 {
+		return nil
+	}
+	e := &Error{Op: "upload", Hub: hub, Class: Caller}
+	e.read(r.status, r.header, nil)
+	e.Name, e.Message = clean(r.header.Get("X-Ms-Error-Code"), 64), "this is the storage account's answer"
+	e.TrackingID = clean(r.header.Get("X-Ms-Request-Id"), 128)
+	switch {
+	case r.status == http.StatusTooManyRequests:
+		e.Class = Throttled
+	case r.status/100 == 5, r.status == http.StatusRequestTimeout:
+		e.Class = Server
+	case r.status/100 != 4:
+		e.Class = Unreachable
+	}
+	return e
+}
+
+// storageFailed is for a storage account that did not answer. What says that a hub is gone or does not know the device must not
+// be taken for that: so a name that does not exist loses its type, and a rejection its class.
+func storageFailed(hub Hub, err error) *Error {
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		err = errors.New(err.Error())
+	}
+	if _, ours := errors.AsType[*Error](err); ours {
+		return classify("upload", hub, err) // the connection to the hub has ended
+	}
+	e := classify("upload", hub, fmt.Errorf("storage account: %w", err))
+	if e.Class == Rejected {
+		e.Class = Unreachable
+	}
+	return e
+}
+
+// stuck is how long a connection to a storage account may make no progress. A limit for a whole block would be too long for
+// some networks and too short for others.
+const stuck = time.Minute
+
+// lively is a connection that fails when nothing moves.
+type lively struct{ net.Conn }
+
+func (c lively) Read(p []byte) (int, error) {
+	_ = c.SetReadDeadline(time.Now().Add(stuck))
+	return c.Conn.Read(p)
+}
+
+// Write gives the answer its time anew, too: it comes when all is written.
+func (c lively) Write(p []byte) (int, error) {
+	_ = c.SetDeadline(time.Now().Add(stuck))
+	n, err := c.Conn.Write(p)
+	_ = c.SetReadDeadline(time.Now().Add(stuck))
+	return n, err
+}

@@ -1,0 +1,217 @@
+package hubconn
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"time"
+	"unicode/utf8"
+
+	"github.com/rehome-iot/rehome/retry"
+)
+
+const (
+	defaultBlockSize = 4 << 20
+	maxBlockSize     = 100 << 20 // Azure docs: "Put Block", the limit of every version since 2016
+	maxBlocks        = 50000
+	defaultRetries   = 5
+)
+
+// uploadPatience spaces the retries of one request of an upload.
+var uploadPatience = retry.Policy{MaxDelay: time.Minute}
+
+// UploadOptions says how to upload a file. The zero value is ready.
+type UploadOptions struct {
+	// BlockSize is how many bytes are sent, and held in memory, at a time. Default: 4 MiB, at most 100 MiB. A file has at most
+	// 50,000 blocks.
+	BlockSize int
+	// MaxRetries is how often each request is tried again when the network, the hub or the storage account fails. Default:
+	// 5; negative: never.
+	MaxRetries int
+	// Progress, if set, is called after each block with the number of bytes that the storage account has.
+	Progress func(sent int64)
+	// ContentType becomes the blob's. Default: the storage account's own default.
+	ContentType string
+}
+
+// Upload sends what r has to the storage account of the hub, as the blob {device}/{name}: it asks the hub for the place, sends
+// blocks, and tells the hub of the end, good or bad. It goes over HTTPS beside the connection, but ends with it.
+//
+// A block that fails is sent again from memory, so r need not be rewindable; r is read to its end and not closed, and a Read
+// that blocks holds up the end of ctx. The error is an *Error; its class is Caller when r fails or the storage account
+// refuses. 403006 (Throttled) means that ten uploads of the device are under way. Modules have no uploads.
+func (c *Conn) Upload(ctx context.Context, name string, r io.Reader, o UploadOptions) error {
+	if err := o.check(c.hub, name); err != nil {
+		return &Error{Op: "upload", Hub: c.hub, Class: Caller, Err: err}
+	}
+	o.BlockSize = cmp.Or(o.BlockSize, defaultBlockSize)
+	o.MaxRetries = cmp.Or(o.MaxRetries, defaultRetries)
+	uploading, cancel := c.within(ctx)
+	defer cancel()
+	u := &upload{conn: c, options: o}
+	place, err := u.place(uploading, name)
+	if err != nil {
+		return err
+	}
+	failed := u.send(uploading, place, r)
+	if failed == nil {
+		return u.notify(uploading, place, http.StatusOK, "uploaded")
+	}
+	// The hub counts an upload until it hears of its end.
+	telling, stop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer stop()
+	u.options.MaxRetries = -1
+	_ = u.notify(telling, place, cmp.Or(failed.Status, http.StatusInternalServerError), "upload failed: "+failed.Class.String())
+	return failed
+}
+
+func (o UploadOptions) check(hub Hub, name string) error {
+	switch {
+	case hub.ModuleID != "":
+		return errors.New("modules have no uploads")
+	case name == "" || utf8.RuneCountInString(name) > 1024 || !utf8.ValidString(name) || oneLine(name) != name:
+		return errors.New("a blob name is one line of 1 to 1024 characters")
+	case o.BlockSize < 0 || o.BlockSize > maxBlockSize:
+		return fmt.Errorf("BlockSize of %d is not between 0 and %d", o.BlockSize, maxBlockSize)
+	case !printable(o.ContentType):
+		return errors.New("ContentType is not printable ASCII")
+	}
+	return nil
+}
+
+// upload is one under way.
+type upload struct {
+	conn    *Conn
+	options UploadOptions
+	retried bool // the request before, or this one, was tried more than once
+}
+
+// place asks the hub where to put the blob (Azure docs: "Upload files with IoT Hub").
+func (u *upload) place(ctx context.Context, name string) (blobPlace, error) {
+	body, err := json.Marshal(map[string]string{"blobName": name})
+	if err != nil {
+		return blobPlace{}, &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: err}
+	}
+	answer, failed := u.ask(ctx, "/files", body)
+	if failed != nil {
+		return blobPlace{}, failed
+	}
+	place, err := parsePlace(answer.body)
+	if err != nil {
+		return place, &Error{Op: "upload", Hub: u.conn.hub, Class: Server, Err: err}
+	}
+	return place, nil
+}
+
+// notify tells the hub how the upload ended.
+func (u *upload) notify(ctx context.Context, place blobPlace, status int, description string) error {
+	body, err := json.Marshal(map[string]any{
+		"correlationId": place.CorrelationID, "isSuccess": status == http.StatusOK, "statusCode": status, "statusDescription": description,
+	})
+	if err != nil {
+		return err
+	}
+	if _, failed := u.ask(ctx, "/files/notifications", body); failed != nil {
+		return failed
+	}
+	return nil
+}
+
+// ask sends a request to the hub.
+func (u *upload) ask(ctx context.Context, path string, body []byte) (answer reply, failed *Error) {
+	failed = u.persist(ctx, func() (e *Error) {
+		answer, e = u.conn.dialer.call(ctx, u.conn.hub, u.conn.credential, request{
+			op: "upload", method: http.MethodPost, path: path, body: body,
+			header: http.Header{"Content-Type": {"application/json; charset=utf-8"}},
+		})
+		return e
+	})
+	return answer, failed
+}
+
+// send sends the content: at once if it fits in a block, else in blocks and then the list of them.
+func (u *upload) send(ctx context.Context, place blobPlace, r io.Reader) *Error {
+	b, err := u.conn.dialer.openBlob(place, u.options.ContentType)
+	if err != nil {
+		return &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: err}
+	}
+	defer b.close()
+	source := bufio.NewReader(r)
+	block := new(bytes.Buffer)
+	var sent int64
+	for n := 0; ; n++ {
+		if u.retried {
+			// A request that failed may still be reading the block, on a connection that nobody listens to.
+			block, u.retried = new(bytes.Buffer), false
+		}
+		block.Reset()
+		if _, err := block.ReadFrom(io.LimitReader(source, int64(u.options.BlockSize))); err != nil {
+			return &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: fmt.Errorf("reading: %w", err)}
+		}
+		_, err := source.Peek(1)
+		last := errors.Is(err, io.EOF) // any other error comes again with the next block
+		put := func() (reply, error) { return b.putBlock(ctx, n, block.Bytes()) }
+		switch {
+		case n == 0 && last:
+			put = func() (reply, error) { return b.put(ctx, block.Bytes()) }
+		case n >= maxBlocks:
+			return &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: fmt.Errorf("more than %d blocks of %d bytes", maxBlocks, u.options.BlockSize)}
+		}
+		if failed := u.store(ctx, put); failed != nil {
+			return failed
+		}
+		sent += int64(block.Len())
+		if u.options.Progress != nil {
+			u.options.Progress(sent)
+		}
+		if !last {
+			continue
+		}
+		if n > 0 {
+			return u.store(ctx, func() (reply, error) { return b.commit(ctx, n+1) })
+		}
+		return nil
+	}
+}
+
+// store sends a request to the storage account. Nothing it says is about the device and its hub.
+func (u *upload) store(ctx context.Context, put func() (reply, error)) *Error {
+	return u.persist(ctx, func() *Error {
+		answer, err := put()
+		if err != nil {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			return storageFailed(u.conn.hub, err)
+		}
+		return storageRefused(u.conn.hub, answer)
+	})
+}
+
+// persist tries until it goes well or it is not for trying again.
+func (u *upload) persist(ctx context.Context, try func() *Error) *Error {
+	for n := 1; ; n++ {
+		e := try()
+		if e == nil || n > u.options.MaxRetries || ctx.Err() != nil {
+			return e
+		}
+		if e.Class != Throttled && e.Class != Server && e.Class != Unreachable {
+			return e
+		}
+		u.retried = true
+		timer := time.NewTimer(uploadPatience.Delay(n, e.RetryAfter(), rand.Float64()))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return classify("upload", u.conn.hub, context.Cause(ctx))
+		}
+	}
+}
