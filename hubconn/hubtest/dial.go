@@ -79,7 +79,7 @@ func (n *Network) lookUp(target string) (fault NetworkFault, changed <-chan stru
 	if h == nil || h.fault == NameNotFound || h.site == nil && h.fault == None {
 		return None, nil, false
 	}
-	return h.fault, n.changed, true
+	return h.ill(), n.changed, true
 }
 
 func (n *Network) doorOf(port string) (door, bool) {

@@ -115,7 +115,7 @@ func (n *Network) obstruct(c *conn, target string) error {
 	for {
 		n.mu.Lock()
 		h, changed := n.host(target), n.changed
-		fault, gone := h.fault, h.site == nil
+		fault, gone := h.ill(), h.site == nil
 		n.mu.Unlock()
 		switch {
 		case fault == None && !gone:

@@ -1,6 +1,9 @@
 package hubtest
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Stage is the moment of a connection at which a Fault strikes.
 type Stage int
@@ -78,7 +81,7 @@ type Fault struct {
 	// SubackFailure refuses every filter with 0x80. At Subscribe.
 	SubackFailure bool
 
-	// Status is the HTTP status of a refused upgrade. At Upgrade.
+	// Status is the HTTP status of a refused upgrade or HTTPS operation, or the status of a twin operation's answer.
 	Status int
 	// RetryAfter is that answer's Retry-After header, as it is; "" means none.
 	RetryAfter string
@@ -89,6 +92,27 @@ type Fault struct {
 	Code int
 	// Message is the text in the body; "" means one that fits the status.
 	Message string
+}
+
+// silent reports whether the fault leaves a request without an answer.
+func (f *Fault) silent() bool { return f.NoAnswer || f.Cut || f.Close || f.Stall }
+
+// keeps reports whether the hub does what it was asked, although the device is told otherwise, or nothing.
+func (f *Fault) keeps() bool { return f.Stored && (f.silent() || f.Status != 0) }
+
+// linger waits for so long. An error says that the connection ended first.
+func linger(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // Inject adds a fault. It strikes from the next event on.

@@ -19,9 +19,11 @@ type Hub struct {
 	messages   []Message
 	operations []Operation
 	settled    []Settled
+	uploads    []*Upload
+	store      *store
 	generation int
 	grace      time.Duration
-	etags      int64
+	etags      uint64
 	changed    chan struct{} // closed and replaced when a device connects or subscribes
 	calls      map[string]*call
 	lastCall   int64
@@ -37,12 +39,13 @@ type Hub struct {
 // allows for clocks that differ by up to five minutes.
 const defaultGrace = 5 * time.Minute
 
-// NewHub makes a hub with an empty registry, and gives it its name on the network.
+// NewHub makes a hub with an empty registry, and gives it, and its storage for uploads, their names on the network.
 func NewHub(n *Network, host string) *Hub {
 	h := &Hub{
 		network: n, host: host, devices: make(map[string]*record), links: make(map[string]*link), grace: defaultGrace,
 		changed: make(chan struct{}), calls: make(map[string]*call), oversizeCode: codeArgumentInvalid,
 	}
+	h.store = newStore(h)
 	n.Handle(host, h)
 	return h
 }
@@ -123,11 +126,12 @@ func (h *Hub) Messages() []Message {
 	return slices.Clone(h.messages)
 }
 
-// ResetLog empties the logs: of attempts, messages, operations and settled cloud-to-device messages.
+// ResetLog empties the logs: of attempts, messages, operations, settled cloud-to-device messages and uploads that have ended.
 func (h *Hub) ResetLog() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.attempts, h.messages, h.operations, h.settled = nil, nil, nil, nil
+	h.uploads = slices.DeleteFunc(h.uploads, func(u *Upload) bool { return !u.Ended.IsZero() })
 }
 
 // announce wakes those who wait for a device; h.mu is held.

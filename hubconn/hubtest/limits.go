@@ -43,7 +43,7 @@ func (h *Hub) SetLimits(l Limits) {
 	h.due = make(map[Stage]time.Time)
 }
 
-// spend counts messages against the day's quota. It returns 0, or the code of the refusal.
+// spend counts messages against the day's quota; none asks whether there is any of it left. It returns 0, or the code of the refusal.
 func (h *Hub) spend(n int) (code int) {
 	day := h.network.Now().UTC().Truncate(24 * time.Hour)
 	h.mu.Lock()
@@ -51,7 +51,7 @@ func (h *Hub) spend(n int) (code int) {
 	if !h.day.Equal(day) {
 		h.day, h.spent = day, 0
 	}
-	if h.limits.DailyMessages > 0 && h.spent+n > h.limits.DailyMessages {
+	if limit := h.limits.DailyMessages; limit > 0 && h.spent+max(n, 1) > limit {
 		return codeQuota
 	}
 	h.spent += n
@@ -62,14 +62,8 @@ func (h *Hub) spend(n int) (code int) {
 // error when ctx ended.
 func (h *Hub) shape(ctx context.Context, s Stage) (code int, err error) {
 	wait, ok := h.reserve(s, time.Now())
-	if wait > 0 {
-		t := time.NewTimer(wait)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return 0, context.Cause(ctx)
-		}
+	if err := linger(ctx, wait); err != nil {
+		return 0, err
 	}
 	if !ok {
 		return codeThrottled, nil

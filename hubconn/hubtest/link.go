@@ -193,7 +193,7 @@ func (l *link) Publish(ctx context.Context, s *mqttserver.Session, m *mqttserver
 	}
 	m.Withhold()
 	suffer := func(ctx context.Context) error {
-		lost := f.NoAnswer || f.Stall || f.Cut || f.Close
+		lost := f.silent()
 		if lost && f.Stored {
 			if err := l.take(ctx, to, m, func() error { return nil }); err != nil {
 				return err
@@ -237,13 +237,7 @@ func (l *link) take(ctx context.Context, to address, m *mqttserver.Incoming, ack
 // receive takes telemetry.
 func (h *Hub) receive(l *link, to address, m mqttserver.Message) error {
 	properties, system := parseBag(to.bag)
-	size := len(m.Payload)
-	for name, value := range properties {
-		size += len(name) + len(value)
-	}
-	for _, value := range system {
-		size += len(value)
-	}
+	size := (&Message{Body: m.Payload, Properties: properties, System: system}).size()
 	if size > maxMessage {
 		return errTooLarge
 	}
@@ -359,14 +353,8 @@ func (l *link) Disconnected(_ *mqttserver.Session, err error) {
 
 // endure lets a fault do what does not depend on the stage. An error ends the connection.
 func (l *link) endure(ctx context.Context, f Fault) error {
-	if f.Delay > 0 {
-		t := time.NewTimer(f.Delay)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	if err := linger(ctx, f.Delay); err != nil {
+		return err
 	}
 	switch {
 	case f.Cut:

@@ -14,7 +14,7 @@ import (
 
 // The limits of twins. Azure docs: "Understand and use device twins in IoT Hub".
 const (
-	maxProperties = 32 << 10 // of desired, and of reported properties, in bytes as sizeOf counts them
+	maxProperties = 32 << 10 // of desired, and of reported properties, as sizeOf counts
 	maxTags       = 8 << 10
 	maxKey        = 1 << 10
 	maxString     = 4 << 10
@@ -144,7 +144,7 @@ func checkKey(k string) error {
 	return nil
 }
 
-// sizeOf counts as the service does: keys and strings by their bytes without control characters, numbers 8, booleans 4.
+// sizeOf counts as the service does: keys and strings by their characters, control characters left out, numbers 8, booleans 4.
 func sizeOf(v any) int {
 	switch v := v.(type) {
 	case document:
@@ -160,10 +160,10 @@ func sizeOf(v any) int {
 		}
 		return n
 	case string:
-		n := len(v)
+		n := 0
 		for _, r := range v {
-			if unicode.IsControl(r) {
-				n -= utf8.RuneLen(r)
+			if !unicode.IsControl(r) {
+				n++
 			}
 		}
 		return n

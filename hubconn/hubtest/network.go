@@ -60,6 +60,7 @@ type host struct {
 	site     Site
 	removed  bool // had a site once
 	fault    NetworkFault
+	down     time.Time // refuses connections until then
 	kind     CertificateKind
 	stalled  bool
 	cutAfter int // bytes, -1: none
@@ -202,6 +203,14 @@ func (n *Network) spawn(f func()) {
 	if !n.closed {
 		n.tasks.Go(f)
 	}
+}
+
+// ill returns what a connection to the host meets now.
+func (h *host) ill() NetworkFault {
+	if h.fault == None && time.Now().Before(h.down) {
+		return Refused
+	}
+	return h.fault
 }
 
 // announce wakes whoever waits for a fault or the clock to change; n.mu is held.

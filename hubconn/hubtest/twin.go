@@ -1,8 +1,9 @@
 package hubtest
 
 import (
+	"encoding/base64"
+	"encoding/binary"
 	"fmt"
-	"strconv"
 )
 
 // Twin is the state a hub keeps of a device or module: tags for the back end alone, desired properties from the back end
@@ -174,5 +175,5 @@ func (t *Twin) copy() Twin {
 // newETag returns an ETag that has not been given before; h.mu is held.
 func (h *Hub) newETag() string {
 	h.etags++
-	return "AAAA" + strconv.FormatInt(h.etags, 36)
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint64(nil, h.etags))
 }

@@ -43,7 +43,7 @@ func (l *link) serveTwin(ctx context.Context, to address, body []byte, ack func(
 	}
 	f, struck := l.hub.strike(stage, l.id)
 	if struck {
-		if f.Stored && (f.NoAnswer || f.Stall || f.Cut || f.Close || f.Status != 0) {
+		if f.keeps() {
 			_ = l.exchangeTwin(to, body)
 		}
 		if err := l.endure(ctx, f); err != nil || f.NoAnswer || f.Stall {

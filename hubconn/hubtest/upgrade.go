@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/rehome-iot/rehome/internal/mqttserver"
 )
@@ -15,10 +14,10 @@ import (
 // websocketPath is where MQTT over WebSocket is served.
 const websocketPath = "/$iothub/websocket"
 
-// ServeHTTP serves WebSocket upgrades; any other request gets 404.
+// ServeHTTP serves WebSocket upgrades and the device API.
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != websocketPath {
-		h.refuse(w, Fault{Status: http.StatusNotFound, ErrorCode: "GenericNotFound", Code: 404000})
+		h.serveDevice(w, r)
 		return
 	}
 	f, struck := h.strike(Upgrade, "")
@@ -36,20 +35,10 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // turnAway lets a fault have an upgrade request. It reports false if the fault was no more than a delay.
 func (h *Hub) turnAway(w http.ResponseWriter, r *http.Request, f Fault) bool {
 	attempt := h.arrive(Attempt{Transport: "ws"})
-	if f.Delay > 0 {
-		t := time.NewTimer(f.Delay)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-r.Context().Done():
-			return true
-		}
-	}
 	switch {
-	case f.Cut, f.Close, f.Stall:
-		h.drop(w, f)
-	case f.NoAnswer:
-		<-r.Context().Done()
+	case linger(r.Context(), f.Delay) != nil:
+	case f.silent():
+		h.lose(w, r, f)
 	case f.Status != 0:
 		h.settle(attempt, 0, f.Status, "injected fault")
 		h.refuse(w, f)
@@ -58,6 +47,15 @@ func (h *Hub) turnAway(w http.ResponseWriter, r *http.Request, f Fault) bool {
 		return false
 	}
 	return true
+}
+
+// lose gives a request no answer.
+func (h *Hub) lose(w http.ResponseWriter, r *http.Request, f Fault) {
+	if f.NoAnswer {
+		<-r.Context().Done()
+		return
+	}
+	h.drop(w, f)
 }
 
 // drop ends a request's connection instead of answering.

@@ -1,0 +1,123 @@
+package hubtest
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// maxUploads is how many uploads of a device may be under way.
+	maxUploads = 10
+	// uploadTTL is how long a place to upload to is good for.
+	uploadTTL = time.Hour
+	// container is the one that all uploads go to.
+	container = "uploads"
+)
+
+// Upload is a file upload of a device, from its beginning on.
+type Upload struct {
+	DeviceID      string
+	BlobName      string // with the device ID before it, as it is in the container
+	CorrelationID string
+	Started       time.Time
+	// Ended is when the device reported the upload's end; zero: not yet.
+	Ended time.Time
+	// Success, StatusCode and StatusDescription are what it reported.
+	Success           bool
+	StatusCode        int
+	StatusDescription string
+}
+
+// Uploads returns the log of uploads, in the order of their beginnings. It holds the newest 90,000 at least.
+func (h *Hub) Uploads() []Upload {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := make([]Upload, len(h.uploads))
+	for i, u := range h.uploads {
+		out[i] = *u
+	}
+	return out
+}
+
+// beginUpload gives a device a place to upload to: the name of a blob, and a token for it.
+func (h *Hub) beginUpload(id string, body []byte) webReply {
+	var request struct {
+		BlobName string `json:"blobName"`
+	}
+	if err := json.Unmarshal(body, &request); err != nil {
+		return webRefusal(codeFormat, "body is not the JSON of an upload")
+	}
+	if !isBlobName(request.BlobName) {
+		return webRefusal(codeArgumentInvalid, "blobName is no name of a blob")
+	}
+	now := h.network.Now()
+	u := &Upload{DeviceID: id, BlobName: id + "/" + request.BlobName, Started: now, CorrelationID: correlationID(now, id)}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	active := 0
+	for _, other := range h.uploads {
+		if other.DeviceID == id && other.active(now) {
+			active++
+		}
+	}
+	if active >= maxUploads {
+		return webRefusal(codeUploadsFull, "Number of active file upload requests cannot exceed 10")
+	}
+	h.uploads = append(trim(h.uploads), u)
+	answer, _ := json.Marshal(map[string]string{ // strings: cannot fail
+		"correlationId": u.CorrelationID, "hostName": h.store.host, "containerName": container, "blobName": u.BlobName,
+		"sasToken": h.store.token(u.BlobName, now.Add(uploadTTL)),
+	})
+	return webReply{reply: reply{status: http.StatusOK, body: answer}, header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}}
+}
+
+func (u *Upload) active(now time.Time) bool {
+	return u.Ended.IsZero() && now.Before(u.Started.Add(uploadTTL))
+}
+
+// endUpload takes a device's report of how an upload went. Older clients have the correlation ID in the path.
+func (h *Hub) endUpload(e endpoint, body []byte) webReply {
+	var report struct {
+		CorrelationID     string `json:"correlationId"`
+		IsSuccess         *bool  `json:"isSuccess"`
+		StatusCode        int    `json:"statusCode"`
+		StatusDescription string `json:"statusDescription"`
+	}
+	if err := json.Unmarshal(body, &report); err != nil || report.IsSuccess == nil {
+		return webRefusal(codeFormat, "body is not the JSON of an upload's end")
+	}
+	if e.token != "" {
+		report.CorrelationID = e.token
+	}
+	now := h.network.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	at := slices.IndexFunc(h.uploads, func(u *Upload) bool {
+		return u.DeviceID == e.id && u.CorrelationID == report.CorrelationID && u.Ended.IsZero()
+	})
+	switch {
+	case at < 0:
+		return webRefusal(codeUploadUnknown, "no such upload, or ended already")
+	case !h.uploads[at].active(now):
+		return webRefusal(codeUploadExpired, "upload has expired")
+	}
+	u := h.uploads[at]
+	u.Ended, u.Success, u.StatusCode, u.StatusDescription = now, *report.IsSuccess, report.StatusCode, report.StatusDescription
+	return webReply{reply: reply{status: http.StatusNoContent}}
+}
+
+// isBlobName holds a name against the rules of blob storage. Azure docs: "Naming and referencing containers, blobs, and metadata".
+func isBlobName(name string) bool {
+	return name != "" && len(name) <= 1024-128-1 && !strings.HasSuffix(name, ".") && !strings.HasSuffix(name, "/") &&
+		strings.Count(name, "/") < 254 && !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// correlationID is opaque to devices. Like the service's it has characters that a path must escape.
+func correlationID(now time.Time, id string) string {
+	return base64.StdEncoding.EncodeToString([]byte(now.UTC().Format("200601021504_")+trackingID()[:8])) + "_" + url.QueryEscape(id) + "/="
+}
