@@ -21,7 +21,10 @@ type call struct {
 // parseCall reads a call by its topic: $iothub/methods/POST/{name}/?$rid={id}.
 func parseCall(topic string, payload []byte, now time.Time) (call, bool) {
 	name, query, ok := strings.Cut(strings.TrimPrefix(topic, methodCalls), "/")
-	c := call{name: unescape(name), payload: payload, arrived: now}
+	c := call{name: unescape(name), arrived: now}
+	if len(payload) > 0 {
+		c.payload = payload // else nil: an empty json.RawMessage does not encode
+	}
 	parameters(query, func(name, value string) {
 		if name == "$rid" {
 			c.id = value

@@ -36,7 +36,7 @@ type Methods struct {
 type MethodRequest struct {
 	// Name is the method's.
 	Name string
-	// Payload is JSON; empty if the caller gave none.
+	// Payload is JSON; nil if the caller gave none.
 	Payload json.RawMessage
 }
 

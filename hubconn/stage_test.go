@@ -67,6 +67,64 @@ func play(t *testing.T, scene func(*stage)) {
 	}
 }
 
+// playEverywhere runs a scene in a bubble and on loopback sockets, over each transport. It must not depend on hours going by.
+func playEverywhere(t *testing.T, scene func(*stage)) {
+	t.Helper()
+	play(t, scene)
+	for name, webSocket := range map[string]bool{"mqtt on sockets": false, "ws on sockets": true} {
+		t.Run(name, func(t *testing.T) {
+			network, err := hubtest.Listen(hubtest.ListenConfig{})
+			require.NoError(t, err)
+			scene(newStage(t, network, webSocket))
+		})
+	}
+}
+
+// becomesModule makes the stage's identity a module of its device.
+func (s *stage) becomesModule() {
+	s.at.ModuleID = "mod1"
+	require.NoError(s, s.hub.PutModule("dev1", hubtest.Module{ID: "mod1", PrimaryKey: base64.StdEncoding.EncodeToString(s.key)}))
+}
+
+// id is the stage's identity as the back end calls it.
+func (s *stage) id() string {
+	if s.at.ModuleID != "" {
+		return "dev1/mod1"
+	}
+	return "dev1"
+}
+
+// renewed waits until the connection has a new link, with a new token.
+func (s *stage) renewed() {
+	s.Helper()
+	before := s.accepted()
+	for s.accepted() == before {
+		time.Sleep(time.Second)
+	}
+	time.Sleep(time.Second)
+}
+
+func (s *stage) accepted() (n int) {
+	for _, a := range s.hub.Attempts() {
+		if a.Accepted() {
+			n++
+		}
+	}
+	return n
+}
+
+// eventually waits for what another goroutine brings about.
+func (s *stage) eventually(what string, done func() bool) {
+	s.Helper()
+	for range 2000 {
+		if done() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	require.Fail(s, "never: "+what)
+}
+
 func (s *stage) dial() (*hubconn.Conn, error) { return s.dialer.Dial(s.Context(), s.at, s.key) }
 
 // connect dials, and closes the connection when the test ends.

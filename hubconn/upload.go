@@ -156,7 +156,10 @@ func (u *upload) send(ctx context.Context, place blobPlace, r io.Reader) *Error 
 			return &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: fmt.Errorf("reading: %w", err)}
 		}
 		_, err := source.Peek(1)
-		last := errors.Is(err, io.EOF) // any other error comes again with the next block
+		last := errors.Is(err, io.EOF)
+		if err != nil && !last {
+			return &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: fmt.Errorf("reading: %w", err)}
+		}
 		put := func() (reply, error) { return b.putBlock(ctx, n, block.Bytes()) }
 		switch {
 		case n == 0 && last:

@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"errors"
+	"sync"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/eclipse/paho.mqtt.golang/packets"
@@ -18,7 +19,8 @@ type Message struct {
 	// Duplicate is true when the server has sent the message before.
 	Duplicate bool
 	// Ack sends the PUBACK of a QoS 1 message; the server keeps the message until then. It may be called at any time, from
-	// any goroutine, more than once; after the connection's end it does nothing.
+	// any goroutine, more than once; Close waits until it is sent, for a second at most. After the connection's end it does
+	// nothing.
 	Ack func()
 }
 
@@ -27,7 +29,10 @@ func (c *Conn) arrived(_ paho.Client, m paho.Message) {
 	if c.options.Receive == nil || errors.Is(c.tap.cause(), ErrOverflow) {
 		return // after an overflow there is a gap that nothing may follow
 	}
-	message := Message{Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Duplicate: m.Duplicate(), Ack: func() { c.ack(m) }}
+	message := Message{Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Duplicate: m.Duplicate(), Ack: func() {}}
+	if m.Qos() > 0 {
+		message.Ack = sync.OnceFunc(func() { c.ack(m) })
+	}
 	select {
 	case c.queue <- message:
 	default:
@@ -41,7 +46,8 @@ func (c *Conn) ack(m paho.Message) {
 	}
 	defer c.tap.flows.Done()
 	defer c.tap.calls.Done()
-	m.Ack()
+	c.tap.owe()
+	m.Ack() // puts it behind what is to be written
 }
 
 // deliver hands the messages to Receive one by one. What came in before the server ended the connection is still

@@ -38,8 +38,10 @@ type tap struct {
 	calls sync.WaitGroup // calls inside Paho
 	flows sync.WaitGroup // goroutines of Conn
 
-	mu  sync.Mutex
-	err error // why the connection ended
+	mu    sync.Mutex
+	err   error         // why the connection ended
+	owed  int           // acknowledgements that Paho has been told to send
+	clear chan struct{} // closed when none is; nil: none is
 }
 
 func newTap(nc net.Conn, step time.Duration, limit int) *tap {
@@ -91,6 +93,45 @@ func (t *tap) cause() error {
 	return t.err
 }
 
+// owe notes that an acknowledgement is on its way from Paho.
+func (t *tap) owe() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.owed++; t.owed == 1 {
+		t.clear = make(chan struct{})
+	}
+}
+
+// paid notes that one has been written.
+func (t *tap) paid() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.owed == 0 {
+		return
+	}
+	if t.owed--; t.owed == 0 {
+		close(t.clear)
+		t.clear = nil
+	}
+}
+
+// settle waits, for a bounded time, until no acknowledgement is on its way.
+func (t *tap) settle() {
+	t.mu.Lock()
+	clear := t.clear
+	t.mu.Unlock()
+	if clear == nil {
+		return
+	}
+	timer := time.NewTimer(goodbye)
+	defer timer.Stop()
+	select {
+	case <-clear:
+	case <-timer.C:
+	case <-t.ctx.Done():
+	}
+}
+
 // abort closes a network connection from below first: a TLS or WebSocket close has a farewell to write, which a stalled
 // peer would hold up.
 func abort(nc net.Conn) {
@@ -106,8 +147,10 @@ func abort(nc net.Conn) {
 	_ = nc.Close()
 }
 
-// shutdown ends the connection politely: DISCONNECT, then the farewells of the layers below, all within a bounded time.
+// shutdown ends the connection politely: acknowledgements, DISCONNECT, then the farewells of the layers below, all within a
+// bounded time.
 func (t *tap) shutdown() {
+	t.settle()
 	if !t.end(ErrClosed) {
 		return
 	}
@@ -180,6 +223,9 @@ func (t *tap) Write(p []byte) (int, error) {
 	}
 	if _, err := t.write(p, t.step); err != nil {
 		t.fail(err)
+	}
+	if p[0]>>4 == typePuback {
+		t.paid()
 	}
 	return len(p), nil
 }

@@ -1,0 +1,314 @@
+package hubconn_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
+)
+
+func (s *stage) desire(patch object) int64 {
+	version, err := s.hub.PatchDesired(s.id(), patch)
+	require.NoError(s, err)
+	return version
+}
+
+// replica is what a device makes of the desired properties.
+type replica struct {
+	*stage
+	version int64
+	state   object
+	full    int // how often it got the whole
+}
+
+// apply follows the rules that Desired promises.
+func (r *replica) apply(d hubconn.Desired) {
+	require.Greater(r, d.Version, r.version, "versions strictly rise")
+	if !d.Full {
+		require.Equal(r, r.version+1, d.Version, "a change follows the one before")
+	}
+	r.version = d.Version
+	var patch object
+	require.NoError(r, d.Decode(&patch))
+	if d.Full {
+		r.full++
+		r.state = patch
+		return
+	}
+	for name, value := range patch {
+		if value == nil {
+			delete(r.state, name)
+		} else {
+			r.state[name] = value
+		}
+	}
+}
+
+func (r *replica) matches() {
+	r.Helper()
+	twin, ok := r.hub.Twin(r.id())
+	require.True(r, ok)
+	assert.Equal(r, twin.DesiredVersion, r.version)
+	want, err := json.Marshal(twin.Desired)
+	require.NoError(r, err)
+	got, err := json.Marshal(r.state)
+	require.NoError(r, err)
+	assert.JSONEq(r, string(want), string(got))
+}
+
+func TestDesiredStartsWithTheStateAndGoesOnWithChanges(t *testing.T) {
+	for _, module := range []bool{false, true} {
+		playEverywhere(t, func(s *stage) {
+			if module {
+				s.becomesModule()
+			}
+			first := s.desire(object{"a": 1, "b": object{"c": "d"}})
+			conn := s.connect()
+			r := &replica{stage: s}
+			for d, err := range conn.Desired(s.Context()) {
+				require.NoError(s, err)
+				r.apply(d)
+				switch d.Version {
+				case first:
+					assert.Equal(s, hubconn.Desired{Version: first, Full: true, JSON: json.RawMessage(`{"a":1,"b":{"c":"d"}}`)}, d)
+					s.desire(object{"a": 2})
+					s.desire(object{"b": nil, "e": []any{1.0, nil}})
+					continue
+				case first + 1:
+					assert.Equal(s, hubconn.Desired{Version: first + 1, JSON: json.RawMessage(`{"a":2}`)}, d)
+					continue
+				case first + 2:
+					assert.Equal(s, hubconn.Desired{Version: first + 2, JSON: json.RawMessage(`{"b":null,"e":[1,null]}`)}, d)
+				}
+				break
+			}
+			r.matches()
+			require.NoError(s, conn.Context().Err())
+		})
+	}
+}
+
+func TestAnEmptyTwinIsAStateToo(t *testing.T) {
+	play(t, func(s *stage) {
+		for d, err := range s.connect().Desired(s.Context()) {
+			require.NoError(s, err)
+			assert.True(s, d.Full)
+			assert.Equal(s, "{}", string(d.JSON))
+			break
+		}
+	})
+}
+
+func TestDesiredEndsWithItsContextOrTheConnection(t *testing.T) {
+	play(t, func(s *stage) {
+		conn := s.connect()
+		cause := errors.New("enough")
+		for _, end := range []func(cancel context.CancelCauseFunc){
+			func(cancel context.CancelCauseFunc) { cancel(cause) },
+			func(context.CancelCauseFunc) { s.network.Cut(host) },
+		} {
+			ctx, cancel := context.WithCancelCause(s.Context())
+			defer cancel(nil)
+			time.AfterFunc(time.Minute, func() { end(cancel) })
+			var last error
+			n := 0
+			for _, err := range conn.Desired(ctx) {
+				last = err
+				n++
+			}
+			assert.Equal(s, 2, n, "the state, and the end")
+			assert.Equal(s, "desired", s.is(last, hubconn.Unreachable).Op)
+			if ctx.Err() != nil {
+				assert.ErrorIs(s, last, cause)
+				require.NoError(s, conn.Context().Err())
+			} else {
+				assert.ErrorIs(s, last, context.Cause(conn.Context()))
+			}
+		}
+	})
+}
+
+// The changes that arrive while a body is slow wait; when there are too many the whole state comes in their place.
+func TestASlowLoopGetsTheStateInPlaceOfTooManyChanges(t *testing.T) {
+	for changes, fulls := range map[int]int{64: 1, 65: 2, 1000: 2} {
+		play(t, func(s *stage) {
+			conn := s.connect()
+			r := &replica{stage: s}
+			var last int64
+			for d, err := range conn.Desired(s.Context()) {
+				require.NoError(s, err)
+				r.apply(d)
+				if r.full == 1 && last == 0 {
+					for i := range changes {
+						last = s.desire(object{fmt.Sprint("p", i%7): i})
+						if i%50 == 0 {
+							synctest.Wait()
+						}
+					}
+					synctest.Wait()
+				}
+				if r.version == last {
+					break
+				}
+			}
+			assert.Equal(s, fulls, r.full, "%d changes", changes)
+			r.matches()
+			require.NoError(s, conn.Context().Err())
+		})
+	}
+}
+
+func TestAChangeThatGotLostIsMadeUpFor(t *testing.T) {
+	play(t, func(s *stage) {
+		conn := s.connect()
+		r := &replica{stage: s}
+		for d, err := range conn.Desired(s.Context()) {
+			require.NoError(s, err)
+			r.apply(d)
+			if r.full == 1 {
+				s.hub.Inject(hubtest.Fault{On: hubtest.Desired, NoAnswer: true})
+				s.desire(object{"a": 1})
+				s.desire(object{"b": 2})
+			}
+			if len(r.state) == 2 {
+				break
+			}
+		}
+		assert.Equal(s, 2, r.full)
+		r.matches()
+	})
+}
+
+func TestDesiredAsksUntilTheHubTells(t *testing.T) {
+	play(t, func(s *stage) {
+		s.hub.Inject(hubtest.Fault{On: hubtest.TwinGet, Status: 429, Times: 2})
+		s.hub.Inject(hubtest.Fault{On: hubtest.TwinGet, Status: 503, Times: 2})
+		s.hub.Inject(hubtest.Fault{On: hubtest.TwinGet, NoAnswer: true})
+		conn := s.connect()
+		start := time.Now()
+		for d, err := range conn.Desired(s.Context()) {
+			require.NoError(s, err)
+			assert.True(s, d.Full)
+			break
+		}
+		assert.GreaterOrEqual(s, time.Since(start), (10+10+5+5+30)*time.Second)
+		s.hub.Inject(hubtest.Fault{On: hubtest.TwinGet, Status: 400})
+		for _, err := range conn.Desired(s.Context()) {
+			s.is(err, hubconn.Caller)
+		}
+		require.NoError(s, conn.Context().Err())
+	})
+}
+
+func TestARenewalWithoutChangesRepeatsNothing(t *testing.T) {
+	play(t, func(s *stage) {
+		conn := s.connect()
+		ctx, cancel := context.WithTimeout(s.Context(), 24*time.Hour)
+		defer cancel()
+		n := 0
+		for _, err := range conn.Desired(ctx) {
+			if err == nil {
+				n++
+			}
+		}
+		assert.Equal(s, 1, n)
+		assert.Greater(s, s.accepted(), 20)
+		gets := 0
+		for _, o := range s.hub.Operations() {
+			if o.On == hubtest.TwinGet {
+				gets++
+			}
+		}
+		assert.Equal(s, s.accepted(), gets, "one for each link")
+	})
+}
+
+// 1,000 changes fall anywhere among 100 links, of which half are renewed and half cut; some are lost on the way.
+func TestAThousandChangesOverAHundredLinks(t *testing.T) {
+	play(t, func(s *stage) {
+		s.dialer.TokenTTL = 2 * time.Minute
+		random := rand.New(rand.NewPCG(1, 2))
+		last := make(chan int64, 1)
+		stop, stopped := context.WithCancel(s.Context())
+		defer stopped()
+		go func() {
+			var version int64
+			for i := range 1000 {
+				version = s.desire(object{fmt.Sprint("p", random.IntN(20)): i, "seq": i})
+				if random.IntN(50) == 0 {
+					s.hub.Inject(hubtest.Fault{On: hubtest.Desired, NoAnswer: true})
+				}
+				if random.IntN(3) > 0 {
+					time.Sleep(time.Duration(random.IntN(16000)) * time.Millisecond)
+				}
+				if random.IntN(20) == 0 {
+					s.network.Cut(host)
+				}
+			}
+			last <- version
+			time.Sleep(10 * time.Minute)
+			stopped()
+		}()
+		r := &replica{stage: s}
+		for stop.Err() == nil {
+			conn, err := s.dial()
+			if err != nil {
+				time.Sleep(time.Second)
+				continue
+			}
+			seen := r.version
+			for d, err := range conn.Desired(stop) {
+				if err != nil {
+					break
+				}
+				if d.Version == seen && d.Full {
+					continue // a new connection starts with the state
+				}
+				r.apply(d)
+			}
+			require.NoError(s, conn.Close())
+		}
+		assert.Equal(s, <-last, r.version)
+		assert.GreaterOrEqual(s, s.accepted(), 75)
+		r.matches()
+	})
+}
+
+func TestSeveralLoopsOverDesiredEachSeeAll(t *testing.T) {
+	play(t, func(s *stage) {
+		conn := s.connect()
+		results := make(chan string, 3)
+		for range 3 {
+			go func() {
+				var seen strings.Builder
+				for d, err := range conn.Desired(s.Context()) {
+					if err != nil {
+						break
+					}
+					seen.Write(d.JSON)
+					if strings.Contains(seen.String(), "end") {
+						break
+					}
+				}
+				results <- seen.String()
+			}()
+		}
+		synctest.Wait()
+		s.desire(object{"a": 1})
+		s.desire(object{"a": "end"})
+		for range 3 {
+			assert.Equal(s, `{}{"a":1}{"a":"end"}`, <-results)
+		}
+	})
+}
