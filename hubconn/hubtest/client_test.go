@@ -1,12 +1,16 @@
 package hubtest
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,6 +44,29 @@ func inMemory(t *testing.T, f func(t *testing.T, n *Network)) {
 	})
 }
 
+// everywhere runs a test with one hub and its device "dev1", for each transport, in memory and on sockets.
+func everywhere(t *testing.T, f func(t *testing.T, h *Hub, transport string)) {
+	for _, transport := range []string{"mqtt", "ws"} {
+		t.Run(transport, func(t *testing.T) {
+			anywhere(t, func(t *testing.T, n *Network) {
+				h := NewHub(n, hubHost)
+				require.NoError(t, h.Put(Device{ID: "dev1"}))
+				f(t, h, transport)
+			})
+		})
+	}
+}
+
+// codeOf returns the code of a hub's refusal.
+func codeOf(t *testing.T, err error) int {
+	t.Helper()
+	refusal, ok := errors.AsType[*Error](err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, refusal.Code/1000, refusal.Status())
+	require.NotContains(t, err.Error(), "\n")
+	return refusal.Code
+}
+
 // client is a device that says exactly what a test tells it to.
 type client struct {
 	t  *testing.T
@@ -52,6 +79,8 @@ type client struct {
 	cert                         *tls.Certificate
 	keepAlive                    uint16
 	will                         string // a topic
+	clean                        bool   // CleanSession
+	present                      bool   // SessionPresent, of the last CONNACK
 }
 
 // device returns a client for a device whose key the hub knows.
@@ -112,7 +141,9 @@ func (c *client) dial(transport string) (*http.Response, error) {
 func (c *client) connect(transport string) byte {
 	c.t.Helper()
 	c.start(transport)
-	return c.receive().(*packets.ConnackPacket).ReturnCode
+	ack := c.receive().(*packets.ConnackPacket)
+	c.present = ack.SessionPresent
+	return ack.ReturnCode
 }
 
 // start dials and sends a CONNECT.
@@ -122,7 +153,7 @@ func (c *client) start(transport string) {
 	require.NoError(c.t, err)
 	p := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
 	p.ProtocolName, p.ProtocolVersion, p.Keepalive = "MQTT", 4, c.keepAlive
-	p.ClientIdentifier = c.id
+	p.ClientIdentifier, p.CleanSession = c.id, c.clean
 	p.UsernameFlag, p.Username = true, c.username
 	p.PasswordFlag, p.Password = c.password != "", []byte(c.password)
 	p.WillFlag, p.WillTopic, p.WillMessage = c.will != "", c.will, []byte("gone")
@@ -197,10 +228,12 @@ func (c *client) deliver(payload string) {
 }
 
 // subscribe returns the codes of the SUBACK.
-func (c *client) subscribe(filters ...string) []byte {
+func (c *client) subscribe(filters ...string) []byte { return c.subscribeAt(0, filters...) }
+
+func (c *client) subscribeAt(qos byte, filters ...string) []byte {
 	c.t.Helper()
 	p := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
-	p.MessageID, p.Topics, p.Qoss = 1, filters, make([]byte, len(filters))
+	p.MessageID, p.Topics, p.Qoss = 1, filters, bytes.Repeat([]byte{qos}, len(filters))
 	c.send(p)
 	return c.receive().(*packets.SubackPacket).ReturnCodes
 }
@@ -227,6 +260,65 @@ func (c *client) ack(m *packets.PublishPacket) {
 	p := packets.NewControlPacket(packets.Puback).(*packets.PubackPacket)
 	p.MessageID = m.MessageID
 	c.send(p)
+}
+
+// ask publishes at QoS 0 and waits for a message: topic and payload.
+func (c *client) ask(topic, payload string) (string, string) {
+	c.t.Helper()
+	c.publish(topic, 0, 0, payload)
+	m := c.message()
+	return m.TopicName, string(m.Payload)
+}
+
+// leave disconnects in order.
+func (c *client) leave() {
+	c.t.Helper()
+	c.send(packets.NewControlPacket(packets.Disconnect))
+	c.ended()
+}
+
+// https makes one request of the device API: "POST /messages/events", below the device's own path.
+func (c *client) https(request string, header map[string]string, body string) (*http.Response, string) {
+	c.t.Helper()
+	answer, text, err := c.tryHTTPS(request, header, body)
+	require.NoError(c.t, err)
+	return answer, text
+}
+
+func (c *client) tryHTTPS(request string, header map[string]string, body string) (*http.Response, string, error) {
+	c.t.Helper()
+	method, path, _ := strings.Cut(request, " ")
+	if !strings.HasPrefix(path, "https:") {
+		device, module := splitID(c.id)
+		identity := "/devices/" + url.PathEscape(device)
+		if module != "" {
+			identity += "/modules/" + url.PathEscape(module)
+		}
+		separator := "?"
+		if strings.Contains(path, "?") {
+			separator = "&"
+		}
+		path = "https://" + c.host + identity + path + separator + "api-version=2021-04-12"
+	}
+	r, err := http.NewRequest(method, path, strings.NewReader(body))
+	require.NoError(c.t, err)
+	for name, value := range header {
+		r.Header[name] = []string{value}
+	}
+	if c.password != "" && strings.Contains(path, c.host) {
+		r.Header.Set("Authorization", c.password)
+	}
+	cfg := c.tls()
+	cfg.ServerName = ""
+	tr := &http.Transport{DialContext: c.n.DialContext, TLSClientConfig: cfg, DisableKeepAlives: true}
+	defer tr.CloseIdleConnections()
+	answer, err := tr.RoundTrip(r)
+	if err != nil {
+		return nil, "", err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	return answer, string(text), err
 }
 
 // get makes one HTTPS request to a host.

@@ -135,6 +135,7 @@ func (h *Hub) let(l *link, c *mqttserver.Connect) (present bool, refusal string)
 // SDK for C, "MQTT state machine": "will remove all enqueued C2D messages". h.mu is held.
 func (h *Hub) resume(l *link, now time.Time) (present bool) {
 	r := h.devices[l.id]
+	h.giveBack(r, now) // what an older connection has not acknowledged comes first
 	if !l.durable {
 		r.session = nil
 		h.purge(r, now)
@@ -329,13 +330,14 @@ func (l *link) Disconnected(_ *mqttserver.Session, err error) {
 	if !l.accepted {
 		return
 	}
+	now := l.hub.network.Now()
 	l.hub.mu.Lock()
-	if l.hub.links[l.id] == l {
+	r, exists := l.hub.devices[l.id]
+	if live := l.hub.links[l.id]; live == nil || live == l { // a newer connection has what this one had
 		delete(l.hub.links, l.id)
+		l.hub.giveBack(r, now)
 	}
-	_, exists := l.hub.devices[l.id]
 	l.hub.mu.Unlock()
-	l.giveBack()
 	if err == nil || l.will == nil || !exists {
 		return
 	}

@@ -160,20 +160,3 @@ func (l *link) complete(ctx context.Context, c *command, d *mqttserver.Delivery)
 	}
 	return nil
 }
-
-// giveBack returns what the device has not acknowledged to its queue.
-func (l *link) giveBack() {
-	h, now := l.hub, l.hub.network.Now()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	r := h.devices[l.id]
-	if r == nil {
-		return
-	}
-	for _, c := range append([]*command(nil), r.queue...) {
-		if c.holder == l {
-			h.release(r, c, now)
-		}
-	}
-	h.links[l.id].wake()
-}

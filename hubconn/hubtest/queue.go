@@ -218,6 +218,18 @@ func (h *Hub) release(r *record, c *command, now time.Time) {
 	c.Locked, c.holder, c.until, c.token = false, nil, time.Time{}, ""
 }
 
+// giveBack returns what went out over MQTT and was not acknowledged to its queue. A nil record has none.
+func (h *Hub) giveBack(r *record, now time.Time) {
+	if r == nil {
+		return
+	}
+	for _, c := range slices.Clone(r.queue) {
+		if c.holder != nil {
+			h.release(r, c, now)
+		}
+	}
+}
+
 // finish takes a message out of its queue. It reports false if it was not there any more.
 func (h *Hub) finish(r *record, c *command, o Outcome, now time.Time) bool {
 	at := slices.Index(r.queue, c)
