@@ -245,7 +245,7 @@ func (b *blob) put(header http.Header, body []byte) *blobError {
 	if kind == "" {
 		kind = header.Get("Content-Type")
 	}
-	b.whole, b.kind, b.chosen = slices.Concat([]byte{}, body), kind, nil
+	b.whole, b.kind, b.chosen = append([]byte{}, body...), kind, nil
 	b.blocks, b.pending = make(map[string][]byte), 0
 	return nil
 }

@@ -131,32 +131,16 @@ func (l *link) send(ctx context.Context, o outgoing) error {
 			}
 		}
 	}
-	d, err := l.session.Publish(ctx, o.message)
-	if err != nil {
-		return err
-	}
-	if c := o.command; c != nil && o.message.QoS > 0 {
-		l.session.Go(func(ctx context.Context) error { return l.complete(ctx, c, d) })
-	}
-	return nil
+	_, err := l.session.PublishFunc(ctx, o.message, func() { l.complete(o.command) })
+	return err
 }
 
-// complete waits for a message's PUBACK, and takes the message off its queue then.
-func (l *link) complete(ctx context.Context, c *command, d *mqttserver.Delivery) error {
-	select {
-	case <-d.Acked():
-	case <-ctx.Done():
-		select {
-		case <-d.Acked(): // just before the end
-		default:
-			return nil
-		}
-	}
+// complete takes a message off its queue: its PUBACK has arrived.
+func (l *link) complete(c *command) {
 	h, now := l.hub, l.hub.network.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if r := h.devices[l.id]; r != nil && c.holder == l {
+	if r := h.devices[l.id]; r != nil && c != nil && c.holder == l {
 		h.finish(r, c, OutcomeSuccess, now)
 	}
-	return nil
 }

@@ -202,7 +202,7 @@ func TestCommandLimits(t *testing.T) {
 			"body": {C2D{Body: make([]byte, 64<<10)}, C2D{Body: make([]byte, 64<<10+1)}, 413001},
 			"with properties": {C2D{Body: make([]byte, 64<<10-2), Properties: map[string]string{"a": "b"}},
 				C2D{Body: make([]byte, 64<<10-1), Properties: map[string]string{"a": "b"}}, 413001},
-			"topic": {C2D{Properties: map[string]string{"a": strings.Repeat("/", 21000)}}, C2D{Properties: map[string]string{"a": strings.Repeat("/", 22000)}}, 413001},
+			"topic":  {C2D{Properties: map[string]string{"a": strings.Repeat("/", 21000)}}, C2D{Properties: map[string]string{"a": strings.Repeat("/", 22000)}}, 413001},
 			"expiry": {C2D{Expiry: now.Add(48 * time.Hour)}, C2D{Expiry: now.Add(48*time.Hour + 1)}, 403009},
 			"past":   {C2D{Expiry: now.Add(1)}, C2D{Expiry: now}, 403009},
 			"ack":    {C2D{Ack: "none"}, C2D{Ack: "perhaps"}, 400004},

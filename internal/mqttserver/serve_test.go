@@ -291,6 +291,30 @@ func TestDeliveryEndsWithThePuback(t *testing.T) {
 	})
 }
 
+func TestPubackIsToldBeforeTheEndOfTheSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		acked := 0
+		v := &service{connected: func(ctx context.Context, s *Session) error {
+			for range 2 {
+				if _, err := s.PublishFunc(ctx, Message{Topic: "a", QoS: 1}, func() { acked++ }); err != nil {
+					return err
+				}
+			}
+			_, err := s.PublishFunc(ctx, Message{Topic: "a"}, func() { acked++ })
+			return err
+		}}
+		c := connected(t, v, Options{})
+		first := c.receive().(*packets.PublishPacket)
+		c.receive()
+		c.receive()
+		ack := packets.NewControlPacket(packets.Puback).(*packets.PubackPacket)
+		ack.MessageID = first.MessageID
+		c.send(ack, ack, packets.NewControlPacket(packets.Disconnect))
+		require.NoError(t, c.end())
+		assert.Equal(t, 1, acked, "one of three")
+	})
+}
+
 func TestPacketIdentifiersAreNotReusedInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSession(t.Context(), nil, Options{})

@@ -32,6 +32,7 @@ type Session struct {
 type Delivery struct {
 	id    uint16
 	acked chan struct{}
+	onAck func() // nil: none
 }
 
 // Acked is closed when the client's PUBACK arrives; at QoS 0, once the message is written. It stays open when the session ends first.
@@ -77,10 +78,16 @@ func (s *Session) Go(f func(context.Context) error) {
 
 // Publish sends a message to the client and returns once it is written; the Delivery tells when it is acknowledged.
 func (s *Session) Publish(ctx context.Context, m Message) (*Delivery, error) {
+	return s.PublishFunc(ctx, m, nil)
+}
+
+// PublishFunc is Publish, and calls acked when the client's PUBACK arrives, before any packet that came after it is handled: when the session is
+// over, so are the calls. It must not block. At QoS 0 it is not called.
+func (s *Session) PublishFunc(ctx context.Context, m Message, acked func()) (*Delivery, error) {
 	if m.QoS > 1 {
 		return nil, &Error{Op: "publish", Err: fmt.Errorf("QoS %d to the client", m.QoS)}
 	}
-	d := &Delivery{acked: make(chan struct{})}
+	d := &Delivery{acked: make(chan struct{}), onAck: acked}
 	p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
 	p.TopicName, p.Payload, p.Qos, p.Dup, p.Retain = m.Topic, m.Payload, m.QoS, m.Duplicate, m.Retain
 	if m.QoS == 0 {
@@ -122,11 +129,16 @@ func (s *Session) forget(d *Delivery) {
 // acknowledged completes a delivery; an identifier nobody waits for is ignored.
 func (s *Session) acknowledged(id uint16) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if d, ok := s.inFlight[id]; ok {
-		delete(s.inFlight, id)
-		close(d.acked)
+	d, ok := s.inFlight[id]
+	delete(s.inFlight, id)
+	s.mu.Unlock()
+	if !ok {
+		return
 	}
+	if d.onAck != nil {
+		d.onAck()
+	}
+	close(d.acked)
 }
 
 func (s *Session) ack(id uint16) error {
