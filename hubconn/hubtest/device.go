@@ -72,7 +72,7 @@ func (h *Hub) expel(id string) {
 	all := append(h.modulesOf(id), id)
 	h.mu.Unlock()
 	for _, id := range all {
-		h.disconnect(id)
+		h.Disconnect(id)
 	}
 }
 
@@ -114,7 +114,7 @@ func (h *Hub) Delete(id string) bool {
 	}
 	h.mu.Unlock()
 	for _, id := range all {
-		h.disconnect(id)
+		h.Disconnect(id)
 	}
 	return ok
 }

@@ -2,7 +2,7 @@
 //
 // A [Network] has names, TLS, a clock and faults. [NewNetwork] makes one in memory, for tests in one process, where it
 // also works inside a testing/synctest bubble: hours of back-off pass in no time. [Listen] makes one on loopback sockets, for
-// programs in any language. A [Hub] on it speaks MQTT 3.1.1 on port 8883, and over WebSocket on port 443:
+// programs in any language. A [Hub] on it speaks MQTT 3.1.1 on port 8883 and over WebSocket on port 443, and HTTPS there:
 //
 //	network := hubtest.NewNetwork()
 //	defer network.Close()
@@ -14,38 +14,55 @@
 //	hub.Disable("sensor-042")   // an operator does his worst
 //	fmt.Println(hub.Attempts()) // how did the device take it?
 //
-// # What a hub checks
+// Hubs, like net/http/httptest's servers, are services: a test plays the back end by methods of [Hub], and sees what the
+// device did in logs. Nothing is routed between clients: a hub is not a broker.
 //
-//   - the CONNECT: user name in its old and new forms, for this hub and this client ID; the device is known and enabled; a SAS
-//     token signed with either key, for this device, not expired by more than five minutes of the network's clock; or a
-//     client certificate with one of the device's thumbprints, valid at that time. Any failure is CONNACK 5, as at the service;
-//     [Attempt].Reason tells a test which;
-//   - one connection per device (a second closes the first), the keep-alive (closed after 1.5 times, or 29.45 minutes of silence), the
-//     token's expiry (closed five minutes later; [Hub.SetExpiryGrace]);
-//   - topics: telemetry under the device's own name, the four filters of the service. Anything else published, QoS 2, and messages above
-//     256 KB close the connection.
+// # What is simulated
 //
-// Telemetry is logged with its properties decoded ([Hub.Messages]). A will becomes telemetry with iothub-MessageType=Will, and
-// RETAIN becomes the property mqtt-retain.
+//	identities       Put, Get, Delete, Disable, PutModule …; keys, thumbprints; disabled and deleted devices lose their connections
+//	connecting       CONNECT in its old and new forms, SAS tokens and certificates, five minutes of grace, take-over, keep-alive (1.5 times, or
+//	                 29.45 minutes), token expiry, five subscriptions, DeviceClientType and model ID         Attempts, Connected, Disconnect
+//	telemetry        MQTT and HTTPS, single and batch; properties, wills, RETAIN; 256 KB                     Messages
+//	cloud-to-device  MQTT and HTTPS (complete, abandon, reject); 50 deep, 64 KB, locks, ten deliveries, expiry, dead letters, feedback; sessions
+//	                                                                       SendC2D, C2DQueue, SettledC2D, Feedback, PurgeC2D
+//	methods          connect and response timeouts, 128 KB, late answers dropped                             Invoke
+//	twins            tags, desired, reported; versions, merge patches, ETags; 8 KB, 32 KB, keys, strings, depth, integers
+//	                                                                       Twin, PatchDesired, PatchTags, PatchTwin, ReplaceTwin, SetTwin
+//	uploads          ten at a time, an hour each; blob storage with Put Blob, Put Block and Put Block List   Blob, BlobType, Uploads, BlobHost
+//	modules          all of the above but uploads and cloud-to-device over HTTPS; inputs and outputs         "device/module" as ID
+//	limits           rates, shaped and then refused; a daily quota                                           SetLimits
+//	trouble          faults at every stage (Inject), fail-over (FailOver), and those of the network          Operations
+//
+// # What is not simulated
+//
+// The service's REST API (the methods of [Hub] take its place), AMQP, MQTT 5, IoT Edge and its gateways, certificates by authority, IP filters, routing and
+// endpoints, jobs and queries, $metadata in twins, device streams, the limits of the tiers beyond what SetLimits sets.
 //
 // # What can go wrong on demand
 //
 // At a hub ([Hub.Inject]): any CONNACK return code at once or late, no answer, a connection closed, reset or stalled at any stage, a
-// lost PUBACK with the message stored or not, a refused SUBSCRIBE, an upgrade refused by the hub or by a proxy, with or without
-// Retry-After. On the way to any host ([Network.SetFault] and its neighbours): names that do not exist or do not resolve, refused and unanswered
+// lost PUBACK with the message stored or not, a refused SUBSCRIBE, an upgrade or an HTTPS operation refused by the hub or by a proxy, with or without
+// Retry-After, any status for a twin operation, messages to the device lost on the way, and failing storage. Telemetry that asks for a
+// fault the way the official SDKs' end-to-end tests do (AzIoTHub_FaultOperationType KillTcp and ShutDownMqtt) gets it. On the way to any
+// host ([Network.SetFault] and its neighbours): names that do not exist or do not resolve, refused and unanswered
 // connections, a reset after so many bytes, a stalled link, certificates that are expired, not yet valid, of an unknown CA or for
 // another name, and a service whose clock is not the device's.
 //
-// # What is not simulated
-//
-// Nothing is routed between clients: a hub is not a broker. Twins, methods, cloud-to-device messages and uploads are not there yet: their
-// subscriptions are granted, what devices publish to them is acknowledged and not answered, and sessions are not kept
-// (SessionPresent is always 0). Module identities, certificates by authority, HTTPS operations, AMQP, quotas and throttling by rate are not
-// there either; a test injects what throttling looks like.
-//
 // # Choices
 //
-// Where the service's behaviour is not published: a filter that is not the service's own, and a sixth subscription, are refused with
-// SUBACK 0x80. A key that is rotated does not end a live connection. A deleted or disabled device loses its connection at once. The API version
-// may be any date, or missing.
+// Where the service's behaviour is not published, or its sources disagree:
+//
+//   - any failure of a CONNECT is return code 5, as the service's; [Attempt].Reason tells a test which it was;
+//   - a topic that is not the service's own, QoS 2 and a message above 256 KB close the connection; a filter that is not the service's, and a sixth
+//     subscription, are refused with SUBACK 0x80;
+//   - a key that is rotated does not end a live connection; a deleted or disabled device loses its connection at once;
+//   - over MQTT a cloud-to-device message stays locked for as long as the connection lasts; what was not acknowledged is sent again, marked as a duplicate and
+//     ahead of newer messages, on the next connection. A client with CleanSession 1 loses its queue;
+//   - messages wait for a device that has never been connected, too;
+//   - a method's answer may come over a newer connection than its request. One that is no JSON, or above 128 KB, is 502000 for the caller;
+//   - reported properties above 32 KB are refused with 400 ([Hub.SetOversizeStatus] makes it 413). Keys with $ are refused, $version among them;
+//   - over HTTPS an unknown device and a disabled one are both 404001; names of application properties come in lower case, for
+//     headers have none, but those of a batch as they are;
+//   - while traffic shaping holds a packet up, those behind it wait, pings included;
+//   - the API version may be any date, and over MQTT it may be missing.
 package hubtest

@@ -362,3 +362,23 @@ func TestOtherRequestsAreNotFound(t *testing.T) {
 		assert.Equal(t, 400, answer.StatusCode)
 	})
 }
+
+// The official SDKs' end-to-end tests ask for faults by a message.
+func TestDeviceAsksForAFault(t *testing.T) {
+	onEach(t, func(t *testing.T, h *Hub, transport string) {
+		for kind, reset := range map[string]bool{"KillTcp": true, "ShutDownMqtt": false} {
+			c := device(t, h, "dev1")
+			require.Zero(t, c.connect(transport))
+			start := time.Now()
+			c.publish("devices/dev1/messages/events/AzIoTHub_FaultOperationType="+kind+"&AzIoTHub_FaultOperationDelayInSecs=3", 1, 1, "")
+			assert.Equal(t, reset, errors.Is(c.ended(), syscall.ECONNRESET), kind)
+			assert.Equal(t, 3*time.Second, time.Since(start))
+		}
+		assert.Empty(t, h.Messages())
+		c := device(t, h, "dev1")
+		require.Zero(t, c.connect(transport))
+		c.publish("devices/dev1/messages/events/AzIoTHub_FaultOperationType=KillAmqpSession", 1, 1, "")
+		require.IsType(t, &packets.PubackPacket{}, c.receive())
+		c.close()
+	})
+}

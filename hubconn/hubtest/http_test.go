@@ -192,9 +192,9 @@ func TestLockEnds(t *testing.T) {
 			}
 			answer, _ := c.https(path, nil, "")
 			require.Equal(t, 200, answer.StatusCode)
-			time.Sleep(want - 1)
+			time.Sleep(want - time.Nanosecond)
 			require.True(t, h.C2DQueue("dev1")[0].Locked, timeout)
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			require.False(t, h.C2DQueue("dev1")[0].Locked, timeout)
 			lock := strings.Trim(answer.Header.Get("ETag"), `"`)
 			answer, _ = c.https("DELETE /messages/deviceBound/"+lock, nil, "")

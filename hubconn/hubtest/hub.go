@@ -75,9 +75,7 @@ func (h *Hub) Connected(id string) bool {
 }
 
 // Disconnect closes the connection of a device, or of "device/module", with no packet, as the hub does for its own reasons. It reports whether there was one.
-func (h *Hub) Disconnect(id string) bool { return h.disconnect(id) }
-
-func (h *Hub) disconnect(id string) bool {
+func (h *Hub) Disconnect(id string) bool {
 	h.mu.Lock()
 	l := h.links[id]
 	delete(h.links, id)

@@ -203,6 +203,8 @@ func TestAttemptTellsTheModel(t *testing.T) {
 		require.Zero(t, c.connect(transport))
 		assert.Equal(t, "dtmi:com:example:Thermostat;1", last(t, h).ModelID)
 		assert.Equal(t, "rehome/1.0 (linux)", last(t, h).ClientType)
+		twin, _ := h.Twin("dev1")
+		assert.Equal(t, "dtmi:com:example:Thermostat;1", twin.ModelID)
 		c.close()
 	})
 }

@@ -101,7 +101,7 @@ func (l *link) Connect(ctx context.Context, s *mqttserver.Session, c *mqttserver
 		l.hub.settle(attempt, mqttserver.NotAuthorized, 0, errThrottled.Error())
 		return mqttserver.Connack{ReturnCode: mqttserver.NotAuthorized}, nil
 	}
-	present, refusal := l.hub.let(l, c)
+	present, refusal := l.hub.let(l, c, name.query.Get("model-id"))
 	if refusal != "" {
 		l.hub.settle(attempt, mqttserver.NotAuthorized, 0, refusal)
 		return mqttserver.Connack{ReturnCode: mqttserver.NotAuthorized}, nil
@@ -111,7 +111,7 @@ func (l *link) Connect(ctx context.Context, s *mqttserver.Session, c *mqttserver
 }
 
 // let lets a link in, if it may: from then on it is the one of its device. It reports whether the link goes on with a session.
-func (h *Hub) let(l *link, c *mqttserver.Connect) (present bool, refusal string) {
+func (h *Hub) let(l *link, c *mqttserver.Connect, model string) (present bool, refusal string) {
 	now := h.network.Now()
 	h.mu.Lock()
 	l.expiry, refusal = h.judge(c, l.cert, now)
@@ -121,6 +121,9 @@ func (h *Hub) let(l *link, c *mqttserver.Connect) (present bool, refusal string)
 	}
 	l.accepted, l.durable = true, !c.CleanSession
 	present = h.resume(l, now)
+	if model != "" {
+		h.devices[l.id].twin.ModelID = model
+	}
 	old := h.links[l.id]
 	h.links[l.id] = l
 	h.announce()
@@ -225,6 +228,10 @@ func (l *link) take(ctx context.Context, to address, m *mqttserver.Incoming, ack
 			return err
 		case code != 0:
 			return errThrottled
+		}
+		properties, _ := parseBag(to.bag)
+		if err := injection(ctx, properties); err != nil {
+			return err
 		}
 		return l.hub.receive(l, to, m.Message)
 	case twinGet, twinReport:

@@ -80,7 +80,7 @@ func (h *Hub) DeleteModule(deviceID, moduleID string) bool {
 	_, ok := h.devices[id]
 	delete(h.devices, id)
 	h.mu.Unlock()
-	h.disconnect(id)
+	h.Disconnect(id)
 	return ok
 }
 

@@ -216,9 +216,9 @@ func TestCommandLimits(t *testing.T) {
 			require.NoError(t, h.SendC2D("dev1", C2D{}))
 		}
 		assert.Equal(t, 403004, codeOf(t, h.SendC2D("dev1", C2D{})))
-		time.Sleep(time.Hour - 1)
+		time.Sleep(time.Hour - time.Nanosecond)
 		assert.Equal(t, 403004, codeOf(t, h.SendC2D("dev1", C2D{})))
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		assert.NoError(t, h.SendC2D("dev1", C2D{}), "the others have expired")
 		assert.Equal(t, OutcomeExpired, h.SettledC2D()[56].Outcome)
 		assert.Equal(t, 404001, codeOf(t, h.SendC2D("dev2", C2D{})))

@@ -14,6 +14,8 @@ type Twin struct {
 	DesiredVersion, ReportedVersion int64
 	// ETag changes with every change of tags or desired properties.
 	ETag string
+	// ModelID is the IoT Plug and Play model that the device announced last.
+	ModelID string
 }
 
 // TwinChange is what a back end changes in a twin, as JSON merge patches (RFC 7396): a nil value deletes.
@@ -118,7 +120,7 @@ func (h *Hub) SetTwin(id string, t Twin) error {
 	}
 	next := Twin{
 		Tags: parts[0], Desired: parts[1], Reported: parts[2],
-		DesiredVersion: max(t.DesiredVersion, 1), ReportedVersion: max(t.ReportedVersion, 1),
+		DesiredVersion: max(t.DesiredVersion, 1), ReportedVersion: max(t.ReportedVersion, 1), ModelID: t.ModelID,
 	}
 	if err := next.check(); err != nil {
 		return &Error{Op: op, ID: id, Code: codeArgumentInvalid, Message: err.Error()}

@@ -42,23 +42,43 @@ func (l *link) serveTwin(ctx context.Context, to address, body []byte, ack func(
 		stage = TwinPatch
 	}
 	f, struck := l.hub.strike(stage, l.id)
-	if struck {
+	if !struck {
+		return l.conclude(ctx, stage, to, body, rid, ack)
+	}
+	suffer := func(ctx context.Context) error {
 		if f.keeps() {
 			_ = l.exchangeTwin(to, body)
 		}
 		if err := l.endure(ctx, f); err != nil || f.NoAnswer || f.Stall {
 			return err
 		}
+		if f.Status == 0 {
+			return l.conclude(ctx, stage, to, body, rid, ack)
+		}
+		o := reply{status: f.Status, code: cmp.Or(f.Code, f.Status*1000), message: cmp.Or(f.Message, http.StatusText(f.Status))}
+		return l.tell(stage, rid, o, ack)
 	}
+	if f.Delay > 0 {
+		l.session.Go(suffer) // pings and other messages are served meanwhile
+		return nil
+	}
+	return suffer(ctx)
+}
+
+// conclude does what a twin operation asks for, when its rate allows, and answers.
+func (l *link) conclude(ctx context.Context, stage Stage, to address, body []byte, rid string, ack func() error) error {
 	o := declined(codeThrottled, "the request has been throttled")
 	switch code, err := l.hub.shape(ctx, stage); {
 	case err != nil:
 		return err
-	case struck && f.Status != 0:
-		o = reply{status: f.Status, code: cmp.Or(f.Code, f.Status*1000), message: cmp.Or(f.Message, http.StatusText(f.Status))}
 	case code == 0:
 		o = l.exchangeTwin(to, body)
 	}
+	return l.tell(stage, rid, o, ack)
+}
+
+// tell acknowledges the request of a twin operation, and answers it.
+func (l *link) tell(stage Stage, rid string, o reply, ack func() error) error {
 	if err := ack(); err != nil {
 		return err
 	}
