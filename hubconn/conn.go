@@ -17,6 +17,7 @@ import (
 type Conn struct {
 	dialer     Dialer
 	hub        Hub
+	events     string // where telemetry goes
 	credential Credential
 	since      time.Time
 	ctx        context.Context
@@ -46,7 +47,7 @@ type Stats struct {
 }
 
 func newConn(ctx context.Context, d Dialer, hub Hub, credential Credential) *Conn {
-	c := &Conn{dialer: d, hub: hub, credential: credential, done: make(chan struct{}), changed: make(chan struct{}), inbox: newInbox()}
+	c := &Conn{dialer: d, hub: hub, events: hub.events(), credential: credential, done: make(chan struct{}), changed: make(chan struct{}), inbox: newInbox()}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	return c
 }

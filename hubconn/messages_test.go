@@ -199,6 +199,7 @@ func TestMessagesThatComeBeforeTheLoopWaitForIt(t *testing.T) {
 			break
 		}
 		require.NoError(s, conn.Close())
+		synctest.Wait()
 		for i := range 50 {
 			require.NoError(s, s.hub.SendC2D("dev1", hubtest.C2D{MessageID: fmt.Sprint(i)}))
 		}

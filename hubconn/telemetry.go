@@ -15,7 +15,7 @@ import (
 // as its cause. When ctx ends, its cause is in the error's tree and the connection stays up. Send is safe for concurrent
 // use, and done with the message when it returns.
 func (c *Conn) Send(ctx context.Context, m Message) error {
-	topic, err := m.topic(c.hub)
+	topic, err := m.topic(c.hub, c.events)
 	if err != nil {
 		return &Error{Op: "send", Hub: c.hub, Class: Caller, Err: err}
 	}
@@ -24,9 +24,12 @@ func (c *Conn) Send(ctx context.Context, m Message) error {
 
 const maxTopic = 65535 // MQTT 3.1.1 §1.5.3
 
-// topic is the topic of a message, with its property bag (Azure docs: "Communicate with an IoT hub using the MQTT
+// events is the topic that telemetry is published to, without properties.
+func (h Hub) events() string { return h.path() + "/messages/events/" }
+
+// topic is the topic of a message, events with its property bag (Azure docs: "Communicate with an IoT hub using the MQTT
 // protocol").
-func (m *Message) topic(hub Hub) (string, error) {
+func (m *Message) topic(hub Hub, events string) (string, error) {
 	system := m.system()
 	if _, err := m.check(hub, &system); err != nil {
 		return "", err
@@ -38,8 +41,7 @@ func (m *Message) topic(hub Hub) (string, error) {
 	}
 	slices.Sort(names)
 
-	path := hub.path()
-	size, some := len(path)+len("/messages/events/"), 0
+	size, some := len(events), 0
 	for _, p := range system {
 		if p[1] != "" {
 			size += some + escapedLen(p[0]) + len("=") + escapedLen(p[1])
@@ -53,10 +55,12 @@ func (m *Message) topic(hub Hub) (string, error) {
 	if size > maxTopic {
 		return "", fmt.Errorf("message has %d bytes of encoded properties, an MQTT topic has at most %d", size, maxTopic)
 	}
+	if some == 0 {
+		return events, nil
+	}
 	b := bag{}
 	b.Grow(size)
-	b.WriteString(path)
-	b.WriteString("/messages/events/")
+	b.WriteString(events)
 	for _, p := range system {
 		if p[1] != "" {
 			b.add(p[0], p[1])

@@ -19,7 +19,7 @@ func TestTheTopicOfAMessage(t *testing.T) {
 		},
 		"devices/dev1/messages/events/a%20b=%2B%26%3D%2F%23%25%20%C3%A9&c=": {Properties: map[string]string{"a b": "+&=/#% é", "c": ""}},
 	} {
-		topic, err := m.topic(Hub{DeviceID: "dev1"})
+		topic, err := m.topic(Hub{DeviceID: "dev1"}, "devices/dev1/messages/events/")
 		require.NoError(t, err)
 		assert.Equal(t, want, topic)
 	}
@@ -33,7 +33,7 @@ func FuzzProperty(f *testing.F) {
 	f.Add("größe", "\x00\xff")
 	f.Fuzz(func(t *testing.T, name, value string) {
 		m := Message{Properties: map[string]string{name: value}}
-		topic, err := m.topic(Hub{DeviceID: "dev1"})
+		topic, err := m.topic(Hub{DeviceID: "dev1"}, "devices/dev1/messages/events/")
 		if err != nil {
 			return
 		}
@@ -48,4 +48,14 @@ func FuzzProperty(f *testing.F) {
 		assert.Equal(t, name, gotName)
 		assert.Equal(t, value, gotValue)
 	})
+}
+
+func BenchmarkTopic(b *testing.B) {
+	m := Message{MessageID: "m1", ContentType: "application/json", ContentEncoding: "utf-8", Properties: map[string]string{"level": "normal", "site": "plant 1"}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := m.topic(Hub{DeviceID: "dev1"}, "devices/dev1/messages/events/"); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

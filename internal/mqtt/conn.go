@@ -1,15 +1,14 @@
 package mqtt
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
@@ -53,7 +52,8 @@ type Conn struct {
 	tap     *tap
 	client  paho.Client
 	options Options
-	slots   chan struct{}
+	window  []*slot    // of messages in flight: MaxInFlight
+	slots   chan *slot // those that are free
 	queue   chan Message
 	lost    chan error    // Paho's last word: its goroutines have ended
 	done    chan struct{} // everything has ended
@@ -61,6 +61,10 @@ type Conn struct {
 	closing sync.Once
 
 	delivered chan struct{} // Receive will not be called again
+
+	start    time.Time
+	overdue  *time.Timer // runs check
+	watching atomic.Bool // it is set
 }
 
 // Connect sends CONNECT over nc and waits for CONNACK. It owns nc from the start, also when it fails. A refusal is a
@@ -79,13 +83,21 @@ func Connect(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 	c := &Conn{
 		tap:     newTap(nc, o.WriteTimeout, o.MaxPacket),
 		options: o,
-		slots:   make(chan struct{}, o.MaxInFlight),
+		slots:   make(chan *slot, o.MaxInFlight),
 		queue:   make(chan Message, receiveQueue),
 		lost:    make(chan error, 1),
 		done:    make(chan struct{}),
 
 		delivered: make(chan struct{}),
+		start:     time.Now().Add(-time.Second), // so that no message has been waiting since 0
 	}
+	for range o.MaxInFlight {
+		s := &slot{}
+		c.window = append(c.window, s)
+		c.slots <- s
+	}
+	c.overdue = time.AfterFunc(time.Hour, c.check)
+	c.overdue.Stop()
 	c.client = paho.NewClient(c.pahoOptions())
 
 	stop := context.AfterFunc(ctx, func() { c.tap.fail(context.Cause(ctx)) })
@@ -98,6 +110,7 @@ func Connect(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 	inTime = stop() && inTime
 	if err := token.Error(); err != nil {
 		c.tap.fail(err) // the tap's own reason, if it has one, is the true one
+		<-c.tap.quiet
 		return nil, c.tap.cause()
 	}
 	if connack, ok := token.(*paho.ConnectToken); ok {
@@ -159,6 +172,8 @@ func (c *Conn) reap() {
 	c.tap.fail(err) // only if Paho found a fault that the tap did not
 	close(c.queue)
 	<-c.delivered
+	<-c.tap.quiet
+	c.overdue.Stop()
 	c.tap.flows.Wait()
 	close(c.done)
 }
@@ -179,58 +194,6 @@ func (c *Conn) Close() error {
 	c.closing.Do(c.tap.shutdown)
 	<-c.done
 	return nil
-}
-
-// Publish sends a message and returns at its PUBACK (QoS 1) or once it is written (QoS 0). It waits while MaxInFlight
-// messages are in flight. A *LostError or ctx's cause means that the server may or may not have the message.
-func (c *Conn) Publish(ctx context.Context, topic string, qos byte, payload []byte) error {
-	switch {
-	case qos > 1:
-		return fmt.Errorf("mqtt: QoS %d is not supported", qos)
-	case topic == "" || len(topic) > maxString || strings.ContainsAny(topic, "+#\x00"):
-		return fmt.Errorf("mqtt: topic name of %d bytes is empty, too long or has a wildcard", len(topic))
-	case len(payload) > maxPublish:
-		return fmt.Errorf("mqtt: payload of %d bytes is too long", len(payload))
-	}
-	if err := c.acquire(ctx); err != nil {
-		return err
-	}
-	// The message outlives the call when ctx ends it, and with it its place in the window.
-	payload = bytes.Clone(payload)
-	return c.do(ctx, func() paho.Token {
-		return c.client.Publish(topic, qos, false, payload)
-	}, func(paho.Token) error {
-		if cause := c.tap.cause(); qos == 0 && cause != nil {
-			return &LostError{Err: cause} // after the end, writes succeed into nothing
-		}
-		return nil
-	}, func() { <-c.slots })
-}
-
-// Drain waits until no QoS 1 message is in flight, and returns nil then; or the connection's or ctx's end. Messages
-// published meanwhile are waited for too.
-func (c *Conn) Drain(ctx context.Context) error {
-	for range cap(c.slots) {
-		if err := c.acquire(ctx); err != nil {
-			return err
-		}
-		defer func() { <-c.slots }()
-	}
-	return nil
-}
-
-func (c *Conn) acquire(ctx context.Context) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	select {
-	case c.slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-c.tap.ctx.Done():
-		return &LostError{Err: c.tap.cause()}
-	}
 }
 
 // Subscribe asks for the messages of a topic filter and returns at the SUBACK. A refusal is a *SubscribeError.
@@ -259,7 +222,7 @@ func (c *Conn) Subscribe(ctx context.Context, filter string, qos byte) error {
 			return &SubscribeError{Filter: filter, Code: code}
 		}
 		return nil
-	}, func() {})
+	})
 }
 
 // Unsubscribe gives a topic filter up and returns at the UNSUBACK.
@@ -272,22 +235,23 @@ func (c *Conn) Unsubscribe(ctx context.Context, filter string) error {
 	}
 	return c.do(ctx, func() paho.Token {
 		return c.client.Unsubscribe(filter)
-	}, func(paho.Token) error { return nil }, func() {})
+	}, func(paho.Token) error { return nil })
 }
 
 // do runs one exchange: the call into Paho, the wait for the acknowledgement, and what it says. The exchange has a
-// goroutine of its own, since neither a call into Paho nor its token knows contexts; release runs at its end.
-func (c *Conn) do(ctx context.Context, call func() paho.Token, judge func(paho.Token) error, release func()) error {
-	if !c.tap.enter() {
-		release()
-		return &LostError{Err: c.tap.cause()}
+// goroutine of its own, so that it may outlast ctx.
+func (c *Conn) do(ctx context.Context, call func() paho.Token, judge func(paho.Token) error) error {
+	if err := c.tap.enter(ctx, 0); err != nil {
+		return err
+	}
+	token := call()
+	c.tap.leave(0)
+	if !c.tap.flow() {
+		return c.await(token, judge)
 	}
 	result := make(chan error, 1)
 	go func() {
 		defer c.tap.flows.Done()
-		defer release()
-		token := call()
-		c.tap.calls.Done()
 		result <- c.await(token, judge)
 	}()
 	select {
@@ -311,6 +275,14 @@ func (c *Conn) await(token paho.Token, judge func(paho.Token) error) error {
 		c.tap.fail(&TimeoutError{For: "acknowledgement", After: c.options.AckTimeout})
 	case <-c.tap.ctx.Done():
 	}
+	if err := c.outcome(token); err != nil {
+		return err
+	}
+	return judge(token)
+}
+
+// outcome is what became of a token whose time is up.
+func (c *Conn) outcome(token paho.Token) error {
 	select {
 	case <-token.Done():
 	default:
@@ -322,7 +294,7 @@ func (c *Conn) await(token paho.Token, judge func(paho.Token) error) error {
 		}
 		return &LostError{Err: err}
 	}
-	return judge(token)
+	return nil
 }
 
 // open hands Paho the connection that there already is.

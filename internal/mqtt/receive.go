@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"context"
 	"errors"
 	"sync"
 
@@ -41,11 +42,10 @@ func (c *Conn) arrived(_ paho.Client, m paho.Message) {
 }
 
 func (c *Conn) ack(m paho.Message) {
-	if !c.tap.enter() {
+	if c.tap.enter(context.Background(), 0) != nil { // with no size it does not wait
 		return
 	}
-	defer c.tap.flows.Done()
-	defer c.tap.calls.Done()
+	defer c.tap.leave(0)
 	c.tap.owe()
 	m.Ack() // puts it behind what is to be written
 }

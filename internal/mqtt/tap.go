@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	writeStep   = 4 << 10          // bytes that have to leave within one write timeout
 	pingTimeout = 10 * time.Second // from PINGREQ to PINGRESP
+	maxOwed     = 65535            // as many packet identifiers as there are
 	goodbye     = time.Second      // for DISCONNECT, close_notify and the WebSocket close frame, each
 )
 
@@ -22,13 +22,17 @@ var (
 
 // tap stands between Paho and the network. It sees every packet, so it, and not Paho, decides when and why a connection
 // ends: Paho is told last, once no call of ours is inside it. A call into a Paho client that knows its connection to be
-// lost may block for the whole of its write timeout; one into a client that does not know drains at once, because after
-// the end every write succeeds into nothing.
+// lost may block for the whole of its write timeout; one into a client that does not know returns at once, because writes
+// only put packets aside, and after the end succeed into nothing.
 type tap struct {
 	nc      net.Conn
 	step    time.Duration
 	slot    chan struct{} // held while writing: a channel and not a mutex, so that waiting for it is interruptible
 	scan    scanner
+	chunk   [4 << 10]byte // what was read last
+	ready   []byte        // of chunk: what Paho may have
+	some    chan struct{} // holds one token when there may be something to write
+	quiet   chan struct{} // closed when the writer has ended
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	acks    atomic.Uint64
@@ -38,31 +42,86 @@ type tap struct {
 	calls sync.WaitGroup // calls inside Paho
 	flows sync.WaitGroup // goroutines of Conn
 
-	mu    sync.Mutex
-	err   error         // why the connection ended
-	owed  int           // acknowledgements that Paho has been told to send
-	clear chan struct{} // closed when none is; nil: none is
+	mu      sync.Mutex
+	err     error         // why the connection ended
+	pending outbox        // packets to be written
+	load    int           // bytes on their way: in Paho, pending, or being written
+	queued  uint64        // bytes that were ever put into pending
+	written uint64        // bytes of them that are written
+	moved   chan struct{} // closed when load or written changes; nil: nobody waits
+	owed    int           // acknowledgements that Paho has been told to send
+	clear   chan struct{} // closed when none is; nil: none is
 }
 
 func newTap(nc net.Conn, step time.Duration, limit int) *tap {
-	t := &tap{nc: nc, step: step, slot: make(chan struct{}, 1), scan: scanner{limit: limit}}
+	t := &tap{
+		nc: nc, step: step, slot: make(chan struct{}, 1), scan: scanner{limit: limit},
+		some: make(chan struct{}, 1), quiet: make(chan struct{}),
+	}
 	t.ctx, t.cancel = context.WithCancelCause(context.Background())
 	t.ping = time.AfterFunc(time.Hour, func() { t.fail(&TimeoutError{For: "PINGRESP", After: pingTimeout}) })
 	t.ping.Stop()
+	go t.writeLoop()
 	return t
 }
 
-// enter registers a call into Paho and a flow; it fails once the connection has ended. The caller owes calls.Done and
-// flows.Done.
-func (t *tap) enter() bool {
+// enter registers a call into Paho that brings size bytes to be written. It waits while there is too much on its way
+// already, and fails once the connection has ended. The caller owes a leave with the same size.
+func (t *tap) enter(ctx context.Context, size int) error {
+	for {
+		t.mu.Lock()
+		if t.err != nil {
+			defer t.mu.Unlock()
+			return &LostError{Err: t.err}
+		}
+		if t.load == 0 || size == 0 || t.load+size <= maxLoad {
+			t.load += size
+			t.calls.Add(1)
+			t.mu.Unlock()
+			return nil
+		}
+		moved := t.moves()
+		t.mu.Unlock()
+		select {
+		case <-moved:
+		case <-t.ctx.Done():
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (t *tap) leave(size int) {
+	t.mu.Lock()
+	t.load -= size // what Paho has put into pending by now is counted there
+	t.move()
+	t.mu.Unlock()
+	t.calls.Done()
+}
+
+// moves returns a channel that is closed at the next move; mu is held, as by move.
+func (t *tap) moves() <-chan struct{} {
+	if t.moved == nil {
+		t.moved = make(chan struct{})
+	}
+	return t.moved
+}
+
+func (t *tap) move() {
+	if t.moved != nil {
+		close(t.moved)
+		t.moved = nil
+	}
+}
+
+// flow registers a goroutine of Conn; it fails once the connection has ended. The caller owes flows.Done.
+func (t *tap) flow() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.err != nil {
-		return false
+	if t.err == nil {
+		t.flows.Add(1)
 	}
-	t.calls.Add(1)
-	t.flows.Add(1)
-	return true
+	return t.err == nil
 }
 
 // end records why the connection ended and tells everyone who waits. It reports whether it is the first to do so.
@@ -93,25 +152,17 @@ func (t *tap) cause() error {
 	return t.err
 }
 
-// owe notes that an acknowledgement is on its way from Paho.
+// owe notes that an acknowledgement is on its way from Paho. A server that sends on and on and takes none ends the connection.
 func (t *tap) owe() {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.owed++; t.owed == 1 {
+	t.owed++
+	if t.owed == 1 {
 		t.clear = make(chan struct{})
 	}
-}
-
-// paid notes that one has been written.
-func (t *tap) paid() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.owed == 0 {
-		return
-	}
-	if t.owed--; t.owed == 0 {
-		close(t.clear)
-		t.clear = nil
+	tooMany := t.owed > maxOwed
+	t.mu.Unlock()
+	if tooMany {
+		t.fail(ErrOverflow)
 	}
 }
 
@@ -171,27 +222,35 @@ func (t *tap) shutdown() {
 // Read hands on the server's bytes as far as the scanner lets them. At the end of the connection it first waits until no
 // call is inside Paho, then tells it.
 func (t *tap) Read(p []byte) (int, error) {
+	if len(t.ready) == 0 && t.cause() == nil {
+		t.fill()
+	}
+	if len(t.ready) > 0 {
+		n := copy(p, t.ready)
+		t.ready = t.ready[n:]
+		return n, nil
+	}
 	if t.cause() == nil {
-		n, err := t.nc.Read(p)
-		pass, bad := t.scan.feed(p[:n], t.seen)
-		switch {
-		case bad != nil:
-			if refused, ok := errors.AsType[*RefusedError](bad); ok {
-				refused.Elapsed = time.Since(t.connect)
-			}
-			t.fail(bad)
-		case err != nil:
-			t.fail(err)
-		}
-		if pass > 0 {
-			return pass, nil
-		}
-		if bad == nil && err == nil {
-			return 0, nil
-		}
+		return 0, nil
 	}
 	t.calls.Wait()
 	return 0, errEnded
+}
+
+// fill reads once. Paho asks for a few bytes at a time.
+func (t *tap) fill() {
+	n, err := t.nc.Read(t.chunk[:])
+	pass, bad := t.scan.feed(t.chunk[:n], t.seen)
+	t.ready = t.chunk[:pass]
+	switch {
+	case bad != nil:
+		if refused, ok := errors.AsType[*RefusedError](bad); ok {
+			refused.Elapsed = time.Since(t.connect)
+		}
+		t.fail(bad)
+	case err != nil:
+		t.fail(err)
+	}
 }
 
 func (t *tap) seen(e event) {
@@ -202,65 +261,6 @@ func (t *tap) seen(e event) {
 	case typePuback, typeSuback:
 		t.acks.Add(1)
 	}
-}
-
-// Write writes one packet. It never fails: an error ends the connection, and Paho learns of that by Read.
-func (t *tap) Write(p []byte) (int, error) {
-	select {
-	case t.slot <- struct{}{}:
-	case <-t.ctx.Done():
-		return len(p), nil
-	}
-	defer func() { <-t.slot }()
-	if t.cause() != nil {
-		return len(p), nil
-	}
-	switch p[0] >> 4 {
-	case typeConnect:
-		t.connect = time.Now()
-	case typePingreq:
-		t.expectPingresp()
-	}
-	if _, err := t.write(p, t.step); err != nil {
-		t.fail(err)
-	}
-	if p[0]>>4 == typePuback {
-		t.paid()
-	}
-	return len(p), nil
-}
-
-// expectPingresp starts the wait for a PINGRESP before the PINGREQ is written, because a full send buffer is a silent peer
-// too; but not before its turn has come, because behind a long message it may wait for as long as that makes progress.
-func (t *tap) expectPingresp() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.err == nil {
-		t.ping.Reset(pingTimeout)
-	}
-}
-
-// stepper is a connection that keeps a packet together although each part of it has a deadline of its own.
-type stepper interface {
-	writeSteps(p []byte, size int, step time.Duration) (int, error)
-}
-
-// write gives each part of p its own deadline, so that a slow link may take its time over a long message, while one that
-// makes no progress is noticed.
-func (t *tap) write(p []byte, step time.Duration) (int, error) {
-	if s, ok := t.nc.(stepper); ok {
-		return s.writeSteps(p, writeStep, step)
-	}
-	written := 0
-	for written < len(p) {
-		_ = t.nc.SetWriteDeadline(time.Now().Add(step))
-		n, err := t.nc.Write(p[written:min(len(p), written+writeStep)])
-		written += n
-		if err != nil {
-			return written, err
-		}
-	}
-	return written, nil
 }
 
 // Close is Paho's way of saying that it has done with the connection.
