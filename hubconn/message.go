@@ -48,7 +48,8 @@ type Message struct {
 	Ack string
 	// Input is the input of a module that the message arrived at.
 	Input string
-	// SequenceNumber, DeliveryCount and EnqueuedTime are known of messages received over HTTPS.
+	// SequenceNumber, DeliveryCount and EnqueuedTime are known of messages received over HTTPS. The count is of the
+	// deliveries before this one.
 	SequenceNumber uint64
 	DeliveryCount  int
 	EnqueuedTime   time.Time

@@ -10,9 +10,9 @@ import (
 )
 
 // Post sends telemetry over HTTPS, without a connection that stays: for devices that wake, send and sleep. One message, or
-// several as one batch, of MaxMessageSize together: the hub takes all of them or none. It makes one attempt, bounded by
-// ctx and by DialTimeout and ConnectTimeout together. Every error is an *Error; one of any class but Caller leaves open
-// whether the hub has the messages.
+// several as one batch, of MaxMessageSize together (in base64: bodies of 190 KB fit): the hub takes all of them or none. It
+// makes one attempt, bounded by ctx and by DialTimeout and ConnectTimeout together. Every error is an *Error; one of any
+// class but Caller leaves open whether the hub has the messages.
 //
 // HTTPS carries less than MQTT: property names are HTTP tokens, values printable ASCII. Others are refused.
 func (d *Dialer) Post(ctx context.Context, hub Hub, credential Credential, messages ...Message) error {
@@ -52,6 +52,9 @@ func (d *Dialer) Post(ctx context.Context, hub Hub, credential Credential, messa
 		var err error
 		if r.body, err = batch(messages, properties); err != nil {
 			return fault(err)
+		}
+		if len(r.body) > MaxMessageSize {
+			return fault(fmt.Errorf("batch of %d bytes, encoded, is larger than the %d that IoT Hub takes", len(r.body), MaxMessageSize))
 		}
 		r.header.Set("Content-Type", "application/vnd.microsoft.iothub.json")
 	}
