@@ -27,8 +27,8 @@ func parsePlace(body []byte) (blobPlace, error) {
 	if err := json.Unmarshal(body, &p); err != nil {
 		return blobPlace{}, errors.New("the answer is not what it should be: no JSON object of strings") // err may quote the token
 	}
-	if err := checkHost(p.HostName); err != nil {
-		return blobPlace{}, fmt.Errorf("storage account: %w", err)
+	if checkHost(p.HostName) != nil {
+		return blobPlace{}, errors.New("the answer's hostName is no DNS name")
 	}
 	p.SASToken = strings.TrimPrefix(p.SASToken, "?")
 	switch {

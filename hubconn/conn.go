@@ -124,7 +124,7 @@ func (d *Dialer) identify(ctx context.Context, hub Hub, credential Credential) (
 func (c *Conn) connect(ctx context.Context, n next) error {
 	c.inbox.clear()
 	o := c.dialer.options(c.hub, n.token)
-	o.Receive = c.receive
+	o.Receive, o.Direct = c.receive, true
 	link, err := mqtt.Connect(ctx, n.nc, o)
 	if err != nil {
 		return classify("connect", c.hub, err)

@@ -312,3 +312,26 @@ func TestSeveralLoopsOverDesiredEachSeeAll(t *testing.T) {
 		}
 	})
 }
+
+// The hub sends a thousand changes as fast as it can.
+func TestABurstOfChangesEndsInTheHubsState(t *testing.T) {
+	playEverywhere(t, func(s *stage) {
+		conn := s.connect()
+		r := &replica{stage: s}
+		var last int64
+		for d, err := range conn.Desired(s.Context()) {
+			require.NoError(s, err)
+			r.apply(d)
+			if last == 0 {
+				for i := range 1000 {
+					last = s.desire(object{fmt.Sprint("p", i%7): i})
+				}
+			}
+			if r.version == last {
+				break
+			}
+		}
+		r.matches()
+		require.NoError(s, conn.Context().Err())
+	})
+}

@@ -14,8 +14,8 @@ const (
 	methodCalls    = "$iothub/methods/POST/"
 )
 
-// receive is given every message from the hub, in order, by a goroutine of the link. It never waits and calls no code of
-// the program: it only puts each where somebody waits for it. Those places are bounded, and each says what it does when
+// receive is given every message from the hub, in order, by the goroutine of the link that reads. It never waits and calls no
+// code of the program: it only puts each where somebody waits for it. Those places are bounded, and each says what it does when
 // it is full.
 //
 // Messages of a topic that nobody asked for are not acknowledged: a session that an earlier program left at the hub may

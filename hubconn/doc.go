@@ -15,6 +15,21 @@
 // cause says why. A SAS token is renewed behind the same [Conn] before it expires, since the hub ends the connections of
 // expired tokens and MQTT 3.1.1 cannot hand it a new one.
 //
+// # What a device does on its hub
+//
+//	telemetry            Conn.Send; Dialer.Post over HTTPS, without a connection that stays
+//	cloud-to-device      Conn.Messages, acknowledged after the loop body; Dialer.Receive over HTTPS
+//	direct methods       Conn.HandleMethods
+//	twin                 Conn.Twin, Conn.Report, and Conn.Desired to follow the desired properties
+//	file upload          Conn.Upload
+//	modules              Hub.ModuleID; Message.Output and Message.Input
+//	IoT Plug and Play    Dialer.ModelID, Message.Component, Component and Ack
+//
+// All of it goes on through a renewal: messages in flight are sent again, subscriptions are made anew before anything else uses
+// the new link, and the desired properties are compared with the hub's. What waits here for the program is bounded;
+// each method says what happens above that. What the hub would close the connection for, a message that is too large or
+// malformed, is refused before it is sent.
+//
 // # Classes of failure
 //
 //	throttled    429, or the hub's daily quota is used up
@@ -22,7 +37,8 @@
 //	unreachable  no answer, a lost connection, an upgrade refused by somebody who is not the hub
 //	untrusted    the server's certificate does not verify; no credential was sent
 //	rejected     CONNACK 1, 2, 4, 5 and undefined codes; 401, 403, 404 and other 4xx of the hub itself
-//	caller       the operation was at fault and was not sent
+//	caller       the operation was at fault: refused before it was sent, or by the hub with 400, 412, 413 or 415 or by any
+//	             other 4xx to a twin operation. The connection stays
 //
 // The package does not decide when to try again or where: that is provisioning.Device's, or yours.
 package hubconn

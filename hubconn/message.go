@@ -75,7 +75,7 @@ func (m *Message) system() [7][2]string {
 // check refuses what the hub would not take, and returns the message's size as the hub counts it.
 func (m *Message) check(hub Hub, system *[7][2]string) (size int, err error) {
 	if m.Output != "" && hub.ModuleID == "" {
-		return 0, errors.New("Output is for modules, and this is a device")
+		return 0, errors.New("a device has no Output, only modules have")
 	}
 	size = len(m.Body)
 	for _, p := range system {

@@ -94,16 +94,7 @@ func (s *stage) id() string {
 	return "dev1"
 }
 
-// renewed waits until the connection has a new link, with a new token.
-func (s *stage) renewed() {
-	s.Helper()
-	before := s.accepted()
-	for s.accepted() == before {
-		time.Sleep(time.Second)
-	}
-	time.Sleep(time.Second)
-}
-
+// accepted is how many links the hub has let in.
 func (s *stage) accepted() (n int) {
 	for _, a := range s.hub.Attempts() {
 		if a.Accepted() {

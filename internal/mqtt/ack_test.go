@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,5 +77,32 @@ func TestUnsubscribe(t *testing.T) {
 		assert.Error(t, c.Unsubscribe(t.Context(), string(make([]byte, 70000))))
 		require.NoError(t, c.Close())
 		assert.Error(t, c.Unsubscribe(t.Context(), "a/#"))
+	})
+}
+
+func TestADirectReceiverTakesABurstOfAnyLength(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const messages = 5000
+		received := make(chan Message, messages)
+		c := connect(t, Options{Direct: true, Receive: func(m Message) {
+			m.Ack()
+			received <- m
+		}}, func(p *peer) {
+			p.accept(0)
+			var publishing sync.WaitGroup
+			publishing.Go(func() {
+				for i := range messages {
+					p.publish("a", 1, uint16(i+1), nil)
+				}
+			})
+			p.ignore()
+			publishing.Wait()
+		})
+		for range messages {
+			<-received
+		}
+		require.NoError(t, c.Context().Err())
+		require.NoError(t, c.Close())
+		assert.Empty(t, received)
 	})
 }

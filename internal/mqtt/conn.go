@@ -45,6 +45,9 @@ type Options struct {
 	// return, 64 messages wait; the next one ends the connection with ErrOverflow. nil: messages are thrown away and not
 	// acknowledged.
 	Receive func(Message)
+	// Direct says that Receive never waits, but only puts a message where it belongs. It is then called as messages are read,
+	// and there is no queue that could be too short for a burst.
+	Direct bool
 }
 
 // Conn is one established connection. Its methods are safe for concurrent use.

@@ -34,6 +34,12 @@ func (c *Conn) arrived(_ paho.Client, m paho.Message) {
 	if m.Qos() > 0 {
 		message.Ack = sync.OnceFunc(func() { c.ack(m) })
 	}
+	if c.options.Direct {
+		if !errors.Is(c.tap.cause(), ErrClosed) {
+			c.options.Receive(message)
+		}
+		return
+	}
 	select {
 	case c.queue <- message:
 	default:
