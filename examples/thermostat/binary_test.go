@@ -1,8 +1,11 @@
 package main
 
 import (
+	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,4 +48,30 @@ func TestDocumentationNamesEveryFlag(t *testing.T) {
 		}
 		assert.True(t, known, "thermostat.env: %s", name)
 	}
+}
+
+func TestModelDescribesTheProgram(t *testing.T) {
+	data, err := os.ReadFile("model.json")
+	require.NoError(t, err)
+	var model struct {
+		ID       string `json:"@id"`
+		Contents []struct {
+			Type     any `json:"@type"`
+			Name     string
+			Writable bool
+		}
+	}
+	require.NoError(t, json.Unmarshal(data, &model))
+	assert.Equal(t, modelID, model.ID)
+	var commands, writable []string
+	for _, c := range model.Contents {
+		if c.Type == "Command" {
+			commands = append(commands, c.Name)
+		}
+		if c.Writable {
+			writable = append(writable, c.Name)
+		}
+	}
+	assert.ElementsMatch(t, slices.Collect(maps.Keys((&thermostat{}).methods())), commands)
+	assert.Equal(t, []string{targetName}, writable)
 }

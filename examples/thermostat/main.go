@@ -1,5 +1,5 @@
 // Command thermostat is a device program for a Raspberry Pi or another small board: it sends a temperature to the IoT hub it is assigned to,
-// and shows how a program uses package provisioning. README.md has its settings, its log and how to install it.
+// follows the target that is set there, answers direct methods, and shows how a program uses packages provisioning and hubconn. README.md has its settings, its log and how to install it.
 package main
 
 import (
@@ -30,6 +30,9 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	inbox := openInbox() // first of all: a SIGHUP ends a program that has not asked for it
 	defer inbox.close()
 	err := start(args, environ, stdout, stderr, inbox)
+	for errors.Is(err, errReboot) { // read the settings and their files, and what is stored, as at any start
+		err = start(args, environ, stdout, stderr, inbox)
+	}
 	if err == nil {
 		return exitDone
 	}
@@ -88,7 +91,7 @@ func newDevice(s *settings, log *slog.Logger) (*provisioning.Device, error) {
 	dev := &provisioning.Device{
 		IDScope: s.idScope, Attestation: attestation, Endpoint: s.endpoint, Transport: s.transport,
 		Stagger: s.stagger, DialContext: s.redirects.dialContext, TLSConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		Hub: hubconn.Dialer{WebSocket: s.hubWebSocket}, Logger: log,
+		Hub: hubconn.Dialer{WebSocket: s.hubWebSocket, ModelID: modelID}, Payload: map[string]string{"modelId": modelID}, Logger: log,
 	}
 	if s.store != "" {
 		dev.Store = cache.Dir(s.store)

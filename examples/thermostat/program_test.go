@@ -195,6 +195,8 @@ func (p *process) stderr() string {
 // record is one line of the log.
 type record struct {
 	Level, Msg, State, Hub, Source, Cause, Wait string
+	Method, Body, MessageID, Properties         string
+	Status                                      int
 	raw                                         string
 }
 

@@ -10,54 +10,89 @@ import (
 	"github.com/rehome-iot/rehome/provisioning"
 )
 
-// goodbye is how long a connection that does not answer may hold up the end of the program.
-const goodbye = 2500 * time.Millisecond
+// How long a connection that does not answer may hold up the end of the program, and a reboot.
+const (
+	goodbye       = 2500 * time.Millisecond
+	rebootGoodbye = time.Minute
+)
 
-var errStopped = errors.New("asked to stop")
+var (
+	errStopped = errors.New("asked to stop")
+	// errReboot is what serve returns when the program is to start over.
+	errReboot = errors.New("asked to reboot")
+)
 
-// serve runs the device until a signal ends it.
+// serve runs the device until a signal or a reboot ends it.
 func serve(dev *provisioning.Device, s *settings, log *slog.Logger, signals *inbox) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 
 	log.Info("thermostat starts", "version", version(), "registrationId", dev.Attestation.RegistrationID(), "idScope", dev.IDScope)
+	orders := newOrders()
+	t := &thermostat{dev: dev, log: log, interval: s.interval, room: newRoom(), orders: orders, ids: messageIDs{start: newStart()}}
 	ended := make(chan error, 1)
 	var running sync.WaitGroup
-	running.Go(func() { ended <- dev.Run(ctx, sendTelemetry(s.interval, newThermometer(), log)) })
-	running.Go(func() { reprovisionOnRequest(ctx, dev, signals, log) })
-
-	select {
-	case err := <-ended:
-		cancel(nil)
-		running.Wait()
-		return err
-	case sig := <-signals.stop:
-		signals.stopping()
-		log.Info("thermostat stops", "cause", sig.String())
-		cancel(errStopped)
-	}
+	running.Go(func() { ended <- dev.Run(ctx, t.session) })
+	running.Go(func() { reprovisionOnRequest(ctx, dev, signals, orders, log) })
 	gone := make(chan struct{})
 	go func() {
 		running.Wait()
 		close(gone)
 	}()
+
+	var reboot <-chan time.Time
+	for reboots := false; !reboots; {
+		select {
+		case err := <-ended:
+			cancel(nil)
+			<-gone
+			return err
+		case sig := <-signals.stop:
+			stop(sig.String(), cancel, gone, signals, log)
+			return nil
+		case delay := <-orders.reboot:
+			log.Info("rebooting", "cause", "direct method", "wait", delay.String())
+			reboot = time.After(delay)
+		case <-reboot:
+			reboots = true
+		}
+	}
+	log.Info("thermostat stops", "cause", "reboot")
+	cancel(errReboot)
+	select {
+	case <-gone: // only now: the next start is the same device, and would push this one from the hub
+		return errReboot
+	case sig := <-signals.stop:
+		stop(sig.String(), cancel, gone, signals, log)
+		return nil
+	case <-time.After(rebootGoodbye):
+		return errors.New("the connection does not close: ending in place of the reboot")
+	}
+}
+
+// stop ends what runs, but waits no longer than goodbye.
+func stop(cause string, cancel context.CancelCauseFunc, gone <-chan struct{}, signals *inbox, log *slog.Logger) {
+	signals.stopping()
+	log.Info("thermostat stops", "cause", cause)
+	cancel(errStopped)
 	select {
 	case <-gone:
 	case <-time.After(goodbye):
 		log.Warn("the connection does not close: ending without it")
 	}
-	return nil
 }
 
-// reprovisionOnRequest asks DPS again whenever a SIGHUP comes. Those that come meanwhile count as one more.
-func reprovisionOnRequest(ctx context.Context, dev *provisioning.Device, signals *inbox, log *slog.Logger) {
+// reprovisionOnRequest asks DPS again whenever a SIGHUP or the direct method says so. Requests that come meanwhile count as one more.
+func reprovisionOnRequest(ctx context.Context, dev *provisioning.Device, signals *inbox, orders *orders, log *slog.Logger) {
 	for {
+		cause := "SIGHUP"
 		select {
 		case <-ctx.Done():
 			return
 		case <-signals.reprovision:
+		case cause = <-orders.reprovision:
 		}
-		log.Info("reprovisioning", "cause", "SIGHUP")
+		log.Info("reprovisioning", "cause", cause)
 		switch a, err := dev.Reprovision(ctx); {
 		case ctx.Err() != nil:
 			return

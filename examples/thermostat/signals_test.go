@@ -91,6 +91,32 @@ func TestTerminationEndsTheProgramInTime(t *testing.T) {
 				eventually(t, "a second registration", func() bool { return s.dps.Count(dpstest.Register) > 1 })
 			},
 		},
+		"about to reboot": {
+			reached: func(t *testing.T, s *site, p *process) {
+				logged("connected")(t, s, p)
+				invoke(t, s.a, "reboot", map[string]any{"delay": 3600}, 202)
+				p.await("rebooting", 0, func(r record) bool { return r.Msg == "rebooting" })
+			},
+		},
+		"rebooting, with a hub that has gone silent": {
+			reached: func(t *testing.T, s *site, p *process) {
+				logged("connected")(t, s, p)
+				invoke(t, s.a, "reboot", nil, 202)
+				s.network.Stall(hubA, true)
+				p.await("the reboot", 0, func(r record) bool { return r.Msg == "thermostat stops" })
+			},
+		},
+		"with a method, a message and a change of the target at once": {
+			reached: func(t *testing.T, s *site, p *process) {
+				logged("connected")(t, s, p)
+				eventually(t, "subscriptions", func() bool { return reported(s.a, targetProperty) != nil })
+				s.a.Inject(hubtest.Fault{On: hubtest.TwinPatch, NoAnswer: true, Times: -1})
+				_, err := s.a.PatchDesired("board", map[string]any{targetProperty: 25})
+				require.NoError(t, err)
+				require.NoError(t, s.a.SendC2D("board", hubtest.C2D{Body: []byte("hello")}))
+				invoke(t, s.a, "reprovision", nil, 202)
+			},
+		},
 	}, func(t *testing.T, c situation) {
 		s := newSite(t)
 		s.enroll(t, "board")

@@ -2,50 +2,60 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
-	"log/slog"
-	"math"
-	"math/rand/v2"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
 )
 
-// thermometer simulates a sensor in a room: it wanders, and is drawn back to 21 °C.
-type thermometer struct{ celsius float64 }
-
-func newThermometer() *thermometer { return &thermometer{celsius: 21} }
-
-func (t *thermometer) read() float64 {
-	t.celsius += (21-t.celsius)/10 + rand.NormFloat64()/5
-	return math.Round(t.celsius*100) / 100
-}
-
-// reading is the body of a message. It carries no time: a board without a clock of its own would make one up, and the hub stamps each message.
+// reading is the body of a message.
 type reading struct {
 	Temperature float64 `json:"temperature"`
 }
 
-// sendTelemetry is the session of a connection: it sends a reading at once and then at every interval, until the connection ends. What cannot be
-// sent is not kept: the next reading is worth more than the last.
-func sendTelemetry(interval time.Duration, sensor *thermometer, log *slog.Logger) func(context.Context, *hubconn.Conn) error {
-	return func(ctx context.Context, hub *hubconn.Conn) error {
-		ticker := time.NewTicker(interval)
-		defer ticker.Stop()
-		for {
-			body, err := json.Marshal(reading{Temperature: sensor.read()})
-			if err != nil {
-				return err
-			}
-			err = hub.Send(ctx, hubconn.Message{Body: body, ContentType: "application/json", ContentEncoding: "utf-8"})
-			if err != nil && ctx.Err() == nil {
-				log.Warn("message not sent", "cause", err.Error())
-			}
-			select {
-			case <-ticker.C:
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
+// sendTelemetry sends a reading at once and then at every interval. What cannot be sent is not kept: the next reading is worth more than the
+// last.
+func (t *thermostat) sendTelemetry(ctx context.Context, hub *hubconn.Conn) error {
+	ticker := time.NewTicker(t.interval)
+	defer ticker.Stop()
+	for {
+		body, err := json.Marshal(reading{Temperature: t.room.read()})
+		if err != nil {
+			return err
+		}
+		err = hub.Send(ctx, hubconn.Message{
+			Body: body, ContentType: "application/json", ContentEncoding: "utf-8", MessageID: t.ids.next(), CreationTime: t.now(),
+		})
+		if err != nil && ctx.Err() == nil {
+			t.log.Warn("message not sent", "cause", err.Error())
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
 }
+
+// now is the time by the device's clock with its correction, if it has one. The zero time, while a board without a clock of its own does not
+// know better, leaves the creation time out: the hub stamps each message by itself.
+func (t *thermostat) now() time.Time {
+	status := t.dev.Status()
+	if status.ClockSuspect {
+		return time.Time{}
+	}
+	return time.Now().Add(status.ClockOffset)
+}
+
+// messageIDs are unique: random for each start of the program, then counted. They let a receiver tell duplicates.
+type messageIDs struct {
+	start string
+	count atomic.Uint64
+}
+
+func (m *messageIDs) next() string { return m.start + "-" + strconv.FormatUint(m.count.Add(1), 10) }
+
+func newStart() string { return rand.Text()[:12] }
