@@ -21,7 +21,7 @@ import (
 // back to DPS only when the hub's answer calls for it; the package documentation has the rules.
 //
 // Set the fields before the first call and leave them alone afterwards. The methods may be called from several goroutines at once, but only
-// one of Run and Connect can be under way. A Device must not be copied after its first use.
+// one of Run, Connect, and Send or Receive can be under way. A Device must not be copied after its first use.
 type Device struct {
 	// IDScope names the DPS instance, such as "0ne00ABCDEF". Required.
 	IDScope string
@@ -39,8 +39,14 @@ type Device struct {
 	APIVersion string
 	UserAgent  string
 
-	// Payload is sent with every registration, as in [Registration].
+	// Payload is sent with every registration, as in [Registration]. Nil sends the ModelID, if there is one.
 	Payload any
+
+	// ModelID is the IoT Plug and Play model that the device implements, such as "dtmi:com:example:thermostat;1". It is announced to the
+	// hub at every connection (Hub.ModelID, if set, is announced instead) and, unless there is a Payload, to DPS as {"modelId": …}, where an
+	// allocation of your own can read it. HTTPS has no place for it: a hub learns it from Run and Connect, not from Send. Empty announces
+	// nothing.
+	ModelID string
 
 	// Hub holds the settings of the connection to the hub. DialContext, TLSConfig, Proxy, UserAgent and Logger are taken from the fields
 	// here where Hub leaves them empty.
@@ -57,8 +63,8 @@ type Device struct {
 	Stagger time.Duration
 
 	// Retry adjusts the back-off. MinDelay raises the floor of 5 s (it cannot lower it), MaxDelay replaces the cap of the hub's random
-	// delay, 5 min (and raises that of DPS, 1 h), and MaxAttempts bounds the failures in a row, of hub and DPS together, after which Run and
-	// Connect return the last error. Zero: the delays of the package documentation, for ever.
+	// delay, 5 min (and raises that of DPS, 1 h), and MaxAttempts bounds the failures in a row, of hub and DPS together, after which Run,
+	// Connect, Send and Receive return the last error. Zero: the delays of the package documentation, for ever.
 	Retry retry.Policy
 
 	// Trace observes the device. Logger receives one line per change of state, with the keys state, hub, source, cause and wait; nil logs
@@ -75,8 +81,9 @@ type Device struct {
 // connection first; the cause is then the lost connection, and the next session runs on the new hub all the same.
 var ErrReprovisioned = errors.New("provisioning: the device was assigned to another hub")
 
-// ErrRunning is returned by Run and Connect while one of them is under way, or while a connection that Connect returned is open.
-var ErrRunning = errors.New("provisioning: the device is running already: call Run once, or close the connection from Connect first")
+// ErrRunning is returned by Run, Connect, Send and Receive while Run or Connect is under way or a connection that Connect returned is open,
+// and by Run and Connect while Send or Receive is under way.
+var ErrRunning = errors.New("provisioning: the device is running already: call Run once, use or close the connection from Connect first, let Send and Receive return")
 
 // Run keeps the device connected and calls session for every connection, one at a time: for the first one, and again for the next whenever a
 // connection has ended. The session's context ends when the connection does, with the reason as its cause, and with [ErrReprovisioned]
@@ -90,7 +97,7 @@ func (d *Device) Run(ctx context.Context, session func(ctx context.Context, hub 
 	if session == nil {
 		return invalid(errors.New("session is nil: pass the function to run on each connection"))
 	}
-	c, err := d.acquire(ctx)
+	c, err := d.acquire(ctx, holderMain)
 	if err != nil {
 		return err
 	}
@@ -101,7 +108,7 @@ func (d *Device) Run(ctx context.Context, session func(ctx context.Context, hub 
 // Connect returns a connection to the hub, by the same rules as Run, and leaves it to the caller: it does not reconnect. Call Connect
 // again after the connection has ended; how it ended is taken into account. The caller closes the connection.
 func (d *Device) Connect(ctx context.Context) (*hubconn.Conn, error) {
-	c, err := d.acquire(ctx)
+	c, err := d.acquire(ctx, holderMain)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +131,7 @@ func (d *Device) Assignment(ctx context.Context) (Assignment, error) {
 		if k := c.peek(); k != nil {
 			return k.Assignment, nil
 		}
-		wait := c.take(false)
+		wait := c.take(holderHelper)
 		if wait == nil {
 			err := c.supervise(ctx, mode{noHub: true, until: func(s *state) bool { return s.target() != nil }})
 			k := c.state.target()
@@ -208,13 +215,13 @@ func (d *Device) prepare() (*core, error) {
 	return c, nil
 }
 
-// acquire takes the device over for Run or Connect.
-func (d *Device) acquire(ctx context.Context) (*core, error) {
+// acquire takes the device over for Run, Connect, Send or Receive.
+func (d *Device) acquire(ctx context.Context, as holder) (*core, error) {
 	c, err := d.prepare()
 	if err != nil {
 		return nil, err
 	}
-	if err := c.takeOver(ctx); err != nil {
+	if err := c.takeOver(ctx, as); err != nil {
 		return nil, err
 	}
 	if c.conn != nil && c.conn.Context().Err() == nil {
@@ -247,6 +254,9 @@ func (d *Device) dialer(clock *wallClock) *hubconn.Dialer {
 	}
 	if h.Logger == nil {
 		h.Logger = d.Logger
+	}
+	if h.ModelID == "" {
+		h.ModelID = d.ModelID
 	}
 	h.TLSConfig = withClock(h.TLSConfig, clock)
 	return &h
@@ -284,7 +294,10 @@ func (d *Device) validate(client *Client) error {
 	if err := d.Hub.Validate(); err != nil {
 		return invalid(fmt.Errorf("hub: %w", err))
 	}
-	if _, err := registrationBody(d.Attestation.RegistrationID(), d.Payload); err != nil {
+	if err := checkModelID(d.ModelID); err != nil {
+		return invalid(err)
+	}
+	if _, err := registrationBody(d.Attestation.RegistrationID(), d.payload()); err != nil {
 		return invalid(fmt.Errorf("payload cannot be written as json: %w", err))
 	}
 	for _, limit := range []struct {

@@ -24,7 +24,7 @@ func (l *loop) perform(a action) {
 		l.cancel(&l.hubWork)
 	case actionRegister:
 		l.askDPS("register", func(ctx context.Context) (Assignment, error) {
-			return l.client.Register(ctx, Registration{Payload: l.device.Payload, OperationID: a.operation})
+			return l.client.Register(ctx, Registration{Payload: l.device.payload(), OperationID: a.operation})
 		}, SourceRegistration, a.operation != "")
 	case actionLookup:
 		l.askDPS("lookup", l.client.Lookup, SourceLookup, false)
@@ -89,7 +89,13 @@ func (l *loop) start(slot **work, run func(ctx context.Context) result) {
 func (l *loop) connect(a action) {
 	hub, which := a.target.Target(), a.slot
 	l.start(&l.hubWork, func(ctx context.Context) result {
-		conn, err := l.dialer.Dial(ctx, hub, l.device.Attestation)
+		var conn *hubconn.Conn
+		var err error
+		if l.exchange != nil {
+			err = l.exchange(ctx, hub)
+		} else {
+			conn, err = l.dialer.Dial(ctx, hub, l.device.Attestation)
+		}
 		if err == nil {
 			return result{event: event{kind: eventConnected, slot: which}, conn: conn}
 		}

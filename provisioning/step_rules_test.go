@@ -255,7 +255,7 @@ func TestWhoWaitsForARunThatGivesUpGoesOn(t *testing.T) {
 	c, err := newCore(&Device{IDScope: "0ne00ABCDEF", Attestation: testKey("sensor-042")})
 	require.NoError(t, err)
 	c.want(1)
-	wait := c.take(false)
+	wait := c.take(holderHelper)
 	require.NotNil(t, wait)
 	c.want(-1)
 	select {
@@ -263,7 +263,7 @@ func TestWhoWaitsForARunThatGivesUpGoesOn(t *testing.T) {
 	default:
 		t.Fatal("it would wait for ever")
 	}
-	require.Nil(t, c.take(false))
+	require.Nil(t, c.take(holderHelper))
 	c.release()
 }
 

@@ -44,13 +44,22 @@ type core struct {
 
 	mu     sync.Mutex
 	held   chan struct{} // not nil while somebody drives; closed when they are done
-	main   bool          // it is Run or Connect
-	wanted int           // how many of Run and Connect wait for it
+	holder holder        // who
+	wanted int           // how many of Run, Connect, Send and Receive wait for it
 	notify chan struct{} // closed at the next publication
 	status Status
 	target *known
 	live   *hubconn.Conn
 }
+
+// holder is the kind of a call that drives the device.
+type holder uint8
+
+const (
+	holderHelper holder = iota // drives only for want of another: gives way
+	holderMain                 // Run or Connect
+	holderBrief                // Send or Receive: several of them queue up
+)
 
 // lastSeen is what explains the state to a person.
 type lastSeen struct {
@@ -106,29 +115,31 @@ func newRandom(registrationID string) random {
 
 // take makes the caller the one who drives the device. If somebody else is, or Run is about to, it returns what to wait for before the
 // next try.
-func (c *core) take(main bool) (wait <-chan struct{}) {
+func (c *core) take(as holder) (wait <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.held != nil:
 		return c.held
-	case !main && c.wanted > 0:
+	case as == holderHelper && c.wanted > 0:
 		return c.notify
 	}
-	c.held, c.main = make(chan struct{}), main
+	c.held, c.holder = make(chan struct{}), as
 	return nil
 }
 
-// takeOver is take for Run and Connect: calls that drive the device only for want of a Run give way.
-func (c *core) takeOver(ctx context.Context) error {
+// takeOver is take for Run, Connect, Send and Receive: calls that drive the device only for want of these give way.
+func (c *core) takeOver(ctx context.Context, as holder) error {
 	c.want(1)
 	defer c.want(-1)
 	for {
-		wait := c.take(true)
+		wait := c.take(as)
 		if wait == nil {
 			return nil
 		}
-		if c.heldByMain() {
+		switch held, by := c.heldBy(); {
+		case !held || by == holderHelper:
+		case by == holderMain || as == holderMain:
 			return ErrRunning
 		}
 		select {
@@ -155,10 +166,10 @@ func (c *core) announce() {
 	c.notify = make(chan struct{})
 }
 
-func (c *core) heldByMain() bool {
+func (c *core) heldBy() (held bool, by holder) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.held != nil && c.main
+	return c.held != nil, c.holder
 }
 
 func (c *core) release() {
@@ -187,7 +198,7 @@ func (c *core) ask(ctx context.Context, a *asking) (Assignment, error) {
 		if err := context.Cause(ctx); err != nil {
 			return Assignment{}, err
 		}
-		wait := c.take(false)
+		wait := c.take(holderHelper)
 		if wait == nil {
 			err := c.supervise(ctx, mode{noHub: true, asked: a})
 			c.release()
@@ -226,10 +237,11 @@ func (c *core) ask(ctx context.Context, a *asking) (Assignment, error) {
 
 // mode is what a call to supervise is for.
 type mode struct {
-	session func(context.Context, *hubconn.Conn) error // run it on every connection; else
-	until   func(*state) bool                          // return as soon as this holds; or
-	asked   *asking                                    // when this is answered
-	noHub   bool                                       // ask DPS only
+	session  func(context.Context, *hubconn.Conn) error // run it on every connection; else
+	until    func(*state) bool                          // return as soon as this holds; or
+	asked    *asking                                    // when this is answered; or
+	exchange func(context.Context, hubconn.Hub) error   // when this has succeeded: it takes the place of a connection
+	noHub    bool                                       // ask DPS only
 }
 
 // loop is one call to supervise: it feeds events to step, performs the actions, and ends everything it started.
@@ -388,12 +400,16 @@ func (l *loop) finish(err error) {
 
 // step decides, performs and publishes.
 func (l *loop) step(e event) {
+	l.decide(e)
+	l.publish()
+}
+
+func (l *loop) decide(e event) {
 	var actions []action
 	l.state, actions = step(l.state, e, time.Now(), l.rnd)
 	for _, a := range actions {
 		l.perform(a)
 	}
-	l.publish()
 }
 
 // failed counts a failure, and gives up if the program said after how many.
@@ -413,9 +429,16 @@ func (l *loop) settleWork(r result) {
 	switch r.work {
 	case l.hubWork:
 		l.hubWork = nil
-		if r.err != nil {
+		switch {
+		case l.exchange != nil && r.err == nil:
+			l.exchanged(r.event)
+			return
+		case l.exchange != nil && r.event.class == hubconn.Caller:
+			l.finish(r.err) // says nothing of the hub: the state stays as it is, to be resumed
+			return
+		case r.err != nil:
 			l.failed(r.err, r.event.class)
-		} else {
+		default:
 			l.conn, l.last, l.failures = r.conn, lastSeen{dps: l.last.dps}, 0
 			l.counts.Connections++
 		}
@@ -439,6 +462,14 @@ func (l *loop) settleWork(r result) {
 	if l.conn != nil && r.conn == l.conn {
 		l.startSession()
 	}
+}
+
+// exchanged takes in that the hub has served the one request that this loop is for: to the rules, a good connection that the program closed.
+func (l *loop) exchanged(connected event) {
+	l.last = lastSeen{dps: l.last.dps}
+	l.decide(connected)
+	l.decide(event{kind: eventClosed, stable: true, still: true})
+	l.finish(nil)
 }
 
 // startSession calls the program, once the session before has returned.
