@@ -16,6 +16,7 @@ const MaxMethodPayload = 128 << 10
 const (
 	defaultConcurrent    = 8
 	defaultMethodTimeout = 30 * time.Second
+	lastWord             = 500 * time.Millisecond // for the hub to take what is said at the end
 )
 
 // Methods says how to serve direct methods.
@@ -71,16 +72,15 @@ func (c *Conn) HandleMethods(ctx context.Context, m Methods) error {
 	if err := c.subscribe(ctx, "methods", toMethodCalls); err != nil {
 		return err
 	}
-	defer c.unsubscribe(toMethodCalls)
-
 	serving, cancel := c.within(ctx)
 	defer cancel()
+	defer c.unsubscribe(ctx, toMethodCalls)
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
 			select {
 			case call := <-refused:
-				c.respond(ctx, call, m.Timeout, response{status: 429})
+				c.respond(serving, call, m.Timeout, response{status: 429})
 			case <-serving.Done():
 				return
 			}
@@ -97,7 +97,7 @@ func (c *Conn) HandleMethods(ctx context.Context, m Methods) error {
 		case call := <-waiting:
 			running.Go(func() {
 				defer func() { <-free }()
-				c.serve(ctx, serving, call, m)
+				c.serve(serving, call, m)
 			})
 		case <-serving.Done():
 		}
@@ -107,21 +107,23 @@ func (c *Conn) HandleMethods(ctx context.Context, m Methods) error {
 }
 
 // serve handles one call. Its time is counted from its arrival, the wait for its turn included.
-func (c *Conn) serve(ctx, serving context.Context, call call, m Methods) {
+func (c *Conn) serve(serving context.Context, call call, m Methods) {
 	handling, cancel := context.WithDeadline(serving, call.arrived.Add(m.Timeout))
 	defer cancel()
 	if handling.Err() != nil {
 		return
 	}
 	r := failed(500, "the handler failed") // if it does not even return, by runtime.Goexit
-	defer func() { c.respond(ctx, call, m.Timeout, r) }()
+	defer func() { c.respond(serving, call, m.Timeout, r) }()
 	r = c.handle(handling, call, m)
 }
 
-// respond publishes a response if it is in time. It may outlast ctx, not the call's time: the handler's work is done.
-func (c *Conn) respond(ctx context.Context, call call, limit time.Duration, r response) {
-	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), call.arrived.Add(limit))
+// respond publishes a response if it is in time, also when HandleMethods is about to end: the handler's work is done. But then
+// it does not wait long for the hub, which may have gone silent.
+func (c *Conn) respond(serving context.Context, call call, limit time.Duration, r response) {
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(serving), call.arrived.Add(limit))
 	defer cancel()
+	defer context.AfterFunc(serving, func() { time.AfterFunc(lastWord, cancel) })()
 	err := c.publish(ctx, "methods", r.topic(call.id), r.payload)
 	if err != nil {
 		c.log(slog.LevelWarn, "could not answer a direct method", slog.String("method", clean(call.name, 128)), slog.Any("error", err))

@@ -352,3 +352,27 @@ func TestManyCallsAtOnceAreAllAnswered(t *testing.T) {
 		calling.Wait()
 	})
 }
+
+func TestASilentHubDoesNotHoldUpTheEnd(t *testing.T) {
+	play(t, func(s *stage) {
+		conn := s.connect()
+		ctx, cancel := context.WithCancel(s.Context())
+		done := make(chan error, 1)
+		go func() {
+			done <- conn.HandleMethods(ctx, hubconn.Methods{Default: func(ctx context.Context, _ hubconn.MethodRequest) (int, any, error) {
+				<-ctx.Done()
+				return 200, nil, nil
+			}})
+		}()
+		synctest.Wait()
+		go func() { _, _, _ = s.invoke("x", nil) }()
+		synctest.Wait()
+		s.network.Stall(host, true)
+		start := time.Now()
+		cancel()
+		assert.ErrorIs(s, <-done, context.Canceled)
+		assert.LessOrEqual(s, time.Since(start), time.Second)
+		require.NoError(s, conn.Close())
+		assert.LessOrEqual(s, time.Since(start), 3*time.Second)
+	})
+}

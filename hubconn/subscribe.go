@@ -3,7 +3,6 @@ package hubconn
 import (
 	"context"
 	"slices"
-	"time"
 
 	"github.com/rehome-iot/rehome/internal/mqtt"
 )
@@ -70,8 +69,9 @@ func (c *Conn) stand(link *mqtt.Conn, s subscription) bool {
 	return true
 }
 
-// unsubscribe gives a subscription up. That it fails does no harm: what still comes is not for anybody.
-func (c *Conn) unsubscribe(s subscription) {
+// unsubscribe gives a subscription up, whether ctx has ended or not. That it fails does no harm: what still comes is not for
+// anybody.
+func (c *Conn) unsubscribe(ctx context.Context, s subscription) {
 	c.mu.Lock()
 	link := c.link
 	c.subscriptions = slices.DeleteFunc(c.subscriptions, func(have subscription) bool { return have == s })
@@ -79,7 +79,7 @@ func (c *Conn) unsubscribe(s subscription) {
 	if link == nil || c.ctx.Err() != nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWord)
 	defer cancel()
 	_ = link.Unsubscribe(ctx, s.filter)
 }

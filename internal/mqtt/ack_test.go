@@ -57,7 +57,7 @@ func TestAPeerThatTakesNoAcknowledgementsHoldsCloseUpForSeconds(t *testing.T) {
 		synctest.Wait()
 		start := time.Now()
 		require.NoError(t, c.Close())
-		assert.LessOrEqual(t, time.Since(start), 3*time.Second)
+		assert.LessOrEqual(t, time.Since(start), 2*time.Second)
 		close(hold)
 	})
 }

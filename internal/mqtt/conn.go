@@ -192,7 +192,7 @@ func (c *Conn) Acknowledged() uint64 { return c.tap.acks.Load() }
 func (c *Conn) SessionPresent() bool { return c.present }
 
 // Close sends DISCONNECT, closes the network connection and waits for everything that the connection started; with a
-// peer that takes no more bytes that is 3 s. It is idempotent, and its error is always nil.
+// peer that takes no more bytes that is 2 s. It is idempotent, and its error is always nil.
 func (c *Conn) Close() error {
 	c.closing.Do(c.tap.shutdown)
 	<-c.done

@@ -166,19 +166,17 @@ func (t *tap) owe() {
 	}
 }
 
-// settle waits, for a bounded time, until no acknowledgement is on its way.
-func (t *tap) settle() {
+// settle waits until no acknowledgement is on its way, or for late.
+func (t *tap) settle(late <-chan struct{}) {
 	t.mu.Lock()
 	clear := t.clear
 	t.mu.Unlock()
 	if clear == nil {
 		return
 	}
-	timer := time.NewTimer(goodbye)
-	defer timer.Stop()
 	select {
 	case <-clear:
-	case <-timer.C:
+	case <-late:
 	case <-t.ctx.Done():
 	}
 }
@@ -201,20 +199,21 @@ func abort(nc net.Conn) {
 // shutdown ends the connection politely: acknowledgements, DISCONNECT, then the farewells of the layers below, all within a
 // bounded time.
 func (t *tap) shutdown() {
-	t.settle()
+	late := make(chan struct{})
+	wait := time.AfterFunc(goodbye, func() { close(late) })
+	defer wait.Stop()
+	timer := time.AfterFunc(2*goodbye, func() { abort(t.nc) })
+	defer timer.Stop()
+	t.settle(late)
 	if !t.end(ErrClosed) {
 		return
 	}
-	timer := time.AfterFunc(2*goodbye, func() { abort(t.nc) })
-	defer timer.Stop()
-	wait := time.NewTimer(goodbye)
-	defer wait.Stop()
 	select {
 	case t.slot <- struct{}{}:
 		_, _ = t.write([]byte{0xe0, 0x00}, goodbye)
 		<-t.slot
 		_ = t.nc.Close()
-	case <-wait.C:
+	case <-late:
 	}
 	abort(t.nc)
 }
