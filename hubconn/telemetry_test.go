@@ -50,6 +50,20 @@ func FuzzProperty(f *testing.F) {
 	})
 }
 
+func TestATopicUpToTheLimitAndNotAbove(t *testing.T) {
+	const events = "devices/dev1/messages/events/"
+	for _, filler := range []string{"x", " "} {
+		room := (maxTopic - len(events) - len("a=")) / escapedLen(filler)
+		m := Message{Properties: map[string]string{"a": strings.Repeat(filler, room)}}
+		topic, err := m.topic(Hub{DeviceID: "dev1"}, events)
+		require.NoError(t, err)
+		assert.Greater(t, len(topic), maxTopic-escapedLen(filler))
+		m.Properties["a"] += filler
+		_, err = m.topic(Hub{DeviceID: "dev1"}, events)
+		assert.ErrorContains(t, err, "65535")
+	}
+}
+
 func BenchmarkTopic(b *testing.B) {
 	m := Message{MessageID: "m1", ContentType: "application/json", ContentEncoding: "utf-8", Properties: map[string]string{"level": "normal", "site": "plant 1"}}
 	b.ReportAllocs()
