@@ -91,7 +91,7 @@ func newDevice(s *settings, log *slog.Logger) (*provisioning.Device, error) {
 	dev := &provisioning.Device{
 		IDScope: s.idScope, Attestation: attestation, Endpoint: s.endpoint, Transport: s.transport,
 		Stagger: s.stagger, DialContext: s.redirects.dialContext, TLSConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		Hub: hubconn.Dialer{WebSocket: s.hubWebSocket, ModelID: modelID}, Payload: map[string]string{"modelId": modelID}, Logger: log,
+		Hub: hubconn.Dialer{WebSocket: s.hubWebSocket}, ModelID: modelID, Logger: log,
 	}
 	if s.store != "" {
 		dev.Store = cache.Dir(s.store)

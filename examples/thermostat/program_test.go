@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -45,6 +46,7 @@ var (
 var program string // path of the built binary
 
 func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "8") // the tests wait for programs more than they work; -parallel on the command line goes before
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "thermostat")
 		if err != nil {
