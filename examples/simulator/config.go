@@ -1,0 +1,238 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rehome-iot/rehome/provisioning/dpstest"
+)
+
+// config is the configuration file.
+type config struct {
+	IDScope          string                         `json:"idScope"`
+	AllocationPolicy string                         `json:"allocationPolicy"`
+	Hubs             []hubConfig                    `json:"hubs"`
+	Enrollments      []dpstest.IndividualEnrollment `json:"enrollments"`
+	EnrollmentGroups []dpstest.EnrollmentGroup      `json:"enrollmentGroups"`
+	Limits           limits                         `json:"limits"`
+	Latency          map[string]map[string]float64  `json:"latency"` // milliseconds, by registration ID (or *) and hub
+
+	file string // where it was read; "" for the default
+}
+
+type hubConfig struct {
+	HostName         string `json:"hostName"`
+	AllocationWeight *int   `json:"allocationWeight"`
+}
+
+// limits are those of the service. What is absent is as the service has it.
+type limits struct {
+	RegistrationsPerMinute *int     `json:"registrationsPerMinute"` // 0: no limit
+	PollsPer10s            *int     `json:"pollsPer10s"`            // 0: no limit
+	RetryAfter             *float64 `json:"retryAfter"`             // seconds, of answers "assigning" and of 429; 0: none is sent
+	ThrottleRetryAfter     *float64 `json:"throttleRetryAfter"`     // seconds, of 429 alone; 0: none is sent
+	Polls                  *int     `json:"polls"`                  // how often a registration is answered "assigning"
+}
+
+// What there is without a configuration file.
+const defaultGroup = "thermostats"
+
+var defaultHubs = []hubConfig{{HostName: "hub-a.azure-devices.net"}, {HostName: "hub-b.azure-devices.net"}}
+
+func readConfig(f *flags) (*config, error) {
+	c := &config{file: f.config}
+	if f.config == "" {
+		c.EnrollmentGroups = []dpstest.EnrollmentGroup{{EnrollmentGroupID: defaultGroup, Attestation: dpstest.Keys("", "")}}
+	} else if err := decodeFile(f.config, c); err != nil {
+		return nil, err
+	}
+	if c.Hubs == nil {
+		c.Hubs = defaultHubs
+	}
+	if f.idScope != "" {
+		c.IDScope = f.idScope
+	}
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", f.config, err)
+	}
+	return c, nil
+}
+
+// check finds what is wrong in the configuration itself. What is wrong in an enrollment is found when it is enrolled.
+func (c *config) check() error {
+	seen := map[string]bool{dpstest.GlobalEndpoint: true}
+	for i, h := range c.Hubs {
+		where := fmt.Sprintf("hubs[%d].", i)
+		name := strings.ToLower(h.HostName)
+		if !validHost(name) {
+			return fmt.Errorf("%shostName: %q is no host name, such as hub-a.azure-devices.net", where, h.HostName)
+		}
+		if seen[name] {
+			return fmt.Errorf("%shostName: %s is there already: every host has one name", where, h.HostName)
+		}
+		seen[name] = true
+		if w := h.AllocationWeight; w != nil && (*w < 1 || *w > 1000) {
+			return fmt.Errorf("%sallocationWeight: %d is not 1 to 1000", where, *w)
+		}
+	}
+	switch c.AllocationPolicy {
+	case "", dpstest.PolicyHashed, dpstest.PolicyGeoLatency, dpstest.PolicyStatic:
+	default:
+		return fmt.Errorf("allocationPolicy: %q is not hashed, geoLatency or static (custom is an enrollment's alone)", c.AllocationPolicy)
+	}
+	if err := c.Limits.check(); err != nil {
+		return fmt.Errorf("limits.%w", err)
+	}
+	for device, hubs := range c.Latency {
+		for hub, ms := range hubs {
+			if !c.hasHub(hub) {
+				return fmt.Errorf("latency[%q]: %s is none of the hubs", device, hub)
+			}
+			if ms < 0 {
+				return fmt.Errorf("latency[%q][%q]: %v ms is negative", device, hub, ms)
+			}
+		}
+	}
+	return c.checkEnrollments()
+}
+
+// checkEnrollments finds what enrolling would not: what contradicts the rest of the file.
+func (c *config) checkEnrollments() error {
+	ids := map[string]bool{}
+	for i, e := range c.Enrollments {
+		if err := c.checkTerms(ids, e.RegistrationID, append(slices.Clone(e.IoTHubs), e.IoTHubHostName)); err != nil {
+			return fmt.Errorf("enrollments[%d].%w", i, prefixed("registrationId", err))
+		}
+	}
+	clear(ids)
+	for i, g := range c.EnrollmentGroups {
+		if err := c.checkTerms(ids, g.EnrollmentGroupID, append(slices.Clone(g.IoTHubs), g.IoTHubHostName)); err != nil {
+			return fmt.Errorf("enrollmentGroups[%d].%w", i, prefixed("enrollmentGroupId", err))
+		}
+	}
+	return nil
+}
+
+var errTwice = errors.New("is enrolled twice")
+
+func (c *config) checkTerms(ids map[string]bool, id string, hubs []string) error {
+	if ids[strings.ToLower(id)] {
+		return errTwice
+	}
+	ids[strings.ToLower(id)] = true
+	for _, hub := range hubs {
+		if hub != "" && !c.hasHub(hub) {
+			return fmt.Errorf("iotHubs: %s is none of the hubs", hub)
+		}
+	}
+	return nil
+}
+
+func prefixed(field string, err error) error {
+	if errors.Is(err, errTwice) {
+		return fmt.Errorf("%s: %w", field, err)
+	}
+	return err
+}
+
+func (l *limits) check() error {
+	for name, n := range map[string]*int{"registrationsPerMinute": l.RegistrationsPerMinute, "pollsPer10s": l.PollsPer10s} {
+		if n != nil && *n < 0 {
+			return fmt.Errorf("%s: %d is negative: 0 means no limit", name, *n)
+		}
+	}
+	for name, s := range map[string]*float64{"retryAfter": l.RetryAfter, "throttleRetryAfter": l.ThrottleRetryAfter} {
+		if s != nil && (*s < 0 || *s > 86400) {
+			return fmt.Errorf("%s: %v is not 0 to 86400 seconds; 0 means none is sent", name, *s)
+		}
+	}
+	if l.Polls != nil && (*l.Polls < 1 || *l.Polls > 1000) {
+		return fmt.Errorf("polls: %d is not 1 to 1000", *l.Polls)
+	}
+	return nil
+}
+
+// service is the configuration of the simulated DPS.
+func (c *config) service() dpstest.Config {
+	s := dpstest.Config{IDScope: c.IDScope, AllocationPolicy: c.AllocationPolicy}
+	// Where dpstest has a default for zero, the file has zero for "none", which dpstest writes as a negative number.
+	count := func(n *int) int {
+		switch {
+		case n == nil:
+			return 0
+		case *n == 0:
+			return -1
+		}
+		return *n
+	}
+	seconds := func(s *float64) time.Duration {
+		switch {
+		case s == nil:
+			return 0
+		case *s == 0:
+			return -1
+		}
+		return time.Duration(*s * float64(time.Second))
+	}
+	s.RegistrationsPerMinute, s.PollsPer10s = count(c.Limits.RegistrationsPerMinute), count(c.Limits.PollsPer10s)
+	s.RetryAfter, s.ThrottleRetryAfter = seconds(c.Limits.RetryAfter), seconds(c.Limits.RetryAfter)
+	if c.Limits.ThrottleRetryAfter != nil {
+		s.ThrottleRetryAfter = seconds(c.Limits.ThrottleRetryAfter)
+	}
+	if c.Limits.Polls != nil {
+		s.Polls = *c.Limits.Polls
+	}
+	if len(c.Latency) > 0 {
+		s.Latency = c.latency
+	}
+	return s
+}
+
+// latency looks up how far a hub is from a device. A hub that the table leaves out is farther than all others.
+func (c *config) latency(registrationID, hub string) time.Duration {
+	for _, row := range []string{registrationID, "*"} {
+		for device, hubs := range c.Latency {
+			if !strings.EqualFold(device, row) {
+				continue
+			}
+			for name, ms := range hubs {
+				if strings.EqualFold(name, hub) {
+					return time.Duration(ms * float64(time.Millisecond))
+				}
+			}
+		}
+	}
+	return time.Hour
+}
+
+func (c *config) hubNames() []string {
+	names := make([]string, len(c.Hubs))
+	for i, h := range c.Hubs {
+		names[i] = h.HostName
+	}
+	return names
+}
+
+func (c *config) hasHub(name string) bool {
+	return slices.ContainsFunc(c.Hubs, func(h hubConfig) bool { return strings.EqualFold(h.HostName, name) })
+}
+
+func validHost(name string) bool {
+	if name == "" || len(name) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for _, r := range label {
+			if !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-') {
+				return false
+			}
+		}
+	}
+	return true
+}

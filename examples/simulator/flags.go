@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// flags is what the command line says.
+type flags struct {
+	addr    string
+	https   int
+	mqtt    int
+	idScope string
+	caDir   string
+	config  string
+	faults  string
+	state   string
+}
+
+func (f *flags) set() *flag.FlagSet {
+	s := flag.NewFlagSet("simulator", flag.ContinueOnError)
+	s.SetOutput(io.Discard)
+	s.StringVar(&f.addr, "addr", "127.0.0.1", "`address` to listen on")
+	s.IntVar(&f.https, "https", 443, "`port` for HTTPS and MQTT over WebSocket; 0 takes a free one")
+	s.IntVar(&f.mqtt, "mqtt", 8883, "`port` for MQTT; 0 takes a free one")
+	s.StringVar(&f.idScope, "id-scope", "", "ID `scope` of the DPS instance (default: the configuration's, or 0ne00000001)")
+	s.StringVar(&f.caDir, "ca-dir", "", "`directory` of the CA: ca.pem and ca-key.pem are made there, or used again (default: a new directory among the temporary files)")
+	s.StringVar(&f.config, "config", "", "JSON `file` with hubs, enrollments, limits and latencies (default: two hubs and one enrollment group)")
+	s.StringVar(&f.faults, "faults", "", "JSON `file` with a timed scenario of faults and moves")
+	s.StringVar(&f.state, "state", "", "`file` to keep enrollments, registrations, devices and twins in, across restarts")
+	return s
+}
+
+func readFlags(args []string) (*flags, error) {
+	f := new(flags)
+	s := f.set()
+	if err := s.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return nil, err
+	} else if err != nil {
+		return nil, fmt.Errorf("%w: see simulator -help", err)
+	}
+	if s.NArg() > 0 {
+		return nil, fmt.Errorf("%q belongs to no flag: every setting is a flag, see simulator -help", s.Arg(0))
+	}
+	for name, port := range map[string]int{"-https": f.https, "-mqtt": f.mqtt} {
+		if port < 0 || port > 65535 {
+			return nil, fmt.Errorf("%s %d is no port: ports are 0 to 65535, 0 takes a free one", name, port)
+		}
+	}
+	if f.https == f.mqtt && f.https != 0 {
+		return nil, fmt.Errorf("-https and -mqtt are both %d: they need two ports", f.https)
+	}
+	if f.addr == "" {
+		return nil, errors.New("-addr is empty: give an address, or leave it out")
+	}
+	return f, nil
+}
+
+func printUsage(w io.Writer) {
+	var b strings.Builder
+	s := new(flags).set()
+	s.SetOutput(&b)
+	s.PrintDefaults()
+	fmt.Fprintf(w, "usage: simulator [flags]\n\n%s", b.String())
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+)
+
+// ready is the one line on standard output. It is there when devices can connect.
+type ready struct {
+	Ready   bool     `json:"ready"`
+	HTTPS   string   `json:"https"`
+	MQTT    string   `json:"mqtt"`
+	IDScope string   `json:"idScope"`
+	DPS     string   `json:"dps"`
+	Hubs    []string `json:"hubs"`
+	CA      string   `json:"ca"`
+}
+
+// announce prints the ready line, and for people how to connect.
+func (s *simulator) announce(stdout, stderr io.Writer) error {
+	line, err := json.Marshal(ready{
+		Ready: true, HTTPS: s.network.HTTPSAddr(), MQTT: s.network.MQTTAddr(), IDScope: s.dps.IDScope(), DPS: s.dps.Endpoint(),
+		Hubs: s.hubHosts(), CA: s.ca,
+	})
+	if err != nil {
+		return err
+	}
+	s.log.Info("simulator is ready", "https", s.network.HTTPSAddr(), "mqtt", s.network.MQTTAddr(), "hubs", s.hubHosts())
+	if command, ok := s.thermostat(); ok {
+		fmt.Fprintf(stderr, "A thermostat connects to it with this command, run in the project's root:\n\n  %s\n\n", command)
+	} else {
+		fmt.Fprint(stderr, "No enrollment has a symmetric key, so there is no thermostat command to show.\n")
+	}
+	_, err = fmt.Fprintf(stdout, "%s\n", line)
+	return err
+}
+
+func (s *simulator) hubHosts() []string {
+	hosts := []string{} // [] and not null
+	for _, h := range s.hubs {
+		hosts = append(hosts, h.Host())
+	}
+	return hosts
+}
+
+// reachable is an address of a listener as a client on this machine dials it.
+func reachable(address string) (host, port string) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address, ""
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return host, port
+}

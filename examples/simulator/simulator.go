@@ -1,0 +1,114 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/provisioning/dpstest"
+)
+
+// simulator is a provisioning service and its hubs, listening.
+type simulator struct {
+	flags   *flags
+	config  *config
+	log     *slog.Logger
+	network *hubtest.Network
+	dps     *dpstest.Server
+	hubs    []*hubtest.Hub
+	ca      string // file with the CA's certificate
+	scratch string // directory to remove at the end
+	keeper  *keeper
+	tasks   sync.WaitGroup
+}
+
+// start listens, and serves from then on. On an error nothing stays.
+func start(f *flags, cfg *config, log *slog.Logger) (s *simulator, err error) {
+	s = &simulator{flags: f, config: cfg, log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	dir := f.caDir
+	if dir == "" {
+		if s.scratch, err = os.MkdirTemp("", "simulator-"); err != nil {
+			return s, err
+		}
+		dir = s.scratch
+	}
+	ca, file, err := authority(dir)
+	if err != nil {
+		return s, usageError{fmt.Errorf("-ca-dir %w", err)}
+	}
+	s.ca = file
+	if s.network, err = hubtest.Listen(hubtest.ListenConfig{Addr: f.addr, HTTPSPort: f.https, MQTTPort: f.mqtt, CA: ca}); err != nil {
+		return s, hintPorts(err)
+	}
+	s.dps = dpstest.New(s.network, cfg.service())
+	for _, h := range cfg.Hubs {
+		hub := hubtest.NewHub(s.network, strings.ToLower(h.HostName))
+		s.hubs = append(s.hubs, hub)
+		s.dps.Link(hub)
+		if h.AllocationWeight != nil {
+			if err := s.dps.SetWeight(hub.Host(), *h.AllocationWeight); err != nil {
+				return s, err
+			}
+		}
+	}
+	restored, err := s.restore(f.state)
+	if err != nil {
+		return s, usageError{err}
+	}
+	if restored {
+		log.Info("state restored: the enrollments of the configuration are not read", "state", f.state)
+	} else if err := s.enroll(); err != nil {
+		return s, usageError{err}
+	}
+	return s, nil
+}
+
+// enroll stores the enrollments of the configuration.
+func (s *simulator) enroll() error {
+	for i, e := range s.config.Enrollments {
+		if err := s.dps.Enroll(e); err != nil {
+			return fmt.Errorf("%s: enrollments[%d]: %s", s.config.file, i, plain(err))
+		}
+	}
+	for i, g := range s.config.EnrollmentGroups {
+		if err := s.dps.EnrollGroup(g); err != nil {
+			return fmt.Errorf("%s: enrollmentGroups[%d]: %s", s.config.file, i, plain(err))
+		}
+	}
+	return nil
+}
+
+func plain(err error) string { return strings.TrimPrefix(err.Error(), "dpstest: ") }
+
+// close ends everything, and keeps the state.
+func (s *simulator) close() error {
+	var err error
+	s.tasks.Wait()
+	if s.network != nil {
+		err = s.network.Close() // before the state is kept: no request changes it any more
+	}
+	if s.keeper != nil {
+		err = errors.Join(err, s.keeper.close())
+	}
+	if s.scratch != "" {
+		err = errors.Join(err, os.RemoveAll(s.scratch))
+	}
+	return err
+}
+
+// hintPorts says what to do where the ports of the real service cannot be had.
+func hintPorts(err error) error {
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%w: ports below 1024 need privileges, -https 0 and -mqtt 0 take free ones", err)
+	}
+	return err
+}
