@@ -1,6 +1,7 @@
 package dpstest
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -93,7 +94,7 @@ type Allocation struct {
 // Allocated is what a custom allocation decides.
 type Allocated struct {
 	Hub         string          // one of LinkedHubs
-	InitialTwin *InitialTwin    // kept for hubs that have twins; these have none yet
+	InitialTwin *InitialTwin    // in place of the enrollment's; nil for that
 	Payload     json.RawMessage // returned to the device with every registration; nil for none
 }
 
@@ -104,6 +105,9 @@ type allocationError struct {
 }
 
 func (e *allocationError) Error() string { return e.message }
+
+// allocation returns the policy that chooses the hub of devices admitted under the terms.
+func (s *Server) allocation(t terms) string { return cmp.Or(t.allocation, s.cfg.AllocationPolicy) }
 
 // allocate chooses the hub of a registration. No lock is held.
 func (s *Server) allocate(ctx context.Context, c *call, adm admission, current place) (Allocated, error) {
@@ -117,11 +121,6 @@ func (s *Server) allocate(ctx context.Context, c *call, adm admission, current p
 			candidates = append(candidates, h)
 		}
 	}
-	policy := adm.allocation
-	if policy == "" {
-		policy = s.cfg.AllocationPolicy
-	}
-
 	stays := current.hub != "" && adm.stays(c.version)
 	if stays {
 		// The device stays whatever the allocation says, as long as DPS knows the hub at all.
@@ -142,17 +141,11 @@ func (s *Server) allocate(ctx context.Context, c *call, adm admission, current p
 		return Allocated{}, &allocationError{codeNoHub, "No IoT hub is linked for this enrollment."}
 	}
 
-	switch policy {
+	switch s.allocation(adm.terms) {
 	case PolicyCustom:
 		return s.askAllocate(ctx, c, adm, current, candidates)
 	case PolicyGeoLatency:
-		if s.cfg.Latency != nil {
-			candidates = slices.Clone(candidates)
-			slices.SortStableFunc(candidates, func(a, b *linkedHub) int {
-				return int(max(-1, min(1, s.cfg.Latency(c.registrationID, a.Host())-s.cfg.Latency(c.registrationID, b.Host()))))
-			})
-			return Allocated{Hub: candidates[0].Host()}, nil
-		}
+		candidates = s.nearest(c.registrationID, candidates)
 	case PolicyStatic:
 		if len(candidates) > 1 {
 			return Allocated{}, &allocationError{codeNoHub, "The static policy needs a hub in the enrollment."}
@@ -163,9 +156,6 @@ func (s *Server) allocate(ctx context.Context, c *call, adm admission, current p
 
 // askAllocate asks the custom allocation. It is asked also about devices that may not move, for its payload.
 func (s *Server) askAllocate(ctx context.Context, c *call, adm admission, current place, candidates []*linkedHub) (Allocated, error) {
-	if s.cfg.Allocate == nil {
-		return Allocated{}, &allocationError{codeAllocationFailed, "Custom allocation failed: there is none."}
-	}
 	a := Allocation{
 		RegistrationID: c.registrationID, Individual: adm.individual, Group: adm.group,
 		CurrentHub: current.hub, CurrentDevice: current.device, Payload: c.payload,
@@ -173,7 +163,14 @@ func (s *Server) askAllocate(ctx context.Context, c *call, adm admission, curren
 	for _, h := range candidates {
 		a.LinkedHubs = append(a.LinkedHubs, h.Host())
 	}
-	got, err := s.cfg.Allocate(ctx, a)
+	ask := s.cfg.Allocate
+	if ask == nil {
+		ask = func(ctx context.Context, a Allocation) (Allocated, error) { return s.callWebhook(ctx, a, adm) }
+	}
+	got, err := ask(ctx, a)
+	if e, ok := errors.AsType[*allocationError](err); ok {
+		return Allocated{}, e
+	}
 	if err != nil {
 		return Allocated{}, &allocationError{codeAllocationFailed, "Custom allocation failed: " + err.Error()}
 	}

@@ -33,25 +33,46 @@ func (s *Server) place(registrationID string) place {
 	return place{}
 }
 
+// start carries a registration out: at once if that takes no time, else while the operation lets the device wait.
+func (s *Server) start(ctx context.Context, c *call, adm admission, op *operation) {
+	if adm.status == Disabled || s.cfg.AssignTime <= 0 && s.allocation(adm.terms) != PolicyCustom {
+		s.finish(op, s.register(context.WithoutCancel(ctx), c, adm, op)) // a device that hangs up has registered all the same
+		return
+	}
+	s.write(c, adm, op, func(r *registration) { r.record.Status = StatusAssigning })
+	s.network.Go(func(ctx context.Context) {
+		if pause(ctx, s.cfg.AssignTime) {
+			s.finish(op, s.register(ctx, c, adm, op))
+		}
+	})
+}
+
 // register carries a registration out, from the allocation to the hub's registry, and writes its record. Its outcome is
-// final; the device is told step by step, by the operation. The context ends with the device's connection.
-func (s *Server) register(ctx context.Context, c *call, adm admission) *registration {
+// final; the device is told step by step, by the operation. It returns nil if the device registered once more meanwhile:
+// the newest registration alone decides.
+func (s *Server) register(ctx context.Context, c *call, adm admission, op *operation) *registration {
 	if adm.status == Disabled {
-		return s.write(c, adm, func(r *registration) { r.record.Status = StatusDisabled })
+		return s.write(c, adm, op, func(r *registration) { r.record.Status = StatusDisabled })
 	}
 	chosen, err := s.allocate(ctx, c, adm, s.place(c.registrationID))
+	if ctx.Err() != nil {
+		return nil // the network is closed: nobody asks any more
+	}
 	if err != nil {
-		return s.fail(c, adm, err)
+		return s.fail(c, adm, op, err)
 	}
 	if chosen.InitialTwin != nil {
-		adm.twin = chosen.InitialTwin
+		adm.twin, adm.override = chosen.InitialTwin, s.cfg.InitialTwinOverrides
 	}
 
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
+	if !s.newest(op) {
+		return nil
+	}
 	to := s.linked(chosen.Hub)
 	if to == nil {
-		return s.fail(c, adm, &allocationError{codeNoHub, "The IoT hub is not linked any more."})
+		return s.fail(c, adm, op, &allocationError{codeNoHub, "The IoT hub is not linked any more."})
 	}
 	current := s.place(c.registrationID) // may have changed while the allocation took its time
 	first := current.hub == ""
@@ -62,12 +83,12 @@ func (s *Server) register(ctx context.Context, c *call, adm admission) *registra
 	}
 	known, err := s.settle(to.Hub, current, adm.terms, adm.identity)
 	if err != nil {
-		return s.fail(c, adm, err)
+		return s.fail(c, adm, op, err)
 	}
 	substatus := substatus(c.version, outcome{
 		again: !first || known, moved: !first && !strings.EqualFold(current.hub, to.Host()), reset: !first && adm.resets(),
 	})
-	return s.write(c, adm, func(r *registration) {
+	return s.write(c, adm, op, func(r *registration) {
 		r.hub, r.device = to.Host(), current.device
 		r.record.Status, r.record.Substatus = StatusAssigned, substatus
 		r.record.AssignedHub, r.record.DeviceID = r.hub, r.device
@@ -137,18 +158,28 @@ func substatus(version string, o outcome) string {
 	return InitialAssignment
 }
 
-func (s *Server) fail(c *call, adm admission, err error) *registration {
-	return s.write(c, adm, func(r *registration) {
+func (s *Server) fail(c *call, adm admission, op *operation, err error) *registration {
+	return s.write(c, adm, op, func(r *registration) {
 		r.record.Status = StatusFailed
 		r.record.ErrorCode, r.record.ErrorMessage = failure(err)
 	})
 }
 
+// newest says whether no other registration of the device came after an operation's.
+func (s *Server) newest(op *operation) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.latest[op.registrationID] == op
+}
+
 // write brings the record of a device up to date. What an earlier registration wrote goes, but for its creation time.
-func (s *Server) write(c *call, adm admission, change func(*registration)) *registration {
+func (s *Server) write(c *call, adm admission, op *operation, change func(*registration)) *registration {
 	now := Timestamp{s.network.Now()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.latest[op.registrationID] != op {
+		return nil
+	}
 	next := &registration{record: Record{RegistrationID: c.registrationID, CreatedDateTimeUTC: &now}}
 	if old := s.records[foldID(c.registrationID)]; old != nil {
 		next.record.RegistrationID, next.record.CreatedDateTimeUTC = old.record.RegistrationID, old.record.CreatedDateTimeUTC

@@ -1,6 +1,7 @@
 package dpstest
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha1" // the service names certificates by their SHA-1 thumbprint
 	"crypto/sha256"
@@ -271,4 +272,77 @@ func newKey() string {
 	raw := make([]byte, 64)
 	_, _ = rand.Read(raw) // never fails
 	return base64.StdEncoding.EncodeToString(raw)
+}
+
+// blank is an attestation without its keys and certificates, as everybody sees it but those who ask for the attestation
+// mechanism.
+func (a Attestation) blank() Attestation {
+	a.SymmetricKey = nil
+	if a.X509 != nil {
+		a.X509 = &X509{
+			ClientCertificates: a.X509.ClientCertificates.blank(), SigningCertificates: a.X509.SigningCertificates.blank(),
+			CAReferences: a.X509.CAReferences,
+		}
+	}
+	return a
+}
+
+func (c *Certificates) blank() *Certificates {
+	if c == nil {
+		return nil
+	}
+	one := func(c *Certificate) *Certificate {
+		if c == nil {
+			return nil
+		}
+		return &Certificate{Info: c.Info}
+	}
+	return &Certificates{Primary: one(c.Primary), Secondary: one(c.Secondary)}
+}
+
+// blank is an enrollment without its keys and certificates.
+func (e *IndividualEnrollment) blank() IndividualEnrollment {
+	c := *e
+	c.Attestation = e.Attestation.blank()
+	return c
+}
+
+func (g *EnrollmentGroup) blank() EnrollmentGroup {
+	c := *g
+	c.Attestation = g.Attestation.blank()
+	return c
+}
+
+// keep completes an attestation that was read blank and is now written back: keys and certificates that it leaves out
+// are those of the attestation it replaces.
+func (a Attestation) keep(old Attestation) Attestation {
+	switch {
+	case a.Type == TypeSymmetricKey && old.Type == TypeSymmetricKey:
+		var keys SymmetricKey
+		if a.SymmetricKey != nil {
+			keys = *a.SymmetricKey
+		}
+		keys.PrimaryKey = cmp.Or(keys.PrimaryKey, old.SymmetricKey.PrimaryKey)
+		keys.SecondaryKey = cmp.Or(keys.SecondaryKey, old.SymmetricKey.SecondaryKey)
+		a.SymmetricKey = &keys
+	case a.Type == TypeX509 && old.Type == TypeX509 && a.X509 != nil:
+		x := *a.X509
+		x.ClientCertificates = x.ClientCertificates.keep(old.X509.ClientCertificates)
+		x.SigningCertificates = x.SigningCertificates.keep(old.X509.SigningCertificates)
+		a.X509 = &x
+	}
+	return a
+}
+
+func (c *Certificates) keep(old *Certificates) *Certificates {
+	if c == nil || old == nil {
+		return c
+	}
+	one := func(c, old *Certificate) *Certificate {
+		if c != nil && c.Certificate == "" && c.Info != nil && old != nil && c.Info.SHA256Thumbprint == old.Info.SHA256Thumbprint {
+			return old
+		}
+		return c
+	}
+	return &Certificates{Primary: one(c.Primary, old.Primary), Secondary: one(c.Secondary, old.Secondary)}
 }

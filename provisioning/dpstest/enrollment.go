@@ -74,6 +74,8 @@ type Capabilities struct {
 	IoTEdge bool `json:"iotEdge"`
 }
 
+func (c *Capabilities) edge() bool { return c != nil && c.IoTEdge }
+
 // InitialTwin is the configuration a device starts with.
 type InitialTwin struct {
 	Tags       map[string]any  `json:"tags,omitempty"`
@@ -85,7 +87,7 @@ type TwinProperties struct {
 	Desired map[string]any `json:"desired,omitempty"`
 }
 
-// CustomAllocationDefinition names the webhook of the allocation policy "custom". The server keeps it; what decides is
+// CustomAllocationDefinition names the webhook of the allocation policy "custom". It is not asked if there is a
 // Config.Allocate.
 type CustomAllocationDefinition struct {
 	WebhookURL string `json:"webhookUrl"`
@@ -139,6 +141,9 @@ type terms struct {
 	allocation  string
 	hubs        []string
 	twin        *InitialTwin
+	edge        bool
+	webhook     *CustomAllocationDefinition
+	override    bool // twin goes before the one a device brings along
 }
 
 func (e *IndividualEnrollment) terms() terms {
@@ -146,6 +151,7 @@ func (e *IndividualEnrollment) terms() terms {
 	return terms{
 		individual: &c, deviceID: e.DeviceID, attestation: e.Attestation, status: e.ProvisioningStatus,
 		policy: e.ReprovisionPolicy, allocation: e.AllocationPolicy, hubs: subset(e.IoTHubs, e.IoTHubHostName), twin: e.InitialTwin,
+		edge: e.Capabilities.edge(), webhook: e.CustomAllocationDefinition,
 	}
 }
 
@@ -154,6 +160,7 @@ func (g *EnrollmentGroup) terms() terms {
 	return terms{
 		group: &c, groupID: g.EnrollmentGroupID, attestation: g.Attestation, status: g.ProvisioningStatus,
 		policy: g.ReprovisionPolicy, allocation: g.AllocationPolicy, hubs: subset(g.IoTHubs, g.IoTHubHostName), twin: g.InitialTwin,
+		edge: g.Capabilities.edge(), webhook: g.CustomAllocationDefinition,
 	}
 }
 

@@ -117,7 +117,8 @@ func (s *Server) carryOut(ctx context.Context, c *call) answer {
 		if s.cfg.RefuseConcurrent && s.collides(c.registrationID) {
 			return s.refuse(codeConflict, "")
 		}
-		op := s.begin(c, s.register(ctx, c, adm))
+		op := s.begin(c)
+		s.start(ctx, c, adm, op)
 		a := succeed(202, operationStatus{OperationID: op.id, Status: StatusAssigning})
 		a.retryAfter, a.registered, a.operationID = s.cfg.retryAfter(), true, op.id
 		return a

@@ -3,6 +3,7 @@ package dpstest
 import (
 	"context"
 	"crypto/x509"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -68,14 +69,53 @@ type Config struct {
 	// or "custom" when Allocate is set.
 	AllocationPolicy string
 
-	// Latency is how far a device is from a hub, for the policy "geoLatency". Nil: all hubs are equally far.
+	// Latencies is how far devices are from hubs, for the policy "geoLatency": by registration ID, or "*" for all
+	// devices, and by the hub's host name. Hubs it does not tell are further away than all it tells; hubs that are
+	// equally far share their devices as the policy "hashed" does. [Server.SetLatency] changes it.
+	Latencies map[string]map[string]time.Duration
+
+	// Latency is asked about what Latencies does not tell. Nil: all hubs are equally far.
 	Latency func(registrationID, hubHost string) time.Duration
 
 	// Allocate plays the custom allocation webhook: it chooses the hub of devices whose policy is "custom", and may
-	// return a payload for the device. It is called while the device's register request waits, without any lock held,
-	// by many goroutines at once; its context ends with the device's connection. An error fails the registration with
-	// errorCode 400207.
+	// return a payload for the device. It goes before the webhooks that enrollments name. It is called without any
+	// lock held, by many goroutines at once, while the device sees status "assigning"; its context ends with the
+	// network. An error fails the registration with errorCode 400207.
 	Allocate func(context.Context, Allocation) (Allocated, error)
+
+	// Webhook is the client that calls the custom allocation webhooks of enrollments. Its Timeout bounds a call, unless
+	// WebhookTimeout is shorter. Nil: a client that finds hosts of the simulated network by name, and all others as the
+	// process does.
+	Webhook *http.Client
+
+	// WebhookTimeout is how long a webhook may take to answer; then the registration fails with errorCode 400207.
+	// Webhooks are called once. Default 10 s; the service's own value is not published.
+	WebhookTimeout time.Duration
+
+	// InitialTwinOverrides lets an initial twin that a custom allocation returns replace the twin that would be
+	// migrated. Default: it counts where an initial twin does, at the first assignment and when a device is reset. The
+	// service's documentation has said both.
+	InitialTwinOverrides bool
+
+	// AssignTime is how long the service takes to carry a registration out. Until then its operation, its record and
+	// status lookups say "assigning", and hubs know nothing of it. Default 0: it is done when the register request is
+	// answered, and only its operation says "assigning" for as long as Polls wants; custom allocations take the time
+	// they take.
+	AssignTime time.Duration
+
+	// ServiceHost is a second host name the server answers under, that of the instance. Operators are sent there by
+	// ServiceConnectionString. Default: the ID scope in lower case, and ".azure-devices-provisioning.net".
+	ServiceHost string
+
+	// ServiceKey is the key of the access policy provisioningserviceowner, base64. Default: a random one.
+	ServiceKey string
+
+	// ServiceOperationsPerMinute is how many requests operators may make in any 60 s. Default 1000. Negative: no limit.
+	ServiceOperationsPerMinute int
+
+	// OverwriteEnrollments lets operators replace an enrollment without naming its ETag. Default: such a request is
+	// answered 409, and If-Match must be the ETag or "*".
+	OverwriteEnrollments bool
 }
 
 func (c Config) withDefaults() Config {
@@ -99,6 +139,18 @@ func (c Config) withDefaults() Config {
 	}
 	if c.OperationLifetime == 0 {
 		c.OperationLifetime = 24 * time.Hour
+	}
+	if c.WebhookTimeout <= 0 {
+		c.WebhookTimeout = 10 * time.Second
+	}
+	if c.ServiceHost == "" {
+		c.ServiceHost = strings.ToLower(c.IDScope) + ".azure-devices-provisioning.net"
+	}
+	if c.ServiceKey == "" {
+		c.ServiceKey = newKey()
+	}
+	if c.ServiceOperationsPerMinute == 0 {
+		c.ServiceOperationsPerMinute = 1000
 	}
 	if c.AllocationPolicy == "" {
 		c.AllocationPolicy = PolicyHashed
@@ -131,10 +183,14 @@ type Server struct {
 	moves       map[string]string                // lower-case registration ID to the hub an operator chose
 	operations  map[string]*operation            // by operation ID
 	order       []*operation                     // oldest first
+	latest      map[string]*operation            // the newest of each device, by lower-case registration ID
+	latencies   map[string]map[string]time.Duration
+	serviceKey  string
 }
 
 // New starts a provisioning service on a network: it answers HTTPS on port 443, MQTT on port 8883 and MQTT over
-// WebSocket on port 443 under cfg.Endpoint, and it becomes the network's default site. Network.Close ends it.
+// WebSocket on port 443 under cfg.Endpoint and cfg.ServiceHost, and it becomes the network's default site. Network.Close
+// ends it.
 func New(n *hubtest.Network, cfg Config) *Server {
 	cfg = cfg.withDefaults()
 	s := &Server{
@@ -147,7 +203,19 @@ func New(n *hubtest.Network, cfg Config) *Server {
 		records:     map[string]*registration{},
 		moves:       map[string]string{},
 		operations:  map[string]*operation{},
+		latest:      map[string]*operation{},
+		latencies:   map[string]map[string]time.Duration{},
+		serviceKey:  cfg.ServiceKey,
 	}
+	for id, hubs := range cfg.Latencies {
+		for host, d := range hubs {
+			s.SetLatency(id, host, d)
+		}
+	}
+	if s.cfg.Webhook == nil {
+		s.cfg.Webhook = s.webhookClient()
+	}
+	n.Handle(cfg.ServiceHost, s)
 	n.Handle(cfg.Endpoint, s)
 	n.SetDefault(cfg.Endpoint)
 	return s
