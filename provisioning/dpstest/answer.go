@@ -3,6 +3,7 @@ package dpstest
 import (
 	"encoding/json"
 	"math"
+	"net/http"
 	"strconv"
 	"time"
 )
@@ -17,6 +18,8 @@ const (
 	codeBadCertificate   = 401002
 	codeNoInstance       = 404000
 	codeNoRegistration   = 404201
+	codeExists           = 409201
+	codePrecondition     = 412201
 	codeNoOperation      = 404203
 	codeBadMethod        = 405000
 	codeConflict         = 409203
@@ -33,6 +36,8 @@ var messages = map[int]string{
 	codeNoOperation:    "Operation not found.",
 	codeBadMethod:      "Method not allowed.",
 	codeConflict:       "Precondition failed.",
+	codeExists:         "Enrollment already exists.",
+	codePrecondition:   "Precondition failed.",
 	codeTooLarge:       "Message is too large.",
 	codeThrottled:      "Operations are being throttled for this tenant.",
 }
@@ -47,6 +52,7 @@ type answer struct {
 	requestID   string
 	registered  bool // the answer to a register request, which names its own address
 	operationID string
+	header      http.Header // more of them; nil for none
 }
 
 const contentJSON = "application/json; charset=utf-8"

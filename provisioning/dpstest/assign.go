@@ -185,7 +185,7 @@ func (s *Server) write(c *call, adm admission, op *operation, change func(*regis
 		next.record.RegistrationID, next.record.CreatedDateTimeUTC = old.record.RegistrationID, old.record.CreatedDateTimeUTC
 		next.hub, next.device = old.hub, old.device
 	}
-	next.record.LastUpdatedDateTimeUTC, next.record.ETag = &now, newETag()
+	next.record.LastUpdatedDateTimeUTC, next.record.ETag = &now, newRecordETag()
 	next.terms, next.identity, next.by = adm.terms, adm.identity, adm.by
 	change(next)
 	s.records[foldID(c.registrationID)] = next

@@ -10,8 +10,18 @@ import (
 	"time"
 )
 
-// maxBody is the service's limit on a message.
-const maxBody = 96 << 10
+// maxBody is the service's limit on a message of a device. An operator's may be larger: it can hold ten enrollments.
+const (
+	maxBody        = 96 << 10
+	maxServiceBody = 1 << 20
+)
+
+func (c *call) maxBody() int64 {
+	if c.op == Service {
+		return maxServiceBody
+	}
+	return maxBody
+}
 
 // A call is one request of a device, whatever carries it.
 type call struct {
@@ -25,6 +35,8 @@ type call struct {
 	chain          []*x509.Certificate
 	body           []byte
 	wrongMethod    bool // a known address under another HTTP method
+
+	service *serviceCall // an operator's request; nil for a device's
 
 	payload json.RawMessage // from the body
 	tpm     bool            // the body offers a TPM
@@ -81,6 +93,9 @@ func (s *Server) carryOut(ctx context.Context, c *call) answer {
 	if c.op == Clock {
 		return s.refuse(codeNoInstance, "Resource not found.")
 	}
+	if c.op == Service {
+		return s.operate(c)
+	}
 	if !strings.EqualFold(c.scope, s.cfg.IDScope) {
 		return s.refuse(codeNoInstance, "")
 	}
@@ -91,14 +106,7 @@ func (s *Server) carryOut(ctx context.Context, c *call) answer {
 		return s.refuse(codeBadRequest, "registrationId is not valid.")
 	}
 	if wait, ok := s.quota.admit(s.cfg, c.op, foldID(c.registrationID), time.Now()); !ok {
-		a := s.refuse(codeThrottled, "")
-		switch {
-		case s.cfg.ThrottleRetryAfter > 0:
-			a.retryAfter = seconds(s.cfg.ThrottleRetryAfter)
-		case s.cfg.ThrottleRetryAfter == 0:
-			a.retryAfter = seconds(wait)
-		}
-		return a
+		return s.throttle(wait)
 	}
 	if len(c.body) > maxBody {
 		return s.refuse(codeTooLarge, "")
@@ -136,6 +144,17 @@ func (s *Server) carryOut(ctx context.Context, c *call) answer {
 	default:
 		return s.lookup(c)
 	}
+}
+
+func (s *Server) throttle(wait time.Duration) answer {
+	a := s.refuse(codeThrottled, "")
+	switch {
+	case s.cfg.ThrottleRetryAfter > 0:
+		a.retryAfter = seconds(s.cfg.ThrottleRetryAfter)
+	case s.cfg.ThrottleRetryAfter == 0:
+		a.retryAfter = seconds(wait)
+	}
+	return a
 }
 
 // lookup answers a device registration status lookup: the bare record.

@@ -13,7 +13,7 @@ import (
 // that answers with Status, Code or Body, does not answer, or cuts the connection, stands in for carrying it out,
 // unless Perform is set.
 type Fault struct {
-	On             Op     // "" for any
+	On             Op     // "" for any but Service
 	RegistrationID string // "" for any; requests without one (Clock) match only ""
 	Transport      string // "" for any
 	Skip           int    // so many matching requests are let through first
@@ -114,7 +114,7 @@ func (f *activeFault) matches(o occasion) bool {
 	if f.SubackFailure || o.subscribe {
 		return f.SubackFailure && o.subscribe && f.concerns(o)
 	}
-	if f.On != "" && f.On != o.op {
+	if f.On != o.op && (f.On != "" || o.op == Service) {
 		return false
 	}
 	if o.op == Connect {

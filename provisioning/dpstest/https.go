@@ -20,13 +20,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveWebSocket(w, r)
 		return
 	}
-	c := route(r.Method, r.URL)
+	c := routeService(r)
+	if c == nil {
+		c = route(r.Method, r.URL)
+	}
 	c.transport = HTTPS
 	c.authorization = r.Header.Get("Authorization")
 	c.chain = peerChain(r)
 	if c.op != Clock {
 		// A body that ends early or never is the client's matter: what arrived is judged.
-		c.body, _ = io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+		c.body, _ = io.ReadAll(io.LimitReader(r.Body, c.maxBody()+1))
 	}
 	s.send(w, r, s.serve(r.Context(), c))
 }
@@ -90,7 +93,12 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, a reply) {
 	}
 	h := w.Header()
 	h.Set("Date", s.network.Now().UTC().Format(http.TimeFormat)) // of the answer: a fault may have held it back
-	h.Set("Content-Type", a.contentType)
+	if a.contentType != "" {
+		h.Set("Content-Type", a.contentType)
+	}
+	for name, values := range a.header {
+		h[name] = values
+	}
 	h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 	h.Set("x-ms-request-id", a.requestID)
 	if a.retryAfter != "" {

@@ -29,9 +29,12 @@ func newOperationID() string {
 	return "5." + hex.EncodeToString(b[:]) + "." + newGUID()
 }
 
-// newETag makes an entity tag in the form seen on the wire: base64 of a quoted version.
+// newETag makes an entity tag of an enrollment in the form seen on the wire: a quoted version.
 func newETag() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:])
-	return base64.StdEncoding.EncodeToString(fmt.Appendf(nil, `"%x-0000-0300-0000-%x0000"`, b[:4], b[4:]))
+	return fmt.Sprintf(`"%x-0000-0300-0000-%x0000"`, b[:4], b[4:])
 }
+
+// newRecordETag makes an entity tag of a registration record in the form seen on the wire: base64 of a quoted version.
+func newRecordETag() string { return base64.StdEncoding.EncodeToString([]byte(newETag())) }

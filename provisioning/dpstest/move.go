@@ -57,7 +57,7 @@ func (s *Server) MoveNow(registrationID, hubHost string) error {
 	next.record.AssignedHub, next.record.DeviceID, next.record.Status = next.hub, next.device, StatusAssigned
 	next.record.Substatus = substatus("", outcome{moved: true, reset: old.terms.resets()})
 	next.record.ErrorCode, next.record.ErrorMessage = 0, ""
-	next.record.LastUpdatedDateTimeUTC, next.record.ETag = &now, newETag()
+	next.record.LastUpdatedDateTimeUTC, next.record.ETag = &now, newRecordETag()
 	s.records[foldID(registrationID)] = &next
 	return nil
 }

@@ -36,11 +36,12 @@ func (w *window) forget(now time.Time) {
 	w.hits = w.hits[old:]
 }
 
-// quotas keeps the service's two limits, which do not touch each other: registrations and status lookups of the
-// tenant, and polls of each device.
+// quotas keeps the service's three limits, which do not touch each other: registrations and status lookups of the
+// tenant, polls of each device, and operators' requests.
 type quotas struct {
 	mu            sync.Mutex
 	registrations window
+	operations    window
 	polls         map[string]*window
 }
 
@@ -49,6 +50,10 @@ const maxPollWindows = 10_000 // idle ones are dropped when there are more
 func (q *quotas) admit(cfg Config, op Op, registrationID string, now time.Time) (wait time.Duration, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if op == Service {
+		q.operations.limit, q.operations.span = cfg.ServiceOperationsPerMinute, time.Minute
+		return q.operations.admit(now)
+	}
 	if op != Poll {
 		q.registrations.limit, q.registrations.span = cfg.RegistrationsPerMinute, time.Minute
 		return q.registrations.admit(now)

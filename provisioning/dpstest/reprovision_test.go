@@ -359,8 +359,8 @@ func TestCustomAllocation(t *testing.T) {
 		assert.Equal(t, []string{hubB}, asked.LinkedHubs, "but has no choice")
 		assert.Equal(t, hubB, asked.CurrentHub)
 	})
-	inBubble(t, dpstest.Config{}, func(w *world) {
-		w.enroll("dev", func(e *dpstest.IndividualEnrollment) { e.AllocationPolicy = dpstest.PolicyCustom })
+	inBubble(t, dpstest.Config{AllocationPolicy: dpstest.PolicyCustom}, func(w *world) {
+		w.enroll("dev")
 		assert.Equal(t, 400207, w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).ErrorCode, "nobody to ask")
 	})
 }

@@ -16,6 +16,7 @@ const (
 	Poll     Op = "poll"     // asks how a registration goes on
 	Lookup   Op = "lookup"   // asks for the registration record; HTTPS only
 	Connect  Op = "connect"  // an MQTT CONNECT, or a WebSocket upgrade that was refused
+	Service  Op = "service"  // a request of an operator; HTTPS only
 	Clock    Op = "clock"    // any other HTTP request: all it yields is a Date
 )
 
@@ -83,13 +84,14 @@ func (s *Server) Requests() []Request {
 	return all
 }
 
-// Count returns how many requests of the given kinds, or of any kind when none is given, came since the last ResetLog.
+// Count returns how many requests of the given kinds came since the last ResetLog. When none is given it counts all but
+// operators'.
 func (s *Server) Count(ops ...Op) int {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
 	n := 0
 	for op, count := range s.log.counts {
-		if len(ops) == 0 || slices.Contains(ops, op) {
+		if len(ops) == 0 && op != Service || slices.Contains(ops, op) {
 			n += count
 		}
 	}
