@@ -35,8 +35,9 @@ var arrows = map[string][]string{
 	"internal/mqttserver":  {packets, websocket},
 
 	// The project's own checks.
-	"internal/layout": {},
-	"internal/canary": {},
+	"internal/layout":          {},
+	"internal/canary":          {},
+	"internal/officialclients": {},
 }
 
 // What an example may import: what a user can.

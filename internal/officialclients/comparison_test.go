@@ -1,0 +1,210 @@
+package officialclients
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dpstest"
+)
+
+// echo is a custom allocation: the last hub of those it may choose from, and the device's own payload.
+func echo(_ context.Context, a dpstest.Allocation) (dpstest.Allocated, error) {
+	return dpstest.Allocated{Hub: slices.Max(a.LinkedHubs), Payload: a.Payload}, nil
+}
+
+// scenario is a device that registers, and registers again after the operator has, perhaps, changed where it belongs.
+type scenario struct {
+	policy     string // reprovision policy
+	allocation string
+	other      bool // the second registration is allocated to the other hub
+}
+
+func (s scenario) id() string {
+	to := "same"
+	if s.other {
+		to = "other"
+	}
+	return strings.ToLower(s.policy + "-" + s.allocation + "-" + to)
+}
+
+var reprovision = map[string]*dpstest.ReprovisionPolicy{
+	"none":    nil,
+	"migrate": {UpdateHubAssignment: true, MigrateDeviceData: true},
+	"reset":   {UpdateHubAssignment: true},
+	"never":   {},
+}
+
+func scenarios() []scenario {
+	var all []scenario
+	for _, policy := range []string{"none", "migrate", "reset", "never"} {
+		for _, allocation := range []string{dpstest.PolicyHashed, dpstest.PolicyGeoLatency, dpstest.PolicyStatic, dpstest.PolicyCustom} {
+			all = append(all, scenario{policy, allocation, false}, scenario{policy, allocation, true})
+		}
+	}
+	return all
+}
+
+// board says which hub is meant for each device, whatever the allocation policy it gets there by.
+type board struct {
+	mu    sync.Mutex
+	hosts map[string]string
+}
+
+func (b *board) set(id, host string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.hosts[id] = host
+}
+
+func (b *board) get(id string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.hosts[id]
+}
+
+func (b *board) config() dpstest.Config {
+	return dpstest.Config{
+		Polls: 1,
+		Latency: func(id, host string) time.Duration {
+			if host == b.get(id) {
+				return time.Millisecond
+			}
+			return time.Second
+		},
+		Allocate: func(_ context.Context, a dpstest.Allocation) (dpstest.Allocated, error) {
+			if len(a.LinkedHubs) == 1 {
+				return dpstest.Allocated{Hub: a.LinkedHubs[0]}, nil // it may not move
+			}
+			return dpstest.Allocated{Hub: b.get(a.RegistrationID)}, nil
+		},
+	}
+}
+
+// enroll is the operator's side of a scenario: the device belongs to this hub from now on.
+func (s scenario) enroll(w *world, b *board, host string) error {
+	b.set(s.id(), host)
+	e := dpstest.IndividualEnrollment{
+		RegistrationID: s.id(), Attestation: dpstest.Keys(key(s.id()), ""), AllocationPolicy: s.allocation, ReprovisionPolicy: reprovision[s.policy],
+		InitialTwin: &dpstest.InitialTwin{
+			Tags: map[string]any{"site": "north"}, Properties: &dpstest.TwinProperties{Desired: map[string]any{"target": 20}},
+		},
+	}
+	if s.allocation == dpstest.PolicyHashed || s.allocation == dpstest.PolicyStatic {
+		e.IoTHubs = []string{host}
+	}
+	return w.dps.Enroll(e)
+}
+
+// outcome is what a device and the service know after a registration.
+type outcome struct {
+	Hub, DeviceID, Status, Substatus string    // as the client tells
+	Record                           [3]string // as the service tells: hub, status, substatus
+	At                               []string  // hubs that have an identity of the device
+}
+
+type registerFunc func(id string) (outcome, error)
+
+// play takes every scenario through its two registrations, all at the same time.
+func play(t *testing.T, w *world, b *board, register registerFunc) map[string]outcome {
+	t.Helper()
+	all, mu := map[string]outcome{}, sync.Mutex{}
+	var wg sync.WaitGroup
+	once := func(s scenario, name, host string) error {
+		if err := s.enroll(w, b, host); err != nil {
+			return err
+		}
+		got, err := register(s.id())
+		if err != nil {
+			return err
+		}
+		record, _ := w.dps.Registration(s.id())
+		got.Record = [3]string{record.AssignedHub, record.Status, record.Substatus}
+		for _, hub := range []*hubtest.Hub{w.a, w.b} {
+			if _, ok := hub.Get(s.id()); ok {
+				got.At = append(got.At, hub.Host())
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		all[s.id()+", "+name] = got
+		return nil
+	}
+	for _, s := range scenarios() {
+		wg.Go(func() {
+			if !assert.NoError(t, once(s, "first", hostA), s.id()) {
+				return
+			}
+			second := hostA
+			if s.other {
+				second = hostB
+			}
+			assert.NoError(t, once(s, "again", second), s.id())
+		})
+	}
+	wg.Wait()
+	return all
+}
+
+// Both clients speak the same API version, since the service's answers depend on it: the official one's.
+const officialVersion = "2019-03-31"
+
+func TestOurClientAndTheOfficialOneEndTheSameInEveryScenario(t *testing.T) {
+	need(t)
+	for i, transport := range allTransports {
+		t.Run(transport, func(t *testing.T) {
+			official := func() map[string]outcome {
+				b := &board{hosts: map[string]string{}}
+				w := newWorld(t, b.config())
+				defer w.network.Close()
+				node := newDriver(t, w.network)
+				return play(t, w, b, func(id string) (outcome, error) {
+					var got state
+					err := node.try("register", w.registering(id, transport, with{"key": key(id)}), &got)
+					return outcome{Hub: got.AssignedHub, DeviceID: got.DeviceID, Status: got.Status, Substatus: got.Substatus}, err
+				})
+			}()
+			ours := func() map[string]outcome {
+				b := &board{hosts: map[string]string{}}
+				w := newWorld(t, b.config())
+				defer w.network.Close()
+				return play(t, w, b, func(id string) (outcome, error) {
+					client := &provisioning.Client{
+						IDScope: w.dps.IDScope(), Attestation: provisioning.SymmetricKey{ID: id, Key: key(id)},
+						Transport:  []provisioning.Transport{provisioning.HTTPS, provisioning.MQTT, provisioning.MQTTWebSocket}[i],
+						APIVersion: officialVersion, TLSConfig: w.network.TLSConfig(),
+					}
+					got, err := client.Register(t.Context(), provisioning.Registration{})
+					return outcome{Hub: got.Hub, DeviceID: got.DeviceID, Status: got.Status, Substatus: got.Substatus}, err
+				})
+			}()
+			require.Len(t, official, 2*len(scenarios()))
+			assert.Equal(t, official, ours)
+
+			// That they agree says nothing if nothing happened.
+			for _, s := range scenarios() {
+				got := official[s.id()+", again"]
+				want := outcome{Hub: hostA, DeviceID: s.id(), Status: "assigned", Substatus: "initialAssignment"}
+				if s.other && s.policy != "never" {
+					want.Hub, want.Substatus = hostB, "deviceDataMigrated"
+				}
+				if s.policy == "reset" {
+					want.Substatus = "deviceDataReset"
+				}
+				want.Record, want.At = [3]string{want.Hub, want.Status, want.Substatus}, []string{want.Hub}
+				assert.Equal(t, want, got, s.id())
+				first := official[s.id()+", first"]
+				assert.Equal(t, fmt.Sprint(hostA, "initialAssignment"), fmt.Sprint(first.Hub, first.Substatus), s.id())
+			}
+		})
+	}
+}

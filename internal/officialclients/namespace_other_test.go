@@ -1,0 +1,13 @@
+//go:build !linux
+
+package officialclients
+
+import (
+	"os"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	missing = "this system has no network namespaces"
+	os.Exit(m.Run())
+}

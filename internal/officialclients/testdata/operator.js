@@ -1,0 +1,47 @@
+// The operator's side: azure-iot-provisioning-service and azure-iothub.
+'use strict';
+
+const { ProvisioningServiceClient } = require('azure-iot-provisioning-service');
+const { Client, Registry } = require('azure-iothub');
+
+const body = (r) => (r && r.responseBody !== undefined ? r.responseBody : r);
+
+// provisioning({connectionString, call, args}) calls a method of the client of DPS's service API.
+async function provisioning(o) {
+  return body(await ProvisioningServiceClient.fromConnectionString(o.connectionString)[o.call](...(o.args || [])));
+}
+
+// provisioningQuery({connectionString, call, args}) reads all pages of a query.
+async function provisioningQuery(o) {
+  const query = ProvisioningServiceClient.fromConnectionString(o.connectionString)[o.call](...(o.args || []));
+  return pages(query);
+}
+
+// registry({connectionString, call, args}) calls a method of the hub's registry client.
+async function registry(o) {
+  return body(await Registry.fromConnectionString(o.connectionString)[o.call](...(o.args || [])));
+}
+
+async function registryQuery(o) {
+  return pages(Registry.fromConnectionString(o.connectionString).createQuery(...o.args));
+}
+
+async function pages(query) {
+  const all = [];
+  do {
+    const page = await new Promise((resolve, reject) => query.next((err, items) => (err ? reject(err) : resolve(items))));
+    all.push(...(page || []));
+  } while (query.hasMoreResults);
+  return all;
+}
+
+// invoke({connectionString, device, method, payload, responseTimeoutInSeconds})
+async function invoke(o) {
+  const client = Client.fromConnectionString(o.connectionString);
+  const { status, payload } = body(await client.invokeDeviceMethod(o.device, {
+    methodName: o.method, payload: o.payload, responseTimeoutInSeconds: o.responseTimeoutInSeconds || 5,
+  })) || {};
+  return { status, payload };
+}
+
+module.exports = { provisioning, provisioningQuery, registry, registryQuery, invoke };
