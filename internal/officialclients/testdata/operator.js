@@ -8,7 +8,11 @@ const body = (r) => (r && r.responseBody !== undefined ? r.responseBody : r);
 
 // provisioning({connectionString, call, args}) calls a method of the client of DPS's service API.
 async function provisioning(o) {
-  return body(await ProvisioningServiceClient.fromConnectionString(o.connectionString)[o.call](...(o.args || [])));
+  const client = ProvisioningServiceClient.fromConnectionString(o.connectionString);
+  if (o.call === 'runBulkEnrollmentOperation') { // its promise never settles: it answers callbacks alone
+    return new Promise((resolve, reject) => client[o.call](...o.args, (err, result) => (err ? reject(err) : resolve(result))));
+  }
+  return body(await client[o.call](...(o.args || [])));
 }
 
 // provisioningQuery({connectionString, call, args}) reads all pages of a query.
