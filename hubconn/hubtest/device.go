@@ -17,8 +17,11 @@ import (
 type Device struct {
 	// ID is the device ID: 1 to 128 ASCII letters, digits and - . + % _ # * ? ! ( ) , : = @ $ ' ; (case matters).
 	ID string
-	// Disabled keeps the device out, as an unknown one.
-	Disabled bool
+	// Disabled keeps the device out, as an unknown one. StatusReason may tell people why.
+	Disabled     bool
+	StatusReason string
+	// IoTEdge is the capability of an IoT Edge device. The hub keeps it, and does nothing else with it.
+	IoTEdge bool
 	// PrimaryKey and SecondaryKey are base64; a token signed with either lets the device in.
 	PrimaryKey, SecondaryKey string
 	// PrimaryThumbprint and SecondaryThumbprint are SHA-1 or SHA-256 digests of a client certificate, in hexadecimal of

@@ -43,6 +43,8 @@ const (
 	codeModuleNotFound    = 404010
 	codeNotOnline         = 404103
 	codeMethodNotAllowed  = 405000
+	codeDeviceExists      = 409001
+	codeModuleExists      = 409301
 	codePrecondition      = 412001
 	codeLockLost          = 412002
 	codeTooLarge          = 413001
@@ -58,7 +60,8 @@ var codeNames = map[int]string{
 	codeUnauthorizedEntry: "IotHubUnauthorizedAccess", codeUnauthorized: "IotHubUnauthorized",
 	codeQuota: "IotHubQuotaExceeded", codeQueueFull: "DeviceMaximumQueueDepthExceeded", codeUploadsFull: "DeviceMaximumActiveFileUploadLimitExceeded",
 	codeBadExpiry: "InvalidMessageExpiryTime", codeNotFound: "GenericNotFound", codeDeviceNotFound: "DeviceNotFound", codeModuleNotFound: "ModuleNotFound",
-	codeNotOnline: "DeviceNotOnline", codeMethodNotAllowed: "GenericMethodNotAllowed", codePrecondition: "PreconditionFailed", codeLockLost: "DeviceMessageLockLost",
+	codeNotOnline: "DeviceNotOnline", codeMethodNotAllowed: "GenericMethodNotAllowed",
+	codeDeviceExists: "DeviceAlreadyExists", codeModuleExists: "ModuleAlreadyExistsOnDevice", codePrecondition: "PreconditionFailed", codeLockLost: "DeviceMessageLockLost",
 	codeTooLarge: "MessageTooLarge", codeThrottled: "ThrottlingException", codeBadGateway: "GenericBadGateway",
 	codeUnavailable: "ServiceUnavailable", codeGatewayTimeout: "GatewayTimeout",
 }

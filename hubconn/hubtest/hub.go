@@ -33,6 +33,7 @@ type Hub struct {
 	spent      int
 
 	oversizeCode int
+	policies     policies
 }
 
 // defaultGrace is how long after its expiry a token still lets a device connect, and a connection made with it live: the service

@@ -16,6 +16,9 @@ const websocketPath = "/$iothub/websocket"
 
 // ServeHTTP serves WebSocket upgrades and the device API.
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h.serveREST(w, r) {
+		return
+	}
 	if r.URL.Path != websocketPath {
 		h.serveDevice(w, r)
 		return
