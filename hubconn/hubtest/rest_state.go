@@ -19,7 +19,7 @@ type hubState struct {
 	Host       string            `json:"host"`
 	Policies   map[string]string `json:"policies"`
 	Generation int               `json:"generation"`
-	ETags      int64             `json:"etags"`
+	ETags      uint64            `json:"etags"`
 	Devices    []deviceState     `json:"devices"`
 }
 

@@ -3,8 +3,6 @@ package dpstest
 import (
 	"context"
 	"strings"
-
-	"github.com/rehome-iot/rehome/hubconn/hubtest"
 )
 
 // place is where a device lives.
@@ -95,49 +93,6 @@ func (s *Server) register(ctx context.Context, c *call, adm admission, op *opera
 		r.record.Payload = chosen.Payload
 	})
 }
-
-// settle gives a device its identity at a hub, and takes it away from the hub it lived at. The new one comes first: a
-// device whose new identity is refused keeps the old. It reports whether the hub knew the device already.
-func (s *Server) settle(to *hubtest.Hub, current place, t terms, credentials hubtest.Device) (known bool, err error) {
-	moved := current.hub != "" && !strings.EqualFold(current.hub, to.Host())
-	var from *hubtest.Hub
-	if moved {
-		if link := s.linked(current.hub); link != nil { // of a hub that is not linked, nothing can be taken
-			from = link.Hub
-		}
-	}
-	device, known := to.Get(current.device)
-	disabled := device.Disabled // whom the hub's operator keeps out stays out
-	switch {
-	case moved && !t.resets():
-		device = initialDevice(t)
-		if from != nil {
-			if old, ok := from.Get(current.device); ok {
-				device = migratedDevice(old, device)
-			}
-		}
-	case !known, current.hub != "" && t.resets():
-		device = initialDevice(t)
-	}
-	// The hub gets the credentials of this registration: a renewed certificate or key is why many devices come back.
-	device.ID, device.Disabled = current.device, disabled
-	device.PrimaryKey, device.SecondaryKey = credentials.PrimaryKey, credentials.SecondaryKey
-	device.PrimaryThumbprint, device.SecondaryThumbprint = credentials.PrimaryThumbprint, credentials.SecondaryThumbprint
-	if err := to.Put(device); err != nil {
-		return known, err
-	}
-	if from != nil {
-		from.Delete(current.device)
-	}
-	return known, nil
-}
-
-// initialDevice is a device as its enrollment configures it. Hubs keep nothing yet that could be configured.
-func initialDevice(terms) hubtest.Device { return hubtest.Device{} }
-
-// migratedDevice is a device that takes its data from the hub it leaves to the next. Hubs keep no data yet but the
-// credentials, which do not come from there.
-func migratedDevice(_, initial hubtest.Device) hubtest.Device { return initial }
 
 // outcome is what a registration did to the device.
 type outcome struct {
