@@ -185,27 +185,17 @@ func (c *config) service() dpstest.Config {
 	if c.Limits.Polls != nil {
 		s.Polls = *c.Limits.Polls
 	}
-	if len(c.Latency) > 0 {
-		s.Latency = c.latency
+	for device, hubs := range c.Latency {
+		row := map[string]time.Duration{}
+		for hub, ms := range hubs {
+			row[hub] = time.Duration(ms * float64(time.Millisecond))
+		}
+		if s.Latencies == nil {
+			s.Latencies = map[string]map[string]time.Duration{}
+		}
+		s.Latencies[device] = row
 	}
 	return s
-}
-
-// latency looks up how far a hub is from a device. A hub that the table leaves out is farther than all others.
-func (c *config) latency(registrationID, hub string) time.Duration {
-	for _, row := range []string{registrationID, "*"} {
-		for device, hubs := range c.Latency {
-			if !strings.EqualFold(device, row) {
-				continue
-			}
-			for name, ms := range hubs {
-				if strings.EqualFold(name, hub) {
-					return time.Duration(ms * float64(time.Millisecond))
-				}
-			}
-		}
-	}
-	return time.Hour
 }
 
 func (c *config) hubNames() []string {

@@ -16,13 +16,21 @@ type ready struct {
 	DPS     string   `json:"dps"`
 	Hubs    []string `json:"hubs"`
 	CA      string   `json:"ca"`
+
+	ServiceConnectionString string            `json:"serviceConnectionString"`
+	HubConnectionStrings    map[string]string `json:"hubConnectionStrings"`
 }
 
 // announce prints the ready line, and for people how to connect.
 func (s *simulator) announce(stdout, stderr io.Writer) error {
+	hubs := map[string]string{}
+	for _, h := range s.hubs {
+		hubs[h.Host()] = h.ConnectionString()
+	}
 	line, err := json.Marshal(ready{
 		Ready: true, HTTPS: s.network.HTTPSAddr(), MQTT: s.network.MQTTAddr(), IDScope: s.dps.IDScope(), DPS: s.dps.Endpoint(),
 		Hubs: s.hubHosts(), CA: s.ca,
+		ServiceConnectionString: s.dps.ServiceConnectionString(), HubConnectionStrings: hubs,
 	})
 	if err != nil {
 		return err

@@ -125,6 +125,9 @@ func (f *hubFault) fault() hubtest.Fault {
 var (
 	stages = map[string]hubtest.Stage{
 		"upgrade": hubtest.Upgrade, "connect": hubtest.Connect, "connected": hubtest.Connected, "publish": hubtest.Publish, "subscribe": hubtest.Subscribe,
+		"twinGet": hubtest.TwinGet, "twinPatch": hubtest.TwinPatch, "desired": hubtest.Desired, "method": hubtest.Method, "command": hubtest.Command,
+		"send": hubtest.Send, "receive": hubtest.Receive, "settle": hubtest.Settle, "uploadStart": hubtest.UploadStart,
+		"uploadNotify": hubtest.UploadNotify, "blobPut": hubtest.BlobPut,
 	}
 	operations = map[string]dpstest.Op{
 		"": "", "register": dpstest.Register, "poll": dpstest.Poll, "lookup": dpstest.Lookup, "connect": dpstest.Connect, "clock": dpstest.Clock,

@@ -1,0 +1,305 @@
+//go:build unix
+
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// binary is the simulator, built once.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "simulator-test-")
+	if err != nil {
+		panic(err)
+	}
+	binary = filepath.Join(dir, "simulator")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		panic(string(out))
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+const patience = 20 * time.Second
+
+// ready is the ready line as programs in any language read it.
+type ready struct {
+	Ready                   bool              `json:"ready"`
+	HTTPS                   string            `json:"https"`
+	MQTT                    string            `json:"mqtt"`
+	IDScope                 string            `json:"idScope"`
+	DPS                     string            `json:"dps"`
+	Hubs                    []string          `json:"hubs"`
+	CA                      string            `json:"ca"`
+	ServiceConnectionString string            `json:"serviceConnectionString"`
+	HubConnectionStrings    map[string]string `json:"hubConnectionStrings"`
+}
+
+// program is a simulator that runs.
+type program struct {
+	ready
+	line   string
+	cmd    *exec.Cmd
+	rest   chan string // what comes on standard output after the ready line, all at once
+	stderr *log
+	ended  bool
+}
+
+// log is a standard error that can be read while it is written.
+type log struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// start runs the simulator on free ports and waits for its ready line.
+func start(t *testing.T, args ...string) *program {
+	t.Helper()
+	p := &program{cmd: exec.Command(binary, append([]string{"-https", "0", "-mqtt", "0"}, args...)...), rest: make(chan string, 1), stderr: new(log)}
+	p.cmd.Stderr = p.stderr
+	stdout, err := p.cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, p.cmd.Start())
+	t.Cleanup(func() {
+		if !p.ended {
+			_ = p.cmd.Process.Kill()
+			_ = p.cmd.Wait()
+		}
+	})
+	first := make(chan string, 1)
+	go func() {
+		r := bufio.NewReader(stdout)
+		line, _ := r.ReadString('\n')
+		first <- line
+		var rest bytes.Buffer
+		_, _ = r.WriteTo(&rest)
+		p.rest <- rest.String()
+	}()
+	select {
+	case p.line = <-first:
+	case <-time.After(patience):
+	}
+	d := json.NewDecoder(strings.NewReader(p.line))
+	d.DisallowUnknownFields()
+	require.NoError(t, d.Decode(&p.ready), "ready line %q\n%s", p.line, p.stderr)
+	require.True(t, p.Ready)
+	return p
+}
+
+// stop ends the simulator as an init system does.
+func (p *program) stop(t *testing.T) {
+	t.Helper()
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	select {
+	case rest := <-p.rest:
+		assert.Empty(t, rest, "there is more on standard output than the ready line")
+	case <-time.After(patience):
+		t.Fatal("the simulator does not end")
+	}
+	p.ended = true
+	assert.NoError(t, p.cmd.Wait(), p.stderr)
+}
+
+// write writes a file of the test.
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	return file
+}
+
+func TestReadyLineTellsAllThatAClientNeeds(t *testing.T) {
+	p := start(t, "-id-scope", "0ne0000beef")
+	defer p.stop(t)
+	assert.True(t, strings.HasSuffix(p.line, "}\n"))
+	assert.Equal(t, "0ne0000beef", p.IDScope)
+	assert.Equal(t, "global.azure-devices-provisioning.net", p.DPS)
+	assert.Equal(t, []string{"hub-a.azure-devices.net", "hub-b.azure-devices.net"}, p.Hubs)
+	for _, address := range []string{p.HTTPS, p.MQTT} {
+		nc, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		_ = nc.Close()
+	}
+	assert.FileExists(t, p.CA)
+	assert.True(t, filepath.IsAbs(p.CA))
+	assert.Contains(t, p.ServiceConnectionString, "HostName=")
+	assert.Contains(t, p.ServiceConnectionString, ";SharedAccessKeyName=provisioningserviceowner;SharedAccessKey=")
+	for _, hub := range p.Hubs {
+		assert.True(t, strings.HasPrefix(p.HubConnectionStrings[hub], "HostName="+hub+";SharedAccessKeyName=iothubowner;SharedAccessKey="))
+	}
+}
+
+func TestThermostatRunsByTheCommandThatIsPrinted(t *testing.T) {
+	for name, config := range map[string]string{
+		"a group": `{"enrollmentGroups":[{"enrollmentGroupId":"thermostats"}],"limits":{"polls":1,"retryAfter":1}}`,
+		"an individual enrollment": `{"enrollments":[{"registrationId":"kitchen","attestation":{"type":"symmetricKey",
+			"symmetricKey":{"primaryKey":"Y2FuYXJ5LWtleS1vZi1hLWtpdGNoZW4tMDAwMDAwMDE="}}}],"limits":{"polls":1,"retryAfter":1}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := start(t, "-config", write(t, "simulator.json", config), "-ca-dir", filepath.Join(t.TempDir(), "it's a directory"))
+			defer p.stop(t)
+			var command string
+			for line := range strings.Lines(p.stderr.String()) {
+				if strings.HasPrefix(line, "  go run") {
+					command = strings.TrimSpace(line)
+				}
+			}
+			require.NotEmpty(t, command, p.stderr)
+
+			thermostat := exec.Command("sh", "-c", command)
+			thermostat.Dir = filepath.Join("..", "..")
+			thermostat.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // go run has a child
+			stderr := new(log)
+			thermostat.Stdout, thermostat.Stderr = stderr, stderr
+			require.NoError(t, thermostat.Start())
+			defer func() {
+				_ = syscall.Kill(-thermostat.Process.Pid, syscall.SIGTERM)
+				_ = thermostat.Wait()
+			}()
+			require.Eventually(t, func() bool { return strings.Contains(stderr.String(), `msg="device connected"`) }, time.Minute, 50*time.Millisecond,
+				"%s\n%s", command, stderr)
+		})
+	}
+}
+
+func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
+	config := func(text string) []string { return []string{"-config", write(t, "simulator.json", text)} }
+	faults := func(text string) []string { return []string{"-faults", write(t, "faults.json", text)} }
+	half := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(half, "ca.pem"), []byte("-----BEGIN CERTIFICATE-----"), 0o600))
+	for name, c := range map[string]struct {
+		args []string
+		says []string
+	}{
+		"unknown flag":            {[]string{"-port", "1"}, []string{"-port"}},
+		"argument":                {[]string{"simulator.json"}, []string{"simulator.json", "no flag"}},
+		"no port":                 {[]string{"-https", "70000"}, []string{"-https", "70000"}},
+		"one port for both":       {[]string{"-https", "8443", "-mqtt", "8443"}, []string{"-https", "-mqtt", "8443"}},
+		"file missing":            {[]string{"-config", "/nowhere/simulator.json"}, []string{"/nowhere/simulator.json"}},
+		"no json":                 {config("hubs: []"), []string{"simulator.json", "line 1"}},
+		"empty file":              {config(""), []string{"simulator.json", "empty"}},
+		"ends early":              {config("{\n\"hubs\": ["), []string{"simulator.json", "line 2", "ends too early"}},
+		"two objects":             {config("{}\n{}"), []string{"simulator.json", "line 2"}},
+		"unknown field":           {config(`{"hub": []}`), []string{"simulator.json", "hub:", "hubs"}},
+		"letter case":             {config(`{"idscope": "x"}`), []string{"simulator.json", "idscope", `"idScope"`}},
+		"unknown field far down":  {config(`{"enrollmentGroups":[{"enrollmentGroupId":"g","attestation":{"x509":{"signingCertificate":{}}}}]}`), []string{"enrollmentGroups[0].attestation.x509.signingCertificate:", "signingCertificates"}},
+		"field in the policy":     {config(`{"enrollments":[{"registrationId":"a"},{"registrationId":"b","reprovisionPolicy":{"migrate":true}}]}`), []string{"enrollments[1].reprovisionPolicy.migrate:"}},
+		"field given twice":       {config("{\"idScope\":\"a\",\n\"idScope\":\"b\"}"), []string{"line 2", "idScope", "twice"}},
+		"wrong type":              {config(`{"hubs":[{"hostName":"hub-a.azure-devices.net","allocationWeight":"5"}]}`), []string{"hubs[0].allocationWeight", "whole number"}},
+		"object for an array":     {config(`{"hubs":{}}`), []string{"hubs:", "array"}},
+		"weight":                  {config(`{"hubs":[{"hostName":"hub-a.azure-devices.net","allocationWeight":1001}]}`), []string{"hubs[0].allocationWeight", "1000"}},
+		"host name":               {config(`{"hubs":[{"hostName":"https://hub-a"}]}`), []string{"hubs[0].hostName", "https://hub-a"}},
+		"hub twice":               {config(`{"hubs":[{"hostName":"hub-a.net"},{"hostName":"HUB-A.net"}]}`), []string{"hubs[1].hostName"}},
+		"allocation policy":       {config(`{"allocationPolicy":"random"}`), []string{"allocationPolicy", "random"}},
+		"enrollment's key":        {config(`{"enrollments":[{"registrationId":"a","attestation":{"symmetricKey":{"primaryKey":"x"}}}]}`), []string{"enrollments[0]", "primaryKey"}},
+		"enrollment's id":         {config(`{"enrollments":[{"registrationId":"a b"}]}`), []string{"enrollments[0]", "registrationId"}},
+		"enrolled twice":          {config(`{"enrollments":[{"registrationId":"a"},{"registrationId":"A"}]}`), []string{"enrollments[1].registrationId"}},
+		"enrollment's hub":        {config(`{"enrollments":[{"registrationId":"a","iotHubs":["hub-c.net"]}]}`), []string{"enrollments[0].iotHubs", "hub-c.net"}},
+		"limit":                   {config(`{"limits":{"registrationsPerMinute":-1}}`), []string{"limits.registrationsPerMinute", "-1"}},
+		"latency of no hub":       {config(`{"latency":{"*":{"hub-c.net":5}}}`), []string{`latency["*"]`, "hub-c.net"}},
+		"negative latency":        {config(`{"latency":{"*":{"hub-a.azure-devices.net":-5}}}`), []string{`latency["*"]["hub-a.azure-devices.net"]`}},
+		"step without a time":     {faults(`{"steps":[{"at":5,"clear":true}]}`), []string{"faults.json", "steps[0].at", "30s"}},
+		"step without an action":  {faults(`{"steps":[{"at":"5s"}]}`), []string{"faults.json", "steps[0]"}},
+		"step with two":           {faults(`{"steps":[{"at":"5s","clear":true,"cut":"hub-a.azure-devices.net"}]}`), []string{"faults.json", "steps[0]"}},
+		"step for an unknown hub": {faults(`{"steps":[{"at":"5s","cut":"hub-c.net"}]}`), []string{"steps[0].cut", "hub-c.net"}},
+		"fault that is none":      {faults(`{"steps":[{"at":"5s","network":{"host":"hub-a.azure-devices.net","fault":"fire"}}]}`), []string{"steps[0].network.fault", "blackhole"}},
+		"stage that is none":      {faults(`{"steps":[{"at":"5s","hub":{"host":"hub-a.azure-devices.net","on":"breakfast"}}]}`), []string{"steps[0].hub.on", "twinGet"}},
+		"repeat too soon":         {faults(`{"repeat":"5s","steps":[{"at":"50s","clear":true}]}`), []string{"repeat"}},
+		"half a CA":               {[]string{"-ca-dir", half}, []string{"-ca-dir", "ca-key.pem"}},
+		"state of something else": {[]string{"-state", write(t, "state.json", `{"hello":1}`)}, []string{"state.json"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			args := c.args
+			if len(args) == 0 || args[0] != "-https" {
+				args = append([]string{"-https", "0", "-mqtt", "0"}, args...)
+			}
+			cmd := exec.Command(binary, args...)
+			var stdout, stderr bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &stdout, &stderr
+			stop := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+			err := cmd.Run()
+			stop.Stop()
+			require.Error(t, err, "it was taken")
+			assert.Equal(t, 2, cmd.ProcessState.ExitCode(), stderr.String())
+			assert.Empty(t, stdout.String())
+			assert.Equal(t, 1, strings.Count(stderr.String(), "\n"), "not one line:\n%s", stderr.String())
+			for _, text := range c.says {
+				assert.Contains(t, stderr.String(), text)
+			}
+		})
+	}
+}
+
+func TestTakenPortIsAFailureAndNotAMistake(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	cmd := exec.Command(binary, "-https", port, "-mqtt", "0")
+	out, err := cmd.CombinedOutput()
+	require.Error(t, err)
+	assert.Equal(t, 1, cmd.ProcessState.ExitCode())
+	assert.Equal(t, 1, strings.Count(string(out), "\n"), string(out))
+	assert.Contains(t, string(out), port)
+}
+
+func TestHelpGoesToStandardOutput(t *testing.T) {
+	out, err := exec.Command(binary, "-help").Output()
+	require.NoError(t, err)
+	for _, name := range []string{"-addr", "-https", "-mqtt", "-id-scope", "-ca-dir", "-config", "-faults", "-state"} {
+		assert.Contains(t, string(out), name+" ")
+	}
+}
+
+func TestCAIsMadeOnceAndUsedAgain(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "ca")
+	p := start(t, "-ca-dir", dir)
+	assert.Equal(t, filepath.Join(dir, "ca.pem"), p.CA)
+	first, err := os.ReadFile(p.CA)
+	require.NoError(t, err)
+	p.stop(t)
+	p = start(t, "-ca-dir", dir)
+	second, err := os.ReadFile(p.CA)
+	require.NoError(t, err)
+	assert.Equal(t, string(first), string(second))
+	p.stop(t)
+	info, err := os.Stat(filepath.Join(dir, "ca-key.pem"))
+	require.NoError(t, err)
+	assert.Zero(t, info.Mode().Perm()&0o077, "others can read the CA's key")
+}
+
+func TestTemporaryCAIsRemovedAtTheEnd(t *testing.T) {
+	p := start(t)
+	require.FileExists(t, p.CA)
+	p.stop(t)
+	assert.NoFileExists(t, p.CA)
+}
