@@ -86,7 +86,7 @@ func (s *simulator) moments(st *step) []moment {
 	case st.Unlink != "":
 		begin.what, begin.do = "unlink "+st.Unlink, func() error { s.dps.Unlink(st.Unlink); return nil }
 	case st.Link != "":
-		begin.what, begin.do = "link "+st.Link, func() error { s.dps.Link(s.hub(st.Link)); return nil }
+		begin.what, begin.do = "link "+st.Link, func() error { return s.link(st.Link) }
 	case st.Disconnect != nil:
 		begin.what = "disconnect " + st.Disconnect.DeviceID + " from " + st.Disconnect.Hub
 		begin.do = func() error { s.hub(st.Disconnect.Hub).Disconnect(st.Disconnect.DeviceID); return nil }

@@ -167,12 +167,14 @@ func TestThermostatRunsByTheCommandThatIsPrinted(t *testing.T) {
 			p := start(t, "-config", write(t, "simulator.json", config), "-ca-dir", filepath.Join(t.TempDir(), "it's a directory"))
 			defer p.stop(t)
 			var command string
-			for line := range strings.Lines(p.stderr.String()) {
-				if strings.HasPrefix(line, "  go run") {
-					command = strings.TrimSpace(line)
+			require.Eventually(t, func() bool { // standard error comes by another pipe than the ready line
+				for line := range strings.Lines(p.stderr.String()) {
+					if strings.HasPrefix(line, "  go run") {
+						command = strings.TrimSpace(line)
+					}
 				}
-			}
-			require.NotEmpty(t, command, p.stderr)
+				return command != ""
+			}, patience, 10*time.Millisecond, "%s", p.stderr)
 
 			thermostat := exec.Command("sh", "-c", command)
 			thermostat.Dir = filepath.Join("..", "..")

@@ -53,14 +53,11 @@ func start(f *flags, cfg *config, log *slog.Logger) (s *simulator, err error) {
 	for _, h := range cfg.Hubs {
 		hub := hubtest.NewHub(s.network, strings.ToLower(h.HostName))
 		s.hubs = append(s.hubs, hub)
-		s.dps.Link(hub)
-		if h.AllocationWeight != nil {
-			if err := s.dps.SetWeight(hub.Host(), *h.AllocationWeight); err != nil {
-				return s, err
-			}
+		if err := s.link(hub.Host()); err != nil {
+			return s, err
 		}
 	}
-	restored, err := s.restore(f.state)
+	restored, err := restore(s.dps, f.state)
 	if err != nil {
 		return s, usageError{err}
 	}
@@ -69,7 +66,23 @@ func start(f *flags, cfg *config, log *slog.Logger) (s *simulator, err error) {
 	} else if err := s.enroll(); err != nil {
 		return s, usageError{err}
 	}
+	if f.state != "" {
+		if s.keeper, err = keep(s.dps, f.state, log); err != nil {
+			return s, usageError{fmt.Errorf("-state %w", err)}
+		}
+	}
 	return s, nil
+}
+
+// link makes a hub available to the allocation, with its weight.
+func (s *simulator) link(name string) error {
+	s.dps.Link(s.hub(name))
+	for _, h := range s.config.Hubs {
+		if strings.EqualFold(h.HostName, name) && h.AllocationWeight != nil {
+			return s.dps.SetWeight(name, *h.AllocationWeight)
+		}
+	}
+	return nil
 }
 
 // enroll stores the enrollments of the configuration.
