@@ -79,6 +79,11 @@ func (c *restCall) serve() (restAnswer, error) {
 	if op == nil {
 		return restAnswer{}, c.refuse(codeNotFound, "no such operation")
 	}
+	for _, part := range c.path {
+		if strings.Contains(part, "/") { // was escaped: a device's ID must not look like its module's
+			return restAnswer{}, c.refuse(codeArgumentInvalid, "an ID has no slash")
+		}
+	}
 	return op(c)
 }
 

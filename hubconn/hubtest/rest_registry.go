@@ -338,7 +338,11 @@ func bulkDevices(c *restCall) (restAnswer, error) {
 		}
 		etag := cmp.Or(strings.Trim(change.ETag, `"`), "none")
 		var err error
-		switch strings.ToLower(change.ImportMode) {
+		mode := strings.ToLower(change.ImportMode)
+		if strings.Contains(change.ID+change.ModuleID, "/") {
+			mode = "an ID has no slash"
+		}
+		switch mode {
 		case "create", "":
 			err = c.hub.change(id, change, false, "")
 		case "update":
@@ -353,7 +357,7 @@ func bulkDevices(c *restCall) (restAnswer, error) {
 		case "deleteifmatchetag":
 			err = c.hub.remove(id, etag)
 		default:
-			err = c.refuse(codeArgumentInvalid, "unknown importMode")
+			err = c.refuse(codeArgumentInvalid, mode)
 		}
 		if e, ok := err.(*Error); ok {
 			failures = append(failures, bulkError{change.ID, change.ModuleID, e.Code, e.Name()})
