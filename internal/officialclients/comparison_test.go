@@ -110,7 +110,16 @@ type outcome struct {
 	Hub, DeviceID, Status, Substatus string    // as the client tells
 	Record                           [3]string // as the service tells: hub, status, substatus
 	At                               []string  // hubs that have an identity of the device
+	Twin                             twin      // there
 }
+
+type twin struct{ Tags, Desired, Reported map[string]any }
+
+// What a device's twin starts with, and what it is made to be between the device's registrations.
+var (
+	initial = twin{Tags: map[string]any{"site": "north"}, Desired: map[string]any{"target": 20.0}, Reported: map[string]any{}}
+	lived   = twin{Tags: map[string]any{"site": "south"}, Desired: map[string]any{"target": 23.0}, Reported: map[string]any{"firmware": "1.1"}}
+)
 
 type registerFunc func(id string) (outcome, error)
 
@@ -130,8 +139,8 @@ func play(t *testing.T, w *world, b *board, register registerFunc) map[string]ou
 		record, _ := w.dps.Registration(s.id())
 		got.Record = [3]string{record.AssignedHub, record.Status, record.Substatus}
 		for _, hub := range []*hubtest.Hub{w.a, w.b} {
-			if _, ok := hub.Get(s.id()); ok {
-				got.At = append(got.At, hub.Host())
+			if t, ok := hub.Twin(s.id()); ok {
+				got.At, got.Twin = append(got.At, hub.Host()), twin{t.Tags, t.Desired, t.Reported}
 			}
 		}
 		mu.Lock()
@@ -142,6 +151,9 @@ func play(t *testing.T, w *world, b *board, register registerFunc) map[string]ou
 	for _, s := range scenarios() {
 		wg.Go(func() {
 			if !assert.NoError(t, once(s, "first", hostA), s.id()) {
+				return
+			}
+			if !assert.NoError(t, w.a.SetTwin(s.id(), hubtest.Twin{Tags: lived.Tags, Desired: lived.Desired, Reported: lived.Reported}), s.id()) {
 				return
 			}
 			second := hostA
@@ -193,16 +205,17 @@ func TestOurClientAndTheOfficialOneEndTheSameInEveryScenario(t *testing.T) {
 			// That they agree says nothing if nothing happened.
 			for _, s := range scenarios() {
 				got := official[s.id()+", again"]
-				want := outcome{Hub: hostA, DeviceID: s.id(), Status: "assigned", Substatus: "initialAssignment"}
+				want := outcome{Hub: hostA, DeviceID: s.id(), Status: "assigned", Substatus: "initialAssignment", Twin: lived}
 				if s.other && s.policy != "never" {
 					want.Hub, want.Substatus = hostB, "deviceDataMigrated"
 				}
 				if s.policy == "reset" {
-					want.Substatus = "deviceDataReset"
+					want.Substatus, want.Twin = "deviceDataReset", initial
 				}
 				want.Record, want.At = [3]string{want.Hub, want.Status, want.Substatus}, []string{want.Hub}
 				assert.Equal(t, want, got, s.id())
 				first := official[s.id()+", first"]
+				assert.Equal(t, initial, first.Twin, s.id())
 				assert.Equal(t, fmt.Sprint(hostA, "initialAssignment"), fmt.Sprint(first.Hub, first.Substatus), s.id())
 			}
 		})

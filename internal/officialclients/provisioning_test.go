@@ -48,7 +48,7 @@ func pemPair(t *testing.T, c tls.Certificate) with {
 
 func TestOfficialClientRegistersWithEveryCredentialOverEveryTransport(t *testing.T) {
 	need(t)
-	w := newWorld(t, dpstest.Config{})
+	w := newWorld(t, dpstest.Config{Polls: 2}) // as the service was recorded
 	node := newDriver(t, w.network)
 	factory := hubtest.NewCA("Factory", w.network.Now())
 	line := factory.Intermediate("Factory line 1")

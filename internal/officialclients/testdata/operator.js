@@ -42,9 +42,10 @@ async function pages(query) {
 // invoke({connectionString, device, method, payload, responseTimeoutInSeconds})
 async function invoke(o) {
   const client = Client.fromConnectionString(o.connectionString);
-  const { status, payload } = body(await client.invokeDeviceMethod(o.device, {
+  const { result } = await client.invokeDeviceMethod(o.device, {
     methodName: o.method, payload: o.payload, responseTimeoutInSeconds: o.responseTimeoutInSeconds || 5,
-  })) || {};
+  });
+  const { status, payload } = result;
   return { status, payload };
 }
 
