@@ -81,7 +81,7 @@ func (l *log) String() string {
 }
 
 // start runs the simulator on free ports and waits for its ready line.
-func start(t *testing.T, args ...string) *program {
+func start(t testing.TB, args ...string) *program {
 	t.Helper()
 	p := &program{cmd: exec.Command(binary, append([]string{"-https", "0", "-mqtt", "0"}, args...)...), rest: make(chan string, 1), stderr: new(log)}
 	p.cmd.Stderr = p.stderr
@@ -115,7 +115,7 @@ func start(t *testing.T, args ...string) *program {
 }
 
 // stop ends the simulator as an init system does.
-func (p *program) stop(t *testing.T) {
+func (p *program) stop(t testing.TB) {
 	t.Helper()
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	select {

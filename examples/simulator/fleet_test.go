@@ -1,0 +1,129 @@
+//go:build linux
+
+package main_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/provisioning"
+)
+
+// fleet is how many devices the benchmark has.
+const fleet = 2000
+
+// A fleet registers over HTTPS, connects over MQTT, sends a message each and stays. The simulator is one process, its devices share another with the
+// benchmark, so time includes what the devices need; memory is the simulator's alone.
+//
+//	go test -run '^$' -bench Fleet ./examples/simulator
+func BenchmarkFleet(b *testing.B) {
+	for b.Loop() {
+		benchmarkFleet(b)
+	}
+}
+
+func benchmarkFleet(b *testing.B) {
+	config := b.TempDir() + "/simulator.json"
+	err := os.WriteFile(config, []byte(`{"enrollmentGroups":[{"enrollmentGroupId":"fleet","attestation":{"symmetricKey":{"primaryKey":"`+key+`"}}}],
+		"limits":{"registrationsPerMinute":0,"retryAfter":1,"polls":1}}`), 0o600)
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := start(b, "-config", config)
+	defer p.stop(b)
+	roots := x509.NewCertPool()
+	pem, err := os.ReadFile(p.CA)
+	if err != nil || !roots.AppendCertsFromPEM(pem) {
+		b.Fatal("no CA", err)
+	}
+	trust := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	ctx, cancel := context.WithTimeout(b.Context(), 5*time.Minute)
+	defer cancel()
+	devices := make([]provisioning.SymmetricKey, fleet)
+	for i := range devices {
+		id := fmt.Sprintf("device-%04d", i)
+		derived, err := provisioning.DeriveDeviceKey(key, id)
+		if err != nil {
+			b.Fatal(err)
+		}
+		devices[i] = provisioning.SymmetricKey{ID: id, Key: derived}
+	}
+
+	// phase runs a step for all devices at once, and returns how long it took.
+	phase := func(name string, step func(i int) error) time.Duration {
+		begun := time.Now()
+		var wg sync.WaitGroup
+		var once sync.Once
+		for i := range devices {
+			wg.Go(func() {
+				if err := step(i); err != nil {
+					once.Do(func() { b.Errorf("%s of %s: %v", name, devices[i].ID, err) })
+				}
+			})
+		}
+		wg.Wait()
+		if b.Failed() {
+			b.FailNow()
+		}
+		return time.Since(begun)
+	}
+
+	empty := p.memory(b)
+	assignments := make([]provisioning.Assignment, fleet)
+	registered := phase("registration", func(i int) (err error) {
+		c := &provisioning.Client{IDScope: p.IDScope, Attestation: devices[i], TLSConfig: trust, DialContext: p.dial, RequestTimeout: 2 * time.Minute}
+		assignments[i], err = c.Register(ctx, provisioning.Registration{})
+		return err
+	})
+	dialer := &hubconn.Dialer{TLSConfig: trust, DialContext: p.dial, DialTimeout: 2 * time.Minute, ConnectTimeout: 2 * time.Minute}
+	conns := make([]*hubconn.Conn, fleet)
+	connected := phase("connection", func(i int) (err error) {
+		conns[i], err = dialer.Dial(ctx, assignments[i].Target(), devices[i])
+		return err
+	})
+	sent := phase("telemetry", func(i int) error { return conns[i].Send(ctx, hubconn.Message{Body: []byte(`{"temperature":21.5}`)}) })
+	time.Sleep(2 * time.Second) // they stay
+	full := p.memory(b)
+	for i, c := range conns {
+		if err := context.Cause(c.Context()); err != nil {
+			b.Fatalf("%s has not stayed connected: %v", devices[i].ID, err)
+		}
+	}
+	phase("end", func(i int) error { return conns[i].Close() })
+
+	// Two requests a device: the registration and one poll. Between them the service asks for one second.
+	b.ReportMetric(registered.Seconds(), "s/registrations")
+	b.ReportMetric(2*fleet/registered.Seconds(), "requests/s")
+	b.ReportMetric(connected.Seconds(), "s/connections")
+	b.ReportMetric(fleet/connected.Seconds(), "connections/s")
+	b.ReportMetric(fleet/sent.Seconds(), "messages/s")
+	b.ReportMetric(float64(full-empty)/fleet/1024, "KiB/device")
+	b.ReportMetric(0, "ns/op")
+	b.Logf("%d devices: registered in %.1f s, connected in %.1f s; the simulator has %d MiB, %.0f KiB a device",
+		fleet, registered.Seconds(), connected.Seconds(), full>>20, float64(full-empty)/fleet/1024)
+}
+
+// memory is what the simulator has in memory, in bytes.
+func (p *program) memory(t testing.TB) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	text, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	kib, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kib << 10
+}
