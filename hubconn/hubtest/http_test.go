@@ -283,7 +283,7 @@ func TestRequestsThatAreNone(t *testing.T) {
 	onWeb(t, func(t *testing.T, h *Hub, c *client) {
 		for request, want := range map[string]int{
 			"GET https://" + hubHost + "/":                                                                    404000,
-			"GET https://" + hubHost + "/devices":                                                             404000,
+			"GET https://" + hubHost + "/device":                                                              404000,
 			"POST https://" + hubHost + "/devices//messages/events?api-version=1":                             404000,
 			"POST https://" + hubHost + "/devices/dev1%2Fmod1/messages/events?api-version=1":                  404000,
 			"POST https://" + hubHost + "/devices/dev1/modules/m/messages/deviceBound?api-version=2021-04-12": 404000,

@@ -116,31 +116,31 @@ var restRoutes map[string]restRoute
 
 func init() {
 	restRoutes = map[string]restRoute{
-		"GET devices":                {listDevices, registryRead},
-		"POST devices":               {bulkDevices, registryWrite},
-		"POST devices/query":         {queryTwins, registryRead},
-		"GET devices/*":              {getIdentity, registryRead},
-		"PUT devices/*":              {putIdentity, registryWrite},
-		"DELETE devices/*":           {deleteIdentity, registryWrite},
-		"GET devices/*/modules":      {listModules, registryRead},
-		"GET devices/*/modules/*":    {getIdentity, registryRead},
-		"PUT devices/*/modules/*":    {putIdentity, registryWrite},
-		"DELETE devices/*/modules/*": {deleteIdentity, registryWrite},
+		"GET devices":                {(*restCall).listDevices, registryRead},
+		"POST devices":               {(*restCall).bulkDevices, registryWrite},
+		"POST devices/query":         {(*restCall).queryTwins, registryRead},
+		"GET devices/*":              {(*restCall).getIdentity, registryRead},
+		"PUT devices/*":              {(*restCall).putIdentity, registryWrite},
+		"DELETE devices/*":           {(*restCall).deleteIdentity, registryWrite},
+		"GET devices/*/modules":      {(*restCall).listModules, registryRead},
+		"GET devices/*/modules/*":    {(*restCall).getIdentity, registryRead},
+		"PUT devices/*/modules/*":    {(*restCall).putIdentity, registryWrite},
+		"DELETE devices/*/modules/*": {(*restCall).deleteIdentity, registryWrite},
 
-		"GET statistics/devices": {countDevices, registryRead},
-		"GET statistics/service": {countConnected, serviceConnect},
+		"GET statistics/devices": {(*restCall).countDevices, registryRead},
+		"GET statistics/service": {(*restCall).countConnected, serviceConnect},
 
-		"GET twins/*":             {getTwin, serviceConnect},
-		"PATCH twins/*":           {patchTwin, serviceConnect},
-		"PUT twins/*":             {putTwin, serviceConnect},
-		"GET twins/*/modules/*":   {getTwin, serviceConnect},
-		"PATCH twins/*/modules/*": {patchTwin, serviceConnect},
-		"PUT twins/*/modules/*":   {putTwin, serviceConnect},
+		"GET twins/*":             {(*restCall).getTwin, serviceConnect},
+		"PATCH twins/*":           {(*restCall).patchTwin, serviceConnect},
+		"PUT twins/*":             {(*restCall).putTwin, serviceConnect},
+		"GET twins/*/modules/*":   {(*restCall).getTwin, serviceConnect},
+		"PATCH twins/*/modules/*": {(*restCall).patchTwin, serviceConnect},
+		"PUT twins/*/modules/*":   {(*restCall).putTwin, serviceConnect},
 
-		"POST twins/*/methods":                {invokeMethod, serviceConnect},
-		"POST twins/*/modules/*/methods":      {invokeMethod, serviceConnect},
-		"POST devices/*/messages/devicebound": {sendCommand, serviceConnect},
-		"DELETE devices/*/commands":           {purgeCommands, serviceConnect},
+		"POST twins/*/methods":                {(*restCall).invokeMethod, serviceConnect},
+		"POST twins/*/modules/*/methods":      {(*restCall).invokeMethod, serviceConnect},
+		"POST devices/*/messages/devicebound": {(*restCall).sendCommand, serviceConnect},
+		"DELETE devices/*/commands":           {(*restCall).purgeCommands, serviceConnect},
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 // invokeMethod calls a direct method, and answers when the device has.
-func invokeMethod(c *restCall) (restAnswer, error) {
+func (c *restCall) invokeMethod() (restAnswer, error) {
 	var body struct {
 		MethodName string          `json:"methodName"`
 		Response   *float64        `json:"responseTimeoutInSeconds"`

@@ -136,7 +136,7 @@ func text(s *string) string {
 	return *s
 }
 
-func getIdentity(c *restCall) (restAnswer, error) {
+func (c *restCall) getIdentity() (restAnswer, error) {
 	found, ok := c.hub.identity(c.id())
 	if !ok {
 		return restAnswer{}, c.unknown()
@@ -150,7 +150,7 @@ func (c *restCall) unknown() error {
 }
 
 // listDevices answers with all devices, or as many as are asked for.
-func listDevices(c *restCall) (restAnswer, error) {
+func (c *restCall) listDevices() (restAnswer, error) {
 	ids := c.hub.Devices()
 	if top, err := strconv.Atoi(c.URL.Query().Get("top")); err == nil && top > 0 {
 		ids = ids[:min(top, len(ids))]
@@ -158,7 +158,7 @@ func listDevices(c *restCall) (restAnswer, error) {
 	return restAnswer{body: c.hub.identities(ids)}, nil
 }
 
-func listModules(c *restCall) (restAnswer, error) {
+func (c *restCall) listModules() (restAnswer, error) {
 	if _, ok := c.hub.Get(c.path[1]); !ok {
 		return restAnswer{}, c.unknown()
 	}
@@ -180,7 +180,7 @@ func (h *Hub) identities(ids []string) []identity {
 }
 
 // putIdentity creates a device or module or, with If-Match, changes it.
-func putIdentity(c *restCall) (restAnswer, error) {
+func (c *restCall) putIdentity() (restAnswer, error) {
 	var change identityChange
 	if err := c.decode(&change); err != nil {
 		return restAnswer{}, err
@@ -193,7 +193,7 @@ func putIdentity(c *restCall) (restAnswer, error) {
 	if err := c.hub.change(c.id(), change, match != "", match); err != nil {
 		return restAnswer{}, err
 	}
-	return getIdentity(c)
+	return c.getIdentity()
 }
 
 // change creates an identity, or changes the one there is.
@@ -284,7 +284,7 @@ func (a *identityCredential) apply(d *Device) (problem string) {
 	return ""
 }
 
-func deleteIdentity(c *restCall) (restAnswer, error) {
+func (c *restCall) deleteIdentity() (restAnswer, error) {
 	if err := c.hub.remove(c.id(), c.ifMatch()); err != nil {
 		return restAnswer{}, err
 	}
@@ -322,7 +322,7 @@ type bulkError struct {
 }
 
 // bulkDevices creates, changes and deletes up to a hundred devices. What fails does not keep the rest from being done.
-func bulkDevices(c *restCall) (restAnswer, error) {
+func (c *restCall) bulkDevices() (restAnswer, error) {
 	var changes []identityChange
 	if err := c.decode(&changes); err != nil {
 		return restAnswer{}, err
@@ -366,7 +366,7 @@ func bulkDevices(c *restCall) (restAnswer, error) {
 	return restAnswer{body: map[string]any{"isSuccessful": len(failures) == 0, "errors": failures, "warnings": []any{}}}, nil
 }
 
-func countDevices(c *restCall) (restAnswer, error) {
+func (c *restCall) countDevices() (restAnswer, error) {
 	ids := c.hub.Devices()
 	disabled := 0
 	for _, id := range ids {
@@ -379,7 +379,7 @@ func countDevices(c *restCall) (restAnswer, error) {
 	}}, nil
 }
 
-func countConnected(c *restCall) (restAnswer, error) {
+func (c *restCall) countConnected() (restAnswer, error) {
 	c.hub.mu.Lock()
 	defer c.hub.mu.Unlock()
 	devices := map[string]bool{}

@@ -100,7 +100,7 @@ func (h *Hub) Load(r io.Reader) error {
 	}
 	h.mu.Unlock()
 	for _, id := range connected {
-		h.disconnect(id)
+		h.Disconnect(id)
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ func (c *restCall) change() (TwinChange, error) {
 	return out, nil
 }
 
-func getTwin(c *restCall) (restAnswer, error) {
+func (c *restCall) getTwin() (restAnswer, error) {
 	body, etag, ok := c.hub.twinBody(c.id())
 	if !ok {
 		return restAnswer{}, c.unknown()
@@ -41,7 +41,7 @@ func getTwin(c *restCall) (restAnswer, error) {
 	return restAnswer{body: body, header: http.Header{"Etag": {strconv.Quote(etag)}}}, nil
 }
 
-func patchTwin(c *restCall) (restAnswer, error) {
+func (c *restCall) patchTwin() (restAnswer, error) {
 	change, err := c.change()
 	if err != nil {
 		return restAnswer{}, err
@@ -49,11 +49,11 @@ func patchTwin(c *restCall) (restAnswer, error) {
 	if _, err := c.hub.PatchTwin(c.id(), change, c.ifMatch()); err != nil {
 		return restAnswer{}, err
 	}
-	return getTwin(c)
+	return c.getTwin()
 }
 
 // putTwin replaces tags and desired properties: those that are absent are emptied.
-func putTwin(c *restCall) (restAnswer, error) {
+func (c *restCall) putTwin() (restAnswer, error) {
 	change, err := c.change()
 	if err != nil {
 		return restAnswer{}, err
@@ -62,7 +62,7 @@ func putTwin(c *restCall) (restAnswer, error) {
 	if _, err := c.hub.ReplaceTwin(c.id(), change, c.ifMatch()); err != nil {
 		return restAnswer{}, err
 	}
-	return getTwin(c)
+	return c.getTwin()
 }
 
 // twinBody is a twin as the service writes it.
@@ -115,7 +115,7 @@ func propertiesBody(properties map[string]any, version int64, now time.Time) map
 }
 
 // queryTwins answers a query with a page of twins.
-func queryTwins(c *restCall) (restAnswer, error) {
+func (c *restCall) queryTwins() (restAnswer, error) {
 	var body struct {
 		Query string `json:"query"`
 	}
@@ -147,7 +147,7 @@ func queryTwins(c *restCall) (restAnswer, error) {
 }
 
 // sendCommand puts a cloud-to-device message into a device's queue. The headers are those a device gets it with.
-func sendCommand(c *restCall) (restAnswer, error) {
+func (c *restCall) sendCommand() (restAnswer, error) {
 	m := C2D{
 		Body: c.body, MessageID: c.Header.Get("iothub-messageid"), CorrelationID: c.Header.Get("iothub-correlationid"),
 		UserID: c.Header.Get("iothub-userid"), To: c.Header.Get("iothub-to"), Ack: strings.ToLower(c.Header.Get("iothub-ack")),
@@ -174,7 +174,7 @@ func sendCommand(c *restCall) (restAnswer, error) {
 	return restAnswer{status: http.StatusNoContent}, nil
 }
 
-func purgeCommands(c *restCall) (restAnswer, error) {
+func (c *restCall) purgeCommands() (restAnswer, error) {
 	if _, ok := c.hub.Get(c.path[1]); !ok {
 		return restAnswer{}, c.unknown()
 	}
