@@ -30,13 +30,17 @@
 //	                                                                       Twin, PatchDesired, PatchTags, PatchTwin, ReplaceTwin, SetTwin
 //	uploads          ten at a time, an hour each; blob storage with Put Blob, Put Block and Put Block List   Blob, BlobType, Uploads, BlobHost
 //	modules          all of the above but uploads and cloud-to-device over HTTPS; inputs and outputs         "device/module" as ID
+//	REST API         devices and modules (create, get, update, delete, list, bulk), twins (get, patch, replace), methods, cloud-to-device
+//	                 messages, statistics, queries of twins by comparisons; SAS of the five built-in policies  ConnectionString
+//	state            keys, registry, twins, queues and sessions over a restart                               Save, Load
 //	limits           rates, shaped and then refused; a daily quota                                           SetLimits
 //	trouble          faults at every stage (Inject), fail-over (FailOver), and those of the network          Operations
 //
 // # What is not simulated
 //
-// The service's REST API (the methods of [Hub] take its place), AMQP, MQTT 5, IoT Edge and its gateways, certificates by authority, IP filters, routing and
-// endpoints, jobs and queries, $metadata in twins, device streams, the limits of the tiers beyond what SetLimits sets.
+// AMQP (over which the service SDKs send cloud-to-device messages and get feedback: here POST /devices/{id}/messages/deviceBound and
+// [Hub.SendC2D] do it), MQTT 5, IoT Edge and its gateways, certificates by authority, IP filters, routing and
+// endpoints, jobs, configurations, all else of the query language, when each member of a twin was changed ($metadata), device streams, the limits of the tiers beyond what SetLimits sets.
 //
 // # What can go wrong on demand
 //

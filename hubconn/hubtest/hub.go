@@ -34,6 +34,7 @@ type Hub struct {
 
 	oversizeCode int
 	policies     policies
+	writes       sync.Mutex // of the REST API to the registry: one looks at what is there, and then changes it
 }
 
 // defaultGrace is how long after its expiry a token still lets a device connect, and a connection made with it live: the service

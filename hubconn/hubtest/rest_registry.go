@@ -200,6 +200,8 @@ func (c *restCall) putIdentity() (restAnswer, error) {
 func (h *Hub) change(id string, change identityChange, exists bool, match string) error {
 	refuse := func(code int, message string) error { return &Error{Op: "put", ID: id, Code: code, Message: message} }
 	deviceID, moduleID := splitID(id)
+	h.writes.Lock()
+	defer h.writes.Unlock()
 	h.mu.Lock()
 	old, found := h.devices[id]
 	var d Device
@@ -293,6 +295,8 @@ func (c *restCall) deleteIdentity() (restAnswer, error) {
 
 // remove deletes an identity whose ETag matches.
 func (h *Hub) remove(id, match string) error {
+	h.writes.Lock()
+	defer h.writes.Unlock()
 	found, ok := h.identity(id)
 	switch {
 	case !ok:

@@ -163,6 +163,37 @@ func TestBackEndKeepsDevices(t *testing.T) {
 	})
 }
 
+func TestOneOfManyCreatesADevice(t *testing.T) {
+	n, err := Listen(ListenConfig{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, n.Close()) }()
+	h := NewHub(n, restHost)
+	made, changed := make(chan int, 20), make(chan int, 20)
+	for range cap(made) {
+		go func() {
+			status, _ := newBackEnd(t, h, ownerPolicy).do("PUT", "/devices/dev", document{})
+			made <- status
+		}()
+	}
+	count := map[int]int{}
+	for range cap(made) {
+		count[<-made]++
+	}
+	assert.Equal(t, map[int]int{200: 1, 409: 19}, count)
+	first, _ := h.identity("dev")
+	for i := range cap(changed) {
+		go func() {
+			status, _ := newBackEnd(t, h, ownerPolicy).do("PUT", "/devices/dev", document{"statusReason": strings.Repeat("x", i+1)}, "If-Match", first.ETag)
+			changed <- status
+		}()
+	}
+	clear(count)
+	for range cap(changed) {
+		count[<-changed]++
+	}
+	assert.Equal(t, map[int]int{200: 1, 412: 19}, count)
+}
+
 func TestBackEndKeepsModules(t *testing.T) {
 	atHub(t, func(t *testing.T, h *Hub, b *backEnd) {
 		assert.Equal(t, "DeviceNotFound", b.refused(404, "PUT", "/devices/dev/modules/cam", document{}))

@@ -16,32 +16,63 @@
 //
 //	fmt.Println(dps.Count(dpstest.Register)) // how often did it ask?
 //
-// # What is simulated
+// Operators' tools reach it too, by the service's REST API: give them [Server.ServiceConnectionString], and
+// [hubtest.Hub.ConnectionString] for the hubs. [Server.Save] and [Server.Load] keep its state over a restart.
 //
-//   - register, operation polls and, over HTTPS, the device registration status lookup, in API versions 2017-11-15 to
-//     2025-07-01-preview, with the service's headers, bodies, error codes and topics;
-//   - attestation by symmetric key and by X.509 certificate, individually and in groups; disabled enrollments;
-//   - registration records, the three reprovision policies, the sticky behaviour of old API versions;
-//   - allocation: hashed with weights, by latency, static, and custom by a Go function ([Config].Allocate);
-//   - the two limits on requests, operation lifetimes, and operators' moves ([Server.Move], [Server.MoveNow]);
-//   - any failure on demand ([Server.Inject]), and a log of all requests ([Server.Requests]).
+// # Moving a device
 //
-// Where the service's behaviour is not published, a field of [Config] chooses.
+// A device moves in three steps, by the API or by hand, and they work here as they do at the service:
 //
-// # What is not
+//	set the reprovision policy     e.ReprovisionPolicy = &dpstest.ReprovisionPolicy{UpdateHubAssignment: true, MigrateDeviceData: true}
+//	change the allocation          e.AllocationPolicy, e.IoTHubs = dpstest.PolicyStatic, []string{"hub-b.azure-devices.net"}
+//	                               dps.Enroll(e)
+//	have the device register       by a direct method, say; or dps.MoveNow(id, hub), which lets it find out by being refused
 //
-// TPM attestation (such enrollments are kept and admit nobody), issuing of certificates, AMQP. Initial twins and
-// capabilities are kept with their enrollments but do not reach the hub, and there is no twin to migrate. A CA that a group
-// names must be made known with [Server.AddCA]; possession is not proved. Where MQTT allows one session per client ID,
-// the simulator serves them all, as a service of many front ends may.
+// # What is simulated, and what is not
+//
+//	                          simulated                                           not simulated
+//	device API                register, operation polls, and over HTTPS the       AMQP
+//	                          status lookup; API versions 2017-11-15 to
+//	                          2025-07-01-preview; HTTPS, MQTT, MQTT over
+//	                          WebSocket; headers, bodies, codes, topics
+//	attestation               symmetric keys and X.509 certificates,              TPM (enrollments are kept, and admit nobody),
+//	                          individually and in groups; the nearest CA;         issuing of certificates, proof of possession
+//	                          CAs by name (Server.AddCA)                          of a CA
+//	enrollments               device ID, initial twin, capabilities, status,      trust bundles, credential policies
+//	                          ETags; an individual enrollment goes before groups
+//	allocation                hashed by weights, lowest latency by a table,       measured latency
+//	                          static, custom by webhook or Go function; for
+//	                          each enrollment or for all; subsets of hubs;
+//	                          hubs linked and unlinked at any time
+//	device data               twin and capabilities migrate, are reset, or stay;  data of modules does not move, nor do
+//	                          old identity removed, its connection cut; sticky    messages in queues (as at the service)
+//	                          behavior of old API versions
+//	registration records      created, updated, deleted; payload; substatus by    their quota
+//	                          API version
+//	limits                    registrations with lookups, polls for each device,  numbers of enrollments, groups and CAs
+//	                          operators' requests; message size
+//	service REST API          enrollments and groups: put, get, delete, query,    queries with conditions, Entra ID tokens,
+//	                          bulk, attestation mechanism; registration records:  custom access policies, linking of hubs
+//	                          get, delete, query; SAS as provisioningserviceowner
+//	failures                  any, on demand (Server.Inject), and a log of
+//	                          all requests (Server.Requests)
 //
 // # Choices
 //
-// A registration is carried out when it arrives; Config.Polls decides how long its operation goes on answering
-// "assigning". A status lookup therefore shows the outcome at once. An operation outlives its connection: it can be
-// polled over another one. Under the policy that resets devices, the substatus of every later registration is
-// deviceDataReset, on the same hub too. A token is judged at every request, so one that expires while the device polls is answered
-// 401. An unknown ID scope is answered 404 on every transport, and over MQTT only when the device registers. A hub that
-// was unlinked loses no device by itself: those registered there stay until they register again, and those that a policy keeps
-// there fail with 400208.
+// Where the service's behaviour is not published, a field of [Config] chooses, or this:
+//
+//   - A registration is carried out when it arrives, unless Config.AssignTime or a custom allocation takes its time. Config.Polls decides how
+//     long its operation goes on answering "assigning" all the same; a status lookup then shows the outcome at once. The newest
+//     registration of a device decides, and older operations tell what came of it.
+//   - An operation outlives its connection: it can be polled over another one. A restart loses it.
+//   - Under the policy that resets devices, the substatus of every later registration is deviceDataReset, on the same hub too. A device
+//     that DPS did not know but the hub did keeps the twin it has there.
+//   - A token is judged at every request, so one that expires while the device polls is answered 401. An unknown ID scope is
+//     answered 404 on every transport, and over MQTT only when the device registers. Where MQTT allows one session per client ID, the
+//     simulator serves them all, as a service of many front ends may.
+//   - A hub that was unlinked loses no device by itself: those registered there stay until they register again, and those that a policy
+//     keeps there fail with 400208. Nothing is taken from it: its devices begin elsewhere with their initial twin.
+//   - A webhook is called once. What is not an answer 200 with a hub that it was offered fails the registration with 400207.
+//   - Reading an enrollment shows no keys and no certificates, only creating, replacing and asking for the attestation mechanism do. One that
+//     is written back without them keeps those it had. To replace one, If-Match must be its ETag or "*".
 package dpstest
