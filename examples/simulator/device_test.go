@@ -79,6 +79,7 @@ func (p *program) connect(t *testing.T, a provisioning.Assignment, id string) *h
 }
 
 func TestDevicesRegisterAndConnectAsTheConfigurationSays(t *testing.T) {
+	t.Parallel()
 	p := start(t, "-config", write(t, "simulator.json", `{
 		"idScope": "0ne0000cafe",
 		"hubs": [{"hostName":"`+hubA+`","allocationWeight":1}, {"hostName":"`+hubB+`","allocationWeight":1000}],
@@ -100,6 +101,7 @@ func TestDevicesRegisterAndConnectAsTheConfigurationSays(t *testing.T) {
 }
 
 func TestLocalhostAndAddressesMeanDPS(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	defer p.stop(t)
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: p.trust(t), DialContext: p.dial}}
@@ -114,6 +116,7 @@ func TestLocalhostAndAddressesMeanDPS(t *testing.T) {
 }
 
 func TestLimitsOfTheFileAreKept(t *testing.T) {
+	t.Parallel()
 	p := start(t, "-config", write(t, "simulator.json", `{
 		"enrollments": [{"registrationId":"kitchen","attestation":{"symmetricKey":{"primaryKey":"`+key+`"}}}],
 		"limits": {"registrationsPerMinute":1,"retryAfter":1,"throttleRetryAfter":7,"polls":1}}`))
@@ -127,6 +130,7 @@ func TestLimitsOfTheFileAreKept(t *testing.T) {
 }
 
 func TestScenarioMovesADeviceAndBreaksTheNetworkOnTime(t *testing.T) {
+	t.Parallel()
 	p := start(t, "-config", write(t, "simulator.json", `{
 		"enrollments": [{"registrationId":"kitchen","attestation":{"symmetricKey":{"primaryKey":"`+key+`"}},"iotHubs":["`+hubA+`","`+hubB+`"]}],
 		`+little+`}`), "-faults", write(t, "faults.json", `{"steps":[
@@ -163,6 +167,7 @@ func (p *program) scenario() []string {
 }
 
 func TestSIGTERMEndsItWithDevicesConnected(t *testing.T) {
+	t.Parallel()
 	p := start(t, "-config", write(t, "simulator.json", `{
 		"enrollments": [{"registrationId":"kitchen","attestation":{"symmetricKey":{"primaryKey":"`+key+`"}}}],`+little+`}`))
 	c := p.connect(t, p.register(t, "kitchen"), "kitchen")
@@ -176,6 +181,7 @@ func TestSIGTERMEndsItWithDevicesConnected(t *testing.T) {
 }
 
 func TestExampleFilesOfTheReadmeAreTaken(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("*.json")
 	require.NoError(t, err)
 	require.Len(t, files, 2)

@@ -137,6 +137,7 @@ func write(t *testing.T, name, text string) string {
 }
 
 func TestReadyLineTellsAllThatAClientNeeds(t *testing.T) {
+	t.Parallel()
 	p := start(t, "-id-scope", "0ne0000beef")
 	defer p.stop(t)
 	assert.True(t, strings.HasSuffix(p.line, "}\n"))
@@ -158,6 +159,7 @@ func TestReadyLineTellsAllThatAClientNeeds(t *testing.T) {
 }
 
 func TestThermostatRunsByTheCommandThatIsPrinted(t *testing.T) {
+	t.Parallel()
 	for name, config := range map[string]string{
 		"a group": `{"enrollmentGroups":[{"enrollmentGroupId":"thermostats"}],"limits":{"polls":1,"retryAfter":1}}`,
 		"an individual enrollment": `{"enrollments":[{"registrationId":"kitchen","attestation":{"type":"symmetricKey",
@@ -193,6 +195,7 @@ func TestThermostatRunsByTheCommandThatIsPrinted(t *testing.T) {
 }
 
 func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
+	t.Parallel()
 	config := func(text string) []string { return []string{"-config", write(t, "simulator.json", text)} }
 	faults := func(text string) []string { return []string{"-faults", write(t, "faults.json", text)} }
 	half := t.TempDir()
@@ -261,6 +264,7 @@ func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
 }
 
 func TestTakenPortIsAFailureAndNotAMistake(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
@@ -275,6 +279,7 @@ func TestTakenPortIsAFailureAndNotAMistake(t *testing.T) {
 }
 
 func TestHelpGoesToStandardOutput(t *testing.T) {
+	t.Parallel()
 	out, err := exec.Command(binary, "-help").Output()
 	require.NoError(t, err)
 	for _, name := range []string{"-addr", "-https", "-mqtt", "-id-scope", "-ca-dir", "-config", "-faults", "-state"} {
@@ -283,6 +288,7 @@ func TestHelpGoesToStandardOutput(t *testing.T) {
 }
 
 func TestCAIsMadeOnceAndUsedAgain(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "ca")
 	p := start(t, "-ca-dir", dir)
 	assert.Equal(t, filepath.Join(dir, "ca.pem"), p.CA)
@@ -300,6 +306,7 @@ func TestCAIsMadeOnceAndUsedAgain(t *testing.T) {
 }
 
 func TestTemporaryCAIsRemovedAtTheEnd(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	require.FileExists(t, p.CA)
 	p.stop(t)

@@ -19,6 +19,7 @@ const stateConfig = `{"enrollments": [{"registrationId":"kitchen","attestation":
 	"initialTwin":{"properties":{"desired":{"target":20}}}}],` + little + `}`
 
 func TestStateSurvivesARestart(t *testing.T) {
+	t.Parallel()
 	state, config, ca := filepath.Join(t.TempDir(), "state.json"), write(t, "simulator.json", stateConfig), t.TempDir()
 	p := start(t, "-config", config, "-state", state, "-ca-dir", ca)
 	before := p.ready
@@ -44,6 +45,7 @@ func TestStateSurvivesARestart(t *testing.T) {
 }
 
 func TestStateSurvivesAKill(t *testing.T) {
+	t.Parallel()
 	state, config := filepath.Join(t.TempDir(), "state.json"), write(t, "simulator.json", stateConfig)
 	p := start(t, "-config", config, "-state", state)
 	before, err := os.ReadFile(state)

@@ -2,7 +2,6 @@ package officialclients
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +23,7 @@ func echo(_ context.Context, a dpstest.Allocation) (dpstest.Allocated, error) {
 
 // scenario is a device that registers, and registers again after the operator has, perhaps, changed where it belongs.
 type scenario struct {
+	transport  string
 	policy     string // reprovision policy
 	allocation string
 	other      bool // the second registration is allocated to the other hub
@@ -34,7 +34,7 @@ func (s scenario) id() string {
 	if s.other {
 		to = "other"
 	}
-	return strings.ToLower(s.policy + "-" + s.allocation + "-" + to)
+	return strings.ToLower(s.transport + "-" + s.policy + "-" + s.allocation + "-" + to)
 }
 
 var reprovision = map[string]*dpstest.ReprovisionPolicy{
@@ -46,9 +46,11 @@ var reprovision = map[string]*dpstest.ReprovisionPolicy{
 
 func scenarios() []scenario {
 	var all []scenario
-	for _, policy := range []string{"none", "migrate", "reset", "never"} {
-		for _, allocation := range []string{dpstest.PolicyHashed, dpstest.PolicyGeoLatency, dpstest.PolicyStatic, dpstest.PolicyCustom} {
-			all = append(all, scenario{policy, allocation, false}, scenario{policy, allocation, true})
+	for _, transport := range allTransports {
+		for _, policy := range []string{"none", "migrate", "reset", "never"} {
+			for _, allocation := range []string{dpstest.PolicyHashed, dpstest.PolicyGeoLatency, dpstest.PolicyStatic, dpstest.PolicyCustom} {
+				all = append(all, scenario{transport, policy, allocation, false}, scenario{transport, policy, allocation, true})
+			}
 		}
 	}
 	return all
@@ -121,7 +123,7 @@ var (
 	lived   = twin{Tags: map[string]any{"site": "south"}, Desired: map[string]any{"target": 23.0}, Reported: map[string]any{"firmware": "1.1"}}
 )
 
-type registerFunc func(id string) (outcome, error)
+type registerFunc func(s scenario) (outcome, error)
 
 // play takes every scenario through its two registrations, all at the same time.
 func play(t *testing.T, w *world, b *board, register registerFunc) map[string]outcome {
@@ -132,7 +134,7 @@ func play(t *testing.T, w *world, b *board, register registerFunc) map[string]ou
 		if err := s.enroll(w, b, host); err != nil {
 			return err
 		}
-		got, err := register(s.id())
+		got, err := register(s)
 		if err != nil {
 			return err
 		}
@@ -170,54 +172,56 @@ func play(t *testing.T, w *world, b *board, register registerFunc) map[string]ou
 // Both clients speak the same API version, since the service's answers depend on it: the official one's.
 const officialVersion = "2019-03-31"
 
+var ourTransports = map[string]provisioning.Transport{
+	"https": provisioning.HTTPS, "mqtt": provisioning.MQTT, "ws": provisioning.MQTTWebSocket,
+}
+
 func TestOurClientAndTheOfficialOneEndTheSameInEveryScenario(t *testing.T) {
 	need(t)
-	for i, transport := range allTransports {
-		t.Run(transport, func(t *testing.T) {
-			official := func() map[string]outcome {
-				b := &board{hosts: map[string]string{}}
-				w := newWorld(t, b.config())
-				defer w.network.Close()
-				node := newDriver(t, w.network)
-				return play(t, w, b, func(id string) (outcome, error) {
-					var got state
-					err := node.try("register", w.registering(id, transport, with{"key": key(id)}), &got)
-					return outcome{Hub: got.AssignedHub, DeviceID: got.DeviceID, Status: got.Status, Substatus: got.Substatus}, err
-				})
-			}()
-			ours := func() map[string]outcome {
-				b := &board{hosts: map[string]string{}}
-				w := newWorld(t, b.config())
-				defer w.network.Close()
-				return play(t, w, b, func(id string) (outcome, error) {
-					client := &provisioning.Client{
-						IDScope: w.dps.IDScope(), Attestation: provisioning.SymmetricKey{ID: id, Key: key(id)},
-						Transport:  []provisioning.Transport{provisioning.HTTPS, provisioning.MQTT, provisioning.MQTTWebSocket}[i],
-						APIVersion: officialVersion, TLSConfig: w.network.TLSConfig(),
-					}
-					got, err := client.Register(t.Context(), provisioning.Registration{})
-					return outcome{Hub: got.Hub, DeviceID: got.DeviceID, Status: got.Status, Substatus: got.Substatus}, err
-				})
-			}()
-			require.Len(t, official, 2*len(scenarios()))
-			assert.Equal(t, official, ours)
-
-			// That they agree says nothing if nothing happened.
-			for _, s := range scenarios() {
-				got := official[s.id()+", again"]
-				want := outcome{Hub: hostA, DeviceID: s.id(), Status: "assigned", Substatus: "initialAssignment", Twin: lived}
-				if s.other && s.policy != "never" {
-					want.Hub, want.Substatus = hostB, "deviceDataMigrated"
-				}
-				if s.policy == "reset" {
-					want.Substatus, want.Twin = "deviceDataReset", initial
-				}
-				want.Record, want.At = [3]string{want.Hub, want.Status, want.Substatus}, []string{want.Hub}
-				assert.Equal(t, want, got, s.id())
-				first := official[s.id()+", first"]
-				assert.Equal(t, initial, first.Twin, s.id())
-				assert.Equal(t, fmt.Sprint(hostA, "initialAssignment"), fmt.Sprint(first.Hub, first.Substatus), s.id())
-			}
+	official, ours := map[string]outcome{}, map[string]outcome{}
+	var both sync.WaitGroup
+	both.Go(func() {
+		b := &board{hosts: map[string]string{}}
+		w := newWorld(t, b.config())
+		node := newDriver(t, w.network)
+		official = play(t, w, b, func(s scenario) (outcome, error) {
+			var got state
+			err := node.try("register", w.registering(s.id(), s.transport, with{"key": key(s.id())}), &got)
+			return outcome{Hub: got.AssignedHub, DeviceID: got.DeviceID, Status: got.Status, Substatus: got.Substatus}, err
 		})
+	})
+	both.Go(func() {
+		b := &board{hosts: map[string]string{}}
+		n := hubtest.NewNetwork() // its own, so that both can have the real names
+		t.Cleanup(func() { _ = n.Close() })
+		w := newService(n, b.config())
+		ours = play(t, w, b, func(s scenario) (outcome, error) {
+			client := &provisioning.Client{
+				IDScope: w.dps.IDScope(), Attestation: provisioning.SymmetricKey{ID: s.id(), Key: key(s.id())}, Transport: ourTransports[s.transport],
+				APIVersion: officialVersion, TLSConfig: n.TLSConfig(), DialContext: n.DialContext,
+			}
+			got, err := client.Register(t.Context(), provisioning.Registration{})
+			return outcome{Hub: got.Hub, DeviceID: got.DeviceID, Status: got.Status, Substatus: got.Substatus}, err
+		})
+	})
+	both.Wait()
+	require.Len(t, official, 2*len(scenarios()))
+	assert.Equal(t, official, ours)
+
+	// That they agree says nothing if nothing happened.
+	for _, s := range scenarios() {
+		want := outcome{Hub: hostA, DeviceID: s.id(), Status: "assigned", Substatus: "initialAssignment", Twin: initial}
+		want.Record, want.At = [3]string{want.Hub, want.Status, want.Substatus}, []string{want.Hub}
+		assert.Equal(t, want, official[s.id()+", first"], s.id())
+
+		want.Twin = lived
+		if s.other && s.policy != "never" {
+			want.Hub, want.Substatus = hostB, "deviceDataMigrated"
+		}
+		if s.policy == "reset" {
+			want.Substatus, want.Twin = "deviceDataReset", initial
+		}
+		want.Record, want.At = [3]string{want.Hub, want.Status, want.Substatus}, []string{want.Hub}
+		assert.Equal(t, want, official[s.id()+", again"], s.id())
 	}
 }

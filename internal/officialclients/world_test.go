@@ -56,6 +56,10 @@ func newWorld(t *testing.T, cfg dpstest.Config) *world {
 	n, err := hubtest.Listen(hubtest.ListenConfig{HTTPSPort: 443, MQTTPort: 8883})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = n.Close() })
+	return newService(n, cfg)
+}
+
+func newService(n *hubtest.Network, cfg dpstest.Config) *world {
 	if cfg.RetryAfter == 0 {
 		cfg.RetryAfter = time.Second // the least that can be said
 	}
