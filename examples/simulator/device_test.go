@@ -166,6 +166,25 @@ func (p *program) scenario() []string {
 	return lines
 }
 
+func TestLogTellsWhoAsksAndWhoConnects(t *testing.T) {
+	t.Parallel()
+	p := start(t, "-config", write(t, "simulator.json", `{
+		"enrollments": [{"registrationId":"kitchen","attestation":{"symmetricKey":{"primaryKey":"`+key+`"}}}],`+little+`}`))
+	defer p.stop(t)
+	p.connect(t, p.register(t, "kitchen"), "kitchen")
+	_, err := p.client(t, "cellar").Register(t.Context(), provisioning.Registration{})
+	require.Error(t, err)
+	for _, line := range []string{
+		`msg="dps register" transport=https registrationId=kitchen status=202`,
+		`msg="dps poll" transport=https registrationId=kitchen status=200`,
+		`msg="dps register" transport=https registrationId=cellar status=401`,
+		`msg="device connected" hub=`,
+	} {
+		require.Eventually(t, func() bool { return strings.Count(p.stderr.String(), line) == 1 }, patience, 20*time.Millisecond, "%s\n%s", line, p.stderr)
+	}
+	assert.NotContains(t, p.stderr.String(), "SharedAccessSignature")
+}
+
 func TestSIGTERMEndsItWithDevicesConnected(t *testing.T) {
 	t.Parallel()
 	p := start(t, "-config", write(t, "simulator.json", `{

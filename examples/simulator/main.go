@@ -66,6 +66,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := sim.announce(stdout, stderr); err != nil {
 		return errors.Join(err, sim.close())
 	}
+	sim.journal(ctx)
 	sim.play(ctx, scenario)
 	<-ctx.Done()
 	return sim.close()
