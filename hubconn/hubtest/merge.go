@@ -122,7 +122,7 @@ func checkNumber(text string) (any, error) {
 	if !strings.ContainsAny(text, ".eE") {
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || n > maxInteger || n < minInteger {
-			return nil, fmt.Errorf("an integer outside %d to %d", minInteger, maxInteger)
+			return nil, fmt.Errorf("an integer outside %d to %d", int64(minInteger), int64(maxInteger)) // an int has 32 bits on small boards
 		}
 	}
 	f, err := strconv.ParseFloat(text, 64)
