@@ -28,7 +28,6 @@ func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
 
 func run(args, environ []string, stdout, stderr io.Writer) int {
 	inbox := openInbox() // first of all: a SIGHUP ends a program that has not asked for it
-	defer inbox.close()
 	err := start(args, environ, stdout, stderr, inbox)
 	for errors.Is(err, errReboot) { // read the settings and their files, and what is stored, as at any start
 		err = start(args, environ, stdout, stderr, inbox)

@@ -258,6 +258,7 @@ func (p *process) stop() {
 	}
 	asked := time.Now()
 	p.signal(syscall.SIGTERM)
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // as who ends a whole process group does; it may be gone already
 	assert.Equal(p.t, 0, p.wait(10*time.Second), "%s", p.stderr())
 	assert.Less(p.t, time.Since(asked), 3*time.Second)
 	assert.Empty(p.t, p.stdout.String(), "standard output is for -status and -version")

@@ -60,7 +60,7 @@ func TestProgramsInTheReadmeCompileAndTheirTestsPass(t *testing.T) {
 		require.NoError(t, err, "%s", out)
 		assert.Contains(t, string(out), "--- PASS: Test")
 	}
-	assert.Equal(t, 1, programs)
+	assert.Equal(t, 2, programs)
 	assert.Equal(t, 1, tests)
 }
 
