@@ -54,6 +54,7 @@ type link struct {
 	mu            sync.Mutex      // never held while another lock is taken
 	subscriptions map[string]byte // QoS by filter
 	outbox        []outgoing
+	held          bool // a SUBACK is due: nothing is sent before
 }
 
 // ServeMQTT serves a device on port 8883, until the connection's end.
@@ -277,7 +278,7 @@ func (l *link) Subscribe(ctx context.Context, s *mqttserver.Session, r *mqttserv
 		}
 		err := r.Reply(l.grant(r, f.SubackFailure)...)
 		l.keep()
-		l.wake() // after the SUBACK: messages may wait
+		l.release()
 		return err
 	}
 	r.Withhold()
@@ -287,6 +288,7 @@ func (l *link) Subscribe(ctx context.Context, s *mqttserver.Session, r *mqttserv
 func (l *link) grant(r *mqttserver.Subscribe, refuseAll bool) []byte {
 	codes := r.Grant()
 	l.mu.Lock()
+	l.held = true
 	for i, filter := range r.Filters {
 		_, again := l.subscriptions[filter.Topic]
 		full := !again && len(l.subscriptions) >= maxSubscriptions
@@ -298,6 +300,14 @@ func (l *link) grant(r *mqttserver.Subscribe, refuseAll bool) []byte {
 	}
 	l.mu.Unlock()
 	return codes
+}
+
+// release lets messages go, now that the SUBACK has.
+func (l *link) release() {
+	l.mu.Lock()
+	l.held = false
+	l.mu.Unlock()
+	l.wake()
 }
 
 // keep writes the subscriptions that outlive the connection into the device's record, and lets the back end look at what is new.

@@ -86,7 +86,7 @@ func (l *link) sleep(ctx context.Context, unlock time.Time) error {
 // next returns what to send next: what is posted goes before the queue of messages. Without any, it tells when a lock will end.
 func (l *link) next() (o outgoing, unlock time.Time, ok bool) {
 	l.mu.Lock()
-	if len(l.outbox) > 0 {
+	if len(l.outbox) > 0 && !l.held {
 		o, l.outbox = l.outbox[0], l.outbox[1:]
 		l.mu.Unlock()
 		return o, unlock, true
@@ -97,7 +97,7 @@ func (l *link) next() (o outgoing, unlock time.Time, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := h.devices[l.id]
-	if r == nil || h.links[l.id] != l {
+	if r == nil || h.links[l.id] != l || l.session.Context().Err() != nil {
 		return o, unlock, false
 	}
 	var qos byte
@@ -106,7 +106,7 @@ func (l *link) next() (o outgoing, unlock time.Time, ok bool) {
 		defer l.mu.Unlock()
 		var fit bool
 		qos, fit = commandFilter(l.id, &c.C2D, l.subscriptions)
-		return fit
+		return fit && !l.held
 	}
 	c := h.lend(r, fits, l, time.Time{}, now)
 	if c == nil {
