@@ -166,7 +166,9 @@ func TestWebhookThatFailsFailsTheRegistration(t *testing.T) {
 		"400": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 400) }, "Custom allocation failed with status code: 400"},
 		"500": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, "Custom allocation failed with status code: 500"},
 		"201": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201) }, "Custom allocation failed with status code: 201"},
-		"redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://"+webhookHost+"/else", 307) },
+		"redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://"+webhookHost+"/else", http.StatusTemporaryRedirect)
+		},
 			"Custom allocation failed with status code: 307"},
 		"not JSON":     {"<html>", "not the JSON"},
 		"empty":        {"", "not the JSON"},
