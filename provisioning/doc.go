@@ -14,6 +14,10 @@
 // when the hub turns it away. [Client] makes one exchange with DPS and never retries, for programs with a loop of their own. [SymmetricKey]
 // and [X509] say who the device is; [Attestation] is the interface behind them.
 //
+// A device that wakes, sends and sleeps needs no connection: Device.Send and Device.Receive are single requests over HTTPS, by the same rules,
+// one request in place of an attempt to connect. What the hub has taken confirms an assignment as a connection does. Device.ModelID announces
+// the device's IoT Plug and Play model to the hub and to DPS.
+//
 // The package does not set the system's clock, does not store messages while there is no connection, and does not speak AMQP. Tests of a
 // device run against the simulator in package dpstest.
 //
@@ -54,7 +58,8 @@
 //	             401, 403, 404 …; the hub's  Otherwise D now: register (after Stagger); H goes on at its cap
 //	             name is gone while that
 //	             of DPS resolves
-//	caller       an operation's own fault    returned to the caller; the connection stays
+//	caller       an operation's own fault:   returned to the caller; the connection stays, and what is
+//	             400, 412, 413, 415          remembered; never repeated
 //
 // What DPS's answer calls for:
 //
@@ -72,7 +77,8 @@
 //	401, 403, 404201, disabled, failed       reported as an error; D after 1 h ± 20 %. A device never gives up by
 //	                                         itself: bound it with ctx or Retry.MaxAttempts
 //
-// Past failures are forgotten only after a stable connection: 30 s or more, and something acknowledged. A status lookup counts against the
+// Past failures are forgotten only after a stable connection (30 s or more, and something acknowledged), or a request over HTTPS that the
+// hub has served. A status lookup counts against the
 // quota of registrations, so there is none where a remembered assignment would do.
 //
 // Sources: Azure docs "How to reprovision devices", "Best practices for large-scale IoT device deployments", "Manage device reconnections",

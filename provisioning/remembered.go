@@ -11,8 +11,8 @@ import (
 
 // Remembered is what a device's store holds for it.
 type Remembered struct {
-	// Confirmed is the assignment that last led to a connection, Candidate the one that DPS named since and that has not yet. Either may be
-	// nil; both are, if nothing usable is stored.
+	// Confirmed is the assignment that last led to a connection, or to a message sent over HTTPS; Candidate the one that DPS named since and
+	// that has not yet. Either may be nil; both are, if nothing usable is stored.
 	Confirmed, Candidate *Assignment
 
 	// Saved is when it was stored, by the corrected clock. Sequence counts the times that something was stored.
