@@ -1,0 +1,83 @@
+package provisioning
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/rehome-iot/rehome/hubconn"
+)
+
+// A connection is stable once it has lasted this long and the hub has acknowledged something. Only then are past failures forgotten: a quota,
+// two devices with one identity and messages that the hub refuses all look like "connected, then dropped".
+const stableAfter = 30 * time.Second
+
+type sessionEnd struct {
+	conn  *hubconn.Conn
+	err   error
+	ended bool // its context had ended before it returned
+}
+
+// exchanged takes in that the hub has served the one request that this loop is for: to the rules, a good connection that the program closed.
+func (l *loop) exchanged(connected event) {
+	l.last = lastSeen{dps: l.last.dps}
+	l.decide(connected)
+	l.decide(event{kind: eventClosed, stable: true, still: true})
+	l.finish(nil)
+}
+
+// startSession calls the program, once the session before has returned.
+func (l *loop) startSession() {
+	if l.mode.session == nil || l.session != nil || l.conn == nil {
+		return
+	}
+	conn, run := l.conn, l.mode.session
+	l.session = conn
+	ctx, cancel := context.WithCancelCause(l.ctx)
+	stop := context.AfterFunc(conn.Context(), func() { cancel(context.Cause(conn.Context())) })
+	l.running.Go(func() {
+		end := sessionEnd{conn: conn, err: errSessionExited}
+		defer func() { // deferred, because a session may end its goroutine, as FailNow of package testing does
+			stop()
+			cancel(nil)
+			l.sessions <- end
+		}()
+		err := run(ctx, conn)
+		// The connection is asked too: it ends before a Send that fails returns, and ctx a moment later.
+		end.err, end.ended = err, ctx.Err() != nil || conn.Context().Err() != nil
+	})
+}
+
+func (l *loop) sessionEnded(s sessionEnd) {
+	l.session = nil
+	switch {
+	case !s.ended, errors.Is(context.Cause(s.conn.Context()), hubconn.ErrClosed):
+		l.finish(s.err)
+	case l.ctx.Err() != nil:
+		l.finish(l.interrupted())
+	default:
+		l.startSession()
+	}
+}
+
+// ended takes in that the live connection is gone.
+func (l *loop) ended() {
+	conn := l.conn
+	l.conn = nil
+	cause := context.Cause(conn.Context())
+	if errors.Is(cause, hubconn.ErrClosed) || errors.Is(cause, ErrReprovisioned) {
+		l.step(event{kind: eventClosed, stable: isStable(conn)})
+		return
+	}
+	e := event{kind: eventLost, stable: isStable(conn)}
+	describeHub(&e, cause)
+	l.failed(cause, e.class)
+	l.step(e)
+}
+
+func isStable(conn *hubconn.Conn) bool {
+	stats := conn.Stats()
+	return stats.Acknowledged > 0 && time.Since(stats.Since) >= stableAfter
+}
+
+var errSessionExited = errors.New("provisioning: the session ended its goroutine instead of returning")
