@@ -58,15 +58,21 @@ func (c *Conn) handle(ctx context.Context, call call, m Methods) (r response) {
 		r = failed(500, "the handler failed")
 	}()
 	status, payload, err := handler(ctx, MethodRequest{Name: call.name, Payload: call.payload})
+	// What the handler returned may panic too: its Error, as that of a nil pointer in an interface does, and its MarshalJSON.
 	if err != nil {
+		r = failed(500, clean(err.Error(), 1024))
 		returned = true
-		return failed(500, clean(err.Error(), 1024))
+		return r
 	}
-	body, err := encodePayload(payload) // may panic too: it calls the program's MarshalJSON
+	body, err := encodePayload(payload)
+	reason := ""
+	if err != nil {
+		reason = err.Error()
+	}
 	returned = true
 	switch {
 	case err != nil:
-		c.log(slog.LevelError, "the response to a direct method cannot be sent", slog.String("method", clean(call.name, 128)), slog.Any("error", err))
+		c.log(slog.LevelError, "the response to a direct method cannot be sent", slog.String("method", clean(call.name, 128)), slog.String("error", reason))
 		return failed(500, "the response cannot be sent")
 	case status == 0:
 		status = 200
