@@ -27,7 +27,8 @@ func (d Desired) Decode(v any) error { return json.Unmarshal(d.JSON, v) }
 // hub again; if changes were missed, all properties are yielded in their place (Full). Nothing is repeated.
 //
 // While the hub throttles or is in trouble, it goes on asking. The sequence ends after yielding an error: an *Error with
-// the connection's cause, or with that of ctx in its tree. Each loop sees all changes; there may be several.
+// the connection's cause, or with that of ctx in its tree; of class Server if the hub refuses a subscription, of class Caller if
+// it refuses the request. Each loop sees all changes; there may be several.
 func (c *Conn) Desired(ctx context.Context) iter.Seq2[Desired, error] {
 	return func(yield func(Desired, error) bool) {
 		f := c.feeds.open() // before the subscription: nothing may get lost between that and the GET
@@ -84,7 +85,7 @@ func (f *follower) run(ctx context.Context) error {
 		p, ok, missed := f.feed.pop()
 		switch {
 		case missed:
-			stale = true
+			stale, ahead = true, max(ahead, p.properties.Version)
 		case !ok:
 			select {
 			case <-f.feed.arrived:

@@ -30,7 +30,8 @@ func parsePatch(topic string, body []byte) patch {
 type feed struct {
 	mu      sync.Mutex
 	queue   []patch
-	stale   bool // something may have been missed
+	stale   bool  // something may have been missed
+	lost    int64 // the highest version of what was thrown away; 0: nothing was
 	arrived chan struct{}
 }
 
@@ -38,7 +39,7 @@ func (f *feed) push(p patch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.queue) == feedSize || !p.readable {
-		f.queue, f.stale = nil, true
+		f.queue, f.stale, f.lost = nil, true, max(f.lost, p.properties.Version)
 	} else {
 		f.queue = append(f.queue, p)
 	}
@@ -52,12 +53,14 @@ func (f *feed) outdate() {
 	signal(f.arrived)
 }
 
-// pop takes the next patch; or says that the state has to be asked for, once.
+// pop takes the next patch; or says that the state has to be asked for, once. p then has the version that the state must
+// have reached, if that is known: the hub may answer from before it sent what was thrown away here.
 func (f *feed) pop() (p patch, ok, stale bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.stale {
-		f.stale = false
+		p.properties.Version = f.lost
+		f.stale, f.lost = false, 0
 		return p, false, true
 	}
 	if len(f.queue) == 0 {

@@ -2,6 +2,7 @@ package hubconn
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -74,6 +75,27 @@ func TestAPatchThatCannotBeReadOutdatesTheState(t *testing.T) {
 	fs.push(patch{})
 	_, ok, stale = f.pop()
 	assert.False(t, ok || stale)
+}
+
+// The state that is asked for in place of lost changes has to contain them: the hub may answer from before it sent them.
+func TestTheVersionsOfLostChangesAreRemembered(t *testing.T) {
+	var fs feeds
+	f := fs.open()
+	for i := range feedSize + 1 {
+		fs.push(parsePatch(desiredPatches+"?$version="+strconv.Itoa(i+1), []byte(`{"a":1}`)))
+	}
+	p, ok, stale := f.pop()
+	assert.False(t, ok)
+	assert.True(t, stale)
+	assert.EqualValues(t, feedSize+1, p.properties.Version)
+	fs.push(parsePatch(desiredPatches+"?$version=99", []byte(`not JSON`)))
+	p, _, stale = f.pop()
+	assert.True(t, stale)
+	assert.EqualValues(t, 99, p.properties.Version)
+	fs.outdate()
+	p, _, stale = f.pop()
+	assert.True(t, stale)
+	assert.Zero(t, p.properties.Version)
 }
 
 func TestMessagesOfOtherTopicsAreLeftToTheHub(t *testing.T) {
