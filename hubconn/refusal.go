@@ -82,6 +82,7 @@ var codes = map[string]int{
 	"ArgumentInvalid":                            400004,
 	"ArgumentNull":                               400005,
 	"IotHubFormatError":                          400006,
+	"InvalidFileUploadCorrelationId":             400015,
 	"RequestCanceled":                            400021,
 	"RequestTimedOut":                            400024,
 	"ConnectionForcefullyClosedOnNewConnection":  400027,

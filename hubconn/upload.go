@@ -22,6 +22,9 @@ const (
 	maxBlockSize     = 100 << 20 // Azure docs: "Put Block", the limit of every version since 2016
 	maxBlocks        = 50000
 	defaultRetries   = 5
+
+	// uploadUnknown is InvalidFileUploadCorrelationId (Azure docs: "Understand and resolve Azure IoT Hub errors").
+	uploadUnknown = 400015
 )
 
 // uploadPatience spaces the retries of one request of an upload.
@@ -118,10 +121,12 @@ func (u *upload) notify(ctx context.Context, place blobPlace, status int, descri
 	if err != nil {
 		return err
 	}
-	if _, failed := u.ask(ctx, "/files/notifications", body); failed != nil {
-		return failed
+	u.retried = false
+	_, failed := u.ask(ctx, "/files/notifications", body)
+	if failed == nil || u.retried && failed.Code == uploadUnknown {
+		return nil // the hub knew of it when it was asked for a place: what it has forgotten since, it was told of
 	}
-	return nil
+	return failed
 }
 
 // ask sends a request to the hub.

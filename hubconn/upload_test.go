@@ -275,3 +275,15 @@ func TestUploadsGoOnThroughRenewals(t *testing.T) {
 		assert.Greater(s, s.accepted(), 6)
 	})
 }
+
+// The hub forgets an upload when it is told of its end, so that the same report is an error when it comes again.
+func TestAReportOfTheEndWhoseAnswerIsLostIsNoFailure(t *testing.T) {
+	play(t, func(s *stage) {
+		conn := s.connect()
+		s.hub.Inject(hubtest.Fault{On: hubtest.UploadNotify, Cut: true, Stored: true})
+		require.NoError(s, s.upload(conn, content(10), hubconn.UploadOptions{}))
+		s.uploaded(true)
+		s.hub.Inject(hubtest.Fault{On: hubtest.UploadNotify, Status: 400, Code: 400015, ErrorCode: "InvalidFileUploadCorrelationId"})
+		s.is(s.upload(conn, content(10), hubconn.UploadOptions{}), hubconn.Caller) // at the first time it is one
+	})
+}
