@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"unicode"
 )
 
-// MaxReportedSize is the largest set of reported properties IoT Hub takes, in bytes (Azure docs: "IoT Hub quotas and
-// throttling"). A patch that is larger cannot fit.
+// MaxReportedSize is the largest set of reported properties IoT Hub takes, as it counts: names and texts by their characters,
+// numbers as 8, true and false as 4, and nothing for what JSON puts around them (Azure docs: "Understand and use device twins in
+// IoT Hub"). A patch that is larger cannot fit.
 const MaxReportedSize = 32 << 10
 
 // Twin is the device's document at the hub, as far as the device sees it.
@@ -51,8 +53,8 @@ func (c *Conn) twin(ctx context.Context, op string) (Twin, error) {
 // Report changes the reported properties by a patch: whatever encodes as a JSON object, its members merged into what is
 // there, a null (nil) deleting its member (RFC 7396). It returns the new version of the reported properties.
 //
-// A patch of more than 32 KB, or one that is no object, is refused with an *Error of class Caller before it is sent. While
-// the hub throttles (429), Report waits and asks again, within ctx. Another status is an *Error with it: 400 and 413 are
+// A patch of more than MaxReportedSize, or of more than MaxMessageSize bytes as JSON, or one that is no object, is refused with
+// an *Error of class Caller before it is sent. While the hub throttles (429), Report waits and asks again, within ctx. Another status is an *Error with it: 400 and 413 are
 // the caller's. After an error without a status the patch may have been applied or not. The connection stays up in all
 // these cases. Reports made at the same time may be applied in either order.
 func (c *Conn) Report(ctx context.Context, patch any) (version int64, err error) {
@@ -74,10 +76,47 @@ func encodePatch(patch any) ([]byte, error) {
 		return nil, fmt.Errorf("patch: %w", err)
 	case !bytes.HasPrefix(body, []byte("{")):
 		return nil, errors.New("a patch is a JSON object, and this is none")
-	case len(body) > MaxReportedSize:
-		return nil, fmt.Errorf("patch of %d bytes is larger than the %d that reported properties may have", len(body), MaxReportedSize)
+	case len(body) > MaxMessageSize:
+		return nil, fmt.Errorf("patch of %d bytes is larger than the %d that IoT Hub takes", len(body), MaxMessageSize)
+	}
+	if len(body) <= MaxReportedSize/4 {
+		return body, nil // a number has one digit and a comma at least, so nothing counts more than four times its length
+	}
+	var decoded any
+	if err := json.Unmarshal(body, &decoded); err != nil {
+		return nil, fmt.Errorf("patch: %w", err)
+	}
+	if size := propertySize(decoded); size > MaxReportedSize {
+		return nil, fmt.Errorf("patch of size %d is larger than the %d that reported properties may have", size, MaxReportedSize)
 	}
 	return body, nil
+}
+
+// propertySize counts as IoT Hub does. What a patch deletes takes no room.
+func propertySize(v any) (n int) {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, member := range v {
+			if member != nil {
+				n += propertySize(name) + propertySize(member)
+			}
+		}
+	case []any:
+		for _, element := range v {
+			n += propertySize(element)
+		}
+	case string:
+		for _, r := range v {
+			if !unicode.IsControl(r) {
+				n++
+			}
+		}
+	case bool:
+		n = 4
+	case float64:
+		n = 8
+	}
+	return n
 }
 
 // parseTwin reads the answer to a GET: {"desired": {…, "$version": n}, "reported": {…, "$version": m}}.

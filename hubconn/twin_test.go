@@ -3,6 +3,7 @@ package hubconn_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -61,7 +62,7 @@ func TestATwinIsReadAndReported(t *testing.T) {
 func TestAReportThatIsNoneIsRefusedAndNotSent(t *testing.T) {
 	play(t, func(s *stage) {
 		conn := s.connect()
-		text := func(n int) object { return object{"a": strings.Repeat("x", n-len(`{"a":""}`))} }
+		text := func(n int) object { return object{"a": strings.Repeat("x", n-len("a"))} }
 		for name, patch := range map[string]any{
 			"text": "x", "null": nil, "array": []int{1}, "number": 7, "no JSON": make(chan int), "raw": json.RawMessage("[]"), "too large": text(32<<10 + 1),
 		} {
@@ -81,6 +82,33 @@ func TestAReportThatIsNoneIsRefusedAndNotSent(t *testing.T) {
 		}
 		_, err = conn.Report(s.Context(), parts)
 		require.NoError(s, err)
+		require.NoError(s, conn.Context().Err())
+	})
+}
+
+// The hub counts names and values; quotes, braces and what is deleted have no size.
+func TestAReportIsMeasuredAsTheHubDoes(t *testing.T) {
+	play(t, func(s *stage) {
+		conn := s.connect()
+		flags, deletions := object{}, object{}
+		for i := range 3200 {
+			flags[fmt.Sprintf("p%04d", i)] = false // 9 of 32,768, and 14 in JSON
+			deletions[fmt.Sprintf("p%04d", i)] = nil
+		}
+		_, err := conn.Report(s.Context(), flags)
+		require.NoError(s, err)
+		_, err = conn.Report(s.Context(), deletions)
+		require.NoError(s, err)
+		_, err = conn.Report(s.Context(), object{"a": strings.Repeat("ä", 2000), "b": []any{strings.Repeat("\n", 4000), 1.5, true, nil}})
+		require.NoError(s, err)
+
+		// Nothing that the hub would end the connection for leaves the device.
+		many := object{}
+		for i := range 30000 {
+			many[fmt.Sprintf("p%05d", i)] = nil
+		}
+		_, err = conn.Report(s.Context(), many)
+		assert.Zero(s, s.is(err, hubconn.Caller).Status)
 		require.NoError(s, conn.Context().Err())
 	})
 }
