@@ -129,12 +129,11 @@ func (c *Conn) connect(ctx context.Context, n next) error {
 	if err != nil {
 		return classify("connect", c.hub, err)
 	}
+	c.expires = n.token != ""
 	if err := c.restore(ctx, link); err != nil {
 		_ = link.Close()
 		return classify("connect", c.hub, err)
 	}
-	c.expires = n.token != ""
-	c.replace(link)
 	c.feeds.outdate()
 	return nil
 }
@@ -143,6 +142,11 @@ func (c *Conn) connect(ctx context.Context, n next) error {
 func (c *Conn) replace(link *mqtt.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.exchangeLink(link)
+}
+
+// exchangeLink is replace with mu held.
+func (c *Conn) exchangeLink(link *mqtt.Conn) {
 	if c.link != nil {
 		c.acks += c.link.Acknowledged()
 	}

@@ -127,9 +127,13 @@ func TestAHandlerThatPanicsAnswers500AndTheDeviceLivesOn(t *testing.T) {
 				return 0, nil, nil
 			},
 			"encodes": func(context.Context, hubconn.MethodRequest) (int, any, error) { return 200, panicky{}, nil },
-			"echo":    echo,
+			"errs": func(context.Context, hubconn.MethodRequest) (int, any, error) {
+				var none *fault
+				return 200, nil, none // an error that is not nil
+			},
+			"echo": echo,
 		}})
-		for _, method := range []string{"panics", "index", "exits", "encodes", "panics"} {
+		for _, method := range []string{"panics", "index", "exits", "encodes", "errs", "panics"} {
 			status, response, err := s.invoke(method, "secret")
 			require.NoError(s, err, method)
 			assert.Equal(s, 500, status, method)
@@ -145,6 +149,10 @@ func TestAHandlerThatPanicsAnswers500AndTheDeviceLivesOn(t *testing.T) {
 		assert.NotContains(s, log.String(), "secret")
 	})
 }
+
+type fault struct{ text string }
+
+func (f *fault) Error() string { return f.text }
 
 type panicky struct{}
 
@@ -333,6 +341,30 @@ func TestMethodsThatNobodyHandlesAreNotOnline(t *testing.T) {
 		s.connect()
 		_, _, err := s.invoke("x", nil)
 		assert.ErrorContains(s, err, "404103")
+	})
+}
+
+// The new link is being set up, with the subscription, when the handlers' time ends.
+func TestMethodsThatEndDuringARenewalAreNotOnline(t *testing.T) {
+	play(t, func(s *stage) {
+		conn := s.connect()
+		ctx, cancel := context.WithCancel(s.Context())
+		done := make(chan error, 1)
+		go func() { done <- conn.HandleMethods(ctx, hubconn.Methods{Default: echo}) }()
+		synctest.Wait()
+		_, err := conn.Twin(s.Context()) // a second subscription: the renewal restores it after the first
+		require.NoError(s, err)
+		s.hub.Inject(hubtest.Fault{On: hubtest.Subscribe, Skip: 1, Delay: 50 * time.Second})
+		for s.accepted() < 2 {
+			time.Sleep(time.Second)
+		}
+		cancel()
+		<-done
+		time.Sleep(2 * time.Minute)
+		require.NoError(s, conn.Context().Err())
+		_, _, err = s.invoke("x", nil)
+		assert.ErrorContains(s, err, "404103")
+		s.serve(conn, hubconn.Methods{Default: echo})
 	})
 }
 

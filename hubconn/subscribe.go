@@ -84,15 +84,43 @@ func (c *Conn) unsubscribe(ctx context.Context, s subscription) {
 	_ = link.Unsubscribe(ctx, s.filter)
 }
 
-// restore makes all subscriptions on a link that is not yet in use.
+// restore makes all subscriptions on a new link, then puts it in use. What was given up meanwhile does not stand on it
+// either: the hub would go on sending to nobody.
 func (c *Conn) restore(ctx context.Context, link *mqtt.Conn) error {
 	c.mu.Lock()
-	subscriptions := slices.Clone(c.subscriptions)
+	made := slices.Clone(c.subscriptions)
 	c.mu.Unlock()
-	for _, s := range subscriptions {
+	for _, s := range made {
 		if err := link.Subscribe(ctx, s.filter, s.qos); err != nil {
 			return err
 		}
 	}
-	return nil
+	for {
+		surplus := c.install(link, made)
+		if len(surplus) == 0 {
+			return nil
+		}
+		for _, s := range surplus {
+			if err := link.Unsubscribe(ctx, s.filter); err != nil {
+				return err
+			}
+			made = slices.DeleteFunc(made, func(have subscription) bool { return have == s })
+		}
+	}
+}
+
+// install puts a link in use, unless it has subscriptions that are no longer wanted: it returns those. While no link is in use
+// none is added.
+func (c *Conn) install(link *mqtt.Conn, made []subscription) (surplus []subscription) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range made {
+		if !slices.Contains(c.subscriptions, s) {
+			surplus = append(surplus, s)
+		}
+	}
+	if len(surplus) == 0 {
+		c.exchangeLink(link)
+	}
+	return surplus
 }
