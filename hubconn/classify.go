@@ -102,6 +102,11 @@ func (e *Error) operationClass(spoke bool) Class {
 	case e.Status/100 == 5:
 		return Server
 	case e.Status/100 == 4 && spoke:
+		switch e.Code {
+		case 403010, // OperationNotAvailableInCurrentTier: the device is known, the hub does not do that
+			412002: // DeviceMessageLockLost
+			return Caller
+		}
 		return codeClass(e.Code)
 	}
 	return Unreachable

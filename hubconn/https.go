@@ -97,16 +97,12 @@ func (d *Dialer) transport(certificate *tls.Certificate) (*http.Transport, error
 	config.Renegotiation = tls.RenegotiateOnceAsClient
 	http1 := new(http.Protocols)
 	http1.SetHTTP1(true)
-	proxy := d.Proxy
-	if proxy == nil {
-		proxy = http.ProxyFromEnvironment
-	}
 	dial := d.DialContext
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
 	}
 	return &http.Transport{
-		DialContext: dial, TLSClientConfig: config, Proxy: proxy, Protocols: http1,
+		DialContext: dial, TLSClientConfig: config, Proxy: mqtt.Proxy(d.Proxy), Protocols: http1,
 		TLSHandshakeTimeout:    cmp.Or(d.DialTimeout, 30*time.Second),
 		ProxyConnectHeader:     http.Header{"User-Agent": {d.userAgent()}},
 		MaxIdleConns:           1,

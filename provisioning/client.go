@@ -223,13 +223,6 @@ func (c *Client) userAgent() string {
 	return c.UserAgent
 }
 
-func (c *Client) proxy() func(*http.Request) (*url.URL, error) {
-	if c.Proxy == nil {
-		return http.ProxyFromEnvironment
-	}
-	return c.Proxy
-}
-
 func (c *Client) dialContext() func(context.Context, string, string) (net.Conn, error) {
 	if c.DialContext == nil {
 		return (&net.Dialer{Timeout: dialTimeout}).DialContext

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/mqtt"
 )
 
 // httpsExchange speaks the service's HTTPS API over one connection, kept between requests and closed at the end.
@@ -34,7 +36,7 @@ func (c *Client) openHTTPS(ctx context.Context, body []byte) (*httpsExchange, er
 		transport: &http.Transport{
 			DialContext:            c.dialContext(),
 			TLSClientConfig:        config,
-			Proxy:                  c.proxy(),
+			Proxy:                  mqtt.Proxy(c.Proxy),
 			ProxyConnectHeader:     http.Header{"User-Agent": {c.userAgent()}},
 			MaxIdleConns:           1,
 			MaxResponseHeaderBytes: 64 << 10,

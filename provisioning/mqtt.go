@@ -72,7 +72,7 @@ func (x *mqttExchange) connect(ctx context.Context) *Error {
 	if err != nil {
 		return &Error{Op: op, Err: err}
 	}
-	dialer := &mqtt.Dialer{DialContext: c.dialContext(), TLSConfig: config, Proxy: c.proxy(), Timeout: dialTimeout}
+	dialer := &mqtt.Dialer{DialContext: c.dialContext(), TLSConfig: config, Proxy: mqtt.Proxy(c.Proxy), Timeout: dialTimeout}
 	dial := func() (net.Conn, error) { return dialer.TLS(ctx, c.address(true)) }
 	if c.Transport == MQTTWebSocket {
 		dial = func() (net.Conn, error) {

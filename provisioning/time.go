@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/mqtt"
 )
 
 // Time asks DPS what time it is: the Date header of its answer to a plain HTTPS request, to the second, over a
@@ -53,7 +55,7 @@ func (c *Client) askTime(ctx context.Context, config *tls.Config) (time.Time, er
 	transport := &http.Transport{
 		DialContext:            c.dialContext(),
 		TLSClientConfig:        config,
-		Proxy:                  c.proxy(),
+		Proxy:                  mqtt.Proxy(c.Proxy),
 		ProxyConnectHeader:     http.Header{"User-Agent": {c.userAgent()}},
 		MaxResponseHeaderBytes: 64 << 10,
 		DisableKeepAlives:      true,

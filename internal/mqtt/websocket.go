@@ -66,13 +66,9 @@ func (d *Dialer) upgrade(u *url.URL) (*upgrade, error) {
 	// The front end of port 443 serves several protocols, and may ask for a client certificate by TLS 1.2 renegotiation
 	// once it has seen the path; a client that has none must be able to say so.
 	config.Renegotiation = tls.RenegotiateOnceAsClient
-	choose := d.Proxy
-	if choose == nil {
-		choose = http.ProxyFromEnvironment
-	}
-	proxy, err := choose(&http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "https", Host: u.Host, Path: u.Path}})
+	proxy, err := Proxy(d.Proxy)(&http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "https", Host: u.Host, Path: u.Path}})
 	if err != nil {
-		return nil, errors.New("mqtt: the proxy setting is not a valid URL") // err may show the password in it
+		return nil, fmt.Errorf("mqtt: %w", err)
 	}
 	up := &upgrade{Dialer: websocket.Dialer{Subprotocols: []string{"mqtt"}}}
 	switch {
