@@ -44,6 +44,9 @@ func (t *thermostat) session(ctx context.Context, hub *hubconn.Conn) error {
 func (t *thermostat) keep(ctx context.Context, name string, hub *hubconn.Conn, part func(context.Context, *hubconn.Conn) error) {
 	for {
 		err := part(ctx, hub)
+		if hub.Context().Err() != nil {
+			<-ctx.Done() // it ends with the connection, though a moment later than the part may
+		}
 		if ctx.Err() != nil {
 			return
 		}
