@@ -53,6 +53,9 @@ func readConfig(f *flags) (*config, error) {
 		c.Hubs = defaultHubs
 	}
 	if f.idScope != "" {
+		if !validScope(f.idScope) {
+			return nil, fmt.Errorf("-id-scope %w", noScope(f.idScope))
+		}
 		c.IDScope = f.idScope
 	}
 	if err := c.check(); err != nil {
@@ -63,6 +66,9 @@ func readConfig(f *flags) (*config, error) {
 
 // check finds what is wrong in the configuration itself. What is wrong in an enrollment is found when it is enrolled.
 func (c *config) check() error {
+	if c.IDScope != "" && !validScope(c.IDScope) {
+		return fmt.Errorf("idScope: %w", noScope(c.IDScope))
+	}
 	seen := map[string]bool{dpstest.GlobalEndpoint: true}
 	for i, h := range c.Hubs {
 		where := fmt.Sprintf("hubs[%d].", i)
@@ -208,6 +214,20 @@ func (c *config) hubNames() []string {
 
 func (c *config) hasHub(name string) bool {
 	return slices.ContainsFunc(c.Hubs, func(h hubConfig) bool { return strings.EqualFold(h.HostName, name) })
+}
+
+// validScope holds for what stands in a path, a user name and the service's host name as it is.
+func validScope(scope string) bool {
+	for _, r := range scope {
+		if !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9') {
+			return false
+		}
+	}
+	return len(scope) <= 63
+}
+
+func noScope(scope string) error {
+	return fmt.Errorf("%q is no ID scope: it has letters and digits only, at most 63, as in 0ne00000001", scope)
 }
 
 func validHost(name string) bool {

@@ -230,9 +230,13 @@ func (s *step) check(hubs []string) error {
 		if !transports[s.DPS.Transport] {
 			return fmt.Errorf("dps.transport: %q is unknown: use %s, or leave it out", s.DPS.Transport, keys(transports))
 		}
+		return checkFault("dps", s.DPS.Skip, s.DPS.Times, s.DPS.Status, s.DPS.Delay)
 	case s.Hub != nil:
 		if _, ok := stages[s.Hub.On]; !ok {
 			return fmt.Errorf("hub.on: %q is unknown: use %s", s.Hub.On, keys(stages))
+		}
+		if err := checkFault("hub", s.Hub.Skip, s.Hub.Times, s.Hub.Status, s.Hub.Delay); err != nil {
+			return err
 		}
 		return hub("hub.host", s.Hub.Host)
 	case s.Move != nil:
@@ -245,6 +249,21 @@ func (s *step) check(hubs []string) error {
 		return hub("link", s.Link)
 	case s.Disconnect != nil:
 		return hub("disconnect.hub", s.Disconnect.Hub)
+	}
+	return nil
+}
+
+// checkFault finds numbers that mean nothing, and a status that no HTTP answer can have.
+func checkFault(field string, skip, times, status int, delay duration) error {
+	switch {
+	case skip < 0:
+		return fmt.Errorf("%s.skip: %d is negative", field, skip)
+	case times < -1:
+		return fmt.Errorf("%s.times: %d is negative: -1 is until \"clear\", 0 is once", field, times)
+	case status != 0 && (status < 200 || status > 599):
+		return fmt.Errorf("%s.status: %d is not 200 to 599", field, status)
+	case delay < 0:
+		return fmt.Errorf("%s.delay: %s is negative", field, time.Duration(delay))
 	}
 	return nil
 }
