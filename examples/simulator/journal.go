@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -15,7 +16,7 @@ const journalEvery = 250 * time.Millisecond
 // device waits for it.
 func (s *simulator) journal(ctx context.Context) {
 	s.tasks.Go(func() {
-		j := journal{simulator: s, requestsUntil: time.Now(), attemptsUntil: s.network.Now()}
+		j := journal{simulator: s, last: map[string]hubtest.Attempt{}}
 		for sleep(ctx, journalEvery) {
 			j.write()
 		}
@@ -26,8 +27,8 @@ type journal struct {
 	*simulator
 	requests      int // how many there have been; to read them all costs something
 	late          bool
-	requestsUntil time.Time // by this machine's clock
-	attemptsUntil time.Time // by the services' clock
+	requestsUntil time.Time                  // by this machine's clock
+	last          map[string]hubtest.Attempt // of each hub, the last that is written
 }
 
 func (j *journal) write() {
@@ -44,21 +45,45 @@ func (j *journal) write() {
 		j.requestsUntil = time.Now().Add(-journalEvery)
 	}
 
-	until := j.network.Now().Add(-journalEvery)
 	for _, h := range j.hubs {
-		for _, a := range h.Attempts() {
-			if !a.Time.After(j.attemptsUntil) || a.Time.After(until) {
-				continue
-			}
-			if a.Accepted() {
-				j.log.Info("device connected", "hub", h.Host(), "deviceId", a.DeviceID, "transport", a.Transport)
-			} else {
-				j.log.Info("device refused", "hub", h.Host(), "deviceId", a.DeviceID, "transport", a.Transport, "returnCode", a.ReturnCode,
-					"status", a.Status, "reason", a.Reason)
+		j.writeAttempts(h)
+	}
+}
+
+// writeAttempts writes what is new since the last one written. It goes by the order of the log and not by its times, which jump with the services' clock.
+func (j *journal) writeAttempts(h *hubtest.Hub) {
+	attempts, now := h.Attempts(), j.network.Now()
+	if last, ok := j.last[h.Host()]; ok {
+		for i := len(attempts) - 1; i >= 0; i-- {
+			if attempts[i].Time.Equal(last.Time) && attempts[i].DeviceID == last.DeviceID {
+				attempts = attempts[i+1:]
+				break
 			}
 		}
 	}
-	j.attemptsUntil = until
+	for _, a := range attempts {
+		if age := now.Sub(a.Time); !a.Answered && age >= 0 && age < journalEvery {
+			break // it may yet be answered
+		}
+		j.last[h.Host()] = a
+		if a.Accepted() {
+			j.log.Info("device connected", "hub", h.Host(), "deviceId", a.DeviceID, "transport", a.Transport)
+		} else {
+			j.log.Info("device refused", append([]any{"hub", h.Host(), "deviceId", a.DeviceID, "transport", a.Transport}, refusal(a)...)...)
+		}
+	}
+}
+
+// refusal is what the device was told, if anything, and why.
+func refusal(a hubtest.Attempt) []any {
+	var details []any
+	switch {
+	case a.Status != 0:
+		details = append(details, "status", a.Status)
+	case a.ReturnCode != 0:
+		details = append(details, "returnCode", a.ReturnCode)
+	}
+	return append(details, "reason", a.Reason)
 }
 
 func requestDetails(r dpstest.Request) []any {

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dpstest"
+)
+
+func TestEachConnectionIsLoggedOnceHoweverTheServicesClockJumps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := hubtest.NewNetwork()
+		defer network.Close()
+		hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
+		require.NoError(t, hub.Put(hubtest.Device{ID: "kitchen", PrimaryKey: journalKey}))
+		var out bytes.Buffer
+		s := &simulator{network: network, hubs: []*hubtest.Hub{hub}, dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out)}
+		ctx, stop := context.WithCancel(t.Context())
+		s.journal(ctx)
+
+		d := &hubconn.Dialer{TLSConfig: network.TLSConfig(), DialContext: network.DialContext}
+		connect := func() {
+			c, err := d.Dial(ctx, hubconn.Hub{Host: hub.Host(), DeviceID: "kitchen"}, provisioning.SymmetricKey{ID: "kitchen", Key: journalKey})
+			require.NoError(t, err)
+			require.NoError(t, c.Close())
+		}
+		network.SetClockOffset(time.Minute)
+		connect()
+		time.Sleep(time.Second)
+		network.SetClockOffset(0)
+		connect()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		assert.Equal(t, 2, strings.Count(out.String(), `msg="device connected"`), out.String())
+		time.Sleep(2 * time.Minute)
+		stop()
+		s.tasks.Wait()
+		assert.Equal(t, 2, strings.Count(out.String(), `msg="device connected"`), out.String())
+	})
+}
+
+const journalKey = "Y2FuYXJ5LWtleS1vZi1hLWtpdGNoZW4tMDAwMDAwMDE="
+
+func TestRefusalTellsOnlyWhatTheDeviceWasTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := hubtest.NewNetwork()
+		defer network.Close()
+		hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
+		hub.Inject(hubtest.Fault{On: hubtest.Upgrade, Status: 503})
+		var out bytes.Buffer
+		s := &simulator{network: network, hubs: []*hubtest.Hub{hub}, dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out)}
+		ctx, stop := context.WithCancel(t.Context())
+		s.journal(ctx)
+		d := &hubconn.Dialer{TLSConfig: network.TLSConfig(), DialContext: network.DialContext, WebSocket: true}
+		_, err := d.Dial(ctx, hubconn.Hub{Host: hub.Host(), DeviceID: "kitchen"}, provisioning.SymmetricKey{ID: "kitchen", Key: journalKey})
+		require.Error(t, err)
+		time.Sleep(time.Second)
+		stop()
+		s.tasks.Wait()
+		assert.Contains(t, out.String(), "status=503")
+		assert.NotContains(t, out.String(), "returnCode") // 0 would mean accepted
+	})
+}
