@@ -573,3 +573,33 @@ func TestReprovisionsOneAfterAnotherLeaveFiveSecondsAfterAFailure(t *testing.T) 
 		stop()
 	})
 }
+
+func TestASendThatFailsReturnsToASessionWhoseContextHasEnded(t *testing.T) {
+	each(t, hubWirings, func(t *testing.T, r *rig) {
+		r.boot()
+		type key struct{}
+		ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), key{}, "kept"), 10*time.Hour)
+		defer cancel()
+		sessions := 0
+		err := r.device().Run(ctx, func(ctx context.Context, hub *hubconn.Conn) error {
+			assert.Equal(t, "kept", ctx.Value(key{}))
+			deadline, ok := ctx.Deadline()
+			assert.True(t, ok)
+			assert.Equal(t, r.start.Add(10*time.Hour), deadline)
+			if sessions++; sessions == 30 {
+				return nil
+			}
+			time.AfterFunc(time.Duration(sessions)*time.Millisecond, func() { r.network.Cut(hubA) })
+			for {
+				if err := hub.Send(ctx, hubconn.Message{Body: []byte("x")}); err != nil {
+					assert.Error(t, ctx.Err(), "the context ends first")
+					assert.ErrorIs(t, err, context.Cause(ctx))
+					return err
+				}
+				time.Sleep(100 * time.Microsecond)
+			}
+		})
+		require.NoError(t, err)
+		require.Equal(t, 30, sessions)
+	})
+}

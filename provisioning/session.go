@@ -26,6 +26,15 @@ func (l *loop) exchanged(connected event) {
 	l.finish(nil)
 }
 
+// sessionContext ends with the connection, at the same moment: a Send that fails because the connection is gone returns to a session whose
+// context has ended. The deadline is that of Run's context, which ends a session too.
+type sessionContext struct {
+	context.Context // the connection's
+	run             context.Context
+}
+
+func (c sessionContext) Deadline() (time.Time, bool) { return c.run.Deadline() }
+
 // startSession calls the program, once the session before has returned.
 func (l *loop) startSession() {
 	if l.mode.session == nil || l.session != nil || l.conn == nil {
@@ -33,8 +42,8 @@ func (l *loop) startSession() {
 	}
 	conn, run := l.conn, l.mode.session
 	l.session = conn
-	ctx, cancel := context.WithCancelCause(l.ctx)
-	stop := context.AfterFunc(conn.Context(), func() { cancel(context.Cause(conn.Context())) })
+	ctx, cancel := context.WithCancelCause(sessionContext{conn.Context(), l.ctx})
+	stop := context.AfterFunc(l.ctx, func() { cancel(context.Cause(l.ctx)) })
 	l.running.Go(func() {
 		end := sessionEnd{conn: conn, err: errSessionExited}
 		defer func() { // deferred, because a session may end its goroutine, as FailNow of package testing does
@@ -43,7 +52,7 @@ func (l *loop) startSession() {
 			l.sessions <- end
 		}()
 		err := run(ctx, conn)
-		// The connection is asked too: it ends before a Send that fails returns, and ctx a moment later.
+		// The connection is asked too: who polls it sees its end an instant before ctx's.
 		end.err, end.ended = err, ctx.Err() != nil || conn.Context().Err() != nil
 	})
 }
