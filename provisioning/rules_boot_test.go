@@ -223,9 +223,13 @@ func TestBootLookupThatFindsNothingRegisters(t *testing.T) {
 				r.dps.Link(r.a)
 				r.enroll(hubA)
 				r.store = nil
-				stop := r.run(r.device())
+				var reasons []string
+				dev := r.device()
+				dev.Trace = &provisioning.Trace{Asking: func(q provisioning.DPSRequest) { reasons = append(reasons, q.Reason) }}
+				stop := r.run(dev)
 				r.await(0, time.Minute)
 				stop()
+				require.Equal(t, []string{"no usable store", "a lookup found no registration"}, reasons)
 				require.Equal(t, 1, r.asked(dpstest.Lookup))
 				require.Equal(t, 1, r.asked(dpstest.Register))
 			})

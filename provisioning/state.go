@@ -131,9 +131,10 @@ const (
 	reasonRejected        // the hub turned the device away
 	reasonOutage          // the hub gave no useful answer for a long time
 	reasonManual          // the program asked
+	reasonUnregistered    // a lookup found no registration
 )
 
-var reasonNames = [...]string{"", "nothing remembered", "no usable store", "rejected by the hub", "no answer from the hub", "asked by the program"}
+var reasonNames = [...]string{"", "nothing remembered", "no usable store", "rejected by the hub", "no answer from the hub", "asked by the program", "a lookup found no registration"}
 
 func (r reason) String() string { return reasonNames[r] }
 

@@ -88,7 +88,11 @@ func (t *transition) moveTo(k *known) {
 // notRegistered: a status lookup found no assignment.
 func (t *transition) notRegistered() {
 	t.dps.n = 0
-	t.askDPS(t.now, requestRegister, t.dps.reason)
+	why := t.dps.reason
+	if why == reasonStore {
+		why = reasonUnregistered
+	}
+	t.askDPS(t.now, requestRegister, why)
 	t.dps.unknown = true
 }
 
