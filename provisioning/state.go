@@ -125,13 +125,13 @@ const (
 type reason uint8
 
 const (
-	reasonNone     reason = iota
-	reasonBoot            // nothing was remembered
-	reasonStore           // nothing that is remembered can be read, or nothing ever is
-	reasonRejected        // the hub turned the device away
-	reasonOutage          // the hub gave no useful answer for a long time
-	reasonManual          // the program asked
-	reasonUnregistered    // a lookup found no registration
+	reasonNone         reason = iota
+	reasonBoot                // nothing was remembered
+	reasonStore               // nothing that is remembered can be read, or nothing ever is
+	reasonRejected            // the hub turned the device away
+	reasonOutage              // the hub gave no useful answer for a long time
+	reasonManual              // the program asked
+	reasonUnregistered        // a lookup found no registration
 )
 
 var reasonNames = [...]string{"", "nothing remembered", "no usable store", "rejected by the hub", "no answer from the hub", "asked by the program", "a lookup found no registration"}

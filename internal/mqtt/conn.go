@@ -293,9 +293,9 @@ func (c *Conn) outcome(token paho.Token) error {
 	}
 	if err := token.Error(); err != nil {
 		if cause := c.tap.cause(); cause != nil {
-			err = cause
+			return &LostError{Err: cause}
 		}
-		return &LostError{Err: err}
+		return fmt.Errorf("mqtt: %w", err) // Paho refuses the request; the connection is up
 	}
 	return nil
 }

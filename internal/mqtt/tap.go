@@ -124,19 +124,18 @@ func (t *tap) flow() bool {
 	return t.err == nil
 }
 
-// end records why the connection ended and tells everyone who waits. It reports whether it is the first to do so.
+// end records why the connection ended and tells everyone who waits. It reports whether it is the first to do so. Both happen under the lock:
+// who is told the reason finds the context done.
 func (t *tap) end(cause error) bool {
 	t.mu.Lock()
-	first := t.err == nil
-	if first {
-		t.err = cause
+	defer t.mu.Unlock()
+	if t.err != nil {
+		return false
 	}
-	t.mu.Unlock()
-	if first {
-		t.ping.Stop()
-		t.cancel(cause)
-	}
-	return first
+	t.err = cause
+	t.ping.Stop()
+	t.cancel(cause)
+	return true
 }
 
 // fail ends the connection at once.
