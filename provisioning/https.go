@@ -3,6 +3,7 @@ package provisioning
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -30,19 +31,24 @@ func (c *Client) openHTTPS(ctx context.Context, body []byte) (*httpsExchange, er
 		return nil, err
 	}
 	return &httpsExchange{
-		client: c,
-		body:   body,
-		token:  token{client: c},
-		transport: &http.Transport{
-			DialContext:            c.dialContext(),
-			TLSClientConfig:        config,
-			Proxy:                  mqtt.Proxy(c.Proxy),
-			ProxyConnectHeader:     http.Header{"User-Agent": {c.userAgent()}},
-			MaxIdleConns:           1,
-			MaxResponseHeaderBytes: 64 << 10,
-			DisableCompression:     true,
-		},
+		client:    c,
+		body:      body,
+		token:     token{client: c},
+		transport: c.httpTransport(config),
 	}, nil
+}
+
+// httpTransport is how every HTTPS request of the client travels. The caller closes its idle connection.
+func (c *Client) httpTransport(config *tls.Config) *http.Transport {
+	return &http.Transport{
+		DialContext:            c.dialContext(),
+		TLSClientConfig:        config,
+		Proxy:                  mqtt.Proxy(c.Proxy),
+		ProxyConnectHeader:     http.Header{"User-Agent": {c.userAgent()}},
+		MaxIdleConns:           1,
+		MaxResponseHeaderBytes: 64 << 10,
+		DisableCompression:     true,
+	}
 }
 
 func (x *httpsExchange) register(ctx context.Context) (response, *Error) {

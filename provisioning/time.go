@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-
-	"github.com/rehome-iot/rehome/internal/mqtt"
 )
 
 // Time asks DPS what time it is: the Date header of its answer to a plain HTTPS request, to the second, over a
@@ -52,15 +50,8 @@ func (c *Client) askTime(ctx context.Context, config *tls.Config) (time.Time, er
 	if ctx.Err() != nil {
 		return time.Time{}, context.Cause(ctx)
 	}
-	transport := &http.Transport{
-		DialContext:            c.dialContext(),
-		TLSClientConfig:        config,
-		Proxy:                  mqtt.Proxy(c.Proxy),
-		ProxyConnectHeader:     http.Header{"User-Agent": {c.userAgent()}},
-		MaxResponseHeaderBytes: 64 << 10,
-		DisableKeepAlives:      true,
-		DisableCompression:     true,
-	}
+	transport := c.httpTransport(config)
+	transport.DisableKeepAlives = true
 	defer transport.CloseIdleConnections()
 	target := "https://" + strings.TrimSuffix(c.address(false), ":443") + "/"
 	a, reply, err := c.roundTrip(ctx, transport, http.MethodHead, target, http.Header{}, nil)
