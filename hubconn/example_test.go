@@ -15,7 +15,7 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// A credential that signs with a key. Programs take provisioning.SymmetricKey or provisioning.X509 instead.
+// A credential that signs with a key. Programs take dps.SymmetricKey or dps.X509 instead.
 type deviceKey struct{ key []byte }
 
 func (deviceKey) Certificate(context.Context) (*tls.Certificate, error) { return nil, nil }

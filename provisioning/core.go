@@ -1,6 +1,7 @@
 package provisioning
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -11,12 +12,13 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 )
 
 // core is what the methods of a Device share. One goroutine at a time holds it (take) and drives it; the others see what it publishes.
 type core struct {
 	device   *Device
-	client   *Client
+	client   *dps.Client
 	dialer   *hubconn.Dialer
 	clock    *wallClock
 	settings *notebook // as set, never read from; a copy of it reads and writes
@@ -71,7 +73,7 @@ type asking struct {
 }
 
 type answer struct {
-	assignment Assignment
+	assignment dps.Assignment
 	err        error
 }
 
@@ -95,7 +97,7 @@ func newCore(d *Device) (*core, error) {
 	if d.Trace != nil {
 		c.trace = *d.Trace
 	}
-	c.settings = &notebook{store: d.Store, attestation: d.Attestation, scope: d.IDScope, endpoint: client.endpoint(), now: clock.Now}
+	c.settings = &notebook{store: d.Store, attestation: d.Attestation, scope: d.IDScope, endpoint: cmp.Or(d.Endpoint, dps.DefaultEndpoint), now: clock.Now}
 	notebook := *c.settings
 	c.notebook = &notebook
 	return c, nil
@@ -189,10 +191,10 @@ func (c *core) peek() *known {
 }
 
 // ask hands a call to whoever drives the device, or drives it for the purpose.
-func (c *core) ask(ctx context.Context, a *asking) (Assignment, error) {
+func (c *core) ask(ctx context.Context, a *asking) (dps.Assignment, error) {
 	for {
 		if err := context.Cause(ctx); err != nil {
-			return Assignment{}, err
+			return dps.Assignment{}, err
 		}
 		wait := c.take(holderHelper)
 		if wait == nil {
@@ -211,7 +213,7 @@ func (c *core) ask(ctx context.Context, a *asking) (Assignment, error) {
 			if err == nil {
 				err = errUnserved
 			}
-			return Assignment{}, err
+			return dps.Assignment{}, err
 		}
 		select {
 		case c.asks <- a:
@@ -222,11 +224,11 @@ func (c *core) ask(ctx context.Context, a *asking) (Assignment, error) {
 				}
 				return r.assignment, r.err
 			case <-ctx.Done():
-				return Assignment{}, context.Cause(ctx)
+				return dps.Assignment{}, context.Cause(ctx)
 			}
 		case <-wait:
 		case <-ctx.Done():
-			return Assignment{}, context.Cause(ctx)
+			return dps.Assignment{}, context.Cause(ctx)
 		}
 	}
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/internal/oneline"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
 
@@ -27,19 +29,19 @@ type Device struct {
 	IDScope string
 
 	// Attestation is who the device is. Required.
-	Attestation Attestation
+	Attestation dps.Attestation
 
 	// Store is where the assignment is remembered, such as a [cache.Dir]. Nil remembers nothing: every start asks DPS where the device
 	// belongs, which counts against the quota of registrations and fails where DPS cannot be reached.
 	Store cache.Store
 
-	// Endpoint, Transport, APIVersion and UserAgent are as in [Client].
+	// Endpoint, Transport, APIVersion and UserAgent are as in [dps.Client].
 	Endpoint   string
-	Transport  Transport
+	Transport  dps.Transport
 	APIVersion string
 	UserAgent  string
 
-	// Payload is sent with every registration, as in [Registration]. Nil sends the ModelID, if there is one.
+	// Payload is sent with every registration, as in [dps.Registration]. Nil sends the ModelID, if there is one.
 	Payload any
 
 	// ModelID is the IoT Plug and Play model that the device implements, such as "dtmi:com:example:thermostat;1". It is announced to the
@@ -52,7 +54,7 @@ type Device struct {
 	// here where Hub leaves them empty.
 	Hub hubconn.Dialer
 
-	// DialContext, TLSConfig and Proxy are as in [Client], and serve DPS and the hub.
+	// DialContext, TLSConfig and Proxy are as in [dps.Client], and serve DPS and the hub.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 	TLSConfig   *tls.Config
 	Proxy       func(*http.Request) (*url.URL, error)
@@ -121,10 +123,10 @@ func (d *Device) Connect(ctx context.Context) (*hubconn.Conn, error) {
 
 // Assignment returns where the device belongs, for programs with an MQTT client of their own: what is remembered, without any request,
 // else what DPS says, by the same rules as Run. A program whose hub turns the device away calls Reprovision.
-func (d *Device) Assignment(ctx context.Context) (Assignment, error) {
+func (d *Device) Assignment(ctx context.Context) (dps.Assignment, error) {
 	c, err := d.prepare()
 	if err != nil {
-		return Assignment{}, err
+		return dps.Assignment{}, err
 	}
 	for {
 		changed := c.changed()
@@ -140,7 +142,7 @@ func (d *Device) Assignment(ctx context.Context) (Assignment, error) {
 				continue
 			}
 			if err != nil {
-				return Assignment{}, err
+				return dps.Assignment{}, err
 			}
 			return k.Assignment, nil
 		}
@@ -148,7 +150,7 @@ func (d *Device) Assignment(ctx context.Context) (Assignment, error) {
 		case <-changed:
 		case <-wait:
 		case <-ctx.Done():
-			return Assignment{}, context.Cause(ctx)
+			return dps.Assignment{}, context.Cause(ctx)
 		}
 	}
 }
@@ -160,10 +162,10 @@ func (d *Device) Assignment(ctx context.Context) (Assignment, error) {
 //
 // Calls at the same time share one registration. During Run it goes on when ctx of one caller ends; without a Run it is that of a caller, and
 // begins anew for the others. A call that finds Run ending while its session is still running fails.
-func (d *Device) Reprovision(ctx context.Context) (Assignment, error) {
+func (d *Device) Reprovision(ctx context.Context) (dps.Assignment, error) {
 	c, err := d.prepare()
 	if err != nil {
-		return Assignment{}, err
+		return dps.Assignment{}, err
 	}
 	asked := &asking{kind: eventReprovision, answer: make(chan answer, 1)}
 	return c.ask(ctx, asked)
@@ -194,7 +196,7 @@ func (d *Device) Status() Status {
 	s := c.status
 	if c.held == nil && c.live != nil && c.live.Context().Err() != nil { // nobody watches a connection that Connect returned
 		s.State, s.Err = StateStopped, context.Cause(c.live.Context())
-		s.Cause = oneLine(s.Err.Error(), causeMax)
+		s.Cause = oneline.Of(s.Err.Error(), causeMax)
 		s.Class = hubconn.ClassOf(s.Err)
 	}
 	return s
@@ -231,8 +233,8 @@ func (d *Device) acquire(ctx context.Context, as holder) (*core, error) {
 	return c, nil
 }
 
-func (d *Device) client(clock *wallClock) *Client {
-	return &Client{
+func (d *Device) client(clock *wallClock) *dps.Client {
+	return &dps.Client{
 		IDScope: d.IDScope, Attestation: d.Attestation, Endpoint: d.Endpoint, Transport: d.Transport, APIVersion: d.APIVersion,
 		UserAgent: d.UserAgent, TLSConfig: withClock(d.TLSConfig, clock), DialContext: d.DialContext, Proxy: d.Proxy,
 	}
@@ -274,7 +276,7 @@ func withClock(config *tls.Config, clock *wallClock) *tls.Config {
 
 func (d *Device) rules(token bool) rules {
 	r := defaultRules()
-	r.stagger, r.token, r.lookupElsewhere = max(d.Stagger, 0), token, d.Transport == MQTT
+	r.stagger, r.token, r.lookupElsewhere = max(d.Stagger, 0), token, d.Transport == dps.MQTT
 	for _, p := range []*retry.Policy{&r.hub, &r.dps} {
 		p.MinDelay = max(p.MinDelay, d.Retry.MinDelay)
 		if d.Retry.Multiplier > 1 {
@@ -287,7 +289,7 @@ func (d *Device) rules(token bool) rules {
 	return r
 }
 
-func (d *Device) validate(client *Client) error {
+func (d *Device) validate(client *dps.Client) error {
 	if err := client.Validate(); err != nil {
 		return err
 	}
@@ -297,8 +299,8 @@ func (d *Device) validate(client *Client) error {
 	if err := checkModelID(d.ModelID); err != nil {
 		return invalid(err)
 	}
-	if _, err := registrationBody(d.Attestation.RegistrationID(), d.payload()); err != nil {
-		return invalid(fmt.Errorf("payload cannot be written as json: %w", err))
+	if err := (dps.Registration{Payload: d.payload()}).Validate(); err != nil {
+		return err
 	}
 	for _, limit := range []struct {
 		field string
@@ -316,3 +318,6 @@ func (d *Device) validate(client *Client) error {
 	}
 	return nil
 }
+
+// invalid is an error in what the program set.
+func invalid(err error) error { return &dps.Error{Op: "validate", Err: err} }

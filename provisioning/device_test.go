@@ -20,6 +20,7 @@ import (
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 	"github.com/rehome-iot/rehome/retry"
 )
@@ -67,8 +68,8 @@ func TestReprovisionToTheSameHubLetsTheSessionGoOn(t *testing.T) {
 	each(t, allWirings, func(t *testing.T, r *rig) {
 		r.boot()
 		dev := r.device()
-		var told []provisioning.Assignment
-		dev.Trace = &provisioning.Trace{Assigned: func(a provisioning.Assignment, moved bool) {
+		var told []dps.Assignment
+		dev.Trace = &provisioning.Trace{Assigned: func(a dps.Assignment, moved bool) {
 			assert.False(t, moved)
 			told = append(told, a)
 		}}
@@ -365,7 +366,7 @@ func TestWhenCtxEndsRunReturnsItsCauseAndTheLastError(t *testing.T) {
 		defer cancel()
 		err := r.device().Run(ctx, r.session)
 		require.ErrorIs(t, err, stopped)
-		failure, ok := errors.AsType[*provisioning.Error](err)
+		failure, ok := errors.AsType[*dps.Error](err)
 		require.True(t, ok)
 		require.NotEmpty(t, failure.Op)
 	})
@@ -408,7 +409,7 @@ func TestMaxAttemptsBoundsTheFailures(t *testing.T) {
 		dev := r.device()
 		dev.Retry.MaxAttempts = 3
 		err := dev.Run(context.Background(), r.session)
-		failure, ok := errors.AsType[*provisioning.Error](err)
+		failure, ok := errors.AsType[*dps.Error](err)
 		require.True(t, ok, "%v", err)
 		require.Equal(t, 503, failure.Status)
 		require.Equal(t, 3, r.asked(dpstest.Register))
@@ -468,17 +469,17 @@ func TestStatusSaysWhy(t *testing.T) {
 
 func TestEveryWrongFieldIsOneLineBeforeAnyNetworkUse(t *testing.T) {
 	each(t, []wiring{{}}, func(t *testing.T, r *rig) {
-		key := provisioning.SymmetricKey{ID: rigID, Key: rigKey}
+		key := dps.SymmetricKey{ID: rigID, Key: rigKey}
 		for field, spoil := range map[string]func(d *provisioning.Device){
 			"id scope":    func(d *provisioning.Device) { d.IDScope = "" },
 			"scope":       func(d *provisioning.Device) { d.IDScope = "0ne/../x" },
 			"attestation": func(d *provisioning.Device) { d.Attestation = nil },
 			"key": func(d *provisioning.Device) {
-				d.Attestation = provisioning.SymmetricKey{ID: rigID, Key: "canary-key not base64!"}
+				d.Attestation = dps.SymmetricKey{ID: rigID, Key: "canary-key not base64!"}
 			},
-			"id":                func(d *provisioning.Device) { d.Attestation = provisioning.SymmetricKey{ID: "", Key: rigKey} },
-			"character":         func(d *provisioning.Device) { d.Attestation = provisioning.SymmetricKey{ID: "a/b", Key: rigKey} },
-			"certificate":       func(d *provisioning.Device) { d.Attestation = provisioning.X509{} },
+			"id":                func(d *provisioning.Device) { d.Attestation = dps.SymmetricKey{ID: "", Key: rigKey} },
+			"character":         func(d *provisioning.Device) { d.Attestation = dps.SymmetricKey{ID: "a/b", Key: rigKey} },
+			"certificate":       func(d *provisioning.Device) { d.Attestation = dps.X509{} },
 			"stagger":           func(d *provisioning.Device) { d.Stagger = -1 },
 			"retry.maxattempts": func(d *provisioning.Device) { d.Retry.MaxAttempts = -1 },
 		} {
@@ -527,7 +528,7 @@ func TestLogsOneLinePerChangeAndNoSecret(t *testing.T) {
 }
 
 func TestADevicePrintsNoSecret(t *testing.T) {
-	dev := &provisioning.Device{IDScope: "0ne00000001", Attestation: provisioning.SymmetricKey{ID: rigID, Key: rigKey}}
+	dev := &provisioning.Device{IDScope: "0ne00000001", Attestation: dps.SymmetricKey{ID: rigID, Key: rigKey}}
 	_ = dev.Forget(context.Background()) // builds what a Device holds inside
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
 		require.NotContains(t, fmt.Sprintf(verb, dev), rigKey, verb)

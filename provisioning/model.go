@@ -3,6 +3,8 @@ package provisioning
 import (
 	"fmt"
 	"strings"
+
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
 // payload is what goes to DPS with a registration (Azure docs: "IoT Plug and Play: connect and provision with DPS").
@@ -32,7 +34,7 @@ func checkModelID(id string) error {
 	}
 	major, minor, split := strings.Cut(version, ".")
 	if ok = ok && isModelVersion(major, 9) && (!split || minor == "0" || isModelVersion(minor, 6)); !ok {
-		return fmt.Errorf("model id %q is not one: write dtmi:<path>;<version>, such as dtmi:com:example:thermostat;1", oneLine(id, modelIDMax))
+		return fmt.Errorf("model id %q is not one: write dtmi:<path>;<version>, such as dtmi:com:example:thermostat;1", oneline.Of(id, modelIDMax))
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
 
@@ -23,8 +24,8 @@ func (l *loop) perform(a action) {
 	case actionCancelConnect:
 		l.cancel(&l.hubWork)
 	case actionRegister:
-		l.askDPS("register", func(ctx context.Context) (Assignment, error) {
-			return l.client.Register(ctx, Registration{Payload: l.device.payload(), OperationID: a.operation})
+		l.askDPS("register", func(ctx context.Context) (dps.Assignment, error) {
+			return l.client.Register(ctx, dps.Registration{Payload: l.device.payload(), OperationID: a.operation})
 		}, SourceRegistration, a.operation != "")
 	case actionLookup:
 		l.askDPS("lookup", l.client.Lookup, SourceLookup, false)
@@ -49,8 +50,8 @@ func (l *loop) perform(a action) {
 		l.reply(answer{assignment: a.target.Assignment})
 	case actionReplyHeld:
 		hold := time.Until(later(l.state.dps.hold, l.state.dps.quiet))
-		l.reply(answer{err: &Error{
-			Op: "register", Endpoint: l.client.endpoint(), Status: http.StatusTooManyRequests, Wait: hold,
+		l.reply(answer{err: &dps.Error{
+			Op: "register", Endpoint: l.notebook.endpoint, Status: http.StatusTooManyRequests, Wait: hold,
 			Err: fmt.Errorf("not sent: dps is left alone for another %v after its last answer", max(hold.Round(time.Second), time.Second)),
 		}})
 	}
@@ -101,7 +102,7 @@ func (l *loop) connect(a action) {
 		}
 		e := event{kind: eventHubFailed, slot: which}
 		describeHub(&e, err)
-		if nameNotFound(err, hub.Host) && l.resolvesDPS(ctx) {
+		if nameNotFound(err, hub.Host) && l.client.Resolves(ctx) {
 			e.class, e.gone = hubconn.Rejected, true
 		}
 		return result{event: e, err: err}
@@ -119,25 +120,7 @@ func nameNotFound(err error, host string) bool {
 	return ok && dns.IsNotFound && sameHub(strings.TrimSuffix(dns.Name, "."), host)
 }
 
-// resolvesDPS says whether names can be resolved at all: a hub whose name is unknown while that of DPS is known has been deleted. It opens a
-// connection and sends nothing, because only that goes through the same resolver as everything else when DialContext is set.
-func (l *loop) resolvesDPS(ctx context.Context) bool {
-	dial := l.device.DialContext
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
-	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	conn, err := dial(ctx, "tcp", l.client.address(false))
-	if err == nil {
-		_ = conn.Close()
-		return true
-	}
-	_, dns := errors.AsType[*net.DNSError](err)
-	return !dns && ctx.Err() == nil
-}
-
-func (l *loop) askDPS(kind string, ask func(context.Context) (Assignment, error), source Source, poll bool) {
+func (l *loop) askDPS(kind string, ask func(context.Context) (dps.Assignment, error), source Source, poll bool) {
 	if source == SourceRegistration {
 		l.counts.Registrations++
 	} else {
@@ -159,7 +142,7 @@ func (l *loop) askDPS(kind string, ask func(context.Context) (Assignment, error)
 // describeDPS tells step what it needs to know of a failure at DPS.
 func (l *loop) describeDPS(err error, source Source) event {
 	e := event{kind: eventDPSFailed, wait: retry.After(err), dates: onlyDates(err)}
-	failure, ok := errors.AsType[*Error](err)
+	failure, ok := errors.AsType[*dps.Error](err)
 	if !ok {
 		return e
 	}
@@ -184,7 +167,7 @@ func (l *loop) describeDPS(err error, source Source) event {
 	return e
 }
 
-func (l *loop) blameClock(failure *Error) dpsFailure {
+func (l *loop) blameClock(failure *dps.Error) dpsFailure {
 	switch {
 	case failure.Date.IsZero():
 		return dpsClockUnknown

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/internal/oneline"
 	"github.com/rehome-iot/rehome/retry"
 )
 
@@ -67,7 +68,7 @@ func (c *core) describe() Status {
 	switch {
 	case s.State == StateConnected:
 	case s.Err != nil:
-		s.Cause = oneLine(s.Err.Error(), causeMax)
+		s.Cause = oneline.Of(s.Err.Error(), causeMax)
 	case t.dps.armed || t.dps.busy:
 		s.Cause = t.dps.reason.String()
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/cache"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
 
@@ -36,8 +37,8 @@ type entry struct {
 	id          string
 	endpoint    string
 	fingerprint string
-	confirmed   *Assignment
-	candidate   *Assignment
+	confirmed   *dps.Assignment
+	candidate   *dps.Assignment
 }
 
 // Reasons why an entry is not used. None of them is an error to the program: the device asks DPS instead.
@@ -63,7 +64,7 @@ func appendText[T ~string | ~[]byte](b []byte, s T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-func appendAssignment(b []byte, a *Assignment) []byte {
+func appendAssignment(b []byte, a *dps.Assignment) []byte {
 	if a == nil {
 		return append(b, 0)
 	}
@@ -180,7 +181,7 @@ func (r *entryReader) varint() int64 {
 	return v
 }
 
-func (r *entryReader) assignment(id string) *Assignment {
+func (r *entryReader) assignment(id string) *dps.Assignment {
 	if len(r.rest) == 0 {
 		r.fail()
 		return nil
@@ -195,7 +196,7 @@ func (r *entryReader) assignment(id string) *Assignment {
 		r.fail()
 		return nil
 	}
-	a := &Assignment{RegistrationID: id, Status: statusAssigned}
+	a := &dps.Assignment{RegistrationID: id, Status: dps.StatusAssigned}
 	for _, s := range []*string{&a.Hub, &a.DeviceID, &a.Substatus} {
 		*s = string(r.text())
 	}
@@ -212,7 +213,7 @@ func (r *entryReader) assignment(id string) *Assignment {
 // A notebook is one device's place in a store.
 type notebook struct {
 	store       cache.Store
-	attestation Attestation
+	attestation dps.Attestation
 	scope       string
 	endpoint    string
 	now         func() time.Time
@@ -244,7 +245,7 @@ func (n *notebook) read(ctx context.Context) (memory, error) {
 	return memory{verdict: retry.Lookup}, err
 }
 
-func stored(a *Assignment) *known {
+func stored(a *dps.Assignment) *known {
 	if a == nil {
 		return nil
 	}
@@ -292,7 +293,7 @@ func (n *notebook) write(ctx context.Context, confirmed, candidate *known) error
 	if e.confirmed == nil && e.candidate == nil {
 		return nil
 	}
-	if n.last != nil && n.last.confirmed.equal(e.confirmed) && n.last.candidate.equal(e.candidate) {
+	if n.last != nil && sameAssignment(n.last.confirmed, e.confirmed) && sameAssignment(n.last.candidate, e.candidate) {
 		return nil
 	}
 	var err error
@@ -320,15 +321,15 @@ func (n *notebook) forget(ctx context.Context) error {
 	return n.store.Delete(ctx, n.attestation.RegistrationID())
 }
 
-func (k *known) assignment() *Assignment {
+func (k *known) assignment() *dps.Assignment {
 	if k == nil {
 		return nil
 	}
 	return &k.Assignment
 }
 
-// equal compares what is stored of two assignments.
-func (a *Assignment) equal(b *Assignment) bool {
+// sameAssignment compares what is stored of two assignments.
+func sameAssignment(a, b *dps.Assignment) bool {
 	if a == nil || b == nil {
 		return a == b
 	}

@@ -18,35 +18,36 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/cache"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
 
-func testNotebook(store cache.Store, a Attestation) *notebook {
+func testNotebook(store cache.Store, a dps.Attestation) *notebook {
 	return &notebook{store: store, attestation: a, scope: "0ne00ABCDEF", endpoint: "global.azure-devices-provisioning.net", now: time.Now}
 }
 
-func testCertificate(t testing.TB, name string) X509 {
+func testCertificate(t testing.TB, name string) dps.X509 {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	require.NoError(t, err)
-	return X509{KeyPair: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}}
+	return dps.X509{KeyPair: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}}
 }
 
-func testKey(id string) SymmetricKey {
-	return SymmetricKey{ID: id, Key: base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("canary-key"), 4))}
+func testKey(id string) dps.SymmetricKey {
+	return dps.SymmetricKey{ID: id, Key: base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("canary-key"), 4))}
 }
 
 func TestAnEntryComesBackAsItWasStored(t *testing.T) {
 	ctx := context.Background()
-	for _, attestation := range []Attestation{testKey("sensor-042"), testCertificate(t, "sensor-042")} {
+	for _, attestation := range []dps.Attestation{testKey("sensor-042"), testCertificate(t, "sensor-042")} {
 		store := &cache.Memory{}
-		confirmed := &known{Assignment: Assignment{
-			Hub: "hub-a.azure-devices.net", DeviceID: "device-7", RegistrationID: "sensor-042", Status: statusAssigned, Substatus: "deviceDataMigrated",
+		confirmed := &known{Assignment: dps.Assignment{
+			Hub: "hub-a.azure-devices.net", DeviceID: "device-7", RegistrationID: "sensor-042", Status: dps.StatusAssigned, Substatus: "deviceDataMigrated",
 			Payload: []byte(`{"room":4}`), Created: time.Unix(1_700_000_000, 123456700).UTC(), Updated: time.Unix(1_800_000_000, 0).UTC(),
 		}}
-		candidate := &known{Assignment: Assignment{Hub: "hub-b.azure-devices.net", DeviceID: "device-7", RegistrationID: "sensor-042", Status: statusAssigned}}
+		candidate := &known{Assignment: dps.Assignment{Hub: "hub-b.azure-devices.net", DeviceID: "device-7", RegistrationID: "sensor-042", Status: dps.StatusAssigned}}
 		require.NoError(t, testNotebook(store, attestation).write(ctx, confirmed, candidate))
 		n := testNotebook(store, attestation)
 		m, err := n.read(ctx)
@@ -64,11 +65,11 @@ func TestAnEntryComesBackAsItWasStored(t *testing.T) {
 func TestAnEntryStaysWithin512BytesBesideThePayload(t *testing.T) {
 	ctx := context.Background()
 	id := "factory-7.line-3:sensor-0123456789"
-	a := Assignment{
+	a := dps.Assignment{
 		Hub: strings.Repeat("h", 50) + ".azure-devices.net", DeviceID: id, RegistrationID: id, Substatus: "reprovisionedToInitialAssignment",
 		Created: time.Now(), Updated: time.Now(),
 	}
-	for _, attestation := range []Attestation{testKey(id), testCertificate(t, id)} {
+	for _, attestation := range []dps.Attestation{testKey(id), testCertificate(t, id)} {
 		store := &cache.Memory{}
 		require.NoError(t, testNotebook(store, attestation).write(ctx, &known{Assignment: a}, nil))
 		data, err := store.Get(ctx, id)
@@ -82,7 +83,7 @@ func TestAnEntryStaysWithin512BytesBesideThePayload(t *testing.T) {
 func TestAnEntryOfAnotherDeviceIsNotOurs(t *testing.T) {
 	ctx := context.Background()
 	store := &cache.Memory{}
-	k := &known{Assignment: Assignment{Hub: "h.azure-devices.net", DeviceID: "d"}}
+	k := &known{Assignment: dps.Assignment{Hub: "h.azure-devices.net", DeviceID: "d"}}
 	require.NoError(t, testNotebook(store, testKey("sensor-042")).write(ctx, k, nil))
 	data, err := store.Get(ctx, "sensor-042")
 	require.NoError(t, err)
@@ -107,7 +108,7 @@ func TestAnEntryOfAnotherDeviceIsNotOurs(t *testing.T) {
 func FuzzEntry(f *testing.F) {
 	e := entry{
 		sequence: 7, saved: time.Unix(1, 0), scope: "0ne00ABCDEF", id: "sensor-042", endpoint: "x", fingerprint: "y",
-		confirmed: &Assignment{Hub: "hub-a.azure-devices.net", DeviceID: "device-7", Payload: []byte("{}")},
+		confirmed: &dps.Assignment{Hub: "hub-a.azure-devices.net", DeviceID: "device-7", Payload: []byte("{}")},
 	}
 	f.Add(e.body(), []byte("seal"))
 	f.Add([]byte{}, []byte{})
@@ -145,8 +146,8 @@ func (s *failingOnce) Put(ctx context.Context, key string, data []byte) error {
 func TestAfterAFailedWriteTheSameIsWrittenAgain(t *testing.T) {
 	ctx := context.Background()
 	store := &failingOnce{}
-	a := &known{Assignment: Assignment{Hub: "hub-a.azure-devices.net", DeviceID: "d"}}
-	b := &known{Assignment: Assignment{Hub: "hub-b.azure-devices.net", DeviceID: "d"}}
+	a := &known{Assignment: dps.Assignment{Hub: "hub-a.azure-devices.net", DeviceID: "d"}}
+	b := &known{Assignment: dps.Assignment{Hub: "hub-b.azure-devices.net", DeviceID: "d"}}
 	n := testNotebook(store, testKey("sensor-042"))
 	require.NoError(t, n.write(ctx, a, nil))
 	store.fail = true

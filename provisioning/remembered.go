@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/cache"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
 
@@ -13,7 +14,7 @@ import (
 type Remembered struct {
 	// Confirmed is the assignment that last led to a connection, or to a message sent over HTTPS; Candidate the one that DPS named since and
 	// that has not yet. Either may be nil; both are, if nothing usable is stored.
-	Confirmed, Candidate *Assignment
+	Confirmed, Candidate *dps.Assignment
 
 	// Saved is when it was stored, by the corrected clock. Sequence counts the times that something was stored.
 	Saved    time.Time

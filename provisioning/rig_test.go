@@ -16,6 +16,7 @@ import (
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -31,7 +32,7 @@ var rigKey = base64.StdEncoding.EncodeToString([]byte("canary-key-0123456789-can
 
 // wiring is a choice of transports and credential.
 type wiring struct {
-	dps  provisioning.Transport
+	dps  dps.Transport
 	ws   bool // to the hub
 	x509 bool
 }
@@ -49,9 +50,9 @@ func (w wiring) String() string {
 
 var (
 	hubWirings = []wiring{{}, {ws: true}}
-	dpsWirings = []wiring{{}, {dps: provisioning.MQTT}, {dps: provisioning.MQTTWebSocket}}
+	dpsWirings = []wiring{{}, {dps: dps.MQTT}, {dps: dps.MQTTWebSocket}}
 	allWirings = []wiring{
-		{}, {dps: provisioning.MQTT}, {dps: provisioning.MQTTWebSocket, ws: true}, {ws: true, x509: true}, {dps: provisioning.MQTT, x509: true},
+		{}, {dps: dps.MQTT}, {dps: dps.MQTTWebSocket, ws: true}, {ws: true, x509: true}, {dps: dps.MQTT, x509: true},
 	}
 )
 
@@ -63,7 +64,7 @@ type rig struct {
 	a, b, c *hubtest.Hub
 	store   cache.Store
 	wiring  wiring
-	att     provisioning.Attestation
+	att     dps.Attestation
 	start   time.Time
 
 	mu       sync.Mutex
@@ -105,13 +106,13 @@ func newRig(t *testing.T, w wiring) *rig {
 // enroll makes DPS send the device to a hub.
 func (r *rig) enroll(hub string) {
 	e := dpstest.IndividualEnrollment{RegistrationID: rigID, Attestation: dpstest.Keys(rigKey, ""), IoTHubs: []string{hub}, AllocationPolicy: dpstest.PolicyStatic}
-	r.att = provisioning.SymmetricKey{ID: rigID, Key: rigKey}
+	r.att = dps.SymmetricKey{ID: rigID, Key: rigKey}
 	if r.wiring.x509 {
-		if _, ok := r.att.(provisioning.X509); !ok {
+		if _, ok := r.att.(dps.X509); !ok {
 			cert := r.network.CA().Device(rigID)
 			leaf, err := x509.ParseCertificate(cert.Certificate[0])
 			require.NoError(r.t, err)
-			r.att = provisioning.X509{KeyPair: cert}
+			r.att = dps.X509{KeyPair: cert}
 			e.Attestation = dpstest.ClientCertificates(leaf, nil)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -66,7 +67,7 @@ func TestBootWithARotatedKeyRegisters(t *testing.T) {
 		r.boot()
 		rotated := base64.StdEncoding.EncodeToString([]byte("canary-key-rotated-0123456789-ab"))
 		require.NoError(t, r.dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: rigID, Attestation: dpstest.Keys(rotated, "")}))
-		r.att = provisioning.SymmetricKey{ID: rigID, Key: rotated}
+		r.att = dps.SymmetricKey{ID: rigID, Key: rotated}
 		stop := r.run(r.device())
 		r.await(0, time.Minute)
 		stop()
@@ -79,14 +80,14 @@ func TestBootWithARotatedKeyRegisters(t *testing.T) {
 }
 
 func TestBootWithARenewedCertificateRegisters(t *testing.T) {
-	each(t, []wiring{{x509: true}, {dps: provisioning.MQTT, ws: true, x509: true}}, func(t *testing.T, r *rig) {
+	each(t, []wiring{{x509: true}, {dps: dps.MQTT, ws: true, x509: true}}, func(t *testing.T, r *rig) {
 		ca := r.network.CA()
 		require.True(t, r.dps.RemoveEnrollment(rigID))
 		require.NoError(t, r.dps.EnrollGroup(dpstest.EnrollmentGroup{
 			EnrollmentGroupID: "fleet", Attestation: dpstest.SigningCertificates(ca.Certificate(), nil), IoTHubs: []string{hubA}, AllocationPolicy: dpstest.PolicyStatic,
 		}))
 		r.boot()
-		r.att = provisioning.X509{KeyPair: ca.Device(rigID)}
+		r.att = dps.X509{KeyPair: ca.Device(rigID)}
 		stop := r.run(r.device())
 		s := r.await(0, time.Minute)
 		stop()
@@ -135,7 +136,7 @@ func TestBootWithAnEntryOfAnotherScopeIDOrEndpointRegisters(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, r.store.Put(context.Background(), "sensor-043", data), "a copied store")
 			require.NoError(t, r.dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: "sensor-043", Attestation: dpstest.Keys(rigKey, ""), IoTHubs: []string{hubB}}))
-			r.att = provisioning.SymmetricKey{ID: "sensor-043", Key: rigKey}
+			r.att = dps.SymmetricKey{ID: "sensor-043", Key: rigKey}
 			stop := r.run(r.device())
 			s := r.await(0, time.Minute)
 			stop()
@@ -353,7 +354,7 @@ func TestEveryTruncationAndEveryFlippedBitIsAMiss(t *testing.T) {
 }
 
 func TestWithoutPort443ALookupGivesWayToARegistrationOverMQTT(t *testing.T) {
-	each(t, []wiring{{dps: provisioning.MQTT}}, func(t *testing.T, r *rig) {
+	each(t, []wiring{{dps: dps.MQTT}}, func(t *testing.T, r *rig) {
 		r.store = nil
 		dev := r.device()
 		dev.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {

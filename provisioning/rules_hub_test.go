@@ -14,6 +14,7 @@ import (
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -308,7 +309,7 @@ func rejections(ws bool) map[string]hubtest.Fault {
 }
 
 func TestRejectionChecksTheClockAndRegistersAtOnce(t *testing.T) {
-	for _, w := range append(hubWirings, wiring{dps: provisioning.MQTT}, wiring{dps: provisioning.MQTTWebSocket}) {
+	for _, w := range append(hubWirings, wiring{dps: dps.MQTT}, wiring{dps: dps.MQTTWebSocket}) {
 		for name, fault := range rejections(w.ws) {
 			t.Run(name, func(t *testing.T) {
 				each(t, []wiring{w}, func(t *testing.T, r *rig) {

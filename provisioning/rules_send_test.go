@@ -14,6 +14,7 @@ import (
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -365,7 +366,7 @@ func TestAHubThatLagsBehindDPSIsTriedAgainWithTheSameMessage(t *testing.T) {
 func TestAWrongClockIsCorrectedAndTheMessageSentWithoutARegistration(t *testing.T) {
 	for name, offset := range map[string]time.Duration{"two hours slow": 2 * time.Hour, "26 years slow": 26 * 365 * 24 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
-			each(t, []wiring{{}, {dps: provisioning.MQTT}}, func(t *testing.T, r *rig) {
+			each(t, []wiring{{}, {dps: dps.MQTT}}, func(t *testing.T, r *rig) {
 				r.warmed()
 				r.network.SetClockOffset(offset)
 				dev := r.device()

@@ -15,6 +15,7 @@ import (
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -245,7 +246,7 @@ func TestTheModelIsAnnouncedToHubAndDPS(t *testing.T) {
 		at := r.a.Attempts()
 		return at[len(at)-1].ModelID
 	}
-	for _, w := range append(allWirings, wiring{dps: provisioning.MQTT, ws: true}) {
+	for _, w := range append(allWirings, wiring{dps: dps.MQTT, ws: true}) {
 		each(t, []wiring{w}, func(t *testing.T, r *rig) {
 			r.watchPayloads(func(payload string) { payloads = append(payloads, payload) })
 			for _, id := range []string{model, "dtmi:a;1", "dtmi:com:example:Thermostat;1.0"} {
@@ -292,18 +293,18 @@ func ExampleDevice_Send() {
 	network := hubtest.NewNetwork()
 	defer func() { _ = network.Close() }()
 	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
-	dps := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
-	dps.Link(hub)
+	service := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
+	service.Link(hub)
 	key := "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
-	if err := dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: "sensor-042", Attestation: dpstest.Keys(key, "")}); err != nil {
+	if err := service.Enroll(dpstest.IndividualEnrollment{RegistrationID: "sensor-042", Attestation: dpstest.Keys(key, "")}); err != nil {
 		log.Fatal(err)
 	}
 	var flash cache.Memory // a cache.Dir on a device
 
 	wake := func(readings ...hubconn.Message) {
 		dev := &provisioning.Device{
-			IDScope:     dps.IDScope(),
-			Attestation: provisioning.SymmetricKey{ID: "sensor-042", Key: key},
+			IDScope:     service.IDScope(),
+			Attestation: dps.SymmetricKey{ID: "sensor-042", Key: key},
 			Store:       &flash,
 			TLSConfig:   network.TLSConfig(), // not needed with Azure
 			DialContext: network.DialContext, // not needed with Azure
@@ -320,7 +321,7 @@ func ExampleDevice_Send() {
 	for _, m := range hub.Messages() {
 		fmt.Println(m.DeviceID, m.System["$.mid"], string(m.Body))
 	}
-	fmt.Println("registrations:", dps.Count(dpstest.Register), "connections:", len(hub.Attempts()))
+	fmt.Println("registrations:", service.Count(dpstest.Register), "connections:", len(hub.Attempts()))
 	// Output:
 	// sensor-042 1 21.5
 	// sensor-042 2 21.6
@@ -333,15 +334,15 @@ func ExampleDevice_Receive() {
 	network := hubtest.NewNetwork()
 	defer func() { _ = network.Close() }()
 	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
-	dps := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
-	dps.Link(hub)
+	service := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
+	service.Link(hub)
 	key := "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
-	if err := dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: "sensor-042", Attestation: dpstest.Keys(key, "")}); err != nil {
+	if err := service.Enroll(dpstest.IndividualEnrollment{RegistrationID: "sensor-042", Attestation: dpstest.Keys(key, "")}); err != nil {
 		log.Fatal(err)
 	}
 	dev := &provisioning.Device{
-		IDScope:     dps.IDScope(),
-		Attestation: provisioning.SymmetricKey{ID: "sensor-042", Key: key},
+		IDScope:     service.IDScope(),
+		Attestation: dps.SymmetricKey{ID: "sensor-042", Key: key},
 		Store:       &cache.Memory{},
 		TLSConfig:   network.TLSConfig(), // not needed with Azure
 		DialContext: network.DialContext, // not needed with Azure

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
 
@@ -106,11 +107,11 @@ const (
 
 // known is an assignment and where it came from. It is never changed after it was made.
 type known struct {
-	Assignment
+	dps.Assignment
 	source Source
 }
 
-func (k *known) matches(a *Assignment) bool {
+func (k *known) matches(a *dps.Assignment) bool {
 	return k != nil && sameHub(k.Hub, a.Hub) && k.DeviceID == a.DeviceID
 }
 

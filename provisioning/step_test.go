@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
 
@@ -91,7 +92,7 @@ func newStepWorld(t *testing.T, seed uint64, boot memory) *stepWorld {
 }
 
 func assignedTo(hub string, source Source) *known {
-	return &known{Assignment: Assignment{Hub: hub, DeviceID: "sensor-042", Status: statusAssigned}, source: source}
+	return &known{Assignment: dps.Assignment{Hub: hub, DeviceID: "sensor-042", Status: dps.StatusAssigned}, source: source}
 }
 
 func (w *stepWorld) feed(e event) {

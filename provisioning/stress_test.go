@@ -20,6 +20,7 @@ import (
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -210,10 +211,10 @@ func TestNoAcknowledgedMessageIsLostOnSockets(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, network.Close()) })
 	hub := hubtest.NewHub(network, hubA)
-	dps := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
-	dps.Link(hub)
+	service := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
+	service.Link(hub)
 	key := base64.StdEncoding.EncodeToString([]byte("key-0123456789-0"))
-	require.NoError(t, dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: rigID, Attestation: dpstest.Keys(key, "")}))
+	require.NoError(t, service.Enroll(dpstest.IndividualEnrollment{RegistrationID: rigID, Attestation: dpstest.Keys(key, "")}))
 	var store cache.Memory
 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -228,7 +229,7 @@ func TestNoAcknowledgedMessageIsLostOnSockets(t *testing.T) {
 	cut := 0
 	for over := false; !over; {
 		dev := &provisioning.Device{
-			IDScope: dps.IDScope(), Attestation: provisioning.SymmetricKey{ID: rigID, Key: key}, Store: &store,
+			IDScope: service.IDScope(), Attestation: dps.SymmetricKey{ID: rigID, Key: key}, Store: &store,
 			DialContext: network.DialContext, TLSConfig: network.TLSConfig(),
 		}
 		powered, fail := context.WithCancel(ctx)
@@ -272,7 +273,7 @@ func TestNoAcknowledgedMessageIsLostOnSockets(t *testing.T) {
 	}
 	duplicates := s.check(hub, messages)
 	t.Logf("%d messages acknowledged after %d tries: %d cuts, %d duplicates", messages, s.tries.Load(), cut, duplicates)
-	require.Equal(t, 1, dps.Count(dpstest.Register, dpstest.Lookup))
+	require.Equal(t, 1, service.Count(dpstest.Register, dpstest.Lookup))
 }
 
 func TestDesiredPropertiesComeOutRightThroughReconnectsAndRenewals(t *testing.T) {

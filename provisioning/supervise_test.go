@@ -20,6 +20,7 @@ import (
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -132,7 +133,7 @@ func TestReprovisionMovesToTheCandidateFromTheOldHub(t *testing.T) {
 		require.NoError(t, r.dps.Move(rigID, hubB))
 		var moved []bool
 		dev := r.device()
-		dev.Trace = &provisioning.Trace{Assigned: func(_ provisioning.Assignment, m bool) { moved = append(moved, m) }}
+		dev.Trace = &provisioning.Trace{Assigned: func(_ dps.Assignment, m bool) { moved = append(moved, m) }}
 		stop := r.run(dev)
 		for r.network.Dials(hubB) == 0 {
 			time.Sleep(time.Second)
@@ -357,7 +358,7 @@ func TestASessionThatExitsItsGoroutineEndsRun(t *testing.T) {
 }
 
 func TestReprovisionFailsWithAnErrorOfDPSWhateverTheHubDoes(t *testing.T) {
-	each(t, []wiring{{dps: provisioning.MQTT}, {dps: provisioning.MQTTWebSocket}}, func(t *testing.T, r *rig) {
+	each(t, []wiring{{dps: dps.MQTT}, {dps: dps.MQTTWebSocket}}, func(t *testing.T, r *rig) {
 		r.boot()
 		r.network.SetFault(hubA, hubtest.Refused)
 		dev := r.device()
@@ -367,7 +368,7 @@ func TestReprovisionFailsWithAnErrorOfDPSWhateverTheHubDoes(t *testing.T) {
 		r.dps.Inject(dpstest.Fault{On: dpstest.Clock, Delay: 25 * time.Second})
 		r.network.SetFault(hubA, hubtest.None) // the hub is back while the clock is checked
 		_, err := dev.Reprovision(context.Background())
-		failure, ok := errors.AsType[*provisioning.Error](err)
+		failure, ok := errors.AsType[*dps.Error](err)
 		require.True(t, ok, "%v", err)
 		require.Equal(t, 401, failure.Status)
 		require.Equal(t, provisioning.StateConnected, dev.Status().State)

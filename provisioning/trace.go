@@ -1,6 +1,9 @@
 package provisioning
 
-import "github.com/rehome-iot/rehome/retry"
+import (
+	"github.com/rehome-iot/rehome/provisioning/dps"
+	"github.com/rehome-iot/rehome/retry"
+)
 
 // Trace is a set of hooks into a Device, for metrics and diagnosis; any may be nil. They are called one at a time, from the goroutine that
 // runs the device: they must return soon and must not call Run, Connect, Reprovision, Assignment or Forget.
@@ -13,7 +16,7 @@ type Trace struct {
 
 	// Assigned is called for every assignment by DPS. moved says that it differs from the one in use. A session that goes on after a
 	// registration on the same hub learns here, from the Substatus, that the device's data was reset.
-	Assigned func(a Assignment, moved bool)
+	Assigned func(a dps.Assignment, moved bool)
 
 	// StoreFailed is called when an entry could not be read, used or written. The device goes on without.
 	StoreFailed func(error)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 )
 
 // narrator writes one line for each thing that happens, when it happens. It is safe for concurrent use.
@@ -44,7 +45,7 @@ func (n *narrator) trace() *provisioning.Trace {
 			}[r.Kind]
 			n.line("device", "%s: %s", question, r.Reason)
 		},
-		Assigned: func(a provisioning.Assignment, _ bool) {
+		Assigned: func(a dps.Assignment, _ bool) {
 			n.line("DPS", "it belongs to %s (%s)", short(a.Hub), a.Substatus)
 		},
 		StoreFailed: func(err error) { n.line("device", "cannot use its store: %v", err) },

@@ -10,6 +10,7 @@ import (
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -45,7 +46,7 @@ func newWorld(n *hubtest.Network, store cache.Store) (*world, error) {
 func (w *world) device() *provisioning.Device {
 	return &provisioning.Device{
 		IDScope:     w.dps.IDScope(),
-		Attestation: provisioning.SymmetricKey{ID: registrationID, Key: deviceKey},
+		Attestation: dps.SymmetricKey{ID: registrationID, Key: deviceKey},
 		Store:       w.store,
 
 		DialContext: w.network.DialContext,

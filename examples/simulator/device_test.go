@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn"
-	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 )
 
 const (
@@ -51,28 +51,28 @@ func (p *program) dial(ctx context.Context, network, address string) (net.Conn, 
 	return new(net.Dialer).DialContext(ctx, network, to)
 }
 
-func (p *program) client(t *testing.T, id string) *provisioning.Client {
+func (p *program) client(t *testing.T, id string) *dps.Client {
 	t.Helper()
-	return &provisioning.Client{
-		IDScope: p.IDScope, Attestation: provisioning.SymmetricKey{ID: id, Key: key}, TLSConfig: p.trust(t), DialContext: p.dial,
+	return &dps.Client{
+		IDScope: p.IDScope, Attestation: dps.SymmetricKey{ID: id, Key: key}, TLSConfig: p.trust(t), DialContext: p.dial,
 	}
 }
 
-func (p *program) register(t *testing.T, id string) provisioning.Assignment {
+func (p *program) register(t *testing.T, id string) dps.Assignment {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	a, err := p.client(t, id).Register(ctx, provisioning.Registration{})
+	a, err := p.client(t, id).Register(ctx, dps.Registration{})
 	require.NoError(t, err, p.stderr)
 	return a
 }
 
-func (p *program) connect(t *testing.T, a provisioning.Assignment, id string) *hubconn.Conn {
+func (p *program) connect(t *testing.T, a dps.Assignment, id string) *hubconn.Conn {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	d := &hubconn.Dialer{TLSConfig: p.trust(t), DialContext: p.dial}
-	c, err := d.Dial(ctx, a.Target(), provisioning.SymmetricKey{ID: id, Key: key})
+	c, err := d.Dial(ctx, a.Target(), dps.SymmetricKey{ID: id, Key: key})
 	require.NoError(t, err, p.stderr)
 	t.Cleanup(func() { _ = c.Close() })
 	return c
@@ -122,8 +122,8 @@ func TestLimitsOfTheFileAreKept(t *testing.T) {
 		"limits": {"registrationsPerMinute":1,"retryAfter":1,"throttleRetryAfter":7,"polls":1}}`))
 	defer p.stop(t)
 	p.register(t, "kitchen")
-	_, err := p.client(t, "kitchen").Register(t.Context(), provisioning.Registration{})
-	var refused *provisioning.Error
+	_, err := p.client(t, "kitchen").Register(t.Context(), dps.Registration{})
+	var refused *dps.Error
 	require.ErrorAs(t, err, &refused)
 	assert.Equal(t, 429001, refused.Code)
 	assert.Equal(t, 7*time.Second, refused.RetryAfter())
@@ -140,7 +140,7 @@ func TestScenarioMovesADeviceAndBreaksTheNetworkOnTime(t *testing.T) {
 		{"at":"3s","network":{"host":"`+hubA+`","certificate":"expired"},"for":"100ms"}]}`))
 	defer p.stop(t)
 	require.Eventually(t, func() bool {
-		_, err := p.client(t, "kitchen").Register(t.Context(), provisioning.Registration{})
+		_, err := p.client(t, "kitchen").Register(t.Context(), dps.Registration{})
 		return err == nil
 	}, 2*time.Second, 10*time.Millisecond, "the fault is for one request")
 	a := p.register(t, "kitchen")
@@ -172,7 +172,7 @@ func TestLogTellsWhoAsksAndWhoConnects(t *testing.T) {
 		"enrollments": [{"registrationId":"kitchen","attestation":{"symmetricKey":{"primaryKey":"`+key+`"}}}],`+little+`}`))
 	defer p.stop(t)
 	p.connect(t, p.register(t, "kitchen"), "kitchen")
-	_, err := p.client(t, "cellar").Register(t.Context(), provisioning.Registration{})
+	_, err := p.client(t, "cellar").Register(t.Context(), dps.Registration{})
 	require.Error(t, err)
 	for _, line := range []string{
 		`msg="dps register" transport=https registrationId=kitchen status=202`,

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
-	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 )
 
 // fleet is how many devices the benchmark has.
@@ -48,14 +48,14 @@ func benchmarkFleet(b *testing.B) {
 	trust := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	ctx, cancel := context.WithTimeout(b.Context(), 5*time.Minute)
 	defer cancel()
-	devices := make([]provisioning.SymmetricKey, fleet)
+	devices := make([]dps.SymmetricKey, fleet)
 	for i := range devices {
 		id := fmt.Sprintf("device-%04d", i)
-		derived, err := provisioning.DeriveDeviceKey(key, id)
+		derived, err := dps.DeriveDeviceKey(key, id)
 		if err != nil {
 			b.Fatal(err)
 		}
-		devices[i] = provisioning.SymmetricKey{ID: id, Key: derived}
+		devices[i] = dps.SymmetricKey{ID: id, Key: derived}
 	}
 
 	// phase runs a step for all devices at once, and returns how long it took.
@@ -78,10 +78,10 @@ func benchmarkFleet(b *testing.B) {
 	}
 
 	empty := p.memory(b)
-	assignments := make([]provisioning.Assignment, fleet)
+	assignments := make([]dps.Assignment, fleet)
 	registered := phase("registration", func(i int) (err error) {
-		c := &provisioning.Client{IDScope: p.IDScope, Attestation: devices[i], TLSConfig: trust, DialContext: p.dial, RequestTimeout: 2 * time.Minute}
-		assignments[i], err = c.Register(ctx, provisioning.Registration{})
+		c := &dps.Client{IDScope: p.IDScope, Attestation: devices[i], TLSConfig: trust, DialContext: p.dial, RequestTimeout: 2 * time.Minute}
+		assignments[i], err = c.Register(ctx, dps.Registration{})
 		return err
 	})
 	dialer := &hubconn.Dialer{TLSConfig: trust, DialContext: p.dial, DialTimeout: 2 * time.Minute, ConnectTimeout: 2 * time.Minute}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
-	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -30,7 +30,7 @@ func TestEachConnectionIsLoggedOnceHoweverTheServicesClockJumps(t *testing.T) {
 
 		d := &hubconn.Dialer{TLSConfig: network.TLSConfig(), DialContext: network.DialContext}
 		connect := func() {
-			c, err := d.Dial(ctx, hubconn.Hub{Host: hub.Host(), DeviceID: "kitchen"}, provisioning.SymmetricKey{ID: "kitchen", Key: journalKey})
+			c, err := d.Dial(ctx, hubconn.Hub{Host: hub.Host(), DeviceID: "kitchen"}, dps.SymmetricKey{ID: "kitchen", Key: journalKey})
 			require.NoError(t, err)
 			require.NoError(t, c.Close())
 		}
@@ -62,7 +62,7 @@ func TestRefusalTellsOnlyWhatTheDeviceWasTold(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		s.journal(ctx)
 		d := &hubconn.Dialer{TLSConfig: network.TLSConfig(), DialContext: network.DialContext, WebSocket: true}
-		_, err := d.Dial(ctx, hubconn.Hub{Host: hub.Host(), DeviceID: "kitchen"}, provisioning.SymmetricKey{ID: "kitchen", Key: journalKey})
+		_, err := d.Dial(ctx, hubconn.Hub{Host: hub.Host(), DeviceID: "kitchen"}, dps.SymmetricKey{ID: "kitchen", Key: journalKey})
 		require.Error(t, err)
 		time.Sleep(time.Second)
 		stop()

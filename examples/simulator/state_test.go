@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 )
 
 const stateConfig = `{"enrollments": [{"registrationId":"kitchen","attestation":{"symmetricKey":{"primaryKey":"` + key + `"}},
@@ -67,7 +67,7 @@ func TestStateSurvivesAKill(t *testing.T) {
 	assert.Empty(t, left)
 }
 
-func (p *program) lookup(t *testing.T, id string) provisioning.Assignment {
+func (p *program) lookup(t *testing.T, id string) dps.Assignment {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

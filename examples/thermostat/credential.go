@@ -9,13 +9,13 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 )
 
 // credential is one of the ways to prove who the device is, by the flags it is made of.
 type credential struct {
 	flags []string
-	make  func(*settings) (provisioning.Attestation, error)
+	make  func(*settings) (dps.Attestation, error)
 }
 
 var credentials = []credential{
@@ -25,7 +25,7 @@ var credentials = []credential{
 }
 
 // attestation makes the one credential that was given. One given by flags goes before one in the environment.
-func (s *settings) attestation() (provisioning.Attestation, error) {
+func (s *settings) attestation() (dps.Attestation, error) {
 	var chosen []credential
 	byFlag := false
 	for _, c := range credentials {
@@ -66,45 +66,45 @@ func (s *settings) id() (string, error) {
 		return "", fmt.Errorf("-registration-id is missing: give the id the device is enrolled with (or set %s)", envName("registration-id"))
 	}
 	// Any valid group key will do, to hear about the ID alone.
-	if _, err := provisioning.DeriveDeviceKey(strings.Repeat("A", 44), s.registrationID); err != nil {
+	if _, err := dps.DeriveDeviceKey(strings.Repeat("A", 44), s.registrationID); err != nil {
 		return "", s.wrong("registration-id", err)
 	}
 	return s.registrationID, nil
 }
 
-func (s *settings) symmetricKey() (provisioning.Attestation, error) {
+func (s *settings) symmetricKey() (dps.Attestation, error) {
 	id, err := s.id()
 	if err != nil {
 		return nil, err
 	}
-	k := provisioning.SymmetricKey{ID: id, Key: s.key}
+	k := dps.SymmetricKey{ID: id, Key: s.key}
 	if err := k.Validate(); err != nil {
 		return nil, s.wrongSecret("key", err)
 	}
 	return k, nil
 }
 
-func (s *settings) derivedKey() (provisioning.Attestation, error) {
+func (s *settings) derivedKey() (dps.Attestation, error) {
 	id, err := s.id()
 	if err != nil {
 		return nil, err
 	}
-	key, err := provisioning.DeriveDeviceKey(s.groupKey, id)
+	key, err := dps.DeriveDeviceKey(s.groupKey, id)
 	if err != nil {
 		return nil, s.wrongSecret("group-key", err)
 	}
-	return provisioning.SymmetricKey{ID: id, Key: key}, nil
+	return dps.SymmetricKey{ID: id, Key: key}, nil
 }
 
 // wrongSecret repeats what the library says about a key: it never shows it.
 func (s *settings) wrongSecret(name string, err error) error {
-	if failure, ok := errors.AsType[*provisioning.Error](err); ok && failure.Err != nil {
+	if failure, ok := errors.AsType[*dps.Error](err); ok && failure.Err != nil {
 		err = failure.Err
 	}
 	return fmt.Errorf("%s: %w", s.origin(name), err)
 }
 
-func (s *settings) certificate() (provisioning.Attestation, error) {
+func (s *settings) certificate() (dps.Attestation, error) {
 	switch {
 	case s.certKey == "":
 		return nil, fmt.Errorf("%s needs -cert-key: the file of its private key", s.origin("cert"))
@@ -130,7 +130,7 @@ func (s *settings) certificate() (provisioning.Attestation, error) {
 	if err != nil {
 		return nil, s.wrong("cert-key", fmt.Errorf("%q is not the private key of the certificate, in pem and without a password: give the pair made together", s.certKey))
 	}
-	x := provisioning.X509{ID: s.registrationID, KeyPair: pair}
+	x := dps.X509{ID: s.registrationID, KeyPair: pair}
 	if err := x.Validate(); err != nil {
 		return nil, s.wrong("cert", err)
 	}

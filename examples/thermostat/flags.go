@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 )
 
 const envPrefix = "THERMOSTAT_"
@@ -81,7 +81,7 @@ var options = []option{
 		assign: text(func(s *settings) *string { return &s.ca })},
 	{name: "transport", value: "https|mqtt|ws", usage: "how to register with DPS (default https)",
 		assign: func(s *settings, text string) error {
-			for _, t := range []provisioning.Transport{provisioning.HTTPS, provisioning.MQTT, provisioning.MQTTWebSocket} {
+			for _, t := range []dps.Transport{dps.HTTPS, dps.MQTT, dps.MQTTWebSocket} {
 				if text == t.String() {
 					s.transport = t
 					return nil

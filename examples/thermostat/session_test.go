@@ -14,7 +14,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
-	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 )
 
 // A connection that is lost is told once, by the device: its parts do not begin again on it.
@@ -26,7 +26,7 @@ func TestPartsThatEndBeforeTheirContextOnALostConnectionAreNotInterrupted(t *tes
 		simulated := hubtest.NewHub(network, "hub-a.azure-devices.net")
 		require.NoError(t, simulated.Put(hubtest.Device{ID: "kitchen", PrimaryKey: key}))
 		d := &hubconn.Dialer{TLSConfig: network.TLSConfig(), DialContext: network.DialContext}
-		hub, err := d.Dial(t.Context(), hubconn.Hub{Host: simulated.Host(), DeviceID: "kitchen"}, provisioning.SymmetricKey{ID: "kitchen", Key: key})
+		hub, err := d.Dial(t.Context(), hubconn.Hub{Host: simulated.Host(), DeviceID: "kitchen"}, dps.SymmetricKey{ID: "kitchen", Key: key})
 		require.NoError(t, err)
 		defer hub.Close()
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 )
 
 // settings is what the flags and the environment say.
@@ -23,7 +24,7 @@ type settings struct {
 	store          string
 	endpoint       string
 	ca             string
-	transport      provisioning.Transport
+	transport      dps.Transport
 	hubWebSocket   bool
 	redirects      redirects
 	stagger        time.Duration
@@ -58,7 +59,7 @@ func (s *settings) wrong(name string, err error) error {
 			return fmt.Errorf("%s cannot be right: what it was given looks like a key", s.origin(name))
 		}
 	}
-	if failure, ok := errors.AsType[*provisioning.Error](err); ok && failure.Err != nil {
+	if failure, ok := errors.AsType[*dps.Error](err); ok && failure.Err != nil {
 		err = failure.Err
 	}
 	return fmt.Errorf("%s: %s", s.origin(name), strings.Join(strings.Fields(err.Error()), " "))
@@ -81,7 +82,7 @@ func looksLikeKey(value string) bool {
 
 // check asks the library about the settings, one at a time, so that the answer can name the flag.
 func (s *settings) check(dev *provisioning.Device) error {
-	client := provisioning.Client{IDScope: s.idScope, Attestation: dev.Attestation}
+	client := dps.Client{IDScope: s.idScope, Attestation: dev.Attestation}
 	if err := client.Validate(); err != nil {
 		return s.wrong("id-scope", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
 
@@ -47,7 +48,7 @@ func printStatus(ctx context.Context, w io.Writer, s *settings, dev *provisionin
 	})
 }
 
-func describe(a *provisioning.Assignment) *assignment {
+func describe(a *dps.Assignment) *assignment {
 	if a == nil {
 		return nil
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/rehome-iot/rehome/internal/sas"
 )
 
-// key is the credential of a device. Programs take provisioning.SymmetricKey instead.
+// key is the credential of a device. Programs take dps.SymmetricKey instead.
 type key []byte
 
 func (key) Certificate(context.Context) (*tls.Certificate, error) { return nil, nil }

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
-	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -172,8 +172,8 @@ func play(t *testing.T, w *world, b *board, register registerFunc) map[string]ou
 // Both clients speak the same API version, since the service's answers depend on it: the official one's.
 const officialVersion = "2019-03-31"
 
-var ourTransports = map[string]provisioning.Transport{
-	"https": provisioning.HTTPS, "mqtt": provisioning.MQTT, "ws": provisioning.MQTTWebSocket,
+var ourTransports = map[string]dps.Transport{
+	"https": dps.HTTPS, "mqtt": dps.MQTT, "ws": dps.MQTTWebSocket,
 }
 
 func TestOurClientAndTheOfficialOneEndTheSameInEveryScenario(t *testing.T) {
@@ -196,11 +196,11 @@ func TestOurClientAndTheOfficialOneEndTheSameInEveryScenario(t *testing.T) {
 		t.Cleanup(func() { _ = n.Close() })
 		w := newService(n, b.config())
 		ours = play(t, w, b, func(s scenario) (outcome, error) {
-			client := &provisioning.Client{
-				IDScope: w.dps.IDScope(), Attestation: provisioning.SymmetricKey{ID: s.id(), Key: key(s.id())}, Transport: ourTransports[s.transport],
+			client := &dps.Client{
+				IDScope: w.dps.IDScope(), Attestation: dps.SymmetricKey{ID: s.id(), Key: key(s.id())}, Transport: ourTransports[s.transport],
 				APIVersion: officialVersion, TLSConfig: n.TLSConfig(), DialContext: n.DialContext,
 			}
-			got, err := client.Register(t.Context(), provisioning.Registration{})
+			got, err := client.Register(t.Context(), dps.Registration{})
 			return outcome{Hub: got.Hub, DeviceID: got.DeviceID, Status: got.Status, Substatus: got.Substatus}, err
 		})
 	})

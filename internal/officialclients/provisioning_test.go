@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
-	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -69,7 +69,7 @@ func TestOfficialClientRegistersWithEveryCredentialOverEveryTransport(t *testing
 				return with{"key": key(id)}
 			},
 			"derived key": func(t *testing.T, id string) with {
-				derived, err := provisioning.DeriveDeviceKey(group, id)
+				derived, err := dps.DeriveDeviceKey(group, id)
 				require.NoError(t, err)
 				return with{"key": derived}
 			},

@@ -8,13 +8,13 @@
 //	network := hubtest.NewNetwork()
 //	defer network.Close()
 //	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
-//	dps := dpstest.New(network, dpstest.Config{})
-//	dps.Link(hub)
-//	dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: "sensor-042", Attestation: dpstest.Keys(key, "")})
+//	service := dpstest.New(network, dpstest.Config{})
+//	service.Link(hub)
+//	service.Enroll(dpstest.IndividualEnrollment{RegistrationID: "sensor-042", Attestation: dpstest.Keys(key, "")})
 //
-//	// … run the device: ID scope dps.IDScope(), dial function network.DialContext, TLS network.TLSConfig() …
+//	// … run the device: ID scope service.IDScope(), dial function network.DialContext, TLS network.TLSConfig() …
 //
-//	fmt.Println(dps.Count(dpstest.Register)) // how often did it ask?
+//	fmt.Println(service.Count(dpstest.Register)) // how often did it ask?
 //
 // Operators' tools reach it too, by the service's REST API: give them [Server.ServiceConnectionString], and
 // [hubtest.Hub.ConnectionString] for the hubs. [Server.Save] and [Server.Load] keep its state over a restart.
@@ -25,8 +25,8 @@
 //
 //	set the reprovision policy     e.ReprovisionPolicy = &dpstest.ReprovisionPolicy{UpdateHubAssignment: true, MigrateDeviceData: true}
 //	change the allocation          e.AllocationPolicy, e.IoTHubs = dpstest.PolicyStatic, []string{"hub-b.azure-devices.net"}
-//	                               dps.Enroll(e)
-//	have the device register       by a direct method, say; or dps.MoveNow(id, hub), which lets it find out by being refused
+//	                               service.Enroll(e)
+//	have the device register       by a direct method, say; or service.MoveNow(id, hub), which lets it find out by being refused
 //
 // # What is simulated, and what is not
 //

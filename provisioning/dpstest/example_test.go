@@ -16,10 +16,10 @@ func Example() {
 	network := hubtest.NewNetwork()
 	defer network.Close()
 	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
-	dps := dpstest.New(network, dpstest.Config{Polls: 1})
-	dps.Link(hub)
+	service := dpstest.New(network, dpstest.Config{Polls: 1})
+	service.Link(hub)
 	certificate := hubtest.NewCA("Factory", time.Now()).Device("sensor-042")
-	err := dps.Enroll(dpstest.IndividualEnrollment{
+	err := service.Enroll(dpstest.IndividualEnrollment{
 		RegistrationID: "sensor-042", Attestation: dpstest.ClientCertificates(certificate.Leaf, nil),
 	})
 	if err != nil {
@@ -36,7 +36,7 @@ func Example() {
 		Status            string         `json:"status"`
 		RegistrationState dpstest.Record `json:"registrationState"`
 	}) {
-		address := "https://" + dps.Endpoint() + "/" + dps.IDScope() + "/registrations/sensor-042/" + path
+		address := "https://" + service.Endpoint() + "/" + service.IDScope() + "/registrations/sensor-042/" + path
 		request, _ := http.NewRequest(method, address+"?api-version=2021-06-01", nil)
 		response, err := client.Do(request)
 		if err != nil {
@@ -53,7 +53,7 @@ func Example() {
 	fmt.Println(final.RegistrationState.AssignedHub, final.RegistrationState.Substatus)
 	_, known := hub.Get("sensor-042")
 	fmt.Println("known at the hub:", known)
-	fmt.Println("requests:", dps.Count())
+	fmt.Println("requests:", service.Count())
 	// Output:
 	// 202 assigning, Retry-After "3"
 	// 200 assigned, Retry-After ""
@@ -66,13 +66,13 @@ func Example() {
 func ExampleServer_Inject() {
 	network := hubtest.NewNetwork()
 	defer network.Close()
-	dps := dpstest.New(network, dpstest.Config{})
-	dps.Inject(dpstest.Fault{On: dpstest.Clock, Status: 429, RetryAfter: "120"})
+	service := dpstest.New(network, dpstest.Config{})
+	service.Inject(dpstest.Fault{On: dpstest.Clock, Status: 429, RetryAfter: "120"})
 
 	client := &http.Client{Transport: &http.Transport{DialContext: network.DialContext, TLSClientConfig: network.TLSConfig()}}
 	defer client.CloseIdleConnections()
 	for range 2 {
-		response, err := client.Head("https://" + dps.Endpoint() + "/")
+		response, err := client.Head("https://" + service.Endpoint() + "/")
 		if err != nil {
 			fmt.Println(err)
 			return
@@ -80,7 +80,7 @@ func ExampleServer_Inject() {
 		response.Body.Close()
 		fmt.Printf("%d %q\n", response.StatusCode, response.Header.Get("Retry-After"))
 	}
-	for _, request := range dps.Requests() {
+	for _, request := range service.Requests() {
 		fmt.Println(request.Op, request.Transport, request.Status, request.Code)
 	}
 	// Output:

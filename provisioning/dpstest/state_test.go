@@ -118,22 +118,22 @@ func FuzzLoad(f *testing.F) {
 	n := hubtest.NewNetwork()
 	f.Cleanup(func() { _ = n.Close() })
 	hub := hubtest.NewHub(n, hubA)
-	dps := dpstest.New(n, dpstest.Config{ServiceKey: key1})
-	dps.Link(hub)
-	require.NoError(f, dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: "dev", Attestation: dpstest.Keys(key1, key2)}))
-	require.NoError(f, dps.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "g", Attestation: dpstest.Keys(key1, key2)}))
+	service := dpstest.New(n, dpstest.Config{ServiceKey: key1})
+	service.Link(hub)
+	require.NoError(f, service.Enroll(dpstest.IndividualEnrollment{RegistrationID: "dev", Attestation: dpstest.Keys(key1, key2)}))
+	require.NoError(f, service.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "g", Attestation: dpstest.Keys(key1, key2)}))
 	require.NoError(f, hub.Put(hubtest.Device{ID: "dev"}))
 	var saved bytes.Buffer
-	require.NoError(f, dps.Save(&saved))
+	require.NoError(f, service.Save(&saved))
 	f.Add(saved.String())
 	f.Add(`{"version":1,"idScope":"0ne00000001","serviceKey":"aaaa","registrations":[{"record":{"registrationId":"dev","status":"assigning"},"hub":"x"}]}`)
 	f.Fuzz(func(t *testing.T, state string) {
-		if dps.Load(strings.NewReader(state)) != nil {
+		if service.Load(strings.NewReader(state)) != nil {
 			return
 		}
 		var again bytes.Buffer
-		require.NoError(t, dps.Save(&again))
-		require.NoError(t, dps.Load(&again))
+		require.NoError(t, service.Save(&again))
+		require.NoError(t, service.Load(&again))
 	})
 }
 
@@ -142,11 +142,11 @@ func FuzzService(f *testing.F) {
 	n := hubtest.NewNetwork()
 	f.Cleanup(func() { _ = n.Close() })
 	hub := hubtest.NewHub(n, hubA)
-	dps := dpstest.New(n, dpstest.Config{
+	service := dpstest.New(n, dpstest.Config{
 		ServiceKey: key1, ServiceOperationsPerMinute: -1, RegistrationsPerMinute: -1, PollsPer10s: -1, WebhookTimeout: time.Millisecond,
 		Webhook: &http.Client{Transport: nobody{}},
 	})
-	dps.Link(hub)
+	service.Link(hub)
 	for _, seed := range [][3]string{
 		{"PUT", "/enrollments/dev", `{"registrationId":"dev","attestation":{"type":"symmetricKey"},"initialTwin":{"tags":{"a":1},"properties":{"desired":{"b":null}}},"capabilities":{"iotEdge":true}}`},
 		{"PUT", "/enrollments/dev", `{"attestation":{"type":"x509","x509":{"clientCertificates":{"primary":{"certificate":"AA","info":null}}}}}`},
@@ -173,21 +173,21 @@ func FuzzService(f *testing.F) {
 		r.Header.Set("Authorization", ownerToken(dpstest.GlobalEndpoint, "provisioningserviceowner", key1, time.Now().Add(time.Hour)))
 		r.Header.Set("If-Match", "*")
 		w := httptest.NewRecorder()
-		dps.ServeHTTP(w, r)
+		service.ServeHTTP(w, r)
 		require.Less(t, w.Code, 500, "%s", w.Body)
 		r.Header.Del("If-Match")
 		r.Body = http.NoBody
 		w = httptest.NewRecorder()
-		dps.ServeHTTP(w, r)
+		service.ServeHTTP(w, r)
 		require.Less(t, w.Code, 500, "%s", w.Body)
 
-		if e, ok := dps.Enrollment("dev"); ok && e.Attestation.SymmetricKey != nil {
+		if e, ok := service.Enrollment("dev"); ok && e.Attestation.SymmetricKey != nil {
 			register := httptest.NewRequest("PUT", "/"+scope+"/registrations/dev/register?api-version=2021-06-01", http.NoBody)
 			register.Header.Set("Authorization", token("dev", e.Attestation.SymmetricKey.PrimaryKey))
 			w := httptest.NewRecorder()
-			dps.ServeHTTP(w, register)
+			service.ServeHTTP(w, register)
 			require.Equal(t, 202, w.Code, "%s", w.Body)
-			dps.RemoveEnrollment("dev")
+			service.RemoveEnrollment("dev")
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package provisioning_test
+package dps_test
 
 import (
 	"bufio"
@@ -20,7 +20,7 @@ import (
 
 	"github.com/rehome-iot/rehome/internal/memnet"
 	"github.com/rehome-iot/rehome/internal/sas"
-	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 	"github.com/rehome-iot/rehome/retry"
 )
@@ -41,7 +41,7 @@ func (s clientSite) ServeMQTT(nc net.Conn) {
 const clientAssigned = `{"operationId":"5.a.b","status":"assigned","registrationState":{"assignedHub":"h.example.net","deviceId":"d"}}`
 
 func TestHTTPSRequestsAreThoseOfTheServicesAPI(t *testing.T) {
-	clientBubble(t, provisioning.HTTPS, dpstest.Config{}, func(w *clientWorld) {
+	clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
 		var seen []string
 		site := func(rw http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
@@ -77,12 +77,12 @@ func TestHTTPSRequestsAreThoseOfTheServicesAPI(t *testing.T) {
 		w.network.Handle("dps.example.net", clientSite{HandlerFunc: site})
 		w.client.Endpoint = "dps.example.net"
 		w.client.UserAgent = "thermostat/1.0"
-		w.client.Attestation = provisioning.SymmetricKey{ID: "urn:sensor", Key: clientCanary}
+		w.client.Attestation = dps.SymmetricKey{ID: "urn:sensor", Key: clientCanary}
 
 		// An operation ID with a blank in it is not accepted, so a hostile answer cannot shape the next request.
-		_, err := w.client.Register(w.Context(), provisioning.Registration{Payload: map[string]string{"model": "x"}})
+		_, err := w.client.Register(w.Context(), dps.Registration{Payload: map[string]string{"model": "x"}})
 		require.ErrorContains(w, err, "operationId")
-		_, err = w.client.Register(w.Context(), provisioning.Registration{OperationID: "5.a/b?c"})
+		_, err = w.client.Register(w.Context(), dps.Registration{OperationID: "5.a/b?c"})
 		require.NoError(w, err)
 		_, err = w.client.Lookup(w.Context())
 		require.NoError(w, err)
@@ -95,7 +95,7 @@ func TestHTTPSRequestsAreThoseOfTheServicesAPI(t *testing.T) {
 }
 
 func TestHTTPSFollowsNoRedirect(t *testing.T) {
-	clientBubble(t, provisioning.HTTPS, dpstest.Config{}, func(w *clientWorld) {
+	clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
 		hits := 0
 		w.network.Handle("thief.example.net", clientSite{HandlerFunc: func(http.ResponseWriter, *http.Request) { hits++ }})
 		w.network.Handle("dps.example.net", clientSite{HandlerFunc: func(rw http.ResponseWriter, r *http.Request) {
@@ -103,7 +103,7 @@ func TestHTTPSFollowsNoRedirect(t *testing.T) {
 		}})
 		w.client.Endpoint = "dps.example.net"
 		for _, ask := range []func() error{
-			func() error { _, err := w.client.Register(w.Context(), provisioning.Registration{}); return err },
+			func() error { _, err := w.client.Register(w.Context(), dps.Registration{}); return err },
 			func() error { _, err := w.client.Lookup(w.Context()); return err },
 		} {
 			err := ask()
@@ -117,9 +117,9 @@ func TestHTTPSFollowsNoRedirect(t *testing.T) {
 }
 
 func TestHTTPSAnswerCutShort(t *testing.T) {
-	clientBubble(t, provisioning.HTTPS, dpstest.Config{}, func(w *clientWorld) {
+	clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
 		w.dps.Inject(dpstest.Fault{On: dpstest.Register, CutAfter: 20})
-		failure := w.refused(provisioning.Registration{})
+		failure := w.refused(dps.Registration{})
 		assert.Equal(w, retry.Wait, failure.Verdict())
 		assert.ErrorIs(w, failure, io.ErrUnexpectedEOF)
 		assert.ErrorContains(w, failure, "cut short")
@@ -131,7 +131,7 @@ func TestHTTPSCutAtAnyByteIsNoAssignment(t *testing.T) {
 	for cut := 1; cut < 9000; cut += 251 {
 		clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 			w.network.CutAfter(dpstest.GlobalEndpoint, cut)
-			assignment, err := w.client.Register(w.Context(), provisioning.Registration{})
+			assignment, err := w.client.Register(w.Context(), dps.Registration{})
 			if err != nil {
 				assert.Equal(w, retry.Wait, retry.Classify(err), "%v", err)
 				assert.Zero(w, assignment)
@@ -144,7 +144,7 @@ func TestHTTPSCutAtAnyByteIsNoAssignment(t *testing.T) {
 }
 
 func TestMQTTNamesItselfAsTheServiceAsks(t *testing.T) {
-	clientBubble(t, provisioning.MQTT, dpstest.Config{}, func(w *clientWorld) {
+	clientBubble(t, dps.MQTT, dpstest.Config{}, func(w *clientWorld) {
 		var connect []byte
 		w.network.Handle("dps.example.net", clientSite{mqtt: func(nc net.Conn) {
 			connect = make([]byte, 512)
@@ -153,7 +153,7 @@ func TestMQTTNamesItselfAsTheServiceAsks(t *testing.T) {
 		}})
 		w.client.Endpoint = "dps.example.net"
 		w.client.UserAgent = "thermostat/1.0 (a&b)"
-		failure, err := w.client.Register(w.Context(), provisioning.Registration{})
+		failure, err := w.client.Register(w.Context(), dps.Registration{})
 		require.Error(w, err)
 		assert.Zero(w, failure)
 		synctest.Wait()
@@ -219,11 +219,11 @@ func (p *clientProxy) serve(nc net.Conn) {
 }
 
 func TestProxyCarriesHTTPSAndWebSocket(t *testing.T) {
-	for _, transport := range []provisioning.Transport{provisioning.HTTPS, provisioning.MQTTWebSocket} {
+	for _, transport := range []dps.Transport{dps.HTTPS, dps.MQTTWebSocket} {
 		t.Run(transport.String(), func(t *testing.T) {
 			clientBubble(t, transport, dpstest.Config{}, func(w *clientWorld) {
 				proxy := newClientProxy(w)
-				assert.Equal(w, clientHub, w.register(provisioning.Registration{}).Hub)
+				assert.Equal(w, clientHub, w.register(dps.Registration{}).Hub)
 				_, err := w.client.Lookup(w.Context())
 				require.NoError(w, err)
 				_, err = w.client.Time(w.Context())
@@ -233,19 +233,19 @@ func TestProxyCarriesHTTPSAndWebSocket(t *testing.T) {
 			})
 		})
 	}
-	clientBubble(t, provisioning.MQTT, dpstest.Config{}, func(w *clientWorld) {
+	clientBubble(t, dps.MQTT, dpstest.Config{}, func(w *clientWorld) {
 		proxy := newClientProxy(w)
-		w.register(provisioning.Registration{})
+		w.register(dps.Registration{})
 		assert.Empty(w, proxy.asks, "the MQTT port is dialled directly")
 	})
 }
 
 func TestProxyThatRefusesIsNoWordOfTheService(t *testing.T) {
-	for _, transport := range []provisioning.Transport{provisioning.HTTPS, provisioning.MQTTWebSocket} {
+	for _, transport := range []dps.Transport{dps.HTTPS, dps.MQTTWebSocket} {
 		for _, status := range []int{401, 403, 407, 502} {
 			clientBubble(t, transport, dpstest.Config{}, func(w *clientWorld) {
 				newClientProxy(w).refuse = status
-				failure := w.refused(provisioning.Registration{})
+				failure := w.refused(dps.Registration{})
 				assert.Equal(w, retry.Wait, failure.Verdict(), "%v", failure)
 				assert.Zero(w, failure.Status)
 				assert.NotContains(w, failure.Error(), "pass")

@@ -1,4 +1,4 @@
-package provisioning_test
+package dps_test
 
 import (
 	"context"
@@ -14,14 +14,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
-	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 	"github.com/rehome-iot/rehome/retry"
 )
 
 func TestRegisterPollsUntilAssigned(t *testing.T) {
 	clientEach(t, dpstest.Config{}, func(w *clientWorld) {
-		assignment := w.register(provisioning.Registration{})
+		assignment := w.register(dps.Registration{})
 		assert.Equal(w, 6*time.Second, w.elapsed(), "two polls, 3 s apart")
 		assert.Equal(w, []dpstest.Op{dpstest.Register, dpstest.Poll, dpstest.Poll}, w.requests())
 		assert.Equal(w, clientHub, assignment.Hub)
@@ -38,7 +38,7 @@ func TestRegisterPollsUntilAssigned(t *testing.T) {
 			assert.Equal(w, clientID, r.RegistrationID)
 			assert.Equal(w, "2021-06-01", r.APIVersion)
 		}
-		if w.client.Transport == provisioning.HTTPS {
+		if w.client.Transport == dps.HTTPS {
 			assert.WithinDuration(w, time.Now(), assignment.Date, time.Second)
 		} else {
 			assert.Zero(w, assignment.Date)
@@ -51,14 +51,14 @@ func TestRegisterPollsUntilAssigned(t *testing.T) {
 
 func TestRegisterWaitsAsLongAsAsked(t *testing.T) {
 	clientEach(t, dpstest.Config{RetryAfter: 1000 * time.Second, Polls: 3}, func(w *clientWorld) {
-		w.register(provisioning.Registration{})
+		w.register(dps.Registration{})
 		assert.Equal(w, 3000*time.Second, w.elapsed())
 	})
 }
 
 func TestRegisterWaitsThreeSecondsWhenNotTold(t *testing.T) {
 	clientEach(t, dpstest.Config{RetryAfter: -1}, func(w *clientWorld) {
-		w.register(provisioning.Registration{})
+		w.register(dps.Registration{})
 		assert.Equal(w, 6*time.Second, w.elapsed())
 	})
 }
@@ -68,7 +68,7 @@ func TestRegisterNeverSpins(t *testing.T) {
 		clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 			w.dps.Inject(dpstest.Fault{Times: 2, RetryAfter: value, On: dpstest.Register})
 			w.dps.Inject(dpstest.Fault{Times: 2, RetryAfter: value, On: dpstest.Poll})
-			w.register(provisioning.Registration{})
+			w.register(dps.Registration{})
 			assert.Equal(w, want, w.elapsed(), "Retry-After: %s", value)
 		})
 	}
@@ -77,7 +77,7 @@ func TestRegisterNeverSpins(t *testing.T) {
 func TestRegisterPollsWhileUnassigned(t *testing.T) {
 	clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 		w.dps.Inject(dpstest.Fault{On: dpstest.Poll, Perform: true, Status: 202, Body: []byte(`{"operationId":"","status":"unassigned"}`)})
-		w.register(provisioning.Registration{})
+		w.register(dps.Registration{})
 		assert.Equal(w, []dpstest.Op{dpstest.Register, dpstest.Poll, dpstest.Poll}, w.requests())
 	})
 }
@@ -87,7 +87,7 @@ func TestRegisterSendsAndReturnsPayloads(t *testing.T) {
 		return dpstest.Allocated{Hub: clientHub, Payload: json.RawMessage(`{"echo":` + string(a.Payload) + `}`)}, nil
 	}}
 	clientEach(t, config, func(w *clientWorld) {
-		assignment := w.register(provisioning.Registration{Payload: map[string]any{"model": "t-1", "rooms": []int{1, 2}}})
+		assignment := w.register(dps.Registration{Payload: map[string]any{"model": "t-1", "rooms": []int{1, 2}}})
 		assert.JSONEq(w, `{"echo":{"model":"t-1","rooms":[1,2]}}`, string(assignment.Payload))
 		assert.JSONEq(w, `{"model":"t-1","rooms":[1,2]}`, string(w.dps.Requests()[firstRegister(w)].Payload))
 	})
@@ -105,20 +105,20 @@ func firstRegister(w *clientWorld) int {
 
 func TestRegisterPayloadThatMarshalsToNothingIsNotSent(t *testing.T) {
 	type settings struct{ A int }
-	clientBubble(t, provisioning.HTTPS, dpstest.Config{}, func(w *clientWorld) {
-		w.register(provisioning.Registration{Payload: (*settings)(nil)})
+	clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
+		w.register(dps.Registration{Payload: (*settings)(nil)})
 		assert.Empty(w, w.dps.Requests()[0].Payload)
-		failure := w.refusedUnsent(provisioning.Registration{Payload: func() {}})
+		failure := w.refusedUnsent(dps.Registration{Payload: func() {}})
 		assert.Equal(w, retry.Stop, failure.Verdict())
 	})
 }
 
 // refusedUnsent expects a registration that is refused without asking the service.
-func (w *clientWorld) refusedUnsent(r provisioning.Registration) *provisioning.Error {
+func (w *clientWorld) refusedUnsent(r dps.Registration) *dps.Error {
 	w.Helper()
 	w.dps.ResetLog()
 	_, err := w.client.Register(w.Context(), r)
-	failure, ok := errors.AsType[*provisioning.Error](err)
+	failure, ok := errors.AsType[*dps.Error](err)
 	require.True(w, ok, "%v", err)
 	assert.Zero(w, w.dps.Count())
 	return failure
@@ -132,8 +132,8 @@ func TestRegisterWithCertificate(t *testing.T) {
 		key, ok := pair.PrivateKey.(crypto.Signer)
 		require.True(w, ok)
 		pair.PrivateKey = clientSigner{key}
-		w.client.Attestation = provisioning.X509{KeyPair: pair}
-		assignment := w.register(provisioning.Registration{})
+		w.client.Attestation = dps.X509{KeyPair: pair}
+		assignment := w.register(dps.Registration{})
 		assert.Equal(w, "board-7", assignment.DeviceID)
 
 		looked, err := w.client.Lookup(w.Context())
@@ -144,8 +144,8 @@ func TestRegisterWithCertificate(t *testing.T) {
 
 func TestRegisterWithCertificateNobodyEnrolled(t *testing.T) {
 	clientEach(t, dpstest.Config{}, func(w *clientWorld) {
-		w.client.Attestation = provisioning.X509{KeyPair: hubtest.NewCA("stranger", time.Now()).Device("board-7")}
-		failure := w.refused(provisioning.Registration{})
+		w.client.Attestation = dps.X509{KeyPair: hubtest.NewCA("stranger", time.Now()).Device("board-7")}
+		failure := w.refused(dps.Registration{})
 		assert.Equal(w, 401, failure.Status)
 		assert.Equal(w, 401002, failure.Code)
 		assert.NotEmpty(w, failure.TrackingID)
@@ -157,13 +157,13 @@ func TestRegisterWithDerivedKey(t *testing.T) {
 	clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 		const group = "8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw=="
 		require.NoError(w, w.dps.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "all", Attestation: dpstest.Keys(group, "")}))
-		key, err := provisioning.DeriveDeviceKey(group, "urn:board:8")
+		key, err := dps.DeriveDeviceKey(group, "urn:board:8")
 		require.NoError(w, err)
-		w.client.Attestation = provisioning.SymmetricKey{ID: "urn:board:8", Key: key}
-		assert.Equal(w, "urn:board:8", w.register(provisioning.Registration{}).DeviceID, "colons are escaped in paths and resources")
+		w.client.Attestation = dps.SymmetricKey{ID: "urn:board:8", Key: key}
+		assert.Equal(w, "urn:board:8", w.register(dps.Registration{}).DeviceID, "colons are escaped in paths and resources")
 
-		w.client.Attestation = provisioning.SymmetricKey{ID: "urn:board:9", Key: group}
-		assert.Equal(w, 401, w.refused(provisioning.Registration{}).Status, "the group's own key is nobody's")
+		w.client.Attestation = dps.SymmetricKey{ID: "urn:board:9", Key: group}
+		assert.Equal(w, 401, w.refused(dps.Registration{}).Status, "the group's own key is nobody's")
 	})
 }
 
@@ -188,7 +188,7 @@ func TestRegisterRefusedByStatus(t *testing.T) {
 		clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 			in.fault.On = dpstest.Register
 			w.dps.Inject(in.fault)
-			failure := w.refused(provisioning.Registration{})
+			failure := w.refused(dps.Registration{})
 			assert.Equal(w, in.want, failure.Verdict(), "%v", failure)
 			assert.Equal(w, "register", failure.Op)
 			assert.Equal(w, in.wait, retry.After(failure))
@@ -203,11 +203,11 @@ func TestRegisterRefusedByStatus(t *testing.T) {
 }
 
 func TestRegisterReadsRetryAfterDateByTheServicesClock(t *testing.T) {
-	clientBubble(t, provisioning.HTTPS, dpstest.Config{}, func(w *clientWorld) {
+	clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
 		w.network.SetClockOffset(2 * time.Hour)
 		date := w.network.Now().Add(90 * time.Second).UTC().Format(time.RFC1123)
 		w.dps.Inject(dpstest.Fault{On: dpstest.Register, Code: 429001, RetryAfter: date[:len(date)-3] + "GMT"})
-		failure := w.refused(provisioning.Registration{})
+		failure := w.refused(dps.Registration{})
 		assert.Equal(w, 90*time.Second, failure.Wait, "our clock is two hours behind")
 		assert.WithinDuration(w, w.network.Now(), failure.Date, time.Second)
 	})
@@ -216,14 +216,14 @@ func TestRegisterReadsRetryAfterDateByTheServicesClock(t *testing.T) {
 func TestRegisterThrottledPollResumesTheSameOperation(t *testing.T) {
 	clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 		w.dps.Inject(dpstest.Fault{On: dpstest.Poll, Code: 429001, RetryAfter: "30"})
-		failure := w.refused(provisioning.Registration{})
+		failure := w.refused(dps.Registration{})
 		assert.Equal(w, "poll", failure.Op)
 		assert.Equal(w, retry.Wait, failure.Verdict())
 		assert.Equal(w, 30*time.Second, failure.Wait)
 		require.NotEmpty(w, failure.OperationID)
 
 		time.Sleep(failure.Wait)
-		assignment := w.register(provisioning.Registration{OperationID: failure.OperationID})
+		assignment := w.register(dps.Registration{OperationID: failure.OperationID})
 		assert.Equal(w, clientHub, assignment.Hub)
 		assert.Equal(w, 1, w.dps.Count(dpstest.Register), "never registered anew")
 	})
@@ -232,13 +232,13 @@ func TestRegisterThrottledPollResumesTheSameOperation(t *testing.T) {
 func TestRegisterLostOperationCallsForRegistering(t *testing.T) {
 	clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 		w.dps.Inject(dpstest.Fault{On: dpstest.Register, DropOperation: true})
-		failure := w.refused(provisioning.Registration{})
+		failure := w.refused(dps.Registration{})
 		assert.Equal(w, 404203, failure.Code)
 		assert.Equal(w, retry.Register, failure.Verdict())
 
-		failure = w.refused(provisioning.Registration{OperationID: "5.0000000000000000.unknown"})
+		failure = w.refused(dps.Registration{OperationID: "5.0000000000000000.unknown"})
 		assert.Equal(w, retry.Register, failure.Verdict())
-		failure = w.refusedUnsent(provisioning.Registration{OperationID: "a b"})
+		failure = w.refusedUnsent(dps.Registration{OperationID: "a b"})
 		assert.Equal(w, retry.Stop, failure.Verdict())
 	})
 }
@@ -246,7 +246,7 @@ func TestRegisterLostOperationCallsForRegistering(t *testing.T) {
 func TestRegisterDisabledOrFailedIsFinal(t *testing.T) {
 	clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 		require.NoError(w, w.dps.SetEnabled(clientID, false))
-		failure := w.refused(provisioning.Registration{})
+		failure := w.refused(dps.Registration{})
 		assert.Equal(w, "disabled", failure.State)
 		assert.Equal(w, 200, failure.Status)
 		assert.Equal(w, retry.Stop, failure.Verdict())
@@ -255,7 +255,7 @@ func TestRegisterDisabledOrFailedIsFinal(t *testing.T) {
 		return dpstest.Allocated{}, errors.New("the webhook is down")
 	}}
 	clientEach(t, config, func(w *clientWorld) {
-		failure := w.refused(provisioning.Registration{})
+		failure := w.refused(dps.Registration{})
 		assert.Equal(w, "failed", failure.State)
 		assert.Equal(w, 400207, failure.Code)
 		assert.Equal(w, retry.Stop, failure.Verdict())
@@ -276,7 +276,7 @@ func TestRegisterWithAnAnswerThatIsNotTheServices(t *testing.T) {
 		for _, op := range []dpstest.Op{dpstest.Register, dpstest.Poll} {
 			clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 				w.dps.Inject(dpstest.Fault{On: op, Status: 200, Body: []byte(body)})
-				failure := w.refused(provisioning.Registration{})
+				failure := w.refused(dps.Registration{})
 				if body == "{}" && op == dpstest.Poll {
 					assert.ErrorContains(w, failure, "no field status")
 				}
@@ -294,9 +294,9 @@ func TestRegisterDoesNotReadTenMegabytes(t *testing.T) {
 	body := append([]byte(`{"operationId":"`), make([]byte, 10<<20)...)
 	clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 		w.dps.Inject(dpstest.Fault{On: dpstest.Register, Status: 200, Body: body})
-		failure := w.refused(provisioning.Registration{})
+		failure := w.refused(dps.Registration{})
 		assert.Equal(w, retry.Wait, failure.Verdict())
-		if w.client.Transport == provisioning.HTTPS {
+		if w.client.Transport == dps.HTTPS {
 			assert.ErrorContains(w, failure, "longer than 131072 bytes")
 		}
 	})
@@ -306,7 +306,7 @@ func TestRegisterCutOrUnansweredIsNoAnswer(t *testing.T) {
 	for _, op := range []dpstest.Op{dpstest.Register, dpstest.Poll} {
 		clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 			w.dps.Inject(dpstest.Fault{On: op, Cut: true, Times: -1}) // HTTP repeats a poll by itself over a connection that was lost
-			failure := w.refused(provisioning.Registration{})
+			failure := w.refused(dps.Registration{})
 			assert.Equal(w, retry.Wait, failure.Verdict(), "%v", failure)
 			assert.Zero(w, failure.Status)
 			assert.Equal(w, op == dpstest.Poll, failure.OperationID != "")
@@ -314,9 +314,9 @@ func TestRegisterCutOrUnansweredIsNoAnswer(t *testing.T) {
 		clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 			w.dps.Inject(dpstest.Fault{On: op, NoAnswer: true})
 			before := time.Now()
-			failure := w.refused(provisioning.Registration{})
+			failure := w.refused(dps.Registration{})
 			limit := 60 * time.Second
-			if w.client.Transport == provisioning.HTTPS {
+			if w.client.Transport == dps.HTTPS {
 				limit = 30 * time.Second
 			}
 			if op == dpstest.Poll {
@@ -333,7 +333,7 @@ func TestRegisterRequestTimeoutIsSettable(t *testing.T) {
 	clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 		w.client.RequestTimeout = 7 * time.Second
 		w.dps.Inject(dpstest.Fault{On: dpstest.Poll, NoAnswer: true})
-		failure := w.refused(provisioning.Registration{})
+		failure := w.refused(dps.Registration{})
 		assert.ErrorContains(w, failure, "no answer within 7s")
 		assert.Equal(w, 10*time.Second, w.elapsed())
 	})
@@ -343,7 +343,7 @@ func TestRegisterWithTroubleOnTheWay(t *testing.T) {
 	for _, fault := range []hubtest.NetworkFault{hubtest.NameNotFound, hubtest.NameFailure, hubtest.Refused, hubtest.ResetOnAccept, hubtest.Blackhole} {
 		clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 			w.network.SetFault(dpstest.GlobalEndpoint, fault)
-			failure := w.refused(provisioning.Registration{})
+			failure := w.refused(dps.Registration{})
 			assert.Equal(w, retry.Wait, failure.Verdict(), "%v", failure)
 			assert.Zero(w, failure.Status)
 			assert.LessOrEqual(w, w.elapsed(), 30*time.Second)
@@ -356,7 +356,7 @@ func TestRegisterTrustsNoOtherServer(t *testing.T) {
 	for _, kind := range []hubtest.CertificateKind{hubtest.Expired, hubtest.NotYetValid, hubtest.UnknownCA, hubtest.WrongName} {
 		clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 			w.network.SetCertificate(dpstest.GlobalEndpoint, kind)
-			failure := w.refused(provisioning.Registration{})
+			failure := w.refused(dps.Registration{})
 			_, untrusted := errors.AsType[*tls.CertificateVerificationError](failure)
 			assert.True(w, untrusted, "%v", failure)
 			assert.Zero(w, w.dps.Count(), "nothing is sent")
@@ -380,7 +380,7 @@ func TestRegisterEndsWithItsContextAtEveryStage(t *testing.T) {
 	}
 	for stage, prepare := range stages {
 		clientEach(t, dpstest.Config{}, func(w *clientWorld) {
-			if stage == "connack" && w.client.Transport == provisioning.HTTPS {
+			if stage == "connack" && w.client.Transport == dps.HTTPS {
 				return
 			}
 			prepare(w)
@@ -391,7 +391,7 @@ func TestRegisterEndsWithItsContextAtEveryStage(t *testing.T) {
 			}
 			timer := time.AfterFunc(5*time.Second, func() { cancel(errShutdown) })
 			defer timer.Stop()
-			assignment, err := w.client.Register(ctx, provisioning.Registration{})
+			assignment, err := w.client.Register(ctx, dps.Registration{})
 			failure := w.failed(assignment, err)
 			require.ErrorIs(w, failure, errShutdown, stage)
 			if stage == "before" {
@@ -410,7 +410,7 @@ func TestRegisterEndsWithItsContextAtEveryStage(t *testing.T) {
 
 func TestRegisterSignsAnewWhenTheTokenNearsItsEnd(t *testing.T) {
 	clientEach(t, dpstest.Config{RetryAfter: 50 * time.Minute, Polls: 4}, func(w *clientWorld) {
-		assert.Equal(w, clientHub, w.register(provisioning.Registration{}).Hub, "a token lives for an hour, this took %v", w.elapsed())
+		assert.Equal(w, clientHub, w.register(dps.Registration{}).Hub, "a token lives for an hour, this took %v", w.elapsed())
 		assert.Equal(w, 200*time.Minute, w.elapsed())
 	})
 }
@@ -419,7 +419,7 @@ func TestRegisterNamesItselfToTheService(t *testing.T) {
 	clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 		w.client.APIVersion = "2019-03-31"
 		w.client.UserAgent = "thermostat/1.0 (a b&c)"
-		w.register(provisioning.Registration{})
+		w.register(dps.Registration{})
 		for _, r := range w.dps.Requests() {
 			assert.Equal(w, "2019-03-31", r.APIVersion)
 		}

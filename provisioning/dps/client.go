@@ -1,4 +1,4 @@
-package provisioning
+package dps
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
 // Transport is how a [Client] registers.
@@ -40,9 +41,11 @@ func (t Transport) String() string {
 	return "transport " + strconv.Itoa(int(t))
 }
 
+// DefaultEndpoint is the host of DPS where a [Client] names none: the service's global endpoint.
+const DefaultEndpoint = "global.azure-devices-provisioning.net"
+
 // Defaults of a Client.
 const (
-	defaultEndpoint   = "global.azure-devices-provisioning.net"
 	defaultAPIVersion = "2021-06-01"
 	maxUserAgent      = 512
 )
@@ -55,7 +58,8 @@ const (
 	connackTimeout      = 75 * time.Second // an overloaded service may hold a CONNECT for a minute before it answers
 )
 
-// Client talks to DPS. It makes one attempt at what it is asked and never retries: [Device] owns the loop.
+// Client talks to DPS. It makes one attempt at what it is asked and never retries: the Device of package
+// provisioning owns the loop.
 //
 // A Client holds no connection between calls and may be used from several goroutines at once, as long as nobody
 // changes its fields. The zero value needs IDScope and Attestation.
@@ -123,6 +127,20 @@ type Assignment struct {
 	Date           time.Time       // the service's clock when it answered; zero over MQTT, which does not tell it
 }
 
+// Validate reports what cannot be sent: a Payload that is not JSON, or an OperationID that is not one.
+func (r Registration) Validate() error {
+	if r.OperationID != "" && checkOperationID(r.OperationID) != nil {
+		return invalid(fmt.Errorf(
+			"operation id %q is not one: use the one an earlier error named",
+			oneline.Of(r.OperationID, 64),
+		))
+	}
+	if _, err := registrationBody("", r.Payload); err != nil {
+		return invalid(fmt.Errorf("payload cannot be written as json: %w", err))
+	}
+	return nil
+}
+
 // Target is where to connect.
 func (a Assignment) Target() hubconn.Hub { return hubconn.Hub{Host: a.Hub, DeviceID: a.DeviceID} }
 
@@ -145,7 +163,7 @@ func (c *Client) check() error {
 		return errors.New("id scope is empty: copy it from the overview page of the dps instance")
 	}
 	if len(c.IDScope) > 64 || strings.ContainsFunc(c.IDScope, func(r rune) bool { return r > 0x7f || !isAlphanumeric(byte(r)) }) {
-		return fmt.Errorf("id scope %q is not one: it has letters and digits only, as in 0ne00ABCDEF", oneLine(c.IDScope, 64))
+		return fmt.Errorf("id scope %q is not one: it has letters and digits only, as in 0ne00ABCDEF", oneline.Of(c.IDScope, 64))
 	}
 	if c.Attestation == nil {
 		return errors.New("attestation is missing: set a SymmetricKey or an X509")
@@ -156,11 +174,11 @@ func (c *Client) check() error {
 	if c.Endpoint != "" {
 		host, port := splitEndpoint(c.Endpoint)
 		if n, err := strconv.ParseUint(port, 10, 16); !(isHostName(host) || net.ParseIP(host) != nil) || port != "" && (err != nil || n == 0) {
-			return fmt.Errorf("endpoint %q is not host or host:port: leave out scheme and path", oneLine(c.Endpoint, 300))
+			return fmt.Errorf("endpoint %q is not host or host:port: leave out scheme and path", oneline.Of(c.Endpoint, 300))
 		}
 	}
 	if strings.ContainsFunc(c.APIVersion, func(r rune) bool { return r > 0x7f || !isAlphanumeric(byte(r)) && r != '-' && r != '.' }) {
-		return fmt.Errorf("api version %q is not one: it looks like %s", oneLine(c.APIVersion, 64), defaultAPIVersion)
+		return fmt.Errorf("api version %q is not one: it looks like %s", oneline.Of(c.APIVersion, 64), defaultAPIVersion)
 	}
 	if len(c.UserAgent) > maxUserAgent || strings.ContainsFunc(c.UserAgent, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return fmt.Errorf("user agent must be at most %d printable ascii characters", maxUserAgent)
@@ -194,7 +212,7 @@ func (c *Client) address(mqtt bool) string {
 
 func (c *Client) endpoint() string {
 	if c.Endpoint == "" {
-		return defaultEndpoint
+		return DefaultEndpoint
 	}
 	return c.Endpoint
 }

@@ -1,4 +1,4 @@
-package provisioning
+package dps
 
 import (
 	"bytes"
@@ -9,14 +9,17 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rehome-iot/rehome/internal/oneline"
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// Registration statuses. Azure REST API: Device Registration, EnrollmentStatus.
+// StatusAssigned is the status of every [Assignment].
+const StatusAssigned = "assigned"
+
+// The other registration statuses. Azure REST API: Device Registration, EnrollmentStatus.
 const (
 	statusUnassigned = "unassigned"
 	statusAssigning  = "assigning"
-	statusAssigned   = "assigned"
 	statusFailed     = "failed"
 	statusDisabled   = "disabled"
 )
@@ -118,12 +121,12 @@ func readState(op, registrationID string, operation wireOperation, a response) (
 	switch operation.Status {
 	case statusAssigning, statusUnassigned:
 		return Assignment{}, nil
-	case statusAssigned:
+	case StatusAssigned:
 		if operation.RegistrationState == nil {
 			return Assignment{}, a.fail(op, unreadable("the answer has no field registrationState"))
 		}
-		if inner := operation.RegistrationState.Status; inner != "" && inner != statusAssigned {
-			return Assignment{}, a.fail(op, unreadable("the answer contradicts itself: status is assigned and registrationState.status %q", oneLine(inner, 32)))
+		if inner := operation.RegistrationState.Status; inner != "" && inner != StatusAssigned {
+			return Assignment{}, a.fail(op, unreadable("the answer contradicts itself: status is assigned and registrationState.status %q", oneline.Of(inner, 32)))
 		}
 		assignment, err := readAssignment("registrationState.", registrationID, operation.RegistrationState, a)
 		if err != nil {
@@ -135,7 +138,7 @@ func readState(op, registrationID string, operation wireOperation, a response) (
 	case "":
 		return Assignment{}, a.fail(op, unreadable("the answer has no field status"))
 	}
-	return Assignment{}, a.fail(op, unreadable("the answer has an unknown status %q", oneLine(operation.Status, 32)))
+	return Assignment{}, a.fail(op, unreadable("the answer has an unknown status %q", oneline.Of(operation.Status, 32)))
 }
 
 // readLookup understands the answer to a status lookup: a bare registration, in no operation.
@@ -149,7 +152,7 @@ func readLookup(registrationID string, a response) (Assignment, *Error) {
 		return Assignment{}, a.fail(op, err)
 	}
 	switch registration.Status {
-	case statusAssigned:
+	case StatusAssigned:
 		assignment, err := readAssignment("", registrationID, &registration, a)
 		if err != nil {
 			return Assignment{}, a.fail(op, err)
@@ -160,7 +163,7 @@ func readLookup(registrationID string, a response) (Assignment, *Error) {
 	case "":
 		return Assignment{}, a.fail(op, unreadable("the answer has no field status"))
 	}
-	return Assignment{}, a.fail(op, unreadable("the answer has an unknown status %q", oneLine(registration.Status, 32)))
+	return Assignment{}, a.fail(op, unreadable("the answer has an unknown status %q", oneline.Of(registration.Status, 32)))
 }
 
 // readAssignment believes an answer as a whole or not at all: a device sent to a wrong name is lost.
@@ -169,13 +172,13 @@ func readAssignment(prefix, registrationID string, r *wireRegistration, a respon
 	case r.AssignedHub == "":
 		return Assignment{}, unreadable("the answer has no field %sassignedHub", prefix)
 	case !isHostName(r.AssignedHub):
-		return Assignment{}, unreadable("the answer's %sassignedHub %q is not a host name", prefix, oneLine(r.AssignedHub, 64))
+		return Assignment{}, unreadable("the answer's %sassignedHub %q is not a host name", prefix, oneline.Of(r.AssignedHub, 64))
 	case r.DeviceID == "":
 		return Assignment{}, unreadable("the answer has no field %sdeviceId", prefix)
 	case !isDeviceID(r.DeviceID):
-		return Assignment{}, unreadable("the answer's %sdeviceId %q is not a device id", prefix, oneLine(r.DeviceID, 64))
+		return Assignment{}, unreadable("the answer's %sdeviceId %q is not a device id", prefix, oneline.Of(r.DeviceID, 64))
 	case r.RegistrationID != "" && !strings.EqualFold(r.RegistrationID, registrationID):
-		return Assignment{}, unreadable("the answer is for another device: %sregistrationId is %q", prefix, oneLine(r.RegistrationID, 64))
+		return Assignment{}, unreadable("the answer is for another device: %sregistrationId is %q", prefix, oneline.Of(r.RegistrationID, 64))
 	}
 	payload := r.Payload
 	if bytes.Equal(payload, []byte("null")) {
@@ -185,7 +188,7 @@ func readAssignment(prefix, registrationID string, r *wireRegistration, a respon
 		Hub:            r.AssignedHub,
 		DeviceID:       r.DeviceID,
 		RegistrationID: registrationID,
-		Status:         statusAssigned,
+		Status:         StatusAssigned,
 		Substatus:      r.Substatus,
 		ETag:           r.ETag,
 		Payload:        payload,
@@ -261,7 +264,7 @@ func decode(body []byte, into any) error {
 		return &answerError{problem: "the answer is cut short", cause: err}
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
-		return &answerError{problem: "the answer's field " + oneLine(wrong.Field, 64) + " has the wrong type: " + oneLine(wrong.Value, 32) + " for " + wrong.Type.String(), cause: err}
+		return &answerError{problem: "the answer's field " + oneline.Of(wrong.Field, 64) + " has the wrong type: " + oneline.Of(wrong.Value, 32) + " for " + wrong.Type.String(), cause: err}
 	}
 	return &answerError{problem: "the answer is not json: " + err.Error(), cause: err}
 }
@@ -272,7 +275,7 @@ func checkOperationID(id string) error {
 		return unreadable("the answer has no field operationId")
 	}
 	if len(id) > maxOperationID || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return unreadable("the answer's operationId %q is not one", oneLine(id, 64))
+		return unreadable("the answer's operationId %q is not one", oneline.Of(id, 64))
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package provisioning
+package dps
 
 import (
 	"errors"
@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
+	"github.com/rehome-iot/rehome/internal/oneline"
 	"github.com/rehome-iot/rehome/retry"
 )
 
@@ -64,7 +64,7 @@ type Error struct {
 // Error describes the failure in one line.
 func (e *Error) Error() string {
 	var b strings.Builder
-	b.WriteString("provisioning: ")
+	b.WriteString("dps: ")
 	b.WriteString(e.Op)
 	if e.Endpoint != "" {
 		b.WriteString(" at " + e.Endpoint)
@@ -78,22 +78,22 @@ func (e *Error) Error() string {
 		said = append(said, fmt.Sprintf("connack return code %d", e.ReturnCode))
 	}
 	if e.State != "" {
-		said = append(said, "the registration is "+oneLine(e.State, 32))
+		said = append(said, "the registration is "+oneline.Of(e.State, 32))
 	}
 	if e.Code != 0 {
 		said = append(said, "code "+strconv.Itoa(e.Code))
 	}
 	if e.Message != "" {
-		said = append(said, strconv.Quote(oneLine(e.Message, 300)))
+		said = append(said, strconv.Quote(oneline.Of(e.Message, 300)))
 	}
 	if e.Err != nil {
-		said = append(said, oneLine(e.Err.Error(), 600))
+		said = append(said, oneline.Of(e.Err.Error(), 600))
 	}
 	if e.Wait > 0 {
 		said = append(said, "retry after "+e.Wait.String())
 	}
 	if e.TrackingID != "" {
-		said = append(said, "tracking id "+oneLine(e.TrackingID, 64))
+		said = append(said, "tracking id "+oneline.Of(e.TrackingID, 64))
 	}
 	if len(said) == 0 {
 		said = append(said, "no reason given")
@@ -184,20 +184,3 @@ func unreadable(format string, args ...any) *answerError {
 
 // invalid is an error in what the program set.
 func invalid(err error) *Error { return &Error{Op: "validate", Err: err} }
-
-// oneLine makes foreign text fit to print: no control characters, no more than limit runes.
-func oneLine(s string, limit int) string {
-	runes := 0
-	var b strings.Builder
-	for _, r := range s {
-		if runes++; runes > limit {
-			b.WriteString("…")
-			break
-		}
-		if !unicode.IsPrint(r) {
-			r = ' '
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}

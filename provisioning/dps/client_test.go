@@ -1,4 +1,4 @@
-package provisioning_test
+package dps_test
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
-	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 	"github.com/rehome-iot/rehome/retry"
 )
@@ -27,7 +27,7 @@ const (
 )
 
 // clientTransports are the transports by the name the simulator logs them under.
-var clientTransports = []provisioning.Transport{provisioning.HTTPS, provisioning.MQTT, provisioning.MQTTWebSocket}
+var clientTransports = []dps.Transport{dps.HTTPS, dps.MQTT, dps.MQTTWebSocket}
 
 // clientNoProxy keeps a test independent of its environment.
 func clientNoProxy(*http.Request) (*url.URL, error) { return nil, nil }
@@ -38,12 +38,12 @@ type clientWorld struct {
 	network *hubtest.Network
 	dps     *dpstest.Server
 	hub     *hubtest.Hub
-	client  *provisioning.Client
+	client  *dps.Client
 	start   time.Time
 }
 
 // newClientWorld must be called inside the bubble.
-func newClientWorld(t *testing.T, transport provisioning.Transport, config dpstest.Config) *clientWorld {
+func newClientWorld(t *testing.T, transport dps.Transport, config dpstest.Config) *clientWorld {
 	t.Helper()
 	w := &clientWorld{T: t, network: hubtest.NewNetwork(), start: time.Now()}
 	t.Cleanup(func() { assert.NoError(t, w.network.Close()) })
@@ -52,9 +52,9 @@ func newClientWorld(t *testing.T, transport provisioning.Transport, config dpste
 	w.dps.Link(w.hub)
 	key := base64.StdEncoding.EncodeToString([]byte("0123456789abcdef0123456789abcdef"))
 	require.NoError(t, w.dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: clientID, Attestation: dpstest.Keys(key, "")}))
-	w.client = &provisioning.Client{
+	w.client = &dps.Client{
 		IDScope:     w.dps.IDScope(),
-		Attestation: provisioning.SymmetricKey{ID: clientID, Key: key},
+		Attestation: dps.SymmetricKey{ID: clientID, Key: key},
 		Transport:   transport,
 		TLSConfig:   w.network.TLSConfig(),
 		DialContext: w.network.DialContext,
@@ -64,7 +64,7 @@ func newClientWorld(t *testing.T, transport provisioning.Transport, config dpste
 }
 
 // clientBubble runs a test in a bubble.
-func clientBubble(t *testing.T, transport provisioning.Transport, config dpstest.Config, test func(w *clientWorld)) {
+func clientBubble(t *testing.T, transport dps.Transport, config dpstest.Config, test func(w *clientWorld)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { test(newClientWorld(t, transport, config)) })
 }
@@ -92,7 +92,7 @@ func (w *clientWorld) requests() []dpstest.Op {
 }
 
 // register expects success.
-func (w *clientWorld) register(r provisioning.Registration) provisioning.Assignment {
+func (w *clientWorld) register(r dps.Registration) dps.Assignment {
 	w.Helper()
 	assignment, err := w.client.Register(w.Context(), r)
 	require.NoError(w, err)
@@ -100,18 +100,18 @@ func (w *clientWorld) register(r provisioning.Registration) provisioning.Assignm
 }
 
 // refused expects a failed registration.
-func (w *clientWorld) refused(r provisioning.Registration) *provisioning.Error {
+func (w *clientWorld) refused(r dps.Registration) *dps.Error {
 	w.Helper()
 	assignment, err := w.client.Register(w.Context(), r)
 	return w.failed(assignment, err)
 }
 
 // failed checks what holds for every failure.
-func (w *clientWorld) failed(assignment provisioning.Assignment, err error) *provisioning.Error {
+func (w *clientWorld) failed(assignment dps.Assignment, err error) *dps.Error {
 	w.Helper()
 	require.Error(w, err)
 	assert.Zero(w, assignment, "never a partial assignment")
-	failure, ok := errors.AsType[*provisioning.Error](err)
+	failure, ok := errors.AsType[*dps.Error](err)
 	require.True(w, ok, "%T", err)
 	assert.NotContains(w, err.Error(), "\n")
 	assert.NotContains(w, err.Error(), "sig=")
@@ -120,14 +120,14 @@ func (w *clientWorld) failed(assignment provisioning.Assignment, err error) *pro
 }
 
 func TestClientRefusesWrongSettingsBeforeAnyUseOfTheNetwork(t *testing.T) {
-	key := provisioning.SymmetricKey{ID: clientID, Key: clientCanary}
-	for want, client := range map[string]*provisioning.Client{
+	key := dps.SymmetricKey{ID: clientID, Key: clientCanary}
+	for want, client := range map[string]*dps.Client{
 		"id scope is empty":      {Attestation: key},
 		`id scope "0ne/1"`:       {IDScope: "0ne/1", Attestation: key},
 		`id scope "0ne 1"`:       {IDScope: "0ne 1", Attestation: key},
 		`id scope "0ne1ł"`:       {IDScope: "0ne1ł", Attestation: key},
 		"attestation is missing": {IDScope: "0ne1"},
-		"id is empty":            {IDScope: "0ne1", Attestation: provisioning.SymmetricKey{Key: clientCanary}},
+		"id is empty":            {IDScope: "0ne1", Attestation: dps.SymmetricKey{Key: clientCanary}},
 		"transport 7":            {IDScope: "0ne1", Attestation: key, Transport: 7},
 		`endpoint "https://`:     {IDScope: "0ne1", Attestation: key, Endpoint: "https://dps.example.net"},
 		`endpoint "dps/x"`:       {IDScope: "0ne1", Attestation: key, Endpoint: "dps/x"},
@@ -145,7 +145,7 @@ func TestClientRefusesWrongSettingsBeforeAnyUseOfTheNetwork(t *testing.T) {
 		assert.NotContains(t, err.Error(), "\n")
 		assert.NotContains(t, err.Error(), clientCanary)
 
-		_, registered := client.Register(t.Context(), provisioning.Registration{})
+		_, registered := client.Register(t.Context(), dps.Registration{})
 		assert.Equal(t, err, registered)
 		_, looked := client.Lookup(t.Context())
 		assert.Equal(t, err, looked)
@@ -153,34 +153,34 @@ func TestClientRefusesWrongSettingsBeforeAnyUseOfTheNetwork(t *testing.T) {
 		assert.Equal(t, err, told)
 	}
 	for _, endpoint := range []string{"", "dps.example.net", "dps.example.net:8443", "localhost:1", "127.0.0.1:4430", "[::1]:443"} {
-		assert.NoError(t, (&provisioning.Client{IDScope: "0ne00000001", Attestation: key, Endpoint: endpoint}).Validate(), endpoint)
+		assert.NoError(t, (&dps.Client{IDScope: "0ne00000001", Attestation: key, Endpoint: endpoint}).Validate(), endpoint)
 	}
-	insecure := &provisioning.Client{IDScope: "0ne1", Attestation: key, TLSConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // it is refused
+	insecure := &dps.Client{IDScope: "0ne1", Attestation: key, TLSConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // it is refused
 	require.ErrorContains(t, insecure.Validate(), "insecure")
 }
 
 func TestClientEndpointPortCountsForItsTransport(t *testing.T) {
 	errDial := errors.New("dialled")
 	for _, in := range []struct {
-		transport provisioning.Transport
+		transport dps.Transport
 		endpoint  string
 		register  string
 		lookup    string
 	}{
-		{provisioning.HTTPS, "", "global.azure-devices-provisioning.net:443", "global.azure-devices-provisioning.net:443"},
-		{provisioning.MQTT, "", "global.azure-devices-provisioning.net:8883", "global.azure-devices-provisioning.net:443"},
-		{provisioning.MQTTWebSocket, "", "global.azure-devices-provisioning.net:443", "global.azure-devices-provisioning.net:443"},
-		{provisioning.HTTPS, "dps.example.net:9", "dps.example.net:9", "dps.example.net:9"},
-		{provisioning.MQTT, "dps.example.net:9", "dps.example.net:9", "dps.example.net:443"},
-		{provisioning.MQTTWebSocket, "dps.example.net:9", "dps.example.net:9", "dps.example.net:9"},
+		{dps.HTTPS, "", "global.azure-devices-provisioning.net:443", "global.azure-devices-provisioning.net:443"},
+		{dps.MQTT, "", "global.azure-devices-provisioning.net:8883", "global.azure-devices-provisioning.net:443"},
+		{dps.MQTTWebSocket, "", "global.azure-devices-provisioning.net:443", "global.azure-devices-provisioning.net:443"},
+		{dps.HTTPS, "dps.example.net:9", "dps.example.net:9", "dps.example.net:9"},
+		{dps.MQTT, "dps.example.net:9", "dps.example.net:9", "dps.example.net:443"},
+		{dps.MQTTWebSocket, "dps.example.net:9", "dps.example.net:9", "dps.example.net:9"},
 	} {
 		var dialled string
-		client := &provisioning.Client{
-			IDScope: "0ne00000001", Attestation: provisioning.SymmetricKey{ID: clientID, Key: clientCanary},
+		client := &dps.Client{
+			IDScope: "0ne00000001", Attestation: dps.SymmetricKey{ID: clientID, Key: clientCanary},
 			Endpoint: in.endpoint, Transport: in.transport, Proxy: clientNoProxy,
 			DialContext: func(_ context.Context, _, address string) (net.Conn, error) { dialled = address; return nil, errDial },
 		}
-		_, err := client.Register(t.Context(), provisioning.Registration{})
+		_, err := client.Register(t.Context(), dps.Registration{})
 		require.ErrorIs(t, err, errDial)
 		assert.Equal(t, retry.Wait, retry.Classify(err))
 		assert.Equal(t, in.register, dialled)
@@ -200,17 +200,17 @@ func TestClientWorksOverSocketsWithDefaults(t *testing.T) {
 			network, err := hubtest.Listen(hubtest.ListenConfig{})
 			require.NoError(t, err)
 			t.Cleanup(func() { assert.NoError(t, network.Close()) })
-			dps := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
-			dps.Link(hubtest.NewHub(network, clientHub))
-			require.NoError(t, dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: clientID, Attestation: dpstest.Keys(clientCanary, "")}))
-			client := &provisioning.Client{
-				IDScope: dps.IDScope(), Attestation: provisioning.SymmetricKey{ID: clientID, Key: clientCanary},
+			service := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
+			service.Link(hubtest.NewHub(network, clientHub))
+			require.NoError(t, service.Enroll(dpstest.IndividualEnrollment{RegistrationID: clientID, Attestation: dpstest.Keys(clientCanary, "")}))
+			client := &dps.Client{
+				IDScope: service.IDScope(), Attestation: dps.SymmetricKey{ID: clientID, Key: clientCanary},
 				Endpoint: network.HTTPSAddr(), Transport: transport, TLSConfig: network.TLSConfig(),
 			}
-			if transport == provisioning.MQTT {
+			if transport == dps.MQTT {
 				client.Endpoint = network.MQTTAddr()
 			}
-			assignment, err := client.Register(t.Context(), provisioning.Registration{})
+			assignment, err := client.Register(t.Context(), dps.Registration{})
 			require.NoError(t, err)
 			assert.Equal(t, clientHub, assignment.Hub)
 			assert.Equal(t, clientID, assignment.DeviceID)

@@ -1,4 +1,4 @@
-package provisioning_test
+package dps_test
 
 import (
 	"encoding/base64"
@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
 
@@ -22,7 +22,7 @@ var clientCanary = base64.StdEncoding.EncodeToString([]byte("canary-canary-canar
 func TestDeriveDeviceKeyGivesThePublishedVector(t *testing.T) {
 	// Azure docs: "Symmetric key attestation", group enrollments.
 	const group = "8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw=="
-	key, err := provisioning.DeriveDeviceKey(group, "sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6")
+	key, err := dps.DeriveDeviceKey(group, "sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6")
 	require.NoError(t, err)
 	assert.Equal(t, "Jsm0lyGpjaVYVP2g3FnmnmG9dI/9qU24wNoykUmermc=", key)
 }
@@ -33,7 +33,7 @@ func TestDeriveDeviceKeyRefusesBadInput(t *testing.T) {
 		{clientCanary, "", "registration id is empty"},
 		{clientCanary, "a b", "illegal character"},
 	} {
-		_, err := provisioning.DeriveDeviceKey(in.group, in.id)
+		_, err := dps.DeriveDeviceKey(in.group, in.id)
 		require.ErrorContains(t, err, in.want)
 		assert.NotContains(t, err.Error(), in.group)
 	}
@@ -42,7 +42,7 @@ func TestDeriveDeviceKeyRefusesBadInput(t *testing.T) {
 func TestRegistrationIDIsCheckedBeforeUse(t *testing.T) {
 	good := []string{"a", "sensor-042", "A.b_c:d-", strings.Repeat("x", 128), "9", "-"}
 	for _, id := range good {
-		assert.NoError(t, provisioning.SymmetricKey{ID: id, Key: clientCanary}.Validate(), id)
+		assert.NoError(t, dps.SymmetricKey{ID: id, Key: clientCanary}.Validate(), id)
 	}
 	bad := map[string]string{
 		"":                       "is empty",
@@ -57,7 +57,7 @@ func TestRegistrationIDIsCheckedBeforeUse(t *testing.T) {
 		strings.Repeat("x", 129): "129 characters",
 	}
 	for id, want := range bad {
-		err := provisioning.SymmetricKey{ID: id, Key: clientCanary}.Validate()
+		err := dps.SymmetricKey{ID: id, Key: clientCanary}.Validate()
 		require.ErrorContains(t, err, want, id)
 		assert.NotContains(t, err.Error(), "\n")
 		assert.Equal(t, retry.Stop, retry.Classify(err), "no retry mends what the program set")
@@ -67,9 +67,9 @@ func TestRegistrationIDIsCheckedBeforeUse(t *testing.T) {
 func TestKeyIsCheckedAndNeverQuoted(t *testing.T) {
 	size := func(n int) string { return base64.StdEncoding.EncodeToString(make([]byte, n)) }
 	for _, n := range []int{16, 32, 64} {
-		assert.NoError(t, provisioning.SymmetricKey{ID: "d", Key: size(n)}.Validate())
+		assert.NoError(t, dps.SymmetricKey{ID: "d", Key: size(n)}.Validate())
 	}
-	assert.NoError(t, provisioning.SymmetricKey{ID: "d", Key: size(32) + "\n"}.Validate(), "a key read from a file ends in a newline")
+	assert.NoError(t, dps.SymmetricKey{ID: "d", Key: size(32) + "\n"}.Validate(), "a key read from a file ends in a newline")
 	for key, want := range map[string]string{
 		"":                               "key is empty",
 		"hunter2hunter2hunter2!":         "key is not base64",
@@ -78,7 +78,7 @@ func TestKeyIsCheckedAndNeverQuoted(t *testing.T) {
 		size(15):                         "15 bytes",
 		size(65):                         "65 bytes",
 	} {
-		attestation := provisioning.SymmetricKey{ID: "d", Key: key}
+		attestation := dps.SymmetricKey{ID: "d", Key: key}
 		err := attestation.Validate()
 		require.ErrorContains(t, err, want)
 		if key != "" {
@@ -95,7 +95,7 @@ func TestKeyIsCheckedAndNeverQuoted(t *testing.T) {
 }
 
 func TestSymmetricKeyTokenIsTheOneForTheResource(t *testing.T) {
-	key := provisioning.SymmetricKey{ID: "sensor", Key: clientCanary}
+	key := dps.SymmetricKey{ID: "sensor", Key: clientCanary}
 	token, err := key.Token(t.Context(), "hub.example.net/devices/sensor", time.Unix(1_700_000_000, 0))
 	require.NoError(t, err)
 	assert.True(t, strings.HasPrefix(token, "SharedAccessSignature sr="), token)
@@ -106,8 +106,8 @@ func TestSymmetricKeyTokenIsTheOneForTheResource(t *testing.T) {
 }
 
 func TestSymmetricKeySealHoldsForItsDataAndKeyOnly(t *testing.T) {
-	key := provisioning.SymmetricKey{ID: "sensor", Key: clientCanary}
-	other := provisioning.SymmetricKey{ID: "sensor", Key: base64.StdEncoding.EncodeToString(make([]byte, 32))}
+	key := dps.SymmetricKey{ID: "sensor", Key: clientCanary}
+	other := dps.SymmetricKey{ID: "sensor", Key: base64.StdEncoding.EncodeToString(make([]byte, 32))}
 	seal, err := key.Seal(t.Context(), []byte("entry"))
 	require.NoError(t, err)
 	require.NoError(t, key.Verify(t.Context(), []byte("entry"), seal))
@@ -123,7 +123,7 @@ func TestSymmetricKeySealHoldsForItsDataAndKeyOnly(t *testing.T) {
 
 func TestSymmetricKeyFingerprintFollowsTheKey(t *testing.T) {
 	print := func(id, key string) string {
-		fingerprint, err := provisioning.SymmetricKey{ID: id, Key: key}.Fingerprint(t.Context())
+		fingerprint, err := dps.SymmetricKey{ID: id, Key: key}.Fingerprint(t.Context())
 		require.NoError(t, err)
 		return fingerprint
 	}
@@ -134,15 +134,15 @@ func TestSymmetricKeyFingerprintFollowsTheKey(t *testing.T) {
 }
 
 func TestSymmetricKeyIsNeverPrinted(t *testing.T) {
-	key := provisioning.SymmetricKey{ID: "sensor", Key: clientCanary}
+	key := dps.SymmetricKey{ID: "sensor", Key: clientCanary}
 	type firmware struct {
 		Name string
-		Key  provisioning.SymmetricKey
+		Key  dps.SymmetricKey
 		Any  any
-		Map  map[string]provisioning.SymmetricKey
+		Map  map[string]dps.SymmetricKey
 	}
-	client := provisioning.Client{IDScope: "0ne00000001", Attestation: key}
-	values := []any{key, &key, client, &client, []any{key}, provisioning.Attestation(key), firmware{"x", key, key, map[string]provisioning.SymmetricKey{"a": key}}}
+	client := dps.Client{IDScope: "0ne00000001", Attestation: key}
+	values := []any{key, &key, client, &client, []any{key}, dps.Attestation(key), firmware{"x", key, key, map[string]dps.SymmetricKey{"a": key}}}
 	raw := string(func() []byte { b, _ := base64.StdEncoding.DecodeString(clientCanary); return b }())
 	hidden := []string{clientCanary, raw, fmt.Sprintf("%x", clientCanary), fmt.Sprintf("%q", clientCanary), fmt.Sprintf("%d", []byte(clientCanary))}
 	// A %p of a value that is no pointer is not tested: fmt then prints raw fields past every method (go vet finds it).
@@ -167,9 +167,9 @@ func TestSymmetricKeyIsNeverPrinted(t *testing.T) {
 }
 
 func TestSavedSymmetricKeyFailsClearlyWhenReadBack(t *testing.T) {
-	encoded, err := json.Marshal(provisioning.SymmetricKey{ID: "sensor", Key: clientCanary})
+	encoded, err := json.Marshal(dps.SymmetricKey{ID: "sensor", Key: clientCanary})
 	require.NoError(t, err)
-	var back provisioning.SymmetricKey
+	var back dps.SymmetricKey
 	require.NoError(t, json.Unmarshal(encoded, &back))
 	assert.Equal(t, "sensor", back.ID)
 	require.ErrorContains(t, back.Validate(), "not base64")

@@ -1,4 +1,4 @@
-package provisioning_test
+package dps_test
 
 import (
 	"context"
@@ -12,13 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
-	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 	"github.com/rehome-iot/rehome/retry"
 )
 
 // lookUpRefused expects a failed lookup.
-func (w *clientWorld) lookUpRefused() *provisioning.Error {
+func (w *clientWorld) lookUpRefused() *dps.Error {
 	w.Helper()
 	assignment, err := w.client.Lookup(w.Context())
 	failure := w.failed(assignment, err)
@@ -28,7 +28,7 @@ func (w *clientWorld) lookUpRefused() *provisioning.Error {
 
 func TestLookupFindsTheAssignmentWithoutRegistering(t *testing.T) {
 	clientEach(t, dpstest.Config{}, func(w *clientWorld) {
-		registered := w.register(provisioning.Registration{})
+		registered := w.register(dps.Registration{})
 		w.dps.ResetLog()
 		before := time.Now()
 		looked, err := w.client.Lookup(w.Context())
@@ -45,12 +45,12 @@ func TestLookupFindsTheAssignmentWithoutRegistering(t *testing.T) {
 }
 
 func TestLookupOfAStrangerCallsForRegistering(t *testing.T) {
-	clientBubble(t, provisioning.HTTPS, dpstest.Config{}, func(w *clientWorld) {
+	clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
 		failure := w.lookUpRefused()
 		assert.Equal(w, 404, failure.Status)
 		assert.Equal(w, retry.Register, failure.Verdict())
 	})
-	clientBubble(t, provisioning.HTTPS, dpstest.Config{UnassignedLookup: true}, func(w *clientWorld) {
+	clientBubble(t, dps.HTTPS, dpstest.Config{UnassignedLookup: true}, func(w *clientWorld) {
 		failure := w.lookUpRefused()
 		assert.Equal(w, "unassigned", failure.State)
 		assert.Equal(w, retry.Register, failure.Verdict())
@@ -77,8 +77,8 @@ func TestLookupRefused(t *testing.T) {
 		{dpstest.Fault{Status: 200, Body: []byte(`{"status":"disabled"}`)}, retry.Stop, 0},
 		{dpstest.Fault{Status: 200, Body: []byte(`{"status":"failed","errorCode":400207}`)}, retry.Stop, 0},
 	} {
-		clientBubble(t, provisioning.HTTPS, dpstest.Config{}, func(w *clientWorld) {
-			w.register(provisioning.Registration{})
+		clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
+			w.register(dps.Registration{})
 			in.fault.On = dpstest.Lookup
 			w.dps.Inject(in.fault)
 			failure := w.lookUpRefused()
@@ -90,9 +90,9 @@ func TestLookupRefused(t *testing.T) {
 }
 
 func TestLookupWithAWrongKey(t *testing.T) {
-	clientBubble(t, provisioning.HTTPS, dpstest.Config{}, func(w *clientWorld) {
-		w.register(provisioning.Registration{})
-		w.client.Attestation = provisioning.SymmetricKey{ID: clientID, Key: base64.StdEncoding.EncodeToString(make([]byte, 32))}
+	clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
+		w.register(dps.Registration{})
+		w.client.Attestation = dps.SymmetricKey{ID: clientID, Key: base64.StdEncoding.EncodeToString(make([]byte, 32))}
 		failure := w.lookUpRefused()
 		assert.Equal(w, 401, failure.Status)
 		assert.Equal(w, retry.Stop, failure.Verdict())
@@ -108,7 +108,7 @@ func TestLookupEndsWithItsContext(t *testing.T) {
 		"answer":    func(w *clientWorld) { w.dps.Inject(dpstest.Fault{On: dpstest.Lookup, NoAnswer: true}) },
 		"before":    nil,
 	} {
-		clientBubble(t, provisioning.HTTPS, dpstest.Config{}, func(w *clientWorld) {
+		clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
 			ctx, cancel := context.WithCancelCause(w.Context())
 			defer cancel(nil)
 			if prepare == nil {

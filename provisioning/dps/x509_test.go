@@ -1,4 +1,4 @@
-package provisioning_test
+package dps_test
 
 import (
 	"crypto"
@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
 
@@ -61,11 +61,11 @@ func clientPair(t *testing.T, commonName string, key crypto.Signer) tls.Certific
 
 func TestX509TakesItsIDFromTheCommonName(t *testing.T) {
 	key := clientKeys()["ecdsa p-256"]
-	attestation := provisioning.X509{KeyPair: clientPair(t, "sensor-042", key)}
+	attestation := dps.X509{KeyPair: clientPair(t, "sensor-042", key)}
 	require.NoError(t, attestation.Validate())
 	assert.Equal(t, "sensor-042", attestation.RegistrationID())
 
-	attestation = provisioning.X509{ID: "Sensor-042", KeyPair: clientPair(t, "sensor-042", key)}
+	attestation = dps.X509{ID: "Sensor-042", KeyPair: clientPair(t, "sensor-042", key)}
 	require.NoError(t, attestation.Validate(), "the service ignores the case of registration ids")
 	assert.Equal(t, "Sensor-042", attestation.RegistrationID())
 }
@@ -73,7 +73,7 @@ func TestX509TakesItsIDFromTheCommonName(t *testing.T) {
 func TestX509RefusesWhatDoesNotFitTogether(t *testing.T) {
 	key, other := clientKeys()["ecdsa p-256"], clientKeys()["ecdsa p-384"]
 	pair := clientPair(t, "sensor-042", key)
-	for want, attestation := range map[string]provisioning.X509{
+	for want, attestation := range map[string]dps.X509{
 		"there is no certificate": {},
 		"cannot be read":          {KeyPair: tls.Certificate{Certificate: [][]byte{[]byte("junk")}, PrivateKey: key}},
 		"has no private key":      {KeyPair: tls.Certificate{Certificate: pair.Certificate}},
@@ -95,7 +95,7 @@ func TestX509RefusesWhatDoesNotFitTogether(t *testing.T) {
 func TestX509WorksWithAnySigner(t *testing.T) {
 	for name, key := range clientKeys() {
 		pair := clientPair(t, "sensor", clientSigner{key})
-		attestation := provisioning.X509{KeyPair: pair}
+		attestation := dps.X509{KeyPair: pair}
 		require.NoError(t, attestation.Validate(), name)
 
 		seal, err := attestation.Seal(t.Context(), []byte("entry"))
@@ -104,7 +104,7 @@ func TestX509WorksWithAnySigner(t *testing.T) {
 		require.Error(t, attestation.Verify(t.Context(), []byte("entrx"), seal), name)
 		require.Error(t, attestation.Verify(t.Context(), []byte("entry"), nil), name)
 
-		renewed := provisioning.X509{KeyPair: clientPair(t, "sensor", key)}
+		renewed := dps.X509{KeyPair: clientPair(t, "sensor", key)}
 		require.NoError(t, renewed.Verify(t.Context(), []byte("entry"), seal), "%s: a renewed certificate of the same key", name)
 		before, err := attestation.Fingerprint(t.Context())
 		require.NoError(t, err)
@@ -117,11 +117,11 @@ func TestX509WorksWithAnySigner(t *testing.T) {
 func TestX509HandsOutTheChainAsGiven(t *testing.T) {
 	pair := clientPair(t, "sensor", clientKeys()["ecdsa p-256"])
 	pair.Certificate = append(pair.Certificate, []byte("intermediate"))
-	certificate, err := provisioning.X509{KeyPair: pair}.Certificate(t.Context())
+	certificate, err := dps.X509{KeyPair: pair}.Certificate(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, pair.Certificate, certificate.Certificate)
 
-	token, err := provisioning.X509{KeyPair: pair}.Token(t.Context(), "r", time.Now())
+	token, err := dps.X509{KeyPair: pair}.Token(t.Context(), "r", time.Now())
 	require.NoError(t, err)
 	assert.Empty(t, token)
 }
@@ -132,9 +132,9 @@ func TestX509IsPrintedWithoutItsKey(t *testing.T) {
 	secret, err := key.Bytes()
 	require.NoError(t, err)
 	number := new(big.Int).SetBytes(secret).String()
-	attestation := provisioning.X509{KeyPair: clientPair(t, "sensor", key)}
-	client := provisioning.Client{IDScope: "0ne00000001", Attestation: attestation}
-	for _, value := range []any{attestation, &attestation, client, &client, []any{attestation}, struct{ A provisioning.X509 }{attestation}} {
+	attestation := dps.X509{KeyPair: clientPair(t, "sensor", key)}
+	client := dps.Client{IDScope: "0ne00000001", Attestation: attestation}
+	for _, value := range []any{attestation, &attestation, client, &client, []any{attestation}, struct{ A dps.X509 }{attestation}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x"} {
 			out := fmt.Sprintf(verb, value)
 			assert.NotContains(t, out, number, verb)

@@ -1,4 +1,4 @@
-package provisioning_test
+package dps_test
 
 import (
 	"context"
@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
-	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -16,21 +16,21 @@ func ExampleClient() {
 	// The service, simulated in memory.
 	network := hubtest.NewNetwork()
 	defer func() { _ = network.Close() }()
-	dps := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
-	dps.Link(hubtest.NewHub(network, "hub-a.azure-devices.net"))
+	service := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
+	service.Link(hubtest.NewHub(network, "hub-a.azure-devices.net"))
 	key := "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
-	if err := dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: "sensor-042", Attestation: dpstest.Keys(key, "")}); err != nil {
+	if err := service.Enroll(dpstest.IndividualEnrollment{RegistrationID: "sensor-042", Attestation: dpstest.Keys(key, "")}); err != nil {
 		log.Fatal(err)
 	}
 
-	client := &provisioning.Client{
+	client := &dps.Client{
 		IDScope:     "0ne00000001",
-		Attestation: provisioning.SymmetricKey{ID: "sensor-042", Key: key},
+		Attestation: dps.SymmetricKey{ID: "sensor-042", Key: key},
 		TLSConfig:   network.TLSConfig(), // not needed with Azure
 		DialContext: network.DialContext, // not needed with Azure
 	}
 	ctx := context.Background()
-	assignment, err := client.Register(ctx, provisioning.Registration{Payload: map[string]string{"model": "t-1"}})
+	assignment, err := client.Register(ctx, dps.Registration{Payload: map[string]string{"model": "t-1"}})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func ExampleClient() {
 // The group key stays with whoever makes the devices; each device is given its own.
 func ExampleDeriveDeviceKey() {
 	const groupKey = "8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw=="
-	key, err := provisioning.DeriveDeviceKey(groupKey, "sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6")
+	key, err := dps.DeriveDeviceKey(groupKey, "sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -60,10 +60,10 @@ func ExampleDeriveDeviceKey() {
 
 // Keys do not show when an attestation is printed or logged.
 func ExampleSymmetricKey() {
-	attestation := provisioning.SymmetricKey{ID: "sensor-042", Key: "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}
+	attestation := dps.SymmetricKey{ID: "sensor-042", Key: "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}
 	fmt.Printf("%+v\n", attestation)
-	fmt.Println(provisioning.SymmetricKey{ID: "sensor 042"}.Validate())
+	fmt.Println(dps.SymmetricKey{ID: "sensor 042"}.Validate())
 	// Output:
 	// symmetric key of "sensor-042" (redacted)
-	// provisioning: validate: symmetric key: id "sensor 042" has an illegal character at position 7: use letters, digits, '-', '.', '_' and ':'
+	// dps: validate: symmetric key: id "sensor 042" has an illegal character at position 7: use letters, digits, '-', '.', '_' and ':'
 }

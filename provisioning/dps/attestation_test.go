@@ -1,4 +1,4 @@
-package provisioning_test
+package dps_test
 
 import (
 	"context"
@@ -12,14 +12,14 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 	"github.com/rehome-iot/rehome/retry"
 )
 
 // clientBroken is an attestation whose secure element fails, wholly or in part.
 type clientBroken struct {
-	provisioning.Attestation
+	dps.Attestation
 	validate, token, certificate error
 }
 
@@ -43,7 +43,7 @@ func TestAttestationThatFailsIsToldAsItIs(t *testing.T) {
 		ask := func(broken clientBroken) []error {
 			broken.Attestation = whole
 			w.client.Attestation = broken
-			_, registered := w.client.Register(w.Context(), provisioning.Registration{})
+			_, registered := w.client.Register(w.Context(), dps.Registration{})
 			_, looked := w.client.Lookup(w.Context())
 			return []error{registered, looked}
 		}
@@ -56,7 +56,7 @@ func TestAttestationThatFailsIsToldAsItIs(t *testing.T) {
 		for _, err := range ask(clientBroken{validate: errElement}) {
 			require.ErrorIs(w, err, errElement)
 			assert.Equal(w, retry.Stop, retry.Classify(err))
-			failure, ok := errors.AsType[*provisioning.Error](err)
+			failure, ok := errors.AsType[*dps.Error](err)
 			require.True(w, ok)
 			assert.Equal(w, "validate", failure.Op)
 		}
@@ -65,7 +65,7 @@ func TestAttestationThatFailsIsToldAsItIs(t *testing.T) {
 }
 
 func TestAttestationWithoutACertificateFails(t *testing.T) {
-	empty := provisioning.X509{}
+	empty := dps.X509{}
 	assert.Empty(t, empty.RegistrationID())
 	_, err := empty.Certificate(t.Context())
 	require.ErrorContains(t, err, "no certificate")
@@ -81,7 +81,7 @@ func TestAttestationPrintsTheSameInGoSyntaxAndInLogs(t *testing.T) {
 		fmt.Stringer
 		fmt.GoStringer
 		slog.LogValuer
-	}{provisioning.SymmetricKey{ID: "a", Key: clientCanary}, provisioning.X509{ID: "a"}} {
+	}{dps.SymmetricKey{ID: "a", Key: clientCanary}, dps.X509{ID: "a"}} {
 		assert.Equal(t, attestation.String(), attestation.GoString())
 		assert.Equal(t, attestation.String(), attestation.LogValue().String())
 		assert.Contains(t, attestation.String(), "redacted")

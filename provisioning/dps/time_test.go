@@ -1,4 +1,4 @@
-package provisioning_test
+package dps_test
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
-	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 	"github.com/rehome-iot/rehome/retry"
 )
@@ -34,7 +34,7 @@ func TestTimeIsTheServicesWhateverOurClockSays(t *testing.T) {
 }
 
 func TestTimeGoesByTheClientsOwnClock(t *testing.T) {
-	clientBubble(t, provisioning.HTTPS, dpstest.Config{}, func(w *clientWorld) {
+	clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
 		w.network.SetClockOffset(26 * 365 * 24 * time.Hour)
 		w.client.TLSConfig.Time = w.network.Now
 		told, err := w.client.Time(w.Context())
@@ -45,9 +45,9 @@ func TestTimeGoesByTheClientsOwnClock(t *testing.T) {
 }
 
 func TestTimeSendsNoCredential(t *testing.T) {
-	clientBubble(t, provisioning.HTTPS, dpstest.Config{}, func(w *clientWorld) {
+	clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
 		pair := w.network.CA().Device(clientID)
-		w.client.Attestation = provisioning.X509{KeyPair: pair}
+		w.client.Attestation = dps.X509{KeyPair: pair}
 		w.client.TLSConfig.Certificates = []tls.Certificate{pair}
 		w.client.TLSConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return nil, errors.New("a certificate is presented")
@@ -64,7 +64,7 @@ func TestTimeTrustsNoOtherServer(t *testing.T) {
 	for _, kind := range []hubtest.CertificateKind{hubtest.UnknownCA, hubtest.WrongName} {
 		for _, offset := range []time.Duration{0, 26 * 365 * 24 * time.Hour} {
 			t.Run(fmt.Sprint(kind, offset), func(t *testing.T) {
-				clientBubble(t, provisioning.HTTPS, dpstest.Config{}, func(w *clientWorld) {
+				clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
 					w.network.SetClockOffset(offset)
 					w.network.SetCertificate(dpstest.GlobalEndpoint, kind)
 					_, err := w.client.Time(w.Context())
@@ -80,7 +80,7 @@ func TestTimeTrustsNoOtherServer(t *testing.T) {
 
 func TestTimeRefusesADateThatTheCertificateDoesNotCover(t *testing.T) {
 	for _, kind := range []hubtest.CertificateKind{hubtest.Expired, hubtest.NotYetValid} {
-		clientBubble(t, provisioning.HTTPS, dpstest.Config{}, func(w *clientWorld) {
+		clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
 			w.network.SetCertificate(dpstest.GlobalEndpoint, kind)
 			told, err := w.client.Time(w.Context())
 			require.ErrorContains(w, err, "outside the validity", kind)
@@ -91,7 +91,7 @@ func TestTimeRefusesADateThatTheCertificateDoesNotCover(t *testing.T) {
 
 func TestTimeIsToldByAnyAnswer(t *testing.T) {
 	for _, status := range []int{401, 429, 500, 503} {
-		clientBubble(t, provisioning.HTTPS, dpstest.Config{}, func(w *clientWorld) {
+		clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
 			w.dps.Inject(dpstest.Fault{On: dpstest.Clock, Status: status})
 			told, err := w.client.Time(w.Context())
 			require.NoError(w, err)
@@ -103,7 +103,7 @@ func TestTimeIsToldByAnyAnswer(t *testing.T) {
 func TestTimeEndsWithItsContextAndItsLimit(t *testing.T) {
 	errShutdown := errors.New("the program is told to end")
 	for _, offset := range []time.Duration{0, 26 * 365 * 24 * time.Hour} {
-		clientBubble(t, provisioning.HTTPS, dpstest.Config{}, func(w *clientWorld) {
+		clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
 			w.network.SetClockOffset(offset)
 			w.dps.Inject(dpstest.Fault{On: dpstest.Clock, NoAnswer: true, Times: -1})
 			ctx, cancel := context.WithCancelCause(w.Context())
@@ -123,7 +123,7 @@ func TestTimeEndsWithItsContextAndItsLimit(t *testing.T) {
 }
 
 func TestTimeNeedsADate(t *testing.T) {
-	clientBubble(t, provisioning.HTTPS, dpstest.Config{}, func(w *clientWorld) {
+	clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
 		w.client.Endpoint = "dps.example.net"
 		for _, date := range []string{"", "yesterday"} {
 			w.network.Handle("dps.example.net", clientSite{HandlerFunc: func(rw http.ResponseWriter, _ *http.Request) {

@@ -1,4 +1,4 @@
-package provisioning
+package dps
 
 import (
 	"errors"
@@ -105,7 +105,7 @@ func TestAnswerFailedOrDisabledComesWithSuccessStatus(t *testing.T) {
 	assert.Equal(t, 200, failure.Status)
 	assert.Equal(t, "req-1", failure.TrackingID)
 	assert.Equal(t, retry.Stop, failure.Verdict())
-	assert.Equal(t, `provisioning: poll: status 200 ok, the registration is failed, code 400207, "Custom allocation failed with status code: 400", tracking id req-1`, failure.Error())
+	assert.Equal(t, `dps: poll: status 200 ok, the registration is failed, code 400207, "Custom allocation failed with status code: 400", tracking id req-1`, failure.Error())
 
 	_, failure = readOperation("register", "d", response{status: 200, body: []byte(`{"operationId":"1","status":"disabled","registrationState":{"status":"disabled"}}`)})
 	require.NotNil(t, failure)
@@ -174,12 +174,12 @@ func TestAnswerRefusalIsToldWithItsTrackingID(t *testing.T) {
 	_, failure := readOperation("register", "d", response{status: 409, body: []byte(recordedConflict)})
 	require.NotNil(t, failure)
 	failure.Endpoint = "dps.example.net"
-	assert.Equal(t, `provisioning: register at dps.example.net: status 409 conflict, code 409203, "Precondition failed.", tracking id e5490c1e-2528-4eb5-9cf6-e72e80c20268`, failure.Error())
+	assert.Equal(t, `dps: register at dps.example.net: status 409 conflict, code 409203, "Precondition failed.", tracking id e5490c1e-2528-4eb5-9cf6-e72e80c20268`, failure.Error())
 
 	_, failure = readOperation("register", "d", response{status: 401, requestID: "from-header", body: []byte(`{"errorCode":401002,"trackingId":"","message":"a\nb\u0007c"}`)})
 	require.NotNil(t, failure)
 	assert.Equal(t, "from-header", failure.TrackingID)
-	assert.Equal(t, `provisioning: register: status 401 unauthorized, code 401002, "a b c", tracking id from-header`, failure.Error())
+	assert.Equal(t, `dps: register: status 401 unauthorized, code 401002, "a b c", tracking id from-header`, failure.Error())
 }
 
 func TestAnswerRefusalCarriesRetryAfterAndDate(t *testing.T) {
@@ -288,7 +288,7 @@ func TestErrorOfConnackCallsForWhatTheCodeSays(t *testing.T) {
 		assert.Equal(t, want, (&Error{Op: "connect", ReturnCode: code}).Verdict(), code)
 	}
 	assert.Equal(t, retry.Wait, (&Error{Op: "register", Err: io.EOF}).Verdict(), "no answer")
-	assert.Equal(t, "provisioning: register: no reason given", (&Error{Op: "register"}).Error())
+	assert.Equal(t, "dps: register: no reason given", (&Error{Op: "register"}).Error())
 }
 
 func FuzzAnswer(f *testing.F) {

@@ -1,4 +1,4 @@
-package provisioning
+package dps
 
 import (
 	"bytes"
@@ -33,12 +33,12 @@ func (c *Client) Register(ctx context.Context, r Registration) (Assignment, erro
 	if err := c.Validate(); err != nil {
 		return Assignment{}, err
 	}
-	if r.OperationID != "" && checkOperationID(r.OperationID) != nil {
-		return Assignment{}, invalid(fmt.Errorf("operation id %q is not one: use the one an earlier error named", oneLine(r.OperationID, 64)))
+	if err := r.Validate(); err != nil {
+		return Assignment{}, err
 	}
 	body, err := registrationBody(c.Attestation.RegistrationID(), r.Payload)
 	if err != nil {
-		return Assignment{}, invalid(fmt.Errorf("payload cannot be written as json: %w", err))
+		return Assignment{}, invalid(err)
 	}
 	assignment, failure := c.registerOnce(ctx, body, r.OperationID)
 	if failure != nil {

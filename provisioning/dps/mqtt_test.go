@@ -1,4 +1,4 @@
-package provisioning_test
+package dps_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 	"github.com/rehome-iot/rehome/retry"
 )
@@ -17,7 +17,7 @@ import (
 // clientOverMQTT runs a test in a bubble for MQTT and MQTT over WebSocket.
 func clientOverMQTT(t *testing.T, config dpstest.Config, test func(w *clientWorld)) {
 	t.Helper()
-	for _, transport := range []provisioning.Transport{provisioning.MQTT, provisioning.MQTTWebSocket} {
+	for _, transport := range []dps.Transport{dps.MQTT, dps.MQTTWebSocket} {
 		t.Run(transport.String(), func(t *testing.T) { clientBubble(t, transport, config, test) })
 	}
 }
@@ -26,7 +26,7 @@ func TestMQTTConnackRefusals(t *testing.T) {
 	for code, want := range map[byte]retry.Verdict{1: retry.Stop, 2: retry.Stop, 3: retry.Wait, 4: retry.Stop, 5: retry.Stop, 0x87: retry.Wait} {
 		clientOverMQTT(t, dpstest.Config{}, func(w *clientWorld) {
 			w.dps.Inject(dpstest.Fault{On: dpstest.Connect, ReturnCode: code})
-			failure := w.refused(provisioning.Registration{OperationID: "5.a.b"})
+			failure := w.refused(dps.Registration{OperationID: "5.a.b"})
 			assert.Equal(w, "connect", failure.Op)
 			assert.Equal(w, code, failure.ReturnCode)
 			assert.Equal(w, want, failure.Verdict())
@@ -40,13 +40,13 @@ func TestMQTTConnackRefusals(t *testing.T) {
 func TestMQTTConnackThatDoesNotCome(t *testing.T) {
 	clientOverMQTT(t, dpstest.Config{}, func(w *clientWorld) {
 		w.dps.Inject(dpstest.Fault{On: dpstest.Connect, NoAnswer: true})
-		failure := w.refused(provisioning.Registration{})
+		failure := w.refused(dps.Registration{})
 		assert.Equal(w, 75*time.Second, w.elapsed())
 		assert.Equal(w, retry.Wait, failure.Verdict())
 	})
 	clientOverMQTT(t, dpstest.Config{}, func(w *clientWorld) {
 		w.dps.Inject(dpstest.Fault{On: dpstest.Connect, Delay: 60 * time.Second})
-		w.register(provisioning.Registration{})
+		w.register(dps.Registration{})
 		assert.Equal(w, 66*time.Second, w.elapsed(), "a slow CONNACK is waited for")
 	})
 }
@@ -54,7 +54,7 @@ func TestMQTTConnackThatDoesNotCome(t *testing.T) {
 func TestMQTTSubscriptionRefused(t *testing.T) {
 	clientOverMQTT(t, dpstest.Config{}, func(w *clientWorld) {
 		w.dps.Inject(dpstest.Fault{SubackFailure: true})
-		failure := w.refused(provisioning.Registration{})
+		failure := w.refused(dps.Registration{})
 		assert.Equal(w, "connect", failure.Op)
 		assert.ErrorContains(w, failure, "0x80")
 		assert.Equal(w, retry.Wait, failure.Verdict())
@@ -76,10 +76,10 @@ func TestMQTTUpgradeRefused(t *testing.T) {
 		{dpstest.Fault{Status: 404, Body: []byte{}}, 404, retry.Wait, 0},
 		{dpstest.Fault{Code: 401002, Status: 401}, 401, retry.Stop, 0},
 	} {
-		clientBubble(t, provisioning.MQTTWebSocket, dpstest.Config{}, func(w *clientWorld) {
+		clientBubble(t, dps.MQTTWebSocket, dpstest.Config{}, func(w *clientWorld) {
 			in.fault.On = dpstest.Connect
 			w.dps.Inject(in.fault)
-			failure := w.refused(provisioning.Registration{})
+			failure := w.refused(dps.Registration{})
 			assert.Equal(w, in.status, failure.Status)
 			assert.Equal(w, in.want, failure.Verdict(), "%v", failure)
 			assert.Equal(w, in.wait, retry.After(failure))
@@ -93,7 +93,7 @@ func TestMQTTStaleAndRepeatedAnswersAreIgnored(t *testing.T) {
 		w.dps.Inject(dpstest.Fault{On: dpstest.Register, Stale: true})
 		w.dps.Inject(dpstest.Fault{On: dpstest.Poll, Twice: true})
 		w.dps.Inject(dpstest.Fault{On: dpstest.Poll, Stale: true, RetryAfterFirst: true})
-		assert.Equal(w, clientHub, w.register(provisioning.Registration{}).Hub)
+		assert.Equal(w, clientHub, w.register(dps.Registration{}).Hub)
 		assert.Equal(w, 6*time.Second, w.elapsed())
 	})
 }
@@ -101,7 +101,7 @@ func TestMQTTStaleAndRepeatedAnswersAreIgnored(t *testing.T) {
 func TestMQTTRetryAfterMayComeFirst(t *testing.T) {
 	clientOverMQTT(t, dpstest.Config{RetryAfter: 11 * time.Second}, func(w *clientWorld) {
 		w.dps.Inject(dpstest.Fault{Times: 2, RetryAfterFirst: true})
-		w.register(provisioning.Registration{})
+		w.register(dps.Registration{})
 		assert.Equal(w, 22*time.Second, w.elapsed())
 	})
 }
@@ -109,13 +109,13 @@ func TestMQTTRetryAfterMayComeFirst(t *testing.T) {
 func TestMQTTConnectionLostBetweenPollsIsToldAtOnce(t *testing.T) {
 	clientOverMQTT(t, dpstest.Config{RetryAfter: time.Hour}, func(w *clientWorld) {
 		defer time.AfterFunc(10*time.Second, func() { w.network.Cut(dpstest.GlobalEndpoint) }).Stop()
-		failure := w.refused(provisioning.Registration{})
+		failure := w.refused(dps.Registration{})
 		assert.Equal(w, 10*time.Second, w.elapsed())
 		assert.Equal(w, retry.Wait, failure.Verdict())
 		require.NotEmpty(w, failure.OperationID)
 
 		time.Sleep(2 * time.Hour)
-		assert.Equal(w, clientHub, w.register(provisioning.Registration{OperationID: failure.OperationID}).Hub, "an operation outlives its connection")
+		assert.Equal(w, clientHub, w.register(dps.Registration{OperationID: failure.OperationID}).Hub, "an operation outlives its connection")
 		assert.Equal(w, 1, w.dps.Count(dpstest.Register))
 	})
 }
@@ -123,7 +123,7 @@ func TestMQTTConnectionLostBetweenPollsIsToldAtOnce(t *testing.T) {
 func TestMQTTStalledPeerIsGivenUp(t *testing.T) {
 	clientOverMQTT(t, dpstest.Config{RetryAfter: time.Hour}, func(w *clientWorld) {
 		defer time.AfterFunc(10*time.Second, func() { w.network.Stall(dpstest.GlobalEndpoint, true) }).Stop()
-		failure := w.refused(provisioning.Registration{})
+		failure := w.refused(dps.Registration{})
 		assert.Less(w, w.elapsed(), 3*time.Minute, "the keep-alive notices")
 		assert.Equal(w, retry.Wait, failure.Verdict())
 		w.network.Stall(dpstest.GlobalEndpoint, false)
@@ -132,8 +132,8 @@ func TestMQTTStalledPeerIsGivenUp(t *testing.T) {
 
 func TestMQTTWrongKeyIsRefusedAtTheRegisterRequest(t *testing.T) {
 	clientOverMQTT(t, dpstest.Config{}, func(w *clientWorld) {
-		w.client.Attestation = provisioning.SymmetricKey{ID: clientID, Key: clientCanary}
-		failure := w.refused(provisioning.Registration{})
+		w.client.Attestation = dps.SymmetricKey{ID: clientID, Key: clientCanary}
+		failure := w.refused(dps.Registration{})
 		assert.Equal(w, "register", failure.Op)
 		assert.Equal(w, 401, failure.Status)
 		assert.Equal(w, 401000, failure.Code)
@@ -148,7 +148,7 @@ func TestMQTTEndsWhileAnAnswerIsOnItsWay(t *testing.T) {
 		errShutdown := errors.New("the program is told to end")
 		ctx, cancel := context.WithTimeoutCause(w.Context(), 10*time.Second, errShutdown)
 		defer cancel()
-		_, err := w.client.Register(ctx, provisioning.Registration{})
+		_, err := w.client.Register(ctx, dps.Registration{})
 		require.ErrorIs(w, err, errShutdown)
 		assert.Equal(w, 10*time.Second, w.elapsed())
 	})
@@ -156,13 +156,13 @@ func TestMQTTEndsWhileAnAnswerIsOnItsWay(t *testing.T) {
 
 func TestMQTTReconnectsBeforeItsTokenEnds(t *testing.T) {
 	clientOverMQTT(t, dpstest.Config{RetryAfter: 58 * time.Minute}, func(w *clientWorld) {
-		w.register(provisioning.Registration{})
+		w.register(dps.Registration{})
 		assert.Equal(w, 3, w.dps.Count(dpstest.Connect), "a token cannot be renewed in place")
 		assert.Equal(w, 1, w.dps.Count(dpstest.Register))
 	})
 	clientOverMQTT(t, dpstest.Config{RetryAfter: 58 * time.Minute}, func(w *clientWorld) {
 		w.dps.Inject(dpstest.Fault{On: dpstest.Connect, Skip: 1, ReturnCode: 3})
-		failure := w.refused(provisioning.Registration{})
+		failure := w.refused(dps.Registration{})
 		assert.Equal(w, "connect", failure.Op)
 		assert.Equal(w, retry.Wait, failure.Verdict())
 		assert.NotEmpty(w, failure.OperationID)

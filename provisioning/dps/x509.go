@@ -1,4 +1,4 @@
-package provisioning
+package dps
 
 import (
 	"context"
@@ -27,7 +27,7 @@ const maxCommonName = 64
 //
 //	pair, err := tls.LoadX509KeyPair("device.pem", "device.key")
 //	…
-//	provisioning.X509{KeyPair: pair}
+//	dps.X509{KeyPair: pair}
 //
 // It prints, logs and marshals without its key; see [SymmetricKey] for the limits of that.
 type X509 struct {
