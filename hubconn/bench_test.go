@@ -18,6 +18,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 // inFlight is how many messages each side keeps on their way.
@@ -44,7 +45,7 @@ func BenchmarkSend(b *testing.B) {
 }
 
 func benchmarkSend(b *testing.B, message hubconn.Message) {
-	network, err := hubtest.Listen(hubtest.ListenConfig{})
+	network, err := simnet.Listen(simnet.ListenConfig{})
 	require.NoError(b, err)
 	defer func() { _ = network.Close() }()
 	hub, key := hubtest.NewHub(network, host), sasKey("0123456789abcdef")
@@ -126,7 +127,7 @@ func run(b *testing.B, send sender, count int) cost {
 }
 
 // barePaho is the client as a program uses it that uses it directly, with its defaults.
-func barePaho(b *testing.B, network *hubtest.Network, key sasKey) paho.Client {
+func barePaho(b *testing.B, network *simnet.Network, key sasKey) paho.Client {
 	config := network.TLSConfig()
 	config.ServerName = host
 	token, err := key.Token(b.Context(), host+"/devices/bare", time.Now().Add(time.Hour))

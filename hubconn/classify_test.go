@@ -19,6 +19,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/retry"
 )
 
@@ -72,21 +73,21 @@ func TestNoAnswerIsUnreachable(t *testing.T) {
 		after time.Duration
 		check func(*stage, *hubconn.Error)
 	}{
-		"the name does not exist": {func(s *stage) { s.network.SetFault(host, hubtest.NameNotFound) }, 0, func(s *stage, e *hubconn.Error) {
+		"the name does not exist": {func(s *stage) { s.network.SetFault(host, simnet.NameNotFound) }, 0, func(s *stage, e *hubconn.Error) {
 			dns, ok := errors.AsType[*net.DNSError](e)
 			require.True(s, ok)
 			assert.True(s, dns.IsNotFound)
 		}},
-		"the name server fails": {func(s *stage) { s.network.SetFault(host, hubtest.NameFailure) }, 0, func(s *stage, e *hubconn.Error) {
+		"the name server fails": {func(s *stage) { s.network.SetFault(host, simnet.NameFailure) }, 0, func(s *stage, e *hubconn.Error) {
 			dns, ok := errors.AsType[*net.DNSError](e)
 			require.True(s, ok)
 			assert.False(s, dns.IsNotFound)
 		}},
-		"refused": {func(s *stage) { s.network.SetFault(host, hubtest.Refused) }, 0, func(s *stage, e *hubconn.Error) {
+		"refused": {func(s *stage) { s.network.SetFault(host, simnet.Refused) }, 0, func(s *stage, e *hubconn.Error) {
 			assert.ErrorIs(s, e, syscall.ECONNREFUSED)
 		}},
-		"reset":                {func(s *stage) { s.network.SetFault(host, hubtest.ResetOnAccept) }, 0, nil},
-		"black hole":           {func(s *stage) { s.network.SetFault(host, hubtest.Blackhole) }, 30 * time.Second, nil},
+		"reset":                {func(s *stage) { s.network.SetFault(host, simnet.ResetOnAccept) }, 0, nil},
+		"black hole":           {func(s *stage) { s.network.SetFault(host, simnet.Blackhole) }, 30 * time.Second, nil},
 		"silent server":        {func(s *stage) { s.network.Stall(host, true) }, 30 * time.Second, nil},
 		"no CONNACK":           {func(s *stage) { s.hub.Inject(hubtest.Fault{On: hubtest.Connect, NoAnswer: true}) }, 75 * time.Second, nil},
 		"stalled CONNACK":      {func(s *stage) { s.hub.Inject(hubtest.Fault{On: hubtest.Connect, Stall: true}) }, 75 * time.Second, nil},
@@ -111,7 +112,7 @@ func TestNoAnswerIsUnreachable(t *testing.T) {
 }
 
 func TestAServerThatDoesNotVerifyIsUntrustedAndToldNothing(t *testing.T) {
-	for _, kind := range []hubtest.CertificateKind{hubtest.Expired, hubtest.NotYetValid, hubtest.UnknownCA, hubtest.WrongName} {
+	for _, kind := range []simnet.CertificateKind{simnet.Expired, simnet.NotYetValid, simnet.UnknownCA, simnet.WrongName} {
 		t.Run(kind.String(), func(t *testing.T) {
 			play(t, func(s *stage) {
 				s.network.SetCertificate(host, kind)
@@ -120,9 +121,9 @@ func TestAServerThatDoesNotVerifyIsUntrustedAndToldNothing(t *testing.T) {
 				assert.Equal(s, retry.Wait, retry.Classify(e))
 				assert.Empty(s, s.hub.Attempts(), "no CONNECT, no upgrade")
 				invalid, dates := errors.AsType[x509.CertificateInvalidError](error(e))
-				assert.Equal(s, kind == hubtest.Expired || kind == hubtest.NotYetValid, dates && invalid.Reason == x509.Expired,
+				assert.Equal(s, kind == simnet.Expired || kind == simnet.NotYetValid, dates && invalid.Reason == x509.Expired,
 					"whether only the dates are wrong can be told")
-				s.network.SetCertificate(host, hubtest.Valid)
+				s.network.SetCertificate(host, simnet.Valid)
 				s.connect()
 			})
 		})
@@ -167,7 +168,7 @@ func TestARefusedUpgrade(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, hubtest.NewNetwork(), true)
+				s := newStage(t, simnet.New(), true)
 				row.fault.On = hubtest.Upgrade
 				s.hub.Inject(row.fault)
 				e := s.fails(row.class)
@@ -187,7 +188,7 @@ func TestARefusedUpgrade(t *testing.T) {
 // A Retry-After date is read against the answer's own Date: the device may live in 1970.
 func TestRetryAfterIsReadByTheServersClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, hubtest.NewNetwork(), true)
+		s := newStage(t, simnet.New(), true)
 		s.network.SetClockOffset(20 * 365 * 24 * time.Hour)
 		s.dialer.TLSConfig.Time = s.network.Now
 		s.hub.Inject(hubtest.Fault{On: hubtest.Upgrade, Status: 429, RetryAfter: s.network.Now().Add(90 * time.Second).UTC().Format(http.TimeFormat)})
@@ -199,7 +200,7 @@ func TestRetryAfterIsReadByTheServersClock(t *testing.T) {
 func TestAProxyThatRefusesIsUnreachable(t *testing.T) {
 	for _, status := range []int{403, 407, 429, 502, 503} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newStage(t, hubtest.NewNetwork(), true)
+			s := newStage(t, simnet.New(), true)
 			s.dialer.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.example:3128", User: url.UserPassword("user", "canary-secret")})
 			s.dialer.DialContext = refusingProxy(status)
 			e := s.fails(hubconn.Unreachable)
@@ -215,7 +216,7 @@ func TestAProxyThatRefusesIsUnreachable(t *testing.T) {
 func TestAnAlertAboutTheCertificateIsARejection(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		play(t, func(s *stage) {
-			ca := hubtest.NewCA("the network's", time.Now())
+			ca := simnet.NewCA("the network's", time.Now())
 			cert := ca.Server(host)
 			s.dialer.TLSConfig = &tls.Config{RootCAs: ca.Pool()}
 			s.dialer.DialContext = inMemory(func(nc net.Conn) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/retry"
 )
 
@@ -40,7 +41,7 @@ func TestConnectWithASharedAccessKey(t *testing.T) {
 func TestConnectWithACertificate(t *testing.T) {
 	play(t, func(s *stage) {
 		// The hub knows devices by thumbprint and does not list their authority.
-		cert := hubtest.NewCA("another authority", time.Now()).Intermediate("plant 1").Device("dev2")
+		cert := simnet.NewCA("another authority", time.Now()).Intermediate("plant 1").Device("dev2")
 		require.NoError(s, s.hub.Put(hubtest.Device{ID: "dev2", PrimaryThumbprint: hubtest.Thumbprint(cert.Leaf)}))
 		s.at.DeviceID = "dev2"
 		conn, err := s.dialer.Dial(s.Context(), s.at, clientCert{cert})
@@ -199,7 +200,7 @@ func TestDialEndsWithTheCallersCauseAtEveryStage(t *testing.T) {
 	play(t, func(s *stage) {
 		cause := errors.New("the program ends")
 		stages := map[string]func(){
-			"dial":    func() { s.network.SetFault(host, hubtest.Blackhole) },
+			"dial":    func() { s.network.SetFault(host, simnet.Blackhole) },
 			"silence": func() { s.network.Stall(host, true) },
 			"connect": func() { s.hub.Inject(hubtest.Fault{On: hubtest.Connect, NoAnswer: true, Times: -1}) },
 		}
@@ -215,7 +216,7 @@ func TestDialEndsWithTheCallersCauseAtEveryStage(t *testing.T) {
 			s.is(err, hubconn.Unreachable)
 			assert.ErrorIs(s, err, cause, name)
 			assert.Equal(s, 10*time.Second, time.Since(start), name)
-			s.network.SetFault(host, hubtest.None)
+			s.network.SetFault(host, simnet.None)
 			s.network.Stall(host, false)
 			s.hub.ClearFaults()
 			s.network.Cut(host)
@@ -241,7 +242,7 @@ func TestTheConnectionOutlivesTheContextOfDial(t *testing.T) {
 func TestOnRealSockets(t *testing.T) {
 	for name, webSocket := range map[string]bool{"mqtt": false, "ws": true} {
 		t.Run(name, func(t *testing.T) {
-			n, err := hubtest.Listen(hubtest.ListenConfig{})
+			n, err := simnet.Listen(simnet.ListenConfig{})
 			require.NoError(t, err)
 			s := newStage(t, n, webSocket)
 			conn := s.connect()
@@ -261,12 +262,12 @@ func TestOnRealSockets(t *testing.T) {
 			require.NoError(t, conn.Send(t.Context(), hubconn.Message{Body: []byte("hello")}))
 			require.NoError(t, conn.Close())
 
-			n.SetCertificate(host, hubtest.UnknownCA)
+			n.SetCertificate(host, simnet.UnknownCA)
 			s.fails(hubconn.Untrusted)
-			n.SetCertificate(host, hubtest.Valid)
+			n.SetCertificate(host, simnet.Valid)
 			s.hub.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 3})
 			s.fails(hubconn.Server)
-			n.SetFault(host, hubtest.Refused)
+			n.SetFault(host, simnet.Refused)
 			s.fails(hubconn.Unreachable)
 			assert.NotContains(t, fmt.Sprint(s.hub.Attempts()), base64.StdEncoding.EncodeToString(s.key))
 		})

@@ -17,6 +17,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 func TestTheProgramClosesTheConnection(t *testing.T) {
@@ -126,7 +127,7 @@ func TestAHostilePeerEndsTheConnection(t *testing.T) {
 		"SUBACK with two codes": {0x90, 4, 0, 1, 0, 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newStage(t, hubtest.NewNetwork(), false)
+			s := newStage(t, simnet.New(), false)
 			s.network.Handle(host, hostile(bytes))
 			conn := s.connect()
 			e := s.ended(conn, hubconn.Unreachable)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/internal/sas"
 	"github.com/rehome-iot/rehome/retry"
 )
@@ -25,8 +26,8 @@ func (k deviceKey) Token(_ context.Context, resource string, expiry time.Time) (
 }
 
 // simulatedHub stands in for Azure.
-func simulatedHub() (*hubtest.Network, *hubtest.Hub, deviceKey) {
-	network := hubtest.NewNetwork()
+func simulatedHub() (*simnet.Network, *hubtest.Hub, deviceKey) {
+	network := simnet.New()
 	hub := hubtest.NewHub(network, "contoso.azure-devices.net")
 	credential := deviceKey{key: []byte("0123456789abcdef")}
 	if err := hub.Put(hubtest.Device{ID: "sensor-042", PrimaryKey: base64.StdEncoding.EncodeToString(credential.key)}); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/retry"
 )
 
@@ -135,19 +136,19 @@ func TestTheHubsAnswerDecidesTheClass(t *testing.T) {
 
 func TestPostMeetsTheNetworksTroubles(t *testing.T) {
 	play(t, func(s *stage) {
-		for fault, class := range map[hubtest.NetworkFault]hubconn.Class{
-			hubtest.NameNotFound: hubconn.Unreachable, hubtest.Refused: hubconn.Unreachable, hubtest.Blackhole: hubconn.Unreachable, hubtest.ResetOnAccept: hubconn.Unreachable,
+		for fault, class := range map[simnet.Fault]hubconn.Class{
+			simnet.NameNotFound: hubconn.Unreachable, simnet.Refused: hubconn.Unreachable, simnet.Blackhole: hubconn.Unreachable, simnet.ResetOnAccept: hubconn.Unreachable,
 		} {
 			s.network.SetFault(host, fault)
 			start := time.Now()
 			s.is(s.post(hubconn.Message{}), class)
 			assert.LessOrEqual(s, time.Since(start), 105*time.Second)
 		}
-		s.network.SetFault(host, hubtest.None)
-		s.network.SetCertificate(host, hubtest.UnknownCA)
+		s.network.SetFault(host, simnet.None)
+		s.network.SetCertificate(host, simnet.UnknownCA)
 		s.is(s.post(hubconn.Message{}), hubconn.Untrusted)
 		assert.Empty(s, s.hub.Operations(), "no credential was sent")
-		s.network.SetCertificate(host, hubtest.Valid)
+		s.network.SetCertificate(host, simnet.Valid)
 
 		s.hub.Inject(hubtest.Fault{On: hubtest.Send, NoAnswer: true})
 		start := time.Now()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 func TestTheTokenIsRenewedBehindTheConnection(t *testing.T) {
@@ -101,7 +102,7 @@ func TestMessagesSentDuringARenewalWaitForIt(t *testing.T) {
 func TestTheOldLinkServesUntilTheNewOneIsReady(t *testing.T) {
 	play(t, func(s *stage) {
 		conn := s.connect()
-		s.network.SetFault(host, hubtest.Blackhole)
+		s.network.SetFault(host, simnet.Blackhole)
 		time.Sleep(42*time.Minute - time.Second)
 		for conn.Context().Err() == nil {
 			before := time.Now()
@@ -122,10 +123,10 @@ func TestARenewalThatFailsEndsTheConnectionWithItsError(t *testing.T) {
 		fault func(*stage)
 		class hubconn.Class
 	}{
-		"refused":       {func(s *stage) { s.network.SetFault(host, hubtest.Refused) }, hubconn.Unreachable},
+		"refused":       {func(s *stage) { s.network.SetFault(host, simnet.Refused) }, hubconn.Unreachable},
 		"rejected":      {func(s *stage) { s.hub.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 5, Times: -1}) }, hubconn.Rejected},
 		"overloaded":    {func(s *stage) { s.hub.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 3, Times: -1}) }, hubconn.Server},
-		"untrusted":     {func(s *stage) { s.network.SetCertificate(host, hubtest.UnknownCA) }, hubconn.Untrusted},
+		"untrusted":     {func(s *stage) { s.network.SetCertificate(host, simnet.UnknownCA) }, hubconn.Untrusted},
 		"never answers": {func(s *stage) { s.hub.Inject(hubtest.Fault{On: hubtest.Connect, NoAnswer: true, Times: -1}) }, hubconn.Unreachable},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -147,7 +148,7 @@ func TestARenewalThatFailsEndsTheConnectionWithItsError(t *testing.T) {
 func TestCloseDuringARenewal(t *testing.T) {
 	play(t, func(s *stage) {
 		for name, fault := range map[string]func(){
-			"dial":    func() { s.network.SetFault(host, hubtest.Blackhole) },
+			"dial":    func() { s.network.SetFault(host, simnet.Blackhole) },
 			"connect": func() { s.hub.Inject(hubtest.Fault{On: hubtest.Connect, NoAnswer: true, Times: -1}) },
 		} {
 			conn := s.connect()
@@ -161,7 +162,7 @@ func TestCloseDuringARenewal(t *testing.T) {
 			require.NoError(s, conn.Close())
 			assert.Zero(s, time.Since(start), name)
 			assert.ErrorIs(s, context.Cause(conn.Context()), hubconn.ErrClosed)
-			s.network.SetFault(host, hubtest.None)
+			s.network.SetFault(host, simnet.None)
 			s.hub.ClearFaults()
 		}
 	})

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/internal/sas"
 )
 
@@ -39,7 +40,7 @@ func (clientCert) Token(context.Context, string, time.Time) (string, error) { re
 // stage is a hub with one device, and a dialer that reaches it.
 type stage struct {
 	*testing.T
-	network *hubtest.Network
+	network *simnet.Network
 	hub     *hubtest.Hub
 	at      hubconn.Hub
 	key     sasKey
@@ -49,7 +50,7 @@ type stage struct {
 
 func noProxy(*http.Request) (*url.URL, error) { return nil, nil }
 
-func newStage(t *testing.T, n *hubtest.Network, webSocket bool) *stage {
+func newStage(t *testing.T, n *simnet.Network, webSocket bool) *stage {
 	t.Cleanup(func() { require.NoError(t, n.Close()) })
 	s := &stage{T: t, network: n, hub: hubtest.NewHub(n, host), at: hubconn.Hub{Host: host, DeviceID: "dev1"}, key: sasKey("0123456789abcdef"), mqtt: !webSocket}
 	require.NoError(t, s.hub.Put(hubtest.Device{ID: "dev1", PrimaryKey: base64.StdEncoding.EncodeToString(s.key)}))
@@ -62,7 +63,7 @@ func play(t *testing.T, scene func(*stage)) {
 	t.Helper()
 	for name, webSocket := range map[string]bool{"mqtt": false, "ws": true} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { scene(newStage(t, hubtest.NewNetwork(), webSocket)) })
+			synctest.Test(t, func(t *testing.T) { scene(newStage(t, simnet.New(), webSocket)) })
 		})
 	}
 }
@@ -73,7 +74,7 @@ func playEverywhere(t *testing.T, scene func(*stage)) {
 	play(t, scene)
 	for name, webSocket := range map[string]bool{"mqtt on sockets": false, "ws on sockets": true} {
 		t.Run(name, func(t *testing.T) {
-			network, err := hubtest.Listen(hubtest.ListenConfig{})
+			network, err := simnet.Listen(simnet.ListenConfig{})
 			require.NoError(t, err)
 			scene(newStage(t, network, webSocket))
 		})

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 // content is n bytes that do not repeat.
@@ -232,15 +233,15 @@ func TestAnUploadEndsWithItsContextOrTheConnection(t *testing.T) {
 func TestAStorageAccountThatIsGoneIsNotTheHub(t *testing.T) {
 	play(t, func(s *stage) {
 		conn := s.connect()
-		for _, fault := range []hubtest.NetworkFault{hubtest.NameNotFound, hubtest.Refused, hubtest.Blackhole} {
+		for _, fault := range []simnet.Fault{simnet.NameNotFound, simnet.Refused, simnet.Blackhole} {
 			s.network.SetFault(s.hub.BlobHost(), fault)
 			err := s.upload(conn, content(10), hubconn.UploadOptions{MaxRetries: -1})
 			s.is(err, hubconn.Unreachable)
 			assert.NotContains(s, err.Error(), "sig=")
 			s.uploaded(false)
 		}
-		s.network.SetFault(s.hub.BlobHost(), hubtest.None)
-		s.network.SetCertificate(s.hub.BlobHost(), hubtest.UnknownCA)
+		s.network.SetFault(s.hub.BlobHost(), simnet.None)
+		s.network.SetCertificate(s.hub.BlobHost(), simnet.UnknownCA)
 		s.is(s.upload(conn, content(10), hubconn.UploadOptions{MaxRetries: -1}), hubconn.Untrusted)
 		require.NoError(s, conn.Context().Err())
 	})

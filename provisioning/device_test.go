@@ -19,6 +19,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
@@ -360,7 +361,7 @@ func TestTheNextSessionWaitsForTheOneBefore(t *testing.T) {
 
 func TestWhenCtxEndsRunReturnsItsCauseAndTheLastError(t *testing.T) {
 	each(t, allWirings, func(t *testing.T, r *rig) {
-		r.network.SetFault(dpstest.GlobalEndpoint, hubtest.Refused)
+		r.network.SetFault(dpstest.GlobalEndpoint, simnet.Refused)
 		stopped := errors.New("power button")
 		ctx, cancel := context.WithTimeoutCause(context.Background(), time.Hour, stopped)
 		defer cancel()
@@ -374,14 +375,14 @@ func TestWhenCtxEndsRunReturnsItsCauseAndTheLastError(t *testing.T) {
 
 func TestCtxEndsRunAtOnceAtAnyMoment(t *testing.T) {
 	moments := map[string]func(r *rig){
-		"dialling DPS":  func(r *rig) { r.network.SetFault(dpstest.GlobalEndpoint, hubtest.Blackhole) },
+		"dialling DPS":  func(r *rig) { r.network.SetFault(dpstest.GlobalEndpoint, simnet.Blackhole) },
 		"waiting DPS":   func(r *rig) { r.dps.Inject(dpstest.Fault{On: dpstest.Register, NoAnswer: true}) },
 		"stalled DPS":   func(r *rig) { r.network.Stall(dpstest.GlobalEndpoint, true) },
-		"dialling hub":  func(r *rig) { r.network.SetFault(hubA, hubtest.Blackhole) },
+		"dialling hub":  func(r *rig) { r.network.SetFault(hubA, simnet.Blackhole) },
 		"CONNACK":       func(r *rig) { r.a.Inject(hubtest.Fault{On: hubtest.Connect, NoAnswer: true}) },
 		"stalled hub":   func(r *rig) { r.network.Stall(hubA, true) },
 		"connected":     func(r *rig) {},
-		"backing off":   func(r *rig) { r.network.SetFault(hubA, hubtest.Refused) },
+		"backing off":   func(r *rig) { r.network.SetFault(hubA, simnet.Refused) },
 		"stalled later": func(r *rig) { time.AfterFunc(20*time.Second, func() { r.network.Stall(hubA, true) }) },
 	}
 	for name, prepare := range moments {
@@ -537,7 +538,7 @@ func TestADevicePrintsNoSecret(t *testing.T) {
 
 func TestRunTakesOverFromCallsThatDriveTheDeviceInItsPlace(t *testing.T) {
 	each(t, dpsWirings, func(t *testing.T, r *rig) {
-		r.network.SetFault(dpstest.GlobalEndpoint, hubtest.Refused)
+		r.network.SetFault(dpstest.GlobalEndpoint, simnet.Refused)
 		dev := r.device()
 		got := make(chan error, 2)
 		go func() {
@@ -551,7 +552,7 @@ func TestRunTakesOverFromCallsThatDriveTheDeviceInItsPlace(t *testing.T) {
 		time.Sleep(time.Minute)
 		stop := r.run(dev)
 		time.Sleep(time.Second)
-		r.network.SetFault(dpstest.GlobalEndpoint, hubtest.None)
+		r.network.SetFault(dpstest.GlobalEndpoint, simnet.None)
 		r.await(0, 10*time.Minute)
 		<-got
 		<-got

@@ -15,6 +15,7 @@ import (
 	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
@@ -59,7 +60,7 @@ var (
 // rig is a device, DPS and three hubs, in a bubble of virtual time.
 type rig struct {
 	t       *testing.T
-	network *hubtest.Network
+	network *simnet.Network
 	dps     *dpstest.Server
 	a, b, c *hubtest.Hub
 	store   cache.Store
@@ -92,7 +93,7 @@ func each(t *testing.T, wirings []wiring, f func(t *testing.T, r *rig)) {
 }
 
 func newRig(t *testing.T, w wiring) *rig {
-	n := hubtest.NewNetwork()
+	n := simnet.New()
 	r := &rig{
 		t: t, network: n, wiring: w, store: &cache.Memory{}, start: time.Now(),
 		a: hubtest.NewHub(n, hubA), b: hubtest.NewHub(n, hubB), c: hubtest.NewHub(n, hubC),

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 	"github.com/rehome-iot/rehome/retry"
@@ -19,7 +20,7 @@ func TestAnotherHubIsACandidateUntilItAccepts(t *testing.T) {
 	each(t, append(dpsWirings, wiring{ws: true}), func(t *testing.T, r *rig) {
 		r.boot()
 		// DPS moves the device to a hub that is down; the old one takes it back after a while.
-		r.network.SetFault(hubB, hubtest.Refused)
+		r.network.SetFault(hubB, simnet.Refused)
 		r.a.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 5, Times: 1})
 		require.NoError(t, r.dps.Enroll(dpstest.IndividualEnrollment{
 			RegistrationID: rigID, Attestation: dpstest.Keys(rigKey, ""), IoTHubs: []string{hubB}, AllocationPolicy: dpstest.PolicyStatic,
@@ -38,7 +39,7 @@ func TestAnotherHubIsACandidateUntilItAccepts(t *testing.T) {
 		require.NoError(t, r.a.Put(old)) // the old hub still knows the device
 		s := r.await(0, time.Hour)
 		require.Equal(t, hubA, s.hub, "the old one is tried in turn")
-		r.network.SetFault(hubB, hubtest.None)
+		r.network.SetFault(hubB, simnet.None)
 		r.a.Disconnect(rigID)
 		s = r.await(1, time.Hour)
 		require.Equal(t, hubB, s.hub)
@@ -53,7 +54,7 @@ func TestAnotherHubIsACandidateUntilItAccepts(t *testing.T) {
 func TestACandidateSurvivesARestart(t *testing.T) {
 	each(t, dpsWirings, func(t *testing.T, r *rig) {
 		r.boot()
-		r.network.SetFault(hubB, hubtest.Refused)
+		r.network.SetFault(hubB, simnet.Refused)
 		require.NoError(t, r.dps.MoveNow(rigID, hubB))
 		dev := r.device()
 		stop := r.run(dev)
@@ -62,7 +63,7 @@ func TestACandidateSurvivesARestart(t *testing.T) {
 		}
 		stop()
 		r.reset()
-		r.network.SetFault(hubB, hubtest.None)
+		r.network.SetFault(hubB, simnet.None)
 		stop = r.run(r.device())
 		s := r.await(0, time.Minute)
 		stop()
@@ -179,7 +180,7 @@ func TestDPSFailuresBackOffFromFiveSecondsWithTheSameRequest(t *testing.T) {
 func TestDPSFailureLeavesTheHubTimerAlone(t *testing.T) {
 	each(t, append(dpsWirings, wiring{ws: true}), func(t *testing.T, r *rig) {
 		r.boot()
-		r.network.SetFault(hubA, hubtest.Refused)
+		r.network.SetFault(hubA, simnet.Refused)
 		r.dps.Inject(dpstest.Fault{Status: 503, Times: always})
 		stop := r.run(r.device())
 		time.Sleep(3 * time.Hour)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
@@ -71,10 +72,10 @@ func serverFailures(ws bool) map[string]hubtest.Fault {
 
 func unreachableFaults(ws bool) map[string]func(r *rig) {
 	faults := map[string]func(r *rig){
-		"refused":    func(r *rig) { r.network.SetFault(hubA, hubtest.Refused) },
-		"reset":      func(r *rig) { r.network.SetFault(hubA, hubtest.ResetOnAccept) },
-		"black hole": func(r *rig) { r.network.SetFault(hubA, hubtest.Blackhole) },
-		"DNS":        func(r *rig) { r.network.SetFault(hubA, hubtest.NameFailure) },
+		"refused":    func(r *rig) { r.network.SetFault(hubA, simnet.Refused) },
+		"reset":      func(r *rig) { r.network.SetFault(hubA, simnet.ResetOnAccept) },
+		"black hole": func(r *rig) { r.network.SetFault(hubA, simnet.Blackhole) },
+		"DNS":        func(r *rig) { r.network.SetFault(hubA, simnet.NameFailure) },
 		"no CONNACK": func(r *rig) { r.a.Inject(hubtest.Fault{On: hubtest.Connect, NoAnswer: true, Times: always}) },
 		"cut":        func(r *rig) { r.a.Inject(hubtest.Fault{On: hubtest.Connect, Cut: true, Times: always}) },
 	}
@@ -149,7 +150,7 @@ func TestUnreachableHubBacksOffAsAServerFailure(t *testing.T) {
 func TestAnOutageAsksDPSWithGrowingDistanceAndRegistersTheThirdTime(t *testing.T) {
 	for name, fail := range map[string]func(r *rig){
 		"server":      func(r *rig) { r.a.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 3, Times: always}) },
-		"unreachable": func(r *rig) { r.network.SetFault(hubA, hubtest.Refused) },
+		"unreachable": func(r *rig) { r.network.SetFault(hubA, simnet.Refused) },
 		"lost link": func(r *rig) {
 			r.a.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 3, Skip: 1, Times: always})
 			time.AfterFunc(time.Second, func() { r.network.Cut(hubA) })
@@ -177,7 +178,7 @@ func TestAnOutageAsksDPSWithGrowingDistanceAndRegistersTheThirdTime(t *testing.T
 func TestAnOutageLookupFindsTheHubTheFleetWasMovedTo(t *testing.T) {
 	each(t, append(dpsWirings, wiring{ws: true}), func(t *testing.T, r *rig) {
 		r.boot()
-		r.network.SetFault(hubA, hubtest.Refused)
+		r.network.SetFault(hubA, simnet.Refused)
 		require.NoError(t, r.dps.MoveNow(rigID, hubB))
 		stop := r.run(r.device())
 		s := r.await(0, 31*time.Minute)
@@ -224,7 +225,7 @@ func TestHubWhoseNameIsGoneIsARejection(t *testing.T) {
 		r.boot()
 		require.NoError(t, r.dps.MoveNow(rigID, hubB))
 		r.dps.ResetLog()
-		r.network.SetFault(hubA, hubtest.NameNotFound)
+		r.network.SetFault(hubA, simnet.NameNotFound)
 		stop := r.run(r.device())
 		s := r.await(0, time.Minute)
 		stop()
@@ -237,11 +238,11 @@ func TestHubWhoseNameIsGoneIsARejection(t *testing.T) {
 func TestNoNameAtAllIsAnOutage(t *testing.T) {
 	each(t, hubWirings, func(t *testing.T, r *rig) {
 		r.boot()
-		r.network.SetFault(hubA, hubtest.NameNotFound)
-		r.network.SetFault(dpstest.GlobalEndpoint, hubtest.NameNotFound)
+		r.network.SetFault(hubA, simnet.NameNotFound)
+		r.network.SetFault(dpstest.GlobalEndpoint, simnet.NameNotFound)
 		stop := r.run(r.device())
 		time.Sleep(10 * time.Minute)
-		r.network.SetFault(hubA, hubtest.None)
+		r.network.SetFault(hubA, simnet.None)
 		s := r.await(0, 6*time.Minute)
 		stop()
 		require.Equal(t, hubA, s.hub)
@@ -250,7 +251,7 @@ func TestNoNameAtAllIsAnOutage(t *testing.T) {
 }
 
 func TestUntrustedServerGetsNoCredentialAndIsNoReasonToRegister(t *testing.T) {
-	for _, kind := range []hubtest.CertificateKind{hubtest.UnknownCA, hubtest.WrongName} {
+	for _, kind := range []simnet.CertificateKind{simnet.UnknownCA, simnet.WrongName} {
 		t.Run(kind.String(), func(t *testing.T) {
 			each(t, hubWirings, func(t *testing.T, r *rig) {
 				r.boot()
@@ -278,7 +279,7 @@ func TestUntrustedServerGetsNoCredentialAndIsNoReasonToRegister(t *testing.T) {
 }
 
 func TestAnExpiredServerCertificateAsksForTheTimeOnceAndWaits(t *testing.T) {
-	for _, kind := range []hubtest.CertificateKind{hubtest.Expired, hubtest.NotYetValid} {
+	for _, kind := range []simnet.CertificateKind{simnet.Expired, simnet.NotYetValid} {
 		t.Run(kind.String(), func(t *testing.T) {
 			each(t, hubWirings, func(t *testing.T, r *rig) {
 				r.boot()
@@ -287,7 +288,7 @@ func TestAnExpiredServerCertificateAsksForTheTimeOnceAndWaits(t *testing.T) {
 				time.Sleep(50 * time.Minute)
 				require.Equal(t, 1, r.asked(dpstest.Clock))
 				require.Zero(t, r.asked(dpstest.Register))
-				r.network.SetCertificate(hubA, hubtest.Valid)
+				r.network.SetCertificate(hubA, simnet.Valid)
 				r.await(0, 7*time.Minute)
 				stop()
 			})
@@ -347,7 +348,7 @@ func TestRejectedDeviceProbesTheHubWhileDPSIsDown(t *testing.T) {
 	each(t, append(dpsWirings, wiring{ws: true}), func(t *testing.T, r *rig) {
 		r.boot()
 		r.a.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 5, Times: 12})
-		r.network.SetFault(dpstest.GlobalEndpoint, hubtest.Refused)
+		r.network.SetFault(dpstest.GlobalEndpoint, simnet.Refused)
 		stop := r.run(r.device())
 		s := r.await(0, 2*time.Hour)
 		stop()
@@ -447,12 +448,12 @@ func TestTwoTimersAHubThatComesBackIsNotMissedWhileDPSThrottles(t *testing.T) {
 		r.boot()
 		r.dps.Inject(dpstest.Fault{Status: 429, RetryAfter: "3600", Times: always})
 		r.a.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 5}) // a rejection sends the device to DPS …
-		r.network.SetFault(hubA, hubtest.None)
-		time.AfterFunc(time.Second, func() { r.network.SetFault(hubA, hubtest.Refused) }) // … then the hub goes down
+		r.network.SetFault(hubA, simnet.None)
+		time.AfterFunc(time.Second, func() { r.network.SetFault(hubA, simnet.Refused) }) // … then the hub goes down
 		stop := r.run(r.device())
 		time.Sleep(10 * time.Minute)
 		require.NotZero(t, r.asked(), "DPS was asked, and throttles")
-		r.network.SetFault(hubA, hubtest.None)
+		r.network.SetFault(hubA, simnet.None)
 		back := r.elapsed()
 		s := r.await(0, 6*time.Minute)
 		stop()

@@ -13,6 +13,7 @@ import (
 	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
@@ -214,8 +215,8 @@ func TestSendingToAHubInTroubleHonoursItsRetryAfter(t *testing.T) {
 }
 
 func TestSendingToAHubThatCannotBeReachedBacksOff(t *testing.T) {
-	for name, fault := range map[string]hubtest.NetworkFault{
-		"refused": hubtest.Refused, "reset": hubtest.ResetOnAccept, "black hole": hubtest.Blackhole, "name server": hubtest.NameFailure,
+	for name, fault := range map[string]simnet.Fault{
+		"refused": simnet.Refused, "reset": simnet.ResetOnAccept, "black hole": simnet.Blackhole, "name server": simnet.NameFailure,
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, sendWirings, func(t *testing.T, r *rig) {
@@ -244,7 +245,7 @@ func TestSendingToAHubThatCannotBeReachedBacksOff(t *testing.T) {
 func TestALongOutageAsksDPSWhereToSend(t *testing.T) {
 	each(t, dpsWirings, func(t *testing.T, r *rig) {
 		r.warmed()
-		r.network.SetFault(hubA, hubtest.Refused)
+		r.network.SetFault(hubA, simnet.Refused)
 		require.NoError(t, r.dps.MoveNow(rigID, hubB))
 		require.NoError(t, r.wake(31*time.Minute))
 		require.Len(t, r.b.Messages(), 1)
@@ -255,7 +256,7 @@ func TestALongOutageAsksDPSWhereToSend(t *testing.T) {
 }
 
 func TestSendingToAnUntrustedServerTellsItNothing(t *testing.T) {
-	for _, kind := range []hubtest.CertificateKind{hubtest.UnknownCA, hubtest.WrongName} {
+	for _, kind := range []simnet.CertificateKind{simnet.UnknownCA, simnet.WrongName} {
 		t.Run(kind.String(), func(t *testing.T) {
 			each(t, sendWirings, func(t *testing.T, r *rig) {
 				r.warmed()
@@ -268,7 +269,7 @@ func TestSendingToAnUntrustedServerTellsItNothing(t *testing.T) {
 				require.Zero(t, r.asked(dpstest.Register))
 				require.LessOrEqual(t, r.network.Dials(hubA)-dialled, 12*60, "once a minute at most")
 
-				r.network.SetCertificate(hubA, hubtest.Valid)
+				r.network.SetCertificate(hubA, simnet.Valid)
 				require.NoError(t, r.send(dev, 7*time.Minute, reading))
 			})
 		})
@@ -324,7 +325,7 @@ func TestSendToAHubWhoseNameIsGoneRegisters(t *testing.T) {
 		r.warmed()
 		require.NoError(t, r.dps.MoveNow(rigID, hubB))
 		r.dps.ResetLog()
-		r.network.SetFault(hubA, hubtest.NameNotFound)
+		r.network.SetFault(hubA, simnet.NameNotFound)
 		require.NoError(t, r.wake(time.Minute))
 		require.Len(t, r.b.Messages(), 1)
 		require.Equal(t, 1, r.asked(dpstest.Register))
@@ -452,7 +453,7 @@ func TestSendWithoutAStoreLooksUpAndWithoutDPSGoesOn(t *testing.T) {
 		require.NoError(t, r.send(dev, time.Minute, reading))
 		require.Equal(t, 1, r.asked(dpstest.Lookup))
 		require.Zero(t, r.asked(dpstest.Register))
-		r.network.SetFault(dpstest.GlobalEndpoint, hubtest.Refused)
+		r.network.SetFault(dpstest.GlobalEndpoint, simnet.Refused)
 		require.NoError(t, r.send(dev, time.Minute, reading))
 	})
 }

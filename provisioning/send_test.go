@@ -14,6 +14,7 @@ import (
 	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
@@ -290,7 +291,7 @@ func (r *rig) watchPayloads(seen func(payload string)) {
 // store: the second time it asks DPS nothing.
 func ExampleDevice_Send() {
 	// The services, simulated in memory.
-	network := hubtest.NewNetwork()
+	network := simnet.New()
 	defer func() { _ = network.Close() }()
 	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 	service := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
@@ -331,7 +332,7 @@ func ExampleDevice_Send() {
 
 // Orders that wait at the hub are fetched one by one, each under a lock until it is settled.
 func ExampleDevice_Receive() {
-	network := hubtest.NewNetwork()
+	network := simnet.New()
 	defer func() { _ = network.Close() }()
 	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 	service := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})

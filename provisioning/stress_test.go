@@ -19,6 +19,7 @@ import (
 	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
@@ -207,7 +208,7 @@ func TestNoAcknowledgedMessageIsLostWhileTheLinkIsCutAndTokensAreRenewed(t *test
 // On sockets, in real time. A cut costs the next start of the device here, as when its power fails: a real back-off would take minutes.
 func TestNoAcknowledgedMessageIsLostOnSockets(t *testing.T) {
 	const goroutines, messages, cuts = 8, 2_000, 10
-	network, err := hubtest.Listen(hubtest.ListenConfig{})
+	network, err := simnet.Listen(simnet.ListenConfig{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, network.Close()) })
 	hub := hubtest.NewHub(network, hubA)

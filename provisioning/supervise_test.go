@@ -19,6 +19,7 @@ import (
 	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
@@ -29,7 +30,7 @@ import (
 func TestAnUntrustedHubAndALostRegistrationAreNoLoop(t *testing.T) {
 	each(t, dpsWirings, func(t *testing.T, r *rig) {
 		r.boot()
-		r.network.SetCertificate(hubA, hubtest.UnknownCA)
+		r.network.SetCertificate(hubA, simnet.UnknownCA)
 		require.True(t, r.dps.DeleteRegistration(rigID))
 		stop := r.run(r.device())
 		time.Sleep(35 * time.Minute)
@@ -42,11 +43,11 @@ func TestAnUntrustedHubAndALostRegistrationAreNoLoop(t *testing.T) {
 func TestAClockFoundWrongAfterAnOutageIsCheckedAtOnce(t *testing.T) {
 	each(t, hubWirings, func(t *testing.T, r *rig) {
 		r.boot()
-		r.network.SetCertificate(hubA, hubtest.NotYetValid)
-		r.network.SetFault(hubA, hubtest.NameFailure) // the network comes up after the device
+		r.network.SetCertificate(hubA, simnet.NotYetValid)
+		r.network.SetFault(hubA, simnet.NameFailure) // the network comes up after the device
 		stop := r.run(r.device())
 		time.Sleep(time.Second)
-		r.network.SetFault(hubA, hubtest.None)
+		r.network.SetFault(hubA, simnet.None)
 		time.Sleep(time.Minute)
 		require.Equal(t, 1, r.asked(dpstest.Clock))
 		time.Sleep(14 * time.Minute)
@@ -127,7 +128,7 @@ func TestAStableConnectionThatReprovisionEndedForgetsFailures(t *testing.T) {
 func TestReprovisionMovesToTheCandidateFromTheOldHub(t *testing.T) {
 	each(t, dpsWirings, func(t *testing.T, r *rig) {
 		r.boot()
-		r.network.SetFault(hubB, hubtest.Refused)
+		r.network.SetFault(hubB, simnet.Refused)
 		r.a.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 5})
 		old, _ := r.a.Get(rigID)
 		require.NoError(t, r.dps.Move(rigID, hubB))
@@ -141,7 +142,7 @@ func TestReprovisionMovesToTheCandidateFromTheOldHub(t *testing.T) {
 		require.NoError(t, r.a.Put(old))
 		require.Equal(t, hubA, r.await(0, time.Hour).hub)
 
-		r.network.SetFault(hubB, hubtest.None)
+		r.network.SetFault(hubB, simnet.None)
 		a, err := dev.Reprovision(context.Background())
 		require.NoError(t, err)
 		require.Equal(t, hubB, a.Hub)
@@ -227,11 +228,11 @@ func TestAReprovisionGivenUpLeavesNoRequestBehind(t *testing.T) {
 		defer cancel()
 		_, err := dev.Reprovision(ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		r.network.SetFault(hubA, hubtest.Refused)
+		r.network.SetFault(hubA, simnet.Refused)
 		stop := r.run(dev)
 		time.Sleep(10 * time.Minute)
 		require.Equal(t, 1, r.asked(dpstest.Register))
-		r.network.SetFault(hubA, hubtest.None)
+		r.network.SetFault(hubA, simnet.None)
 		r.await(0, 6*time.Minute)
 		stop()
 	})
@@ -360,13 +361,13 @@ func TestASessionThatExitsItsGoroutineEndsRun(t *testing.T) {
 func TestReprovisionFailsWithAnErrorOfDPSWhateverTheHubDoes(t *testing.T) {
 	each(t, []wiring{{dps: dps.MQTT}, {dps: dps.MQTTWebSocket}}, func(t *testing.T, r *rig) {
 		r.boot()
-		r.network.SetFault(hubA, hubtest.Refused)
+		r.network.SetFault(hubA, simnet.Refused)
 		dev := r.device()
 		stop := r.run(dev)
 		time.Sleep(time.Second)
 		r.dps.Inject(dpstest.Fault{On: dpstest.Register, Code: 401002})
 		r.dps.Inject(dpstest.Fault{On: dpstest.Clock, Delay: 25 * time.Second})
-		r.network.SetFault(hubA, hubtest.None) // the hub is back while the clock is checked
+		r.network.SetFault(hubA, simnet.None) // the hub is back while the clock is checked
 		_, err := dev.Reprovision(context.Background())
 		failure, ok := errors.AsType[*dps.Error](err)
 		require.True(t, ok, "%v", err)
@@ -448,8 +449,8 @@ func TestCtxThatEndsARequestIsNotTheLastError(t *testing.T) {
 	each(t, hubWirings, func(t *testing.T, r *rig) {
 		r.boot()
 		for range 30 {
-			r.network.SetFault(hubA, hubtest.Refused)
-			time.AfterFunc(time.Second, func() { r.network.SetFault(hubA, hubtest.Blackhole) })
+			r.network.SetFault(hubA, simnet.Refused)
+			time.AfterFunc(time.Second, func() { r.network.SetFault(hubA, simnet.Blackhole) })
 			ctx, cancel := context.WithTimeout(context.Background(), 11*time.Second)
 			err := r.device().Run(ctx, r.session)
 			cancel()
@@ -542,8 +543,8 @@ func TestACertificateThatDPSRefusesIsNoMatterOfTheClock(t *testing.T) {
 func TestWithoutAnyNameResolutionTheHubIsUnreachable(t *testing.T) {
 	each(t, hubWirings, func(t *testing.T, r *rig) {
 		r.boot()
-		r.network.SetFault(hubA, hubtest.NameNotFound)
-		r.network.SetFault(dpstest.GlobalEndpoint, hubtest.NameNotFound)
+		r.network.SetFault(hubA, simnet.NameNotFound)
+		r.network.SetFault(dpstest.GlobalEndpoint, simnet.NameNotFound)
 		dev := r.device()
 		stop := r.run(dev)
 		time.Sleep(time.Minute)

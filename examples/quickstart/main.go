@@ -14,7 +14,7 @@ import (
 	"syscall"
 
 	"github.com/rehome-iot/rehome/cache"
-	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 // Exit codes.
@@ -45,7 +45,7 @@ func run(ctx context.Context, out io.Writer) (code int, err error) {
 		return exitOtherwise, err
 	}
 	defer os.RemoveAll(dir)
-	network, err := hubtest.Listen(hubtest.ListenConfig{})
+	network, err := simnet.Listen(simnet.ListenConfig{})
 	if err != nil {
 		return exitOtherwise, err
 	}

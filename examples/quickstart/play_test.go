@@ -15,6 +15,7 @@ import (
 
 	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -22,7 +23,7 @@ import (
 func inBubble(t *testing.T, store cache.Store, spoil func(*world), steps []step) (r *report, printed string) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		network := hubtest.NewNetwork()
+		network := simnet.New()
 		w, err := newWorld(network, store)
 		require.NoError(t, err)
 		if spoil != nil {
@@ -98,7 +99,7 @@ func TestAStepThatGoesOtherwiseIsNotOK(t *testing.T) {
 }
 
 func TestAStepThatHangsEndsThePlay(t *testing.T) {
-	r, printed := inBubble(t, &cache.Memory{}, func(w *world) { w.network.SetFault(w.a.Host(), hubtest.Blackhole) }, steps)
+	r, printed := inBubble(t, &cache.Memory{}, func(w *world) { w.network.SetFault(w.a.Host(), simnet.Blackhole) }, steps)
 	require.False(t, r.asExpected())
 	require.Less(t, r.took, time.Minute)
 	require.True(t, r.outcomes[0].played)

@@ -9,6 +9,7 @@ import (
 	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
@@ -23,14 +24,14 @@ var deviceKey = base64.StdEncoding.EncodeToString([]byte("a device's key of thir
 // world is where the play takes place: the services, and the device's flash memory. It knows nothing of what the device does; it can be on
 // loopback sockets, or in memory for the test.
 type world struct {
-	network *hubtest.Network
+	network *simnet.Network
 	dps     *dpstest.Server
 	a, b, c *hubtest.Hub
 	store   cache.Store
 }
 
 // newWorld builds the services. DPS answers as the real one: "assigning, ask again in 3 s", and then the hub.
-func newWorld(n *hubtest.Network, store cache.Store) (*world, error) {
+func newWorld(n *simnet.Network, store cache.Store) (*world, error) {
 	w := &world{
 		network: n, store: store, dps: dpstest.New(n, dpstest.Config{Polls: 1, RetryAfter: dpsPatience}),
 		a: hubtest.NewHub(n, "hub-a"+domain), b: hubtest.NewHub(n, "hub-b"+domain), c: hubtest.NewHub(n, "hub-c"+domain),

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 const (
@@ -17,7 +17,7 @@ const (
 )
 
 // authority returns the CA kept in a directory, which is made if need be, and the file with its certificate.
-func authority(dir string) (*hubtest.CA, string, error) {
+func authority(dir string) (*simnet.CA, string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, "", err
 	}
@@ -30,7 +30,7 @@ func authority(dir string) (*hubtest.CA, string, error) {
 	key, keyErr := os.ReadFile(keyFile)
 	switch {
 	case certErr == nil && keyErr == nil:
-		ca, err := hubtest.LoadCA(cert, key, time.Now())
+		ca, err := simnet.LoadCA(cert, key, time.Now())
 		if err != nil {
 			return nil, "", fmt.Errorf("%s and %s: are not a CA and its key (%w): remove both for a new one", certFile, keyFile, err)
 		}
@@ -46,7 +46,7 @@ func authority(dir string) (*hubtest.CA, string, error) {
 		return nil, "", errors.Join(certErr, keyErr)
 	}
 
-	ca := hubtest.NewCA("Simulated Root", time.Now())
+	ca := simnet.NewCA("Simulated Root", time.Now())
 	key, err = ca.KeyPEM()
 	if err != nil {
 		return nil, "", err

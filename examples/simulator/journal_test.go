@@ -13,13 +13,14 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
 func TestEachConnectionIsLoggedOnceHoweverTheServicesClockJumps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := hubtest.NewNetwork()
+		network := simnet.New()
 		defer network.Close()
 		hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 		require.NoError(t, hub.Put(hubtest.Device{ID: "kitchen", PrimaryKey: journalKey}))
@@ -53,7 +54,7 @@ const journalKey = "Y2FuYXJ5LWtleS1vZi1hLWtpdGNoZW4tMDAwMDAwMDE="
 
 func TestRefusalTellsOnlyWhatTheDeviceWasTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := hubtest.NewNetwork()
+		network := simnet.New()
 		defer network.Close()
 		hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 		hub.Inject(hubtest.Fault{On: hubtest.Upgrade, Status: 503})

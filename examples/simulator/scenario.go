@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -133,13 +134,13 @@ var (
 		"": "", "register": dpstest.Register, "poll": dpstest.Poll, "lookup": dpstest.Lookup, "connect": dpstest.Connect, "clock": dpstest.Clock,
 	}
 	transports    = map[string]bool{"": true, dpstest.HTTPS: true, dpstest.MQTT: true, dpstest.WebSocket: true}
-	networkFaults = map[string]hubtest.NetworkFault{
-		"": hubtest.None, "none": hubtest.None, "nameNotFound": hubtest.NameNotFound, "nameFailure": hubtest.NameFailure, "refused": hubtest.Refused,
-		"blackhole": hubtest.Blackhole, "resetOnAccept": hubtest.ResetOnAccept,
+	networkFaults = map[string]simnet.Fault{
+		"": simnet.None, "none": simnet.None, "nameNotFound": simnet.NameNotFound, "nameFailure": simnet.NameFailure, "refused": simnet.Refused,
+		"blackhole": simnet.Blackhole, "resetOnAccept": simnet.ResetOnAccept,
 	}
-	certificates = map[string]hubtest.CertificateKind{
-		"": hubtest.Valid, "valid": hubtest.Valid, "expired": hubtest.Expired, "notYetValid": hubtest.NotYetValid, "unknownCA": hubtest.UnknownCA,
-		"wrongName": hubtest.WrongName,
+	certificates = map[string]simnet.CertificateKind{
+		"": simnet.Valid, "valid": simnet.Valid, "expired": simnet.Expired, "notYetValid": simnet.NotYetValid, "unknownCA": simnet.UnknownCA,
+		"wrongName": simnet.WrongName,
 	}
 )
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -17,7 +18,7 @@ type simulator struct {
 	flags   *flags
 	config  *config
 	log     *slog.Logger
-	network *hubtest.Network
+	network *simnet.Network
 	dps     *dpstest.Server
 	hubs    []*hubtest.Hub
 	ca      string // file with the CA's certificate
@@ -46,7 +47,7 @@ func start(f *flags, cfg *config, log *slog.Logger) (s *simulator, err error) {
 		return s, usageError{fmt.Errorf("-ca-dir %w", err)}
 	}
 	s.ca = file
-	if s.network, err = hubtest.Listen(hubtest.ListenConfig{Addr: f.addr, HTTPSPort: f.https, MQTTPort: f.mqtt, CA: ca}); err != nil {
+	if s.network, err = simnet.Listen(simnet.ListenConfig{Addr: f.addr, HTTPSPort: f.https, MQTTPort: f.mqtt, CA: ca}); err != nil {
 		return s, hintPorts(err)
 	}
 	s.dps = dpstest.New(s.network, cfg.service())

@@ -27,6 +27,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -69,7 +70,7 @@ func TestMain(m *testing.M) {
 
 // site is one simulated cloud: DPS, two hubs, and what the program needs to reach them.
 type site struct {
-	network *hubtest.Network
+	network *simnet.Network
 	dps     *dpstest.Server
 	a, b    *hubtest.Hub
 	dir     string // for files
@@ -77,7 +78,7 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	n, err := hubtest.Listen(hubtest.ListenConfig{})
+	n, err := simnet.Listen(simnet.ListenConfig{})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, n.Close()) })
 	s := &site{

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 )
 
@@ -21,7 +22,7 @@ import (
 func TestPartsThatEndBeforeTheirContextOnALostConnectionAreNotInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const key = "Y2FuYXJ5LWtleS1vZi1hLWtpdGNoZW4tMDAwMDAwMDE="
-		network := hubtest.NewNetwork()
+		network := simnet.New()
 		defer network.Close()
 		simulated := hubtest.NewHub(network, "hub-a.azure-devices.net")
 		require.NoError(t, simulated.Put(hubtest.Device{ID: "kitchen", PrimaryKey: key}))

@@ -12,14 +12,14 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 // A wrong setting is one line that names the flag and the fix, exit status 2, no secret, and no harm to what is stored.
 func TestWrongSettingIsOneClearLine(t *testing.T) {
 	t.Parallel()
 	s := &site{dir: t.TempDir()}
-	ca := hubtest.NewCA("Root", time.Now())
+	ca := simnet.NewCA("Root", time.Now())
 	cert, certKey := s.pemFiles(t, "board", ca.Device("board"), 0o600)
 	_, otherKey := s.pemFiles(t, "other", ca.Device("other"), 0o600)
 	text := s.write(t, "text", []byte("hello"), 0o644)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -39,14 +40,14 @@ func TestTerminationEndsTheProgramInTime(t *testing.T) {
 		},
 		"in a dial to the hub that nobody answers": {
 			registered: true,
-			arrange:    func(s *site) { s.network.SetFault(hubA, hubtest.Blackhole) },
+			arrange:    func(s *site) { s.network.SetFault(hubA, simnet.Blackhole) },
 			reached: func(t *testing.T, s *site, p *process) {
 				logged("connecting")(t, s, p)
 				eventually(t, "a dial", func() bool { return s.network.Dials(hubA) > 1 })
 			},
 		},
 		"in a dial to DPS that nobody answers": {
-			arrange: func(s *site) { s.network.SetFault(dpstest.GlobalEndpoint, hubtest.Blackhole) },
+			arrange: func(s *site) { s.network.SetFault(dpstest.GlobalEndpoint, simnet.Blackhole) },
 			reached: func(t *testing.T, s *site, p *process) {
 				eventually(t, "a dial", func() bool { return s.network.Dials(dpstest.GlobalEndpoint) > 0 })
 			},

@@ -13,13 +13,15 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 // onEach runs a test with one hub and its device "dev1", in memory, for each transport.
 func onEach(t *testing.T, f func(t *testing.T, h *Hub, transport string)) {
 	for _, transport := range []string{"mqtt", "ws"} {
 		t.Run(transport, func(t *testing.T) {
-			inMemory(t, func(t *testing.T, n *Network) {
+			inMemory(t, func(t *testing.T, n *simnet.Network) {
 				h := NewHub(n, hubHost)
 				require.NoError(t, h.Put(Device{ID: "dev1"}))
 				f(t, h, transport)
@@ -37,7 +39,7 @@ func last(t *testing.T, h *Hub) Attempt {
 }
 
 func TestDeviceConnectsAndSends(t *testing.T) {
-	anywhere(t, func(t *testing.T, n *Network) {
+	anywhere(t, func(t *testing.T, n *simnet.Network) {
 		h := NewHub(n, hubHost)
 		require.NoError(t, h.Put(Device{ID: "dev1"}))
 		for _, transport := range []string{"mqtt", "ws"} {
@@ -66,7 +68,7 @@ func TestDeviceConnectsAndSends(t *testing.T) {
 }
 
 func TestEveryFormOfUserNameIsTaken(t *testing.T) {
-	inMemory(t, func(t *testing.T, n *Network) {
+	inMemory(t, func(t *testing.T, n *simnet.Network) {
 		h := NewHub(n, hubHost)
 		for _, id := range []string{"dev1", "api-version=2016-11-14", "a?b", "50%"} {
 			require.NoError(t, h.Put(Device{ID: id, PrimaryKey: "c2VjcmV0"}))
@@ -193,7 +195,7 @@ func TestTokenIsHeldAgainstTheHubsClock(t *testing.T) {
 
 func TestCertificates(t *testing.T) {
 	onEach(t, func(t *testing.T, h *Hub, transport string) {
-		ca := NewCA("Factory", h.network.Now()).Intermediate("Line 1")
+		ca := simnet.NewCA("Factory", h.network.Now()).Intermediate("Line 1")
 		first, second := ca.Device("dev1"), ca.Device("dev1")
 		old := sha1.Sum(second.Leaf.Raw)
 		colons := ""
@@ -325,7 +327,7 @@ func TestSilentDeviceIsDisconnected(t *testing.T) {
 }
 
 func TestRegistryRefusesNonsense(t *testing.T) {
-	inMemory(t, func(t *testing.T, n *Network) {
+	inMemory(t, func(t *testing.T, n *simnet.Network) {
 		h := NewHub(n, hubHost)
 		for want, d := range map[string]Device{
 			"hubtest: a device ID has 1 to 128 characters":                                          {},
@@ -344,7 +346,7 @@ func TestRegistryRefusesNonsense(t *testing.T) {
 }
 
 func TestIdentityMadeAgainIsAnother(t *testing.T) {
-	inMemory(t, func(t *testing.T, n *Network) {
+	inMemory(t, func(t *testing.T, n *simnet.Network) {
 		h := NewHub(n, hubHost)
 		require.NoError(t, h.Put(Device{ID: "d"}))
 		first, _ := h.Get("d")

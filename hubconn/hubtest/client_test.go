@@ -19,16 +19,17 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/require"
 
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/internal/sas"
 )
 
 const hubHost = "hub-a.azure-devices.net"
 
 // anywhere runs a test on a network in memory, inside a bubble, and on one on sockets.
-func anywhere(t *testing.T, f func(t *testing.T, n *Network)) {
+func anywhere(t *testing.T, f func(t *testing.T, n *simnet.Network)) {
 	t.Run("memory", func(t *testing.T) { inMemory(t, f) })
 	t.Run("sockets", func(t *testing.T) {
-		n, err := Listen(ListenConfig{})
+		n, err := simnet.Listen(simnet.ListenConfig{})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, n.Close()) }()
 		f(t, n)
@@ -36,9 +37,9 @@ func anywhere(t *testing.T, f func(t *testing.T, n *Network)) {
 }
 
 // inMemory runs a test that needs virtual time. The end of the bubble shows that nothing was left running.
-func inMemory(t *testing.T, f func(t *testing.T, n *Network)) {
+func inMemory(t *testing.T, f func(t *testing.T, n *simnet.Network)) {
 	synctest.Test(t, func(t *testing.T) {
-		n := NewNetwork()
+		n := simnet.New()
 		defer func() { require.NoError(t, n.Close()) }()
 		f(t, n)
 	})
@@ -48,7 +49,7 @@ func inMemory(t *testing.T, f func(t *testing.T, n *Network)) {
 func everywhere(t *testing.T, f func(t *testing.T, h *Hub, transport string)) {
 	for _, transport := range []string{"mqtt", "ws"} {
 		t.Run(transport, func(t *testing.T) {
-			anywhere(t, func(t *testing.T, n *Network) {
+			anywhere(t, func(t *testing.T, n *simnet.Network) {
 				h := NewHub(n, hubHost)
 				require.NoError(t, h.Put(Device{ID: "dev1"}))
 				f(t, h, transport)
@@ -70,7 +71,7 @@ func codeOf(t *testing.T, err error) int {
 // client is a device that says exactly what a test tells it to.
 type client struct {
 	t  *testing.T
-	n  *Network
+	n  *simnet.Network
 	nc net.Conn
 	ws *websocket.Conn // nil on port 8883
 
@@ -322,7 +323,7 @@ func (c *client) tryHTTPS(request string, header map[string]string, body string)
 }
 
 // get makes one HTTPS request to a host.
-func get(t *testing.T, n *Network, cfg *tls.Config, url string) (*http.Response, string, error) {
+func get(t *testing.T, n *simnet.Network, cfg *tls.Config, url string) (*http.Response, string, error) {
 	tr := &http.Transport{DialContext: n.DialContext, TLSClientConfig: cfg, ForceAttemptHTTP2: true}
 	defer tr.CloseIdleConnections()
 	answer, err := (&http.Client{Transport: tr}).Get(url)

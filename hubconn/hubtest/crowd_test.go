@@ -7,15 +7,18 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 // Whatever strangers do to the front doors, the devices are served; and when the network closes, nothing is left.
 func TestDevicesAreServedBesideHostileClients(t *testing.T) {
 	before := runtime.NumGoroutine()
-	n, err := Listen(ListenConfig{})
+	n, err := simnet.Listen(simnet.ListenConfig{})
 	require.NoError(t, err)
 	h := NewHub(n, hubHost)
 	var strangers []net.Conn
@@ -63,4 +66,17 @@ func TestDevicesAreServedBesideHostileClients(t *testing.T) {
 		_ = nc.Close()
 	}
 	quiet(t, before)
+}
+
+// quiet waits until no more goroutines run than before.
+func quiet(t *testing.T, before int) {
+	t.Helper()
+	for range 1000 {
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		time.Sleep(time.Millisecond) // those that ended are counted until the scheduler has seen it
+	}
+	stacks := make([]byte, 1<<20)
+	t.Errorf("goroutines left over:\n%s", stacks[:runtime.Stack(stacks, true)])
 }

@@ -4,7 +4,7 @@
 // also works inside a testing/synctest bubble: hours of back-off pass in no time. [Listen] makes one on loopback sockets, for
 // programs in any language. A [Hub] on it speaks MQTT 3.1.1 on port 8883 and over WebSocket on port 443, and HTTPS there:
 //
-//	network := hubtest.NewNetwork()
+//	network := simnet.New()
 //	defer network.Close()
 //	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 //	hub.Put(hubtest.Device{ID: "sensor-042", PrimaryKey: key})

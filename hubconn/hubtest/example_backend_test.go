@@ -11,11 +11,12 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 // start makes a network with one hub, and connects one device to it. The function it returns ends it all.
 func start() (hub *hubtest.Hub, conn *hubconn.Conn, end func()) {
-	network := hubtest.NewNetwork()
+	network := simnet.New()
 	hub = hubtest.NewHub(network, "hub-a.azure-devices.net")
 	secret := key("0123456789abcdef")
 	if err := hub.Put(hubtest.Device{ID: "sensor-042", PrimaryKey: base64.StdEncoding.EncodeToString(secret)}); err != nil {
@@ -124,7 +125,7 @@ func ExampleHub_Blob() {
 
 // What is known of a device moves to another hub with it.
 func ExampleHub_SetTwin() {
-	network := hubtest.NewNetwork()
+	network := simnet.New()
 	defer network.Close()
 	from, to := hubtest.NewHub(network, "hub-a.azure-devices.net"), hubtest.NewHub(network, "hub-b.azure-devices.net")
 	if err := from.Put(hubtest.Device{ID: "sensor-042"}); err != nil {

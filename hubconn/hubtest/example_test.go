@@ -11,6 +11,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/internal/sas"
 )
 
@@ -24,7 +25,7 @@ func (k key) Token(_ context.Context, resource string, expiry time.Time) (string
 
 // A device under test is given the network's DialContext and its roots, and nothing else is special.
 func Example() {
-	network := hubtest.NewNetwork()
+	network := simnet.New()
 	defer network.Close()
 	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 	secret := key("0123456789abcdef")
@@ -56,7 +57,7 @@ func Example() {
 
 // The hub is overloaded: it answers the second CONNECT with 3, and throttles the upgrade of a device on WebSocket.
 func ExampleHub_Inject() {
-	network := hubtest.NewNetwork()
+	network := simnet.New()
 	defer network.Close()
 	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 	hub.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 3})
@@ -80,7 +81,7 @@ func ExampleHub_Inject() {
 
 // Names, certificates and clocks fail, too.
 func ExampleNetwork_SetFault() {
-	network := hubtest.NewNetwork()
+	network := simnet.New()
 	defer network.Close()
 	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 	client := &http.Client{Transport: &http.Transport{DialContext: network.DialContext, TLSClientConfig: network.TLSConfig(), DisableKeepAlives: true}}
@@ -95,10 +96,10 @@ func ExampleNetwork_SetFault() {
 	}
 
 	try()
-	network.SetFault(hub.Host(), hubtest.NameNotFound)
+	network.SetFault(hub.Host(), simnet.NameNotFound)
 	try()
-	network.SetFault(hub.Host(), hubtest.None)
-	network.SetCertificate(hub.Host(), hubtest.UnknownCA)
+	network.SetFault(hub.Host(), simnet.None)
+	network.SetCertificate(hub.Host(), simnet.UnknownCA)
 	try()
 	fmt.Println(network.Dials(hub.Host()), "tries")
 	// Output:

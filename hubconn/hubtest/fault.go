@@ -158,3 +158,13 @@ func (h *Hub) strike(on Stage, deviceID string) (Fault, bool) {
 	}
 	return Fault{}, false
 }
+
+// FailOver moves the hub to another region, as its operator or the service does: every connection is
+// reset, new ones are refused for so long, and then it serves again, with its registry, twins and
+// queues as they were. A Fault at Connect with return code 5, or one with status 404 and code 404012
+// over HTTPS, is the other way in which hubs that fail over have been seen. The storage for uploads
+// stays.
+func (h *Hub) FailOver(d time.Duration) {
+	h.network.RefuseFor(h.host, d)
+	h.network.Cut(h.host)
+}

@@ -14,6 +14,8 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 func TestAnyReturnCodeAtOnceOrLate(t *testing.T) {
@@ -213,7 +215,7 @@ func TestSubscribeThatFails(t *testing.T) {
 }
 
 func TestFaultsOfOneDevice(t *testing.T) {
-	inMemory(t, func(t *testing.T, n *Network) {
+	inMemory(t, func(t *testing.T, n *simnet.Network) {
 		h := NewHub(n, hubHost)
 		require.NoError(t, h.Put(Device{ID: "dev1"}))
 		require.NoError(t, h.Put(Device{ID: "dev2"}))
@@ -277,7 +279,7 @@ func TestRefusedUpgrades(t *testing.T) {
 			}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inMemory(t, func(t *testing.T, n *Network) {
+			inMemory(t, func(t *testing.T, n *simnet.Network) {
 				h := NewHub(n, hubHost)
 				require.NoError(t, h.Put(Device{ID: "dev1"}))
 				test.fault.On = Upgrade
@@ -303,7 +305,7 @@ func TestRefusedUpgrades(t *testing.T) {
 func TestUpgradesThatAreLost(t *testing.T) {
 	for name, f := range map[string]Fault{"cut": {Cut: true}, "closed": {Close: true}, "cut late": {Cut: true, Delay: time.Minute}} {
 		t.Run(name, func(t *testing.T) {
-			inMemory(t, func(t *testing.T, n *Network) {
+			inMemory(t, func(t *testing.T, n *simnet.Network) {
 				h := NewHub(n, hubHost)
 				f.On = Upgrade
 				h.Inject(f)
@@ -318,7 +320,7 @@ func TestUpgradesThatAreLost(t *testing.T) {
 	}
 	for name, f := range map[string]Fault{"not answered": {NoAnswer: true}, "stalled": {Stall: true}} {
 		t.Run(name, func(t *testing.T) {
-			inMemory(t, func(t *testing.T, n *Network) {
+			inMemory(t, func(t *testing.T, n *simnet.Network) {
 				h := NewHub(n, hubHost)
 				f.On = Upgrade
 				h.Inject(f)
@@ -335,7 +337,7 @@ func TestUpgradesThatAreLost(t *testing.T) {
 		})
 	}
 	t.Run("only slow", func(t *testing.T) {
-		inMemory(t, func(t *testing.T, n *Network) {
+		inMemory(t, func(t *testing.T, n *simnet.Network) {
 			h := NewHub(n, hubHost)
 			require.NoError(t, h.Put(Device{ID: "dev1"}))
 			h.Inject(Fault{On: Upgrade, Delay: 20 * time.Second})
@@ -350,7 +352,7 @@ func TestUpgradesThatAreLost(t *testing.T) {
 }
 
 func TestOtherRequestsAreNotFound(t *testing.T) {
-	anywhere(t, func(t *testing.T, n *Network) {
+	anywhere(t, func(t *testing.T, n *simnet.Network) {
 		NewHub(n, hubHost)
 		answer, _, err := get(t, n, n.TLSConfig(), "https://"+hubHost+"/devices/dev1/nothing")
 		require.NoError(t, err)

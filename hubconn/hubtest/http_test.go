@@ -11,19 +11,21 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 // onWeb runs a test with one hub, its device "dev1" and a client of it, in memory and on sockets.
 func onWeb(t *testing.T, f func(t *testing.T, h *Hub, c *client)) {
-	anywhere(t, func(t *testing.T, n *Network) { withWeb(t, n, f) })
+	anywhere(t, func(t *testing.T, n *simnet.Network) { withWeb(t, n, f) })
 }
 
 // inWeb is onWeb in memory alone, for virtual time.
 func inWeb(t *testing.T, f func(t *testing.T, h *Hub, c *client)) {
-	inMemory(t, func(t *testing.T, n *Network) { withWeb(t, n, f) })
+	inMemory(t, func(t *testing.T, n *simnet.Network) { withWeb(t, n, f) })
 }
 
-func withWeb(t *testing.T, n *Network, f func(t *testing.T, h *Hub, c *client)) {
+func withWeb(t *testing.T, n *simnet.Network, f func(t *testing.T, h *Hub, c *client)) {
 	h := NewHub(n, hubHost)
 	require.NoError(t, h.Put(Device{ID: "dev1"}))
 	f(t, h, device(t, h, "dev1"))
@@ -415,7 +417,7 @@ func FuzzRequestBodies(f *testing.F) {
 	f.Add("POST /messages/events", "application/vnd.microsoft.iothub.json", []byte(`[{"body":"aGVsbG8="}]`))
 	f.Add("POST /files", "application/json", []byte(`{"blobName":"a"}`))
 	f.Add("POST /files/notifications", "application/json", []byte(`{"correlationId":"x","isSuccess":true,"statusCode":200}`))
-	n := NewNetwork()
+	n := simnet.New()
 	f.Cleanup(func() { _ = n.Close() })
 	h := NewHub(n, hubHost)
 	if err := h.Put(Device{ID: "dev1"}); err != nil {

@@ -4,11 +4,13 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 // Hub is a simulated IoT hub. It is safe for concurrent use.
 type Hub struct {
-	network *Network
+	network *simnet.Network
 	host    string
 
 	mu         sync.Mutex
@@ -42,7 +44,7 @@ type Hub struct {
 const defaultGrace = 5 * time.Minute
 
 // NewHub makes a hub with an empty registry, and gives it, and its storage for uploads, their names on the network.
-func NewHub(n *Network, host string) *Hub {
+func NewHub(n *simnet.Network, host string) *Hub {
 	h := &Hub{
 		network: n, host: host, devices: make(map[string]*record), links: make(map[string]*link), grace: defaultGrace,
 		changed: make(chan struct{}), calls: make(map[string]*call), oversizeCode: codeArgumentInvalid,

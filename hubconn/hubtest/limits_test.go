@@ -9,6 +9,8 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 func TestConnectsAreShapedAndThenRefused(t *testing.T) {
@@ -210,7 +212,7 @@ func TestAttemptTellsTheModel(t *testing.T) {
 }
 
 func TestDeviceThatDoesNotReadIsLetGo(t *testing.T) {
-	inMemory(t, func(t *testing.T, n *Network) {
+	inMemory(t, func(t *testing.T, n *simnet.Network) {
 		h := NewHub(n, hubHost)
 		require.NoError(t, h.Put(Device{ID: "dev1"}))
 		c := withTwin(t, h, "dev1", "mqtt")

@@ -168,7 +168,7 @@ func (l *link) Connected(_ context.Context, s *mqttserver.Session) error {
 // expire ends the connection when its token has expired and the grace is over, by the hub's clock.
 func (l *link) expire(ctx context.Context) error {
 	for {
-		changed := l.hub.network.news()
+		changed := l.hub.network.Changed()
 		left := l.expiry.Add(l.hub.expiryGrace()).Sub(l.hub.network.Now())
 		if left <= 0 {
 			return errExpired

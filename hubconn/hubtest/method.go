@@ -81,7 +81,7 @@ func (h *Hub) Invoke(ctx context.Context, id, method string, payload any, o Invo
 		return refuse(codeGatewayTimeout, "timed out waiting for the response from device")
 	case <-ctx.Done():
 		return 0, nil, context.Cause(ctx)
-	case <-h.network.done:
+	case <-h.network.Done():
 		return refuse(codeUnavailable, "the network is closed")
 	}
 }
@@ -119,7 +119,7 @@ func (h *Hub) await(ctx context.Context, id string, patience time.Duration) erro
 			return &Error{Op: "invoke a method of", ID: id, Code: codeNotOnline, Message: "timed out waiting for device to connect"}
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-h.network.done:
+		case <-h.network.Done():
 			return &Error{Op: "invoke a method of", ID: id, Code: codeUnavailable, Message: "the network is closed"}
 		}
 	}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 // result is what Invoke returned.
@@ -210,7 +212,7 @@ func TestMethodFaults(t *testing.T) {
 
 func TestMethodEndsWithItsNetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := NewNetwork()
+		n := simnet.New()
 		h := NewHub(n, hubHost)
 		require.NoError(t, h.Put(Device{ID: "dev1"}))
 		done := invoke(t.Context(), h, "dev1", "m", nil, InvokeOptions{ConnectTimeout: time.Minute})

@@ -9,6 +9,8 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 func TestModuleDoesAllThatADeviceDoes(t *testing.T) {
@@ -109,7 +111,7 @@ func TestModuleGoesWithItsDevice(t *testing.T) {
 }
 
 func TestModulesInTheRegistry(t *testing.T) {
-	inMemory(t, func(t *testing.T, n *Network) {
+	inMemory(t, func(t *testing.T, n *simnet.Network) {
 		h := NewHub(n, hubHost)
 		require.NoError(t, h.Put(Device{ID: "dev1"}))
 		require.NoError(t, h.Put(Device{ID: "dev10"}))

@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 const commands = "devices/dev1/messages/devicebound/#"
@@ -191,7 +193,7 @@ func TestCommandThatIsNeverAcknowledgedIsGivenUp(t *testing.T) {
 }
 
 func TestCommandLimits(t *testing.T) {
-	inMemory(t, func(t *testing.T, n *Network) {
+	inMemory(t, func(t *testing.T, n *simnet.Network) {
 		h := NewHub(n, hubHost)
 		require.NoError(t, h.Put(Device{ID: "dev1"}))
 		now := n.Now()

@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 // backEnd speaks the service's REST API over raw net/http.
@@ -107,7 +109,7 @@ const restHost = "hub.azure-devices.net"
 
 // atHub runs a test with a hub and a back end that may do everything, in memory.
 func atHub(t *testing.T, f func(t *testing.T, h *Hub, b *backEnd)) {
-	inMemory(t, func(t *testing.T, n *Network) {
+	inMemory(t, func(t *testing.T, n *simnet.Network) {
 		h := NewHub(n, restHost)
 		f(t, h, newBackEnd(t, h, "iothubowner"))
 	})
@@ -164,7 +166,7 @@ func TestBackEndKeepsDevices(t *testing.T) {
 }
 
 func TestOneOfManyCreatesADevice(t *testing.T) {
-	n, err := Listen(ListenConfig{})
+	n, err := simnet.Listen(simnet.ListenConfig{})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, n.Close()) }()
 	h := NewHub(n, restHost)
@@ -467,7 +469,7 @@ func TestBackEndsMistakes(t *testing.T) {
 }
 
 func TestStateIsKept(t *testing.T) {
-	inMemory(t, func(t *testing.T, n *Network) {
+	inMemory(t, func(t *testing.T, n *simnet.Network) {
 		h := NewHub(n, restHost)
 		require.NoError(t, h.Put(Device{ID: "dev", IoTEdge: true, StatusReason: "new"}))
 		require.NoError(t, h.PutModule("dev", Module{ID: "cam"}))
@@ -521,7 +523,7 @@ func TestStateIsKept(t *testing.T) {
 }
 
 func TestWorkOfTheNetworkEndsWithIt(t *testing.T) {
-	n := NewNetwork()
+	n := simnet.New()
 	var ended atomic.Bool
 	require.True(t, n.Go(func(ctx context.Context) {
 		<-ctx.Done()
@@ -545,7 +547,7 @@ func FuzzREST(f *testing.F) {
 	} {
 		f.Add(seed[0], seed[1], seed[2])
 	}
-	n := NewNetwork()
+	n := simnet.New()
 	f.Cleanup(func() { _ = n.Close() })
 	h := NewHub(n, restHost)
 	f.Fuzz(func(t *testing.T, method, path, body string) {
@@ -588,7 +590,7 @@ func (r *recorder) Write(b []byte) (int, error) {
 }
 
 func FuzzLoad(f *testing.F) {
-	n := NewNetwork()
+	n := simnet.New()
 	f.Cleanup(func() { _ = n.Close() })
 	h := NewHub(n, restHost)
 	require.NoError(f, h.Put(Device{ID: "dev"}))

@@ -10,6 +10,8 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 const (
@@ -180,7 +182,7 @@ func TestTwinLimits(t *testing.T) {
 }
 
 func TestTwinChangesOnlyWithItsETag(t *testing.T) {
-	inMemory(t, func(t *testing.T, n *Network) {
+	inMemory(t, func(t *testing.T, n *simnet.Network) {
 		h := NewHub(n, hubHost)
 		require.NoError(t, h.Put(Device{ID: "dev1"}))
 		before, _ := h.Twin("dev1")

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 // place is where the hub lets a device upload to.
@@ -271,10 +273,10 @@ func TestStorageFaults(t *testing.T) {
 		assert.Error(t, err)
 		_, ok = h.Blob("dev1/a")
 		assert.True(t, ok)
-		h.network.SetFault(h.BlobHost(), Refused)
+		h.network.SetFault(h.BlobHost(), simnet.Refused)
 		_, _, err = c.tryHTTPS("PUT "+p.url(), whole, "hello")
 		assert.Error(t, err)
-		h.network.SetFault(h.BlobHost(), None)
+		h.network.SetFault(h.BlobHost(), simnet.None)
 		nc, err := h.network.DialContext(t.Context(), "tcp", h.BlobHost()+":8883")
 		require.NoError(t, err)
 		require.NoError(t, nc.Close(), "it has no MQTT")

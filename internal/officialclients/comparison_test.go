@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
@@ -192,7 +193,7 @@ func TestOurClientAndTheOfficialOneEndTheSameInEveryScenario(t *testing.T) {
 	})
 	both.Go(func() {
 		b := &board{hosts: map[string]string{}}
-		n := hubtest.NewNetwork() // its own, so that both can have the real names
+		n := simnet.New() // its own, so that both can have the real names
 		t.Cleanup(func() { _ = n.Close() })
 		w := newService(n, b.config())
 		ours = play(t, w, b, func(s scenario) (outcome, error) {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -55,7 +56,7 @@ func TestOfficialDeviceConnectsWithACertificate(t *testing.T) {
 	for _, transport := range hubTransports {
 		t.Run(transport, func(t *testing.T) {
 			id := "certificate-" + transport
-			own := hubtest.NewCA("Factory", w.network.Now()).Device(id)
+			own := simnet.NewCA("Factory", w.network.Now()).Device(id)
 			require.NoError(t, w.a.Put(hubtest.Device{ID: id, PrimaryThumbprint: hubtest.Thumbprint(own.Leaf)}))
 			args := pemPair(t, own)
 			args["name"], args["transport"] = id, transport

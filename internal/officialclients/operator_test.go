@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -84,7 +84,7 @@ func TestOfficialServiceClientManagesGroups(t *testing.T) {
 	w := newWorld(t, dpstest.Config{})
 	node := newDriver(t, w.network)
 	call, try := w.operator(t, node)
-	factory := hubtest.NewCA("Factory", w.network.Now())
+	factory := simnet.NewCA("Factory", w.network.Now())
 
 	var g map[string]any
 	call(&g, "createOrUpdateEnrollmentGroup", with{

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
@@ -50,7 +50,7 @@ func TestOfficialClientRegistersWithEveryCredentialOverEveryTransport(t *testing
 	need(t)
 	w := newWorld(t, dpstest.Config{Polls: 2}) // as the service was recorded
 	node := newDriver(t, w.network)
-	factory := hubtest.NewCA("Factory", w.network.Now())
+	factory := simnet.NewCA("Factory", w.network.Now())
 	line := factory.Intermediate("Factory line 1")
 	group := key("group")
 	require.NoError(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "keys", Attestation: dpstest.Keys(group, "")}))
@@ -74,7 +74,7 @@ func TestOfficialClientRegistersWithEveryCredentialOverEveryTransport(t *testing
 				return with{"key": derived}
 			},
 			"own certificate": func(t *testing.T, id string) with {
-				own := hubtest.NewCA("Somebody", w.network.Now()).Device(id)
+				own := simnet.NewCA("Somebody", w.network.Now()).Device(id)
 				require.NoError(t, w.dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: id, Attestation: dpstest.ClientCertificates(own.Leaf, nil)}))
 				return pemPair(t, own)
 			},

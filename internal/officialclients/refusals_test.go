@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -28,7 +28,7 @@ func TestOfficialClientSeesRefusalsAsItsOwnErrors(t *testing.T) {
 		require.NoError(t, w.dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: id, Attestation: dpstest.Keys(key(id), "")}))
 	}
 	require.NoError(t, w.dps.SetEnabled("disabled", false))
-	stranger := hubtest.NewCA("Stranger", w.network.Now()).Device("stranger")
+	stranger := simnet.NewCA("Stranger", w.network.Now()).Device("stranger")
 
 	for _, transport := range allTransports {
 		for name, c := range map[string]struct {
@@ -91,7 +91,7 @@ func TestOfficialClientComesThroughThrottlingAndErrorsOfTheService(t *testing.T)
 func TestOfficialClientTrustsOnlyTheCAItIsGiven(t *testing.T) {
 	need(t)
 	w := newWorld(t, dpstest.Config{})
-	node := newDriverTrusting(t, hubtest.NewCA("Another Root", time.Now()).PEM())
+	node := newDriverTrusting(t, simnet.NewCA("Another Root", time.Now()).PEM())
 	require.NoError(t, w.dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: "careful", Attestation: dpstest.Keys(key("careful"), "")}))
 	for _, transport := range allTransports {
 		t.Run(transport, func(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -46,20 +47,20 @@ func need(t *testing.T) {
 
 // world is the service on its own ports and under its own names.
 type world struct {
-	network *hubtest.Network
+	network *simnet.Network
 	dps     *dpstest.Server
 	a, b    *hubtest.Hub
 }
 
 func newWorld(t *testing.T, cfg dpstest.Config) *world {
 	t.Helper()
-	n, err := hubtest.Listen(hubtest.ListenConfig{HTTPSPort: 443, MQTTPort: 8883})
+	n, err := simnet.Listen(simnet.ListenConfig{HTTPSPort: 443, MQTTPort: 8883})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = n.Close() })
 	return newService(n, cfg)
 }
 
-func newService(n *hubtest.Network, cfg dpstest.Config) *world {
+func newService(n *simnet.Network, cfg dpstest.Config) *world {
 	if cfg.RetryAfter == 0 {
 		cfg.RetryAfter = time.Second // the least that can be said
 	}
@@ -108,7 +109,7 @@ func (e *clientError) Error() string {
 type with = map[string]any
 
 // newDriver starts Node. The clients trust the world's CA by the environment alone: they have no option for it.
-func newDriver(t *testing.T, n *hubtest.Network) *driver {
+func newDriver(t *testing.T, n *simnet.Network) *driver {
 	t.Helper()
 	return newDriverTrusting(t, n.CA().PEM())
 }

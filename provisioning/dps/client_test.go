@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 	"github.com/rehome-iot/rehome/retry"
@@ -35,7 +36,7 @@ func clientNoProxy(*http.Request) (*url.URL, error) { return nil, nil }
 // clientWorld is a service with one enrolled device.
 type clientWorld struct {
 	*testing.T
-	network *hubtest.Network
+	network *simnet.Network
 	dps     *dpstest.Server
 	hub     *hubtest.Hub
 	client  *dps.Client
@@ -45,7 +46,7 @@ type clientWorld struct {
 // newClientWorld must be called inside the bubble.
 func newClientWorld(t *testing.T, transport dps.Transport, config dpstest.Config) *clientWorld {
 	t.Helper()
-	w := &clientWorld{T: t, network: hubtest.NewNetwork(), start: time.Now()}
+	w := &clientWorld{T: t, network: simnet.New(), start: time.Now()}
 	t.Cleanup(func() { assert.NoError(t, w.network.Close()) })
 	w.dps = dpstest.New(w.network, config)
 	w.hub = hubtest.NewHub(w.network, clientHub)
@@ -197,7 +198,7 @@ func TestClientWorksOverSocketsWithDefaults(t *testing.T) {
 	for _, transport := range clientTransports {
 		t.Run(transport.String(), func(t *testing.T) {
 			t.Parallel()
-			network, err := hubtest.Listen(hubtest.ListenConfig{})
+			network, err := simnet.Listen(simnet.ListenConfig{})
 			require.NoError(t, err)
 			t.Cleanup(func() { assert.NoError(t, network.Close()) })
 			service := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
@@ -14,7 +15,7 @@ import (
 // A Client makes one attempt at what it is asked. Most programs want a Device, which owns the loop.
 func ExampleClient() {
 	// The service, simulated in memory.
-	network := hubtest.NewNetwork()
+	network := simnet.New()
 	defer func() { _ = network.Close() }()
 	service := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
 	service.Link(hubtest.NewHub(network, "hub-a.azure-devices.net"))

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 	"github.com/rehome-iot/rehome/retry"
@@ -103,7 +103,7 @@ func TestLookupWithAWrongKey(t *testing.T) {
 func TestLookupEndsWithItsContext(t *testing.T) {
 	errShutdown := errors.New("the program is told to end")
 	for stage, prepare := range map[string]func(w *clientWorld){
-		"dial":      func(w *clientWorld) { w.network.SetFault(dpstest.GlobalEndpoint, hubtest.Blackhole) },
+		"dial":      func(w *clientWorld) { w.network.SetFault(dpstest.GlobalEndpoint, simnet.Blackhole) },
 		"handshake": func(w *clientWorld) { w.network.Stall(dpstest.GlobalEndpoint, true) },
 		"answer":    func(w *clientWorld) { w.dps.Inject(dpstest.Fault{On: dpstest.Lookup, NoAnswer: true}) },
 		"before":    nil,

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 	"github.com/rehome-iot/rehome/retry"
@@ -144,7 +144,7 @@ func TestRegisterWithCertificate(t *testing.T) {
 
 func TestRegisterWithCertificateNobodyEnrolled(t *testing.T) {
 	clientEach(t, dpstest.Config{}, func(w *clientWorld) {
-		w.client.Attestation = dps.X509{KeyPair: hubtest.NewCA("stranger", time.Now()).Device("board-7")}
+		w.client.Attestation = dps.X509{KeyPair: simnet.NewCA("stranger", time.Now()).Device("board-7")}
 		failure := w.refused(dps.Registration{})
 		assert.Equal(w, 401, failure.Status)
 		assert.Equal(w, 401002, failure.Code)
@@ -340,7 +340,7 @@ func TestRegisterRequestTimeoutIsSettable(t *testing.T) {
 }
 
 func TestRegisterWithTroubleOnTheWay(t *testing.T) {
-	for _, fault := range []hubtest.NetworkFault{hubtest.NameNotFound, hubtest.NameFailure, hubtest.Refused, hubtest.ResetOnAccept, hubtest.Blackhole} {
+	for _, fault := range []simnet.Fault{simnet.NameNotFound, simnet.NameFailure, simnet.Refused, simnet.ResetOnAccept, simnet.Blackhole} {
 		clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 			w.network.SetFault(dpstest.GlobalEndpoint, fault)
 			failure := w.refused(dps.Registration{})
@@ -353,7 +353,7 @@ func TestRegisterWithTroubleOnTheWay(t *testing.T) {
 }
 
 func TestRegisterTrustsNoOtherServer(t *testing.T) {
-	for _, kind := range []hubtest.CertificateKind{hubtest.Expired, hubtest.NotYetValid, hubtest.UnknownCA, hubtest.WrongName} {
+	for _, kind := range []simnet.CertificateKind{simnet.Expired, simnet.NotYetValid, simnet.UnknownCA, simnet.WrongName} {
 		clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 			w.network.SetCertificate(dpstest.GlobalEndpoint, kind)
 			failure := w.refused(dps.Registration{})
@@ -371,7 +371,7 @@ func TestRegisterEndsWithItsContextAtEveryStage(t *testing.T) {
 	errShutdown := errors.New("the program is told to end")
 	stages := map[string]func(w *clientWorld){
 		"before":    func(*clientWorld) {},
-		"dial":      func(w *clientWorld) { w.network.SetFault(dpstest.GlobalEndpoint, hubtest.Blackhole) },
+		"dial":      func(w *clientWorld) { w.network.SetFault(dpstest.GlobalEndpoint, simnet.Blackhole) },
 		"handshake": func(w *clientWorld) { w.network.Stall(dpstest.GlobalEndpoint, true) },
 		"connack":   func(w *clientWorld) { w.dps.Inject(dpstest.Fault{On: dpstest.Connect, NoAnswer: true}) },
 		"register":  func(w *clientWorld) { w.dps.Inject(dpstest.Fault{On: dpstest.Register, NoAnswer: true}) },

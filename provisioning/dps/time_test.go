@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 	"github.com/rehome-iot/rehome/retry"
@@ -61,7 +61,7 @@ func TestTimeSendsNoCredential(t *testing.T) {
 }
 
 func TestTimeTrustsNoOtherServer(t *testing.T) {
-	for _, kind := range []hubtest.CertificateKind{hubtest.UnknownCA, hubtest.WrongName} {
+	for _, kind := range []simnet.CertificateKind{simnet.UnknownCA, simnet.WrongName} {
 		for _, offset := range []time.Duration{0, 26 * 365 * 24 * time.Hour} {
 			t.Run(fmt.Sprint(kind, offset), func(t *testing.T) {
 				clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
@@ -79,7 +79,7 @@ func TestTimeTrustsNoOtherServer(t *testing.T) {
 }
 
 func TestTimeRefusesADateThatTheCertificateDoesNotCover(t *testing.T) {
-	for _, kind := range []hubtest.CertificateKind{hubtest.Expired, hubtest.NotYetValid} {
+	for _, kind := range []simnet.CertificateKind{simnet.Expired, simnet.NotYetValid} {
 		clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
 			w.network.SetCertificate(dpstest.GlobalEndpoint, kind)
 			told, err := w.client.Time(w.Context())

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/internal/sas"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
@@ -211,7 +211,7 @@ func sha1Of(c tls.Certificate) string {
 
 func TestEitherCertificateOfAnIndividualEnrollment(t *testing.T) {
 	onEach(t, dpstest.Config{}, func(w *world, transport string) {
-		ca := hubtest.NewCA("Any", time.Now())
+		ca := simnet.NewCA("Any", time.Now())
 		one, two, three := ca.Device("dev"), ca.Device("DEV"), ca.Device("dev")
 		w.enroll("dev", func(e *dpstest.IndividualEnrollment) { e.Attestation = dpstest.ClientCertificates(one.Leaf, two.Leaf) })
 		for _, c := range []tls.Certificate{one, two} {
@@ -239,7 +239,7 @@ func TestEitherCertificateOfAnIndividualEnrollment(t *testing.T) {
 func TestCertificatesAreJudgedByTheServicesClock(t *testing.T) {
 	onEach(t, dpstest.Config{}, func(w *world, transport string) {
 		now := time.Now()
-		own := hubtest.NewCA("Own", now)
+		own := simnet.NewCA("Own", now)
 		for _, between := range [][2]time.Duration{{-time.Hour, -time.Minute}, {time.Minute, time.Hour}} {
 			c := own.DeviceBetween("dev", now.Add(between[0]), now.Add(between[1]))
 			w.enroll("dev", func(e *dpstest.IndividualEnrollment) { e.Attestation = dpstest.ClientCertificates(c.Leaf, nil) })
@@ -259,10 +259,10 @@ func TestCertificatesAreJudgedByTheServicesClock(t *testing.T) {
 
 func TestNearestAuthorityDecides(t *testing.T) {
 	onEach(t, dpstest.Config{}, func(w *world, transport string) {
-		root := hubtest.NewCA("Root", time.Now())
+		root := simnet.NewCA("Root", time.Now())
 		middle := root.Intermediate("Middle")
 		issuer := middle.Intermediate("Issuer")
-		group := func(id string, ca *hubtest.CA, status string) {
+		group := func(id string, ca *simnet.CA, status string) {
 			require.NoError(w.t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{
 				EnrollmentGroupID: id, ProvisioningStatus: status, Attestation: dpstest.SigningCertificates(ca.Certificate(), nil),
 			}))
@@ -297,7 +297,7 @@ func TestNearestAuthorityDecides(t *testing.T) {
 		bare := c
 		bare.Certificate = c.Certificate[:1]
 		w.refused(transport, "dev", byCertificate(bare), 401002) // the issuer is missing
-		w.refused(transport, "dev", byCertificate(hubtest.NewCA("Root", time.Now()).Intermediate("Issuer").Device("dev")), 401002)
+		w.refused(transport, "dev", byCertificate(simnet.NewCA("Root", time.Now()).Intermediate("Issuer").Device("dev")), 401002)
 
 		bare.Certificate = c.Certificate[:2]
 		assert.Equal(w.t, "m-middle", by(bare), "up to the enrolled signer is enough")
@@ -306,7 +306,7 @@ func TestNearestAuthorityDecides(t *testing.T) {
 
 func TestAuthorityByName(t *testing.T) {
 	inBubble(t, dpstest.Config{}, func(w *world) {
-		ca := hubtest.NewCA("Named", time.Now())
+		ca := simnet.NewCA("Named", time.Now())
 		c := byCertificate(ca.Device("dev"))
 		require.NoError(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "g", Attestation: dpstest.Attestation{
 			Type: dpstest.TypeX509, X509: &dpstest.X509{CAReferences: &dpstest.CAReferences{Primary: "gone", Secondary: "factory"}},
@@ -319,7 +319,7 @@ func TestAuthorityByName(t *testing.T) {
 
 func TestCommonNameIsTheRegistrationID(t *testing.T) {
 	inBubble(t, dpstest.Config{}, func(w *world) {
-		ca := hubtest.NewCA("CA", time.Now())
+		ca := simnet.NewCA("CA", time.Now())
 		require.NoError(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{
 			EnrollmentGroupID: "g", Attestation: dpstest.SigningCertificates(ca.Certificate(), nil),
 		}))

@@ -1,11 +1,11 @@
 // Package dpstest is a simulator of the Azure IoT Hub Device Provisioning Service (DPS), for tests of devices.
 //
 // A [Server] speaks what the service speaks to devices: HTTPS, MQTT 3.1.1 and MQTT over WebSocket, with real TLS and
-// client certificates, on a [hubtest.Network] in memory or on loopback sockets. It verifies what the service verifies,
+// client certificates, on a [simnet.Network] in memory or on loopback sockets. It verifies what the service verifies,
 // so a device that works here proves its identity in the right way, and it creates the device's identity at the
 // simulated hub it assigns.
 //
-//	network := hubtest.NewNetwork()
+//	network := simnet.New()
 //	defer network.Close()
 //	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 //	service := dpstest.New(network, dpstest.Config{})

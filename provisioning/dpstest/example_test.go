@@ -8,17 +8,18 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
 // A device asks for its registration in plain HTTP. What it gets is what the service gives.
 func Example() {
-	network := hubtest.NewNetwork()
+	network := simnet.New()
 	defer network.Close()
 	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 	service := dpstest.New(network, dpstest.Config{Polls: 1})
 	service.Link(hub)
-	certificate := hubtest.NewCA("Factory", time.Now()).Device("sensor-042")
+	certificate := simnet.NewCA("Factory", time.Now()).Device("sensor-042")
 	err := service.Enroll(dpstest.IndividualEnrollment{
 		RegistrationID: "sensor-042", Attestation: dpstest.ClientCertificates(certificate.Leaf, nil),
 	})
@@ -64,7 +65,7 @@ func Example() {
 
 // What a throttled service does to a device is a matter of one line.
 func ExampleServer_Inject() {
-	network := hubtest.NewNetwork()
+	network := simnet.New()
 	defer network.Close()
 	service := dpstest.New(network, dpstest.Config{})
 	service.Inject(dpstest.Fault{On: dpstest.Clock, Status: 429, RetryAfter: "120"})

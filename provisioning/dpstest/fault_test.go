@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -324,10 +324,10 @@ func TestNetworkClosesWhileRequestsAreHeld(t *testing.T) {
 }
 
 func TestOnLoopbackSockets(t *testing.T) {
-	n, err := hubtest.Listen(hubtest.ListenConfig{})
+	n, err := simnet.Listen(simnet.ListenConfig{})
 	require.NoError(t, err)
 	w := populate(t, n, dpstest.Config{Polls: 1})
-	ca := hubtest.NewCA("Factory", time.Now()).Intermediate("Line 1")
+	ca := simnet.NewCA("Factory", time.Now()).Intermediate("Line 1")
 	w.enroll("dev")
 	require.NoError(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{
 		EnrollmentGroupID: "line", Attestation: dpstest.SigningCertificates(ca.Certificate(), nil),

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/internal/sas"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
@@ -39,16 +40,16 @@ var (
 // world is a network with a provisioning service and two hubs, of which the first is linked.
 type world struct {
 	t    *testing.T
-	net  *hubtest.Network
+	net  *simnet.Network
 	dps  *dpstest.Server
 	a, b *hubtest.Hub
 }
 
 func newWorld(t *testing.T, cfg dpstest.Config) *world {
-	return populate(t, hubtest.NewNetwork(), cfg)
+	return populate(t, simnet.New(), cfg)
 }
 
-func populate(t *testing.T, n *hubtest.Network, cfg dpstest.Config) *world {
+func populate(t *testing.T, n *simnet.Network, cfg dpstest.Config) *world {
 	t.Cleanup(func() { require.NoError(t, n.Close()) })
 	w := &world{t: t, net: n, a: hubtest.NewHub(n, hubA), b: hubtest.NewHub(n, hubB), dps: dpstest.New(n, cfg)}
 	w.dps.Link(w.a)

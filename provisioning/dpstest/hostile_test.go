@@ -15,13 +15,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
 // Whoever opens connections and says little, or nonsense, keeps nobody else from being served.
 func TestHostileClientsDoNotKeepOthersFromBeingServed(t *testing.T) {
-	n, err := hubtest.Listen(hubtest.ListenConfig{})
+	n, err := simnet.Listen(simnet.ListenConfig{})
 	require.NoError(t, err)
 	w := populate(t, n, dpstest.Config{RetryAfter: -1, RegistrationsPerMinute: -1, PollsPer10s: -1})
 	w.enroll("dev")

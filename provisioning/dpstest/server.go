@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 // GlobalEndpoint is the host name every device of the public cloud asks first.
@@ -163,7 +163,7 @@ func (c Config) withDefaults() Config {
 
 // A Server is one simulated provisioning service on a network. All methods are safe for concurrent use.
 type Server struct {
-	network *hubtest.Network
+	network *simnet.Network
 	cfg     Config
 
 	log    requestLog
@@ -191,7 +191,7 @@ type Server struct {
 // New starts a provisioning service on a network: it answers HTTPS on port 443, MQTT on port 8883 and MQTT over
 // WebSocket on port 443 under cfg.Endpoint and cfg.ServiceHost, and it becomes the network's default site. Network.Close
 // ends it.
-func New(n *hubtest.Network, cfg Config) *Server {
+func New(n *simnet.Network, cfg Config) *Server {
 	cfg = cfg.withDefaults()
 	s := &Server{
 		network:     n,

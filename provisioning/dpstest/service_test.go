@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -79,7 +79,7 @@ func TestReplacingAnEnrollmentTakesItsETag(t *testing.T) {
 func TestOperatorKeepsEnrollmentGroups(t *testing.T) {
 	inBubble(t, dpstest.Config{}, func(w *world) {
 		o := w.service()
-		ca := hubtest.NewCA("Plant", time.Now())
+		ca := simnet.NewCA("Plant", time.Now())
 		made := o.must("PUT", "/enrollmentGroups/plant", document{
 			"enrollmentGroupId": "plant",
 			"attestation": document{"type": "x509", "x509": document{
@@ -322,7 +322,7 @@ func TestTPMRecordsAreKept(t *testing.T) {
 }
 
 func TestServiceOverLoopback(t *testing.T) {
-	n, err := hubtest.Listen(hubtest.ListenConfig{})
+	n, err := simnet.Listen(simnet.ListenConfig{})
 	require.NoError(t, err)
 	w := populate(t, n, dpstest.Config{})
 	o := w.service()

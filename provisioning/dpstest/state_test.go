@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -30,7 +31,7 @@ func (w *world) restart() (*world, []byte) {
 func TestStateSurvivesARestart(t *testing.T) {
 	inBubble(t, dpstest.Config{}, func(w *world) {
 		w.dps.Link(w.b)
-		ca := hubtest.NewCA("Plant", time.Now())
+		ca := simnet.NewCA("Plant", time.Now())
 		w.dps.AddCA("plant-root", ca.Certificate())
 		w.enroll("dev", func(e *dpstest.IndividualEnrollment) {
 			e.ReprovisionPolicy, e.AllocationPolicy, e.IoTHubHostName = policy(true, true), dpstest.PolicyStatic, hubA
@@ -115,7 +116,7 @@ func TestDamagedStateIsRefused(t *testing.T) {
 }
 
 func FuzzLoad(f *testing.F) {
-	n := hubtest.NewNetwork()
+	n := simnet.New()
 	f.Cleanup(func() { _ = n.Close() })
 	hub := hubtest.NewHub(n, hubA)
 	service := dpstest.New(n, dpstest.Config{ServiceKey: key1})
@@ -139,7 +140,7 @@ func FuzzLoad(f *testing.F) {
 
 // FuzzService sends operators' requests with any body, and then registers a device under whatever came of it.
 func FuzzService(f *testing.F) {
-	n := hubtest.NewNetwork()
+	n := simnet.New()
 	f.Cleanup(func() { _ = n.Close() })
 	hub := hubtest.NewHub(n, hubA)
 	service := dpstest.New(n, dpstest.Config{

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -123,7 +124,7 @@ func TestWebhookIsAskedAboutGroups(t *testing.T) {
 	inBubble(t, dpstest.Config{}, func(w *world) {
 		hook := w.webhook()
 		hook.says(document{"iotHubHostName": hubA})
-		ca := hubtest.NewCA("Plant", time.Now())
+		ca := simnet.NewCA("Plant", time.Now())
 		var e dpstest.IndividualEnrollment
 		custom(&e)
 		require.NoError(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{
@@ -228,7 +229,7 @@ func (endless) Read(b []byte) (int, error) {
 func TestWebhookNobodyServes(t *testing.T) {
 	inBubble(t, dpstest.Config{}, func(w *world) {
 		w.webhook()
-		w.net.SetFault(webhookHost, hubtest.Refused)
+		w.net.SetFault(webhookHost, simnet.Refused)
 		w.enroll("dev", custom)
 		state := w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1))
 		assert.Equal(t, "Custom allocation failed: the webhook cannot be reached", state.ErrorMessage)
@@ -315,7 +316,7 @@ func TestConcurrentRegistrationsAreRefusedWhileAWebhookThinks(t *testing.T) {
 
 func TestNetworkClosesWhileAWebhookThinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := hubtest.NewNetwork()
+		n := simnet.New()
 		w := &world{t: t, net: n, a: hubtest.NewHub(n, hubA), dps: dpstest.New(n, dpstest.Config{WebhookTimeout: time.Hour})}
 		w.dps.Link(w.a)
 		w.webhook().says(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
@@ -333,7 +334,7 @@ func TestNetworkClosesWhileAWebhookThinks(t *testing.T) {
 }
 
 func TestWebhookOutsideTheNetwork(t *testing.T) {
-	n, err := hubtest.Listen(hubtest.ListenConfig{})
+	n, err := simnet.Listen(simnet.ListenConfig{})
 	require.NoError(t, err)
 	w := populate(t, n, dpstest.Config{RetryAfter: -1})
 	outside := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {

@@ -1,4 +1,4 @@
-package hubtest
+package simnet
 
 import (
 	"context"
@@ -43,7 +43,7 @@ func (n *Network) DialContext(ctx context.Context, network, address string) (net
 			}
 			continue
 		}
-		d, ok := n.doorOf(port)
+		d, ok := n.protocolOf(port)
 		if !ok {
 			return nil, refused
 		}
@@ -72,23 +72,23 @@ func (n *Network) countDial(name string) string {
 func isLocal(name string) bool { return name == "localhost" || net.ParseIP(name) != nil }
 
 // lookUp resolves a name.
-func (n *Network) lookUp(target string) (fault NetworkFault, changed <-chan struct{}, ok bool) {
+func (n *Network) lookUp(target string) (fault Fault, changed <-chan struct{}, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	h := n.hosts[target]
 	if h == nil || h.fault == NameNotFound || h.site == nil && h.fault == None {
 		return None, nil, false
 	}
-	return h.ill(), n.changed, true
+	return h.currentFault(), n.changed, true
 }
 
-func (n *Network) doorOf(port string) (door, bool) {
-	for d, standard := range map[door]string{httpsDoor: "443", mqttDoor: "8883"} {
+func (n *Network) protocolOf(port string) (protocol, bool) {
+	for d, standard := range map[protocol]string{protocolHTTPS: "443", protocolMQTT: "8883"} {
 		if port == standard {
 			return d, true
 		}
 		if n.real != nil {
-			if _, p, err := net.SplitHostPort(n.doorAddr(d)); err == nil && p == port {
+			if _, p, err := net.SplitHostPort(n.protocolAddr(d)); err == nil && p == port {
 				return d, true
 			}
 		}
@@ -96,9 +96,9 @@ func (n *Network) doorOf(port string) (door, bool) {
 	return 0, false
 }
 
-func (n *Network) dialSocket(ctx context.Context, d door) (net.Conn, error) {
+func (n *Network) dialSocket(ctx context.Context, p protocol) (net.Conn, error) {
 	var dialer net.Dialer
-	nc, err := dialer.DialContext(ctx, "tcp", n.doorAddr(d))
+	nc, err := dialer.DialContext(ctx, "tcp", n.protocolAddr(p))
 	if err != nil {
 		return nil, err
 	}
@@ -108,13 +108,13 @@ func (n *Network) dialSocket(ctx context.Context, d door) (net.Conn, error) {
 	return nc, nil
 }
 
-func (n *Network) dialMemory(target, address string, d door, refused error) (net.Conn, error) {
+func (n *Network) dialMemory(target, address string, p protocol, refused error) (net.Conn, error) {
 	n.mu.Lock()
 	n.lastClient++
 	number := n.lastClient
 	n.mu.Unlock()
 	client, server := memnet.Pipe(fmt.Sprintf("client-%d:50000", number), address)
-	if !n.admit(server, d, target, func() bool { return true }) {
+	if !n.admit(server, p, target, func() bool { return true }) {
 		return nil, refused
 	}
 	return client, nil

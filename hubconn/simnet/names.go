@@ -1,4 +1,4 @@
-package hubtest
+package simnet
 
 // Serves reports whether a name has a site on the network.
 func (n *Network) Serves(name string) bool {

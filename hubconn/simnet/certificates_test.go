@@ -1,4 +1,4 @@
-package hubtest
+package simnet
 
 import (
 	"crypto/tls"
@@ -16,7 +16,7 @@ func TestCertificatesForStrangeNamesAreBounded(t *testing.T) {
 		n.Handle("a.example", echo("a"))
 		n.SetDefault("a.example")
 		failed := 0
-		for i := range maxStrangeNames + 10 {
+		for i := range maxUnknownNames + 10 {
 			raw, err := n.DialContext(t.Context(), "tcp", "localhost:8883")
 			require.NoError(t, err)
 			nc, err := shake(n, raw, "name-"+string(rune('a'+i/26))+string(rune('a'+i%26)))
@@ -27,7 +27,7 @@ func TestCertificatesForStrangeNamesAreBounded(t *testing.T) {
 			require.NoError(t, nc.Close())
 		}
 		assert.Equal(t, 10, failed)
-		assert.LessOrEqual(t, len(n.certs), maxStrangeNames+1)
+		assert.LessOrEqual(t, len(n.certs), maxUnknownNames+1)
 	})
 }
 

@@ -1,4 +1,4 @@
-package hubtest
+package simnet
 
 import (
 	"context"
@@ -12,7 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -20,7 +19,7 @@ import (
 func TestFaultsMetByADial(t *testing.T) {
 	anywhere(t, func(t *testing.T, n *Network) {
 		n.Handle("a.example", echo("a"))
-		dial := func(f NetworkFault) error {
+		dial := func(f Fault) error {
 			n.SetFault("a.example", f)
 			nc, err := open(n, "a.example")
 			if err == nil {
@@ -76,7 +75,7 @@ func TestFaultsMetByAnotherProcess(t *testing.T) {
 	defer n.Close()
 	n.Handle("a.example", echo("a"))
 	n.Handle("b.example", echo("b"))
-	for i, f := range []NetworkFault{NameNotFound, NameFailure, Refused, ResetOnAccept} {
+	for i, f := range []Fault{NameNotFound, NameFailure, Refused, ResetOnAccept} {
 		n.SetFault("a.example", f)
 		_, err := shake(n, outside(t, n), "a.example")
 		assert.ErrorIs(t, err, syscall.ECONNRESET, f)
@@ -201,30 +200,6 @@ func TestStallStopsBytesAndClosesNothing(t *testing.T) {
 	})
 }
 
-func TestConnectionSurvivesAStall(t *testing.T) {
-	for _, transport := range []string{"mqtt", "ws"} {
-		inMemory(t, func(t *testing.T, n *Network) {
-			h := NewHub(n, hubHost)
-			require.NoError(t, h.Put(Device{ID: "dev1"}))
-			c := device(t, h, "dev1")
-			require.Zero(t, c.connect(transport))
-			h.Inject(Fault{On: Publish, Delay: 10 * time.Second})
-			c.publish("devices/dev1/messages/events/", 1, 1, "acknowledged while nothing flows")
-			synctest.Wait()
-			n.Stall(hubHost, true)
-			c.publish("devices/dev1/messages/events/", 1, 2, "sent while nothing flows")
-			time.Sleep(10 * time.Minute)
-			assert.Len(t, h.Messages(), 1)
-			n.Stall(hubHost, false)
-			for _, id := range []uint16{1, 2} {
-				assert.Equal(t, id, c.receive().(*packets.PubackPacket).MessageID)
-			}
-			assert.Len(t, h.Messages(), 2)
-			c.close()
-		})
-	}
-}
-
 func TestServerThatWritesIntoAStallWaitsWhenTheBufferIsFull(t *testing.T) {
 	inMemory(t, func(t *testing.T, n *Network) {
 		wrote := make(chan error, 10)
@@ -288,24 +263,5 @@ func TestServerThatClosesDuringAStallIsNotNoticed(t *testing.T) {
 		_ = nc.Close()
 		synctest.Wait()
 		assert.Empty(t, n.to("a.example"))
-	})
-}
-
-func TestClientThatLeavesDuringAStallIsNotNoticed(t *testing.T) {
-	inMemory(t, func(t *testing.T, n *Network) {
-		h := NewHub(n, hubHost)
-		require.NoError(t, h.Put(Device{ID: "dev1"}))
-		c := device(t, h, "dev1")
-		c.keepAlive = 600
-		require.Zero(t, c.connect("mqtt"))
-		n.Stall(hubHost, true)
-		c.close()
-		time.Sleep(10 * time.Minute)
-		assert.True(t, h.Connected("dev1"))
-		time.Sleep(5*time.Minute + time.Second)
-		assert.False(t, h.Connected("dev1"), "its keep-alive has passed")
-		n.Stall(hubHost, false)
-		synctest.Wait()
-		assert.Empty(t, n.to(hubHost))
 	})
 }

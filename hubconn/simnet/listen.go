@@ -1,4 +1,4 @@
-package hubtest
+package simnet
 
 import (
 	"errors"
@@ -16,7 +16,7 @@ type ListenConfig struct {
 	CA        *CA    // signs the hosts' certificates. nil: a new one
 }
 
-// sockets are the front doors of a network on real sockets.
+// sockets are the ports  of a network on real sockets.
 type sockets struct{ https, mqtt net.Listener }
 
 // Listen returns an empty network on real sockets. It is reachable by any program that trusts its CA and resolves, or is
@@ -27,25 +27,25 @@ func Listen(cfg ListenConfig) (*Network, error) {
 	}
 	https, err := net.Listen("tcp", net.JoinHostPort(cfg.Addr, strconv.Itoa(cfg.HTTPSPort)))
 	if err != nil {
-		return nil, fmt.Errorf("hubtest: listen for HTTPS: %w", err)
+		return nil, fmt.Errorf("simnet: listen for HTTPS: %w", err)
 	}
 	mqtt, err := net.Listen("tcp", net.JoinHostPort(cfg.Addr, strconv.Itoa(cfg.MQTTPort)))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("hubtest: listen for MQTT: %w", err), https.Close())
+		return nil, errors.Join(fmt.Errorf("simnet: listen for MQTT: %w", err), https.Close())
 	}
 	if cfg.CA == nil {
 		cfg.CA = NewCA("Simulated Root", time.Now())
 	}
 	n := start(cfg.CA, &sockets{https: https, mqtt: mqtt})
-	n.tasks.Go(func() { n.acceptAll(https, httpsDoor) })
-	n.tasks.Go(func() { n.acceptAll(mqtt, mqttDoor) })
+	n.tasks.Go(func() { n.acceptAll(https, protocolHTTPS) })
+	n.tasks.Go(func() { n.acceptAll(mqtt, protocolMQTT) })
 	return n, nil
 }
 
 func (s *sockets) close() error { return errors.Join(s.https.Close(), s.mqtt.Close()) }
 
 // acceptAll lets in connections until the listener is closed.
-func (n *Network) acceptAll(l net.Listener, d door) {
+func (n *Network) acceptAll(l net.Listener, p protocol) {
 	for {
 		raw, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -60,7 +60,7 @@ func (n *Network) acceptAll(l net.Listener, d door) {
 				return
 			}
 		}
-		n.admit(raw, d, "", n.wasCounted(raw.RemoteAddr()))
+		n.admit(raw, p, "", n.wasCounted(raw.RemoteAddr()))
 	}
 }
 
@@ -76,10 +76,10 @@ func (n *Network) wasCounted(client net.Addr) func() bool {
 	}
 }
 
-// doorAddr is where DialContext finds a front door.
-func (n *Network) doorAddr(d door) string {
+// protocolAddr is where DialContext finds a port .
+func (n *Network) protocolAddr(p protocol) string {
 	addr := n.HTTPSAddr()
-	if d == mqttDoor {
+	if p == protocolMQTT {
 		addr = n.MQTTAddr()
 	}
 	host, port, err := net.SplitHostPort(addr)

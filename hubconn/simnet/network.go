@@ -1,4 +1,4 @@
-package hubtest
+package simnet
 
 import (
 	"context"
@@ -24,10 +24,10 @@ type Site interface {
 }
 
 // Network is a small internet with names, TLS and a clock, on which simulated services live: hubs of this package, and the
-// provisioning service of package dpstest. It is in memory (NewNetwork), for tests in one process and testing/synctest
+// provisioning service of package dpstest. It is in memory (New), for tests in one process and testing/synctest
 // bubbles, or on loopback sockets (Listen), for any program in any language.
 //
-// Every host shares two front doors, HTTPS (443) and MQTT (8883), and is told apart by the TLS server name.
+// Every host shares two ports , HTTPS (443) and MQTT (8883), and is told apart by the TLS server name.
 //
 // All methods are safe for concurrent use. A Network must be closed.
 type Network struct {
@@ -40,26 +40,26 @@ type Network struct {
 	web    *http.Server
 	real   *sockets // nil in memory
 
-	mu          sync.Mutex
-	closed      bool
-	hosts       map[string]*host
-	fallback    string // the default site's name
-	conns       map[*conn]struct{}
-	marked      map[string]bool // client addresses whose dial has been counted
-	certs       map[certKey]*tls.Certificate
-	stranger    *CA // signs certificates of kind UnknownCA
-	offset      time.Duration
-	changed     chan struct{} // closed and replaced when a fault or the clock changes
-	maxTLS      uint16
-	lastClient  int
-	strangeName int
+	mu           sync.Mutex
+	closed       bool
+	hosts        map[string]*host
+	fallback     string // the default site's name
+	conns        map[*conn]struct{}
+	marked       map[string]bool // client addresses whose dial has been counted
+	certs        map[certKey]*tls.Certificate
+	unknownCA    *CA // signs certificates of kind UnknownCA
+	offset       time.Duration
+	changed      chan struct{} // closed and replaced when a fault or the clock changes
+	maxTLS       uint16
+	lastClient   int
+	unknownNames int
 }
 
 // host is what the network knows about a name; a name may have faults before, and after, it has a site.
 type host struct {
 	site     Site
 	removed  bool // had a site once
-	fault    NetworkFault
+	fault    Fault
 	down     time.Time // refuses connections until then
 	kind     CertificateKind
 	stalled  bool
@@ -67,9 +67,17 @@ type host struct {
 	dials    int
 }
 
-// NewNetwork returns an empty network in memory, with a CA of its own. Made inside a synctest bubble, it belongs to it.
-func NewNetwork() *Network {
+// New returns an empty network in memory, with a CA of its own. Made inside a synctest bubble, it belongs to it.
+func New() *Network {
 	return start(NewCA("Simulated Root", time.Now()), nil)
+}
+
+// ForTest is New for a test: the network is closed when the test, or its bubble, ends. A server that
+// does not end then keeps the test from ending.
+func ForTest(t interface{ Cleanup(func()) }) *Network {
+	n := New()
+	t.Cleanup(func() { _ = n.Close() }) // the Close of a network in memory cannot fail
+	return n
 }
 
 func start(ca *CA, real *sockets) *Network {
@@ -130,7 +138,7 @@ func (n *Network) TLSConfig() *tls.Config {
 	return &tls.Config{RootCAs: n.ca.Pool(), MinVersion: tls.VersionTLS12}
 }
 
-// HTTPSAddr returns the address of the HTTPS front door, "127.0.0.1:443" for a network in memory.
+// HTTPSAddr returns the address of the HTTPS front protocol, "127.0.0.1:443" for a network in memory.
 func (n *Network) HTTPSAddr() string {
 	if n.real != nil {
 		return n.real.https.Addr().String()
@@ -138,7 +146,7 @@ func (n *Network) HTTPSAddr() string {
 	return "127.0.0.1:443"
 }
 
-// MQTTAddr returns the address of the MQTT front door, "127.0.0.1:8883" for a network in memory.
+// MQTTAddr returns the address of the MQTT front protocol, "127.0.0.1:8883" for a network in memory.
 func (n *Network) MQTTAddr() string {
 	if n.real != nil {
 		return n.real.mqtt.Addr().String()
@@ -185,7 +193,7 @@ func (n *Network) SetClockOffset(d time.Duration) {
 	defer n.mu.Unlock()
 	n.offset = d
 	clear(n.certs)
-	n.strangeName = 0
+	n.unknownNames = 0
 	n.announce()
 }
 
@@ -205,8 +213,8 @@ func (n *Network) spawn(f func()) {
 	}
 }
 
-// ill returns what a connection to the host meets now.
-func (h *host) ill() NetworkFault {
+// currentFault returns what a connection to the host meets now.
+func (h *host) currentFault() Fault {
 	if h.fault == None && time.Now().Before(h.down) {
 		return Refused
 	}
@@ -219,8 +227,9 @@ func (n *Network) announce() {
 	n.changed = make(chan struct{})
 }
 
-// news returns a channel that is closed at the next change of a fault or the clock.
-func (n *Network) news() <-chan struct{} {
+// Changed returns a channel that is closed at the next change of a fault or the clock. Take it before
+// looking at what may change.
+func (n *Network) Changed() <-chan struct{} {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.changed
@@ -246,6 +255,9 @@ func (n *Network) route(serverName string) string {
 	}
 	return n.fallback
 }
+
+// Done returns a channel that is closed when the network is.
+func (n *Network) Done() <-chan struct{} { return n.done }
 
 // canonical is a name as the maps are keyed by it.
 func canonical(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }

@@ -1,4 +1,4 @@
-package hubtest
+package simnet
 
 import (
 	"crypto/tls"
@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// door is one of the two ports every host shares.
-type door int
+// protocol tells the two ports apart that every host shares.
+type protocol int
 
 const (
-	httpsDoor door = iota
-	mqttDoor
+	protocolHTTPS protocol = iota
+	protocolMQTT
 )
 
 // handshakeTimeout is how long a client may take for its TLS handshake, and for the header of a request.
@@ -23,7 +23,7 @@ const handshakeTimeout = 30 * time.Second
 var errTurnedAway = errors.New("turned away by a fault")
 
 // admit takes a connection in and serves it. It reports false, and closes the connection, when the network is closed.
-func (n *Network) admit(raw net.Conn, d door, target string, counted func() bool) bool {
+func (n *Network) admit(raw net.Conn, p protocol, target string, counted func() bool) bool {
 	c := newConn(n, raw)
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -37,7 +37,7 @@ func (n *Network) admit(raw net.Conn, d door, target string, counted func() bool
 	if target != "" {
 		n.bind(c, target)
 	}
-	go n.serve(c, d)
+	go n.serve(c, p)
 	return true
 }
 
@@ -54,12 +54,12 @@ func (n *Network) bind(c *conn, target string) {
 }
 
 // serve takes a connection through its handshake and to the site it asks for.
-func (n *Network) serve(c *conn, d door) {
+func (n *Network) serve(c *conn, p protocol) {
 	defer n.tasks.Done()
 	tc := tls.Server(c, &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-			return n.greet(c, d, hello.ServerName)
+			return n.greet(c, p, hello.ServerName)
 		},
 	})
 	_ = c.SetDeadline(time.Now().Add(handshakeTimeout))
@@ -68,7 +68,7 @@ func (n *Network) serve(c *conn, d door) {
 		return
 	}
 	_ = c.SetDeadline(time.Time{})
-	if d == httpsDoor {
+	if p == protocolHTTPS {
 		n.https.put(tc)
 		return
 	}
@@ -79,7 +79,7 @@ func (n *Network) serve(c *conn, d door) {
 }
 
 // greet is called with the server name of a ClientHello: the first moment at which a connection from outside shows its host.
-func (n *Network) greet(c *conn, d door, serverName string) (*tls.Config, error) {
+func (n *Network) greet(c *conn, p protocol, serverName string) (*tls.Config, error) {
 	counted := c.counted()
 	n.mu.Lock()
 	target := n.route(serverName)
@@ -104,7 +104,7 @@ func (n *Network) greet(c *conn, d door, serverName string) (*tls.Config, error)
 		MinVersion:   tls.VersionTLS12, MaxVersion: n.maxTLS,
 		SessionTicketsDisabled: true, // each connection shows its certificate
 	}
-	if d == httpsDoor {
+	if p == protocolHTTPS {
 		cfg.NextProtos = []string{"http/1.1"}
 	}
 	return cfg, nil
@@ -115,7 +115,7 @@ func (n *Network) obstruct(c *conn, target string) error {
 	for {
 		n.mu.Lock()
 		h, changed := n.host(target), n.changed
-		fault, gone := h.ill(), h.site == nil
+		fault, gone := h.currentFault(), h.site == nil
 		n.mu.Unlock()
 		switch {
 		case fault == None && !gone:
@@ -145,7 +145,7 @@ func (n *Network) site(serverName string) Site {
 	return nil
 }
 
-// serveHTTP is the HTTPS door: the TLS server name, not the Host header, chooses the site.
+// serveHTTP is the HTTPS port: the TLS server name, not the Host header, chooses the site.
 func (n *Network) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	n.tasks.Add(1) // the connection's own count is given back when it is hijacked
 	defer n.tasks.Done()

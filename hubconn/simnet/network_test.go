@@ -1,4 +1,4 @@
-package hubtest
+package simnet
 
 import (
 	"context"
@@ -200,7 +200,7 @@ func TestCloseEndsEverything(t *testing.T) {
 		assert.ErrorIs(t, err, syscall.ECONNREFUSED)
 	}
 	t.Run("memory", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) { crowd(t, NewNetwork()) })
+		synctest.Test(t, func(t *testing.T) { crowd(t, New()) })
 	})
 	t.Run("sockets", func(t *testing.T) {
 		before := runtime.NumGoroutine()
@@ -209,20 +209,6 @@ func TestCloseEndsEverything(t *testing.T) {
 		crowd(t, n)
 		quiet(t, before)
 	})
-}
-
-// quiet waits until no more goroutines run than before.
-
-func quiet(t *testing.T, before int) {
-	t.Helper()
-	for range 1000 {
-		if runtime.NumGoroutine() <= before {
-			return
-		}
-		time.Sleep(time.Millisecond) // those that ended are counted until the scheduler has seen it
-	}
-	stacks := make([]byte, 1<<20)
-	t.Errorf("goroutines left over:\n%s", stacks[:runtime.Stack(stacks, true)])
 }
 
 // waiting is a Site that answers nothing until its client, or the network, is gone.
@@ -239,7 +225,7 @@ func TestListenFailsInOneLine(t *testing.T) {
 	defer taken.Close()
 	port := taken.Addr().(*net.TCPAddr).Port
 	_, err = Listen(ListenConfig{HTTPSPort: port})
-	assert.ErrorContains(t, err, "hubtest: listen for HTTPS: ")
+	assert.ErrorContains(t, err, "simnet: listen for HTTPS: ")
 	_, err = Listen(ListenConfig{MQTTPort: port})
-	assert.ErrorContains(t, err, "hubtest: listen for MQTT: ")
+	assert.ErrorContains(t, err, "simnet: listen for MQTT: ")
 }

@@ -1,4 +1,4 @@
-package hubtest
+package simnet
 
 import (
 	"crypto/tls"
@@ -35,8 +35,8 @@ type certKey struct {
 	kind CertificateKind
 }
 
-// maxStrangeNames bounds the certificates made for names that only a client knows.
-const maxStrangeNames = 64
+// maxUnknownNames bounds the certificates made for names that only a client knows.
+const maxUnknownNames = 64
 
 // certificate returns the certificate to show to a client that asked for serverName and is served by target; n.mu is held.
 // It is made at first use.
@@ -47,7 +47,7 @@ func (n *Network) certificate(target, serverName string) *tls.Certificate {
 		names = append(names, "localhost", "127.0.0.1", "::1")
 		if serverName != "" && serverName != target && serverName != "localhost" {
 			key.name = serverName
-			if n.certs[key] == nil && n.strangeName >= maxStrangeNames {
+			if n.certs[key] == nil && n.unknownNames >= maxUnknownNames {
 				key.name = target
 			} else {
 				names = append(names, serverName)
@@ -58,7 +58,7 @@ func (n *Network) certificate(target, serverName string) *tls.Certificate {
 		return c
 	}
 	if key.name != target {
-		n.strangeName++
+		n.unknownNames++
 	}
 	now := time.Now().Add(n.offset)
 	from, to := now.Add(-backdated), now.Add(leafLife)
@@ -69,10 +69,10 @@ func (n *Network) certificate(target, serverName string) *tls.Certificate {
 	case NotYetValid:
 		from = now.Add(24 * time.Hour)
 	case UnknownCA:
-		if n.stranger == nil {
-			n.stranger = NewCA("Unknown Root", now)
+		if n.unknownCA == nil {
+			n.unknownCA = NewCA("Unknown Root", now)
 		}
-		ca = n.stranger
+		ca = n.unknownCA
 	case WrongName:
 		names = []string{"another-host.invalid"}
 	}

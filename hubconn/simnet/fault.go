@@ -1,11 +1,13 @@
-package hubtest
+package simnet
 
-// NetworkFault is what is wrong on the way to a host.
-type NetworkFault int
+import "time"
+
+// Fault is what is wrong on the way to a host.
+type Fault int
 
 const (
 	// None is a good way.
-	None NetworkFault = iota
+	None Fault = iota
 	// NameNotFound makes the name not exist (NXDOMAIN).
 	NameNotFound
 	// NameFailure makes the name server fail (SERVFAIL).
@@ -19,7 +21,7 @@ const (
 )
 
 // String returns the fault's name.
-func (f NetworkFault) String() string {
+func (f Fault) String() string {
 	names := []string{"none", "name not found", "name failure", "refused", "blackhole", "reset on accept"}
 	if f < 0 || int(f) >= len(names) {
 		return "unknown fault"
@@ -29,11 +31,19 @@ func (f NetworkFault) String() string {
 
 // SetFault sets what new connections to a host meet. A client outside this process resolves names by itself and shows the host's name only in its
 // TLS ClientHello: there NameNotFound, NameFailure and Refused become a reset, and a Blackhole answers that hello with silence.
-func (n *Network) SetFault(name string, f NetworkFault) {
+func (n *Network) SetFault(name string, f Fault) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.host(name).fault = f
 	n.announce()
+}
+
+// RefuseFor makes a host refuse new connections for so long, whatever its fault is: as a service that
+// moves to another region does. Live connections stay; Cut resets them.
+func (n *Network) RefuseFor(name string, d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.host(name).down = time.Now().Add(d)
 }
 
 // Dials returns how many connections to a host have been tried: dialled by DialContext, faults included, or come in by a

@@ -1,4 +1,4 @@
-package hubtest
+package simnet
 
 import (
 	"crypto"
@@ -52,11 +52,11 @@ func (ca *CA) Intermediate(name string) *CA {
 func LoadCA(certPEM, keyPEM []byte, now time.Time) (*CA, error) {
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
-		return nil, fmt.Errorf("hubtest: load CA: %w", err)
+		return nil, fmt.Errorf("simnet: load CA: %w", err)
 	}
 	key, ok := pair.PrivateKey.(crypto.Signer)
 	if !ok || !pair.Leaf.IsCA {
-		return nil, errors.New("hubtest: load CA: not the certificate and key of a CA")
+		return nil, errors.New("simnet: load CA: not the certificate and key of a CA")
 	}
 	return &CA{cert: pair.Leaf, key: key, now: now}, nil
 }
@@ -127,7 +127,7 @@ func (ca *CA) PEM() []byte {
 func (ca *CA) KeyPEM() ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(ca.key)
 	if err != nil {
-		return nil, fmt.Errorf("hubtest: encode CA key: %w", err)
+		return nil, fmt.Errorf("simnet: encode CA key: %w", err)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
@@ -168,7 +168,7 @@ func certify(template, issuer *x509.Certificate, pub crypto.PublicKey, signer cr
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, issuer, pub, signer)
 	if err != nil {
-		panic(fmt.Sprintf("hubtest: sign certificate of %q: %v", template.Subject.CommonName, err))
+		panic(fmt.Sprintf("simnet: sign certificate of %q: %v", template.Subject.CommonName, err))
 	}
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
