@@ -1,8 +1,7 @@
 package provisioning
 
 import (
-	"crypto/x509"
-	"errors"
+	"crypto/tls"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -115,8 +114,12 @@ func (c *wallClock) offset() time.Duration {
 	return c.now().Sub(c.system().Round(0)).Round(time.Second)
 }
 
-// onlyDates says that a server's certificate failed for no other reason than the time.
-func onlyDates(err error) bool {
-	invalid, ok := errors.AsType[x509.CertificateInvalidError](err)
-	return ok && invalid.Reason == x509.Expired
+// withClock makes tokens and certificates be judged by the corrected time.
+func withClock(config *tls.Config, clock *wallClock) *tls.Config {
+	if config == nil {
+		config = &tls.Config{}
+	}
+	config = config.Clone()
+	config.Time = clock.Now
+	return config
 }

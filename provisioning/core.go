@@ -12,70 +12,82 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/internal/rules"
 	"github.com/rehome-iot/rehome/provisioning/dps"
+	"github.com/rehome-iot/rehome/retry"
 )
 
-// core is what the methods of a Device share. One goroutine at a time holds it (take) and drives it; the others see what it publishes.
+// core is what the methods of a Device share. One goroutine at a time holds the lease and drives it;
+// the others see what it publishes.
 type core struct {
-	device   *Device
-	client   *dps.Client
-	dialer   *hubconn.Dialer
-	clock    *wallClock
-	settings *notebook // as set, never read from; a copy of it reads and writes
-	notebook *notebook
-	rnd      random
-	log      *slog.Logger
-	trace    Trace
+	device *Device
+	client *dps.Client
+	dialer *hubconn.Dialer
+	clock  *wallClock
+	store  entryStore
+	random rules.Random
+	log    *slog.Logger
+	trace  Trace
 
-	asks    chan *asking  // to whoever drives
-	giveWay chan struct{} // to a call that drives for want of a Run: Run wants to
+	lease *lease
+	calls chan *call // to whoever drives
 
 	// Of the goroutine that drives.
-	state   state
-	booted  bool
-	driving bool
-	dpsOnly bool
-	conn    *hubconn.Conn // the live connection; also one that Connect returned
-	last    lastSeen
-	counts  Status // only its counters
-	tokens  bool   // the device authenticates with tokens
+	state     rules.State
+	booted    bool
+	driving   bool
+	hubless   bool          // DPS alone is asked
+	conn      *hubconn.Conn // the live connection; also one that Connect returned
+	last      lastFailure
+	counts    Status // only its counters
+	usesToken bool   // the device authenticates with tokens
 
-	mu     sync.Mutex
-	held   chan struct{} // not nil while somebody drives; closed when they are done
-	holder holder        // who
-	wanted int           // how many of Run, Connect, Send and Receive wait for it
-	notify chan struct{} // closed at the next publication
-	status Status
-	target *known
-	live   *hubconn.Conn
+	mu        sync.Mutex
+	published chan struct{} // closed at the next publication
+	status    Status
+	target    *known
+	live      *hubconn.Conn
 }
 
-// holder is the kind of a call that drives the device.
-type holder uint8
-
-const (
-	holderHelper holder = iota // drives only for want of another: gives way
-	holderMain                 // Run or Connect
-	holderBrief                // Send or Receive: several of them queue up
-)
-
-// lastSeen is what explains the state to a person.
-type lastSeen struct {
+// lastFailure is what explains the state to a person.
+type lastFailure struct {
 	err   error
-	class hubconn.Class
-	dps   error // the last failure of a request to DPS
+	class retry.Class
+	dps   error // of a request to DPS
 }
 
-// asking is a call that whoever drives the device answers.
-type asking struct {
-	kind   eventKind
-	answer chan answer
+// known is an assignment and where it came from. It is never changed after it was made.
+type known struct {
+	dps.Assignment
+	source Source
 }
 
-type answer struct {
+// named is the assignment as the rules know it.
+func (k *known) named() rules.Assignment {
+	if k == nil {
+		return rules.Assignment{}
+	}
+	return rules.Assignment{Hub: k.Hub, DeviceID: k.DeviceID, Record: k}
+}
+
+// knownFrom is what was named.
+func knownFrom(a rules.Assignment) *known {
+	k, _ := a.Record.(*known)
+	return k
+}
+
+// call is a method's wish that whoever drives the device serves.
+type call struct {
+	event  rules.Event
+	result chan callResult // room for one
+}
+
+type callResult struct {
 	assignment dps.Assignment
 	err        error
 }
+
+func newCall(e rules.Event) *call { return &call{event: e, result: make(chan callResult, 1)} }
 
 func newCore(d *Device) (*core, error) {
 	var system func() time.Time
@@ -88,8 +100,14 @@ func newCore(d *Device) (*core, error) {
 		return nil, err
 	}
 	c := &core{
-		device: d, client: client, dialer: d.dialer(clock), clock: clock, asks: make(chan *asking), giveWay: make(chan struct{}), notify: make(chan struct{}),
-		rnd: newRandom(d.Attestation.RegistrationID()), log: d.Logger, status: Status{State: StateStopped},
+		device: d, client: client, dialer: d.dialer(clock), clock: clock,
+		lease: newLease(), calls: make(chan *call), published: make(chan struct{}),
+		random: newRandom(d.Attestation.RegistrationID()), log: d.Logger,
+		status: Status{State: StateStopped},
+		store: entryStore{owner: &entryOwner{
+			store: d.Store, attestation: d.Attestation, scope: d.IDScope,
+			endpoint: cmp.Or(d.Endpoint, dps.DefaultEndpoint), now: clock.Now,
+		}},
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -97,143 +115,83 @@ func newCore(d *Device) (*core, error) {
 	if d.Trace != nil {
 		c.trace = *d.Trace
 	}
-	c.settings = &notebook{store: d.Store, attestation: d.Attestation, scope: d.IDScope, endpoint: cmp.Or(d.Endpoint, dps.DefaultEndpoint), now: clock.Now}
-	notebook := *c.settings
-	c.notebook = &notebook
 	return c, nil
 }
 
-// newRandom mixes the system's entropy with the registration ID: boards that boot from one image with an empty entropy pool must not draw
-// the same delays.
-func newRandom(registrationID string) random {
+// newRandom mixes the system's entropy with the registration ID: boards that boot from one image with
+// an empty entropy pool must not draw the same delays.
+func newRandom(registrationID string) rules.Random {
 	var seed [sha256.Size]byte
 	_, _ = rand.Read(seed[:])
-	return mathrand.New(mathrand.NewChaCha8(sha256.Sum256(append(seed[:], registrationID...))))
+	mixed := sha256.Sum256(append(seed[:], registrationID...))
+	return mathrand.New(mathrand.NewChaCha8(mixed))
 }
 
-// take makes the caller the one who drives the device. If somebody else is, or Run is about to, it returns what to wait for before the
-// next try.
-func (c *core) take(as holder) (wait <-chan struct{}) {
+// nextPublication returns a channel that is closed when the state has been published anew.
+func (c *core) nextPublication() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case c.held != nil:
-		return c.held
-	case as == holderHelper && c.wanted > 0:
-		return c.notify
-	}
-	c.held, c.holder = make(chan struct{}), as
-	return nil
+	return c.published
 }
 
-// takeOver is take for Run, Connect, Send and Receive: calls that drive the device only for want of these give way.
-func (c *core) takeOver(ctx context.Context, as holder) error {
-	c.want(1)
-	defer c.want(-1)
-	for {
-		wait := c.take(as)
-		if wait == nil {
-			return nil
-		}
-		switch held, by := c.heldBy(); {
-		case !held || by == holderHelper:
-		case by == holderMain || as == holderMain:
-			return ErrRunning
-		}
-		select {
-		case c.giveWay <- struct{}{}:
-		case <-wait:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
-func (c *core) want(n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.wanted += n
-	if c.wanted == 0 && c.held == nil {
-		c.announce() // who waited for the one that has given up
-	}
-}
-
-// announce wakes who waits for a change. The caller holds mu.
-func (c *core) announce() {
-	close(c.notify)
-	c.notify = make(chan struct{})
-}
-
-func (c *core) heldBy() (held bool, by holder) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.held != nil, c.holder
-}
-
-func (c *core) release() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	close(c.held)
-	c.held = nil
-	c.announce()
-}
-
-func (c *core) changed() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.notify
-}
-
-func (c *core) peek() *known {
+func (c *core) publishedTarget() *known {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.target
 }
 
-// ask hands a call to whoever drives the device, or drives it for the purpose.
-func (c *core) ask(ctx context.Context, a *asking) (dps.Assignment, error) {
+// serve hands a call to whoever drives the device, or drives it for the purpose.
+func (c *core) serve(ctx context.Context, a *call) (dps.Assignment, error) {
 	for {
 		if err := context.Cause(ctx); err != nil {
 			return dps.Assignment{}, err
 		}
-		wait := c.take(holderHelper)
+		wait := c.lease.tryAcquire(holderHelper)
 		if wait == nil {
-			err := c.supervise(ctx, mode{noHub: true, asked: a})
-			c.release()
-			select {
-			case r := <-a.answer:
-				if errors.Is(r.err, errUnserved) && ctx.Err() == nil {
-					continue
-				}
-				if r.err == nil || !errors.Is(r.err, errUnserved) {
-					return r.assignment, r.err
-				}
-			default:
+			r := c.serveAlone(ctx, a)
+			if errors.Is(r.err, errUnserved) && ctx.Err() == nil {
+				continue
 			}
-			if err == nil {
-				err = errUnserved
-			}
-			return dps.Assignment{}, err
+			return r.assignment, r.err
 		}
 		select {
-		case c.asks <- a:
-			select {
-			case r := <-a.answer:
-				if errors.Is(r.err, errUnserved) {
-					continue
-				}
-				return r.assignment, r.err
-			case <-ctx.Done():
-				return dps.Assignment{}, context.Cause(ctx)
-			}
+		case c.calls <- a:
 		case <-wait:
+			continue
+		case <-ctx.Done():
+			return dps.Assignment{}, context.Cause(ctx)
+		}
+		select {
+		case r := <-a.result:
+			if errors.Is(r.err, errUnserved) {
+				continue
+			}
+			return r.assignment, r.err
 		case <-ctx.Done():
 			return dps.Assignment{}, context.Cause(ctx)
 		}
 	}
 }
 
-// errUnserved tells a caller that the loop it had asked ended first, and to ask the next one.
+// serveAlone drives the device for one call. The caller holds the lease, which is released.
+func (c *core) serveAlone(ctx context.Context, a *call) callResult {
+	err := c.drive(ctx, task{purpose: toServe, served: a})
+	c.lease.release()
+	if err == nil {
+		err = errUnserved
+	}
+	select {
+	case r := <-a.result:
+		if errors.Is(r.err, errUnserved) && ctx.Err() != nil {
+			return callResult{err: err}
+		}
+		return r
+	default:
+		return callResult{err: err}
+	}
+}
+
+// errUnserved tells a caller that the loop it had called ended first, and to call the next one.
 var errUnserved = errors.New("provisioning: the device stopped before dps had answered")
 
 // errStopped tells a caller, who may be the session, that Run is ending.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -15,6 +14,7 @@ import (
 	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/internal/oneline"
+	"github.com/rehome-iot/rehome/internal/rules"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
@@ -103,8 +103,8 @@ func (d *Device) Run(ctx context.Context, session func(ctx context.Context, hub 
 	if err != nil {
 		return err
 	}
-	defer c.release()
-	return c.supervise(ctx, mode{session: session})
+	defer c.lease.release()
+	return c.drive(ctx, task{purpose: toRun, session: session})
 }
 
 // Connect returns a connection to the hub, by the same rules as Run, and leaves it to the caller: it does not reconnect. Call Connect
@@ -114,8 +114,8 @@ func (d *Device) Connect(ctx context.Context) (*hubconn.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.release()
-	if err := c.supervise(ctx, mode{until: func(s *state) bool { return s.connected }}); err != nil {
+	defer c.lease.release()
+	if err := c.drive(ctx, task{purpose: toConnect}); err != nil {
 		return nil, err
 	}
 	return c.conn, nil
@@ -129,25 +129,25 @@ func (d *Device) Assignment(ctx context.Context) (dps.Assignment, error) {
 		return dps.Assignment{}, err
 	}
 	for {
-		changed := c.changed()
-		if k := c.peek(); k != nil {
+		published := c.nextPublication()
+		if k := c.publishedTarget(); k != nil {
 			return k.Assignment, nil
 		}
-		wait := c.take(holderHelper)
+		wait := c.lease.tryAcquire(holderHelper)
 		if wait == nil {
-			err := c.supervise(ctx, mode{noHub: true, until: func(s *state) bool { return s.target() != nil }})
-			k := c.state.target()
-			c.release()
-			if errors.Is(err, errUnserved) {
+			err := c.drive(ctx, task{purpose: toLocate})
+			k := knownFrom(c.state.Target())
+			c.lease.release()
+			switch {
+			case errors.Is(err, errUnserved):
 				continue
-			}
-			if err != nil {
+			case err != nil:
 				return dps.Assignment{}, err
 			}
 			return k.Assignment, nil
 		}
 		select {
-		case <-changed:
+		case <-published:
 		case <-wait:
 		case <-ctx.Done():
 			return dps.Assignment{}, context.Cause(ctx)
@@ -167,8 +167,7 @@ func (d *Device) Reprovision(ctx context.Context) (dps.Assignment, error) {
 	if err != nil {
 		return dps.Assignment{}, err
 	}
-	asked := &asking{kind: eventReprovision, answer: make(chan answer, 1)}
-	return c.ask(ctx, asked)
+	return c.serve(ctx, newCall(rules.Reprovision{}))
 }
 
 // Forget drops what is remembered, in the store too: a factory reset. A live connection is not touched; when it ends, or at the next start,
@@ -178,8 +177,7 @@ func (d *Device) Forget(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	asked := &asking{kind: eventForget, answer: make(chan answer, 1)}
-	_, err = c.ask(ctx, asked)
+	_, err = c.serve(ctx, newCall(rules.Forget{}))
 	return err
 }
 
@@ -191,10 +189,11 @@ func (d *Device) Status() Status {
 	if c == nil {
 		return Status{State: StateStopped}
 	}
+	driven, _ := c.lease.heldBy()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.status
-	if c.held == nil && c.live != nil && c.live.Context().Err() != nil { // nobody watches a connection that Connect returned
+	if !driven && c.live != nil && c.live.Context().Err() != nil { // nobody watches a connection that Connect returned
 		s.State, s.Err = StateStopped, context.Cause(c.live.Context())
 		s.Cause = oneline.Of(s.Err.Error(), causeMax)
 		s.Class = hubconn.ClassOf(s.Err)
@@ -223,101 +222,12 @@ func (d *Device) acquire(ctx context.Context, as holder) (*core, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.takeOver(ctx, as); err != nil {
+	if err := c.lease.acquire(ctx, as); err != nil {
 		return nil, err
 	}
 	if c.conn != nil && c.conn.Context().Err() == nil {
-		c.release()
+		c.lease.release()
 		return nil, ErrRunning
 	}
 	return c, nil
 }
-
-func (d *Device) client(clock *wallClock) *dps.Client {
-	return &dps.Client{
-		IDScope: d.IDScope, Attestation: d.Attestation, Endpoint: d.Endpoint, Transport: d.Transport, APIVersion: d.APIVersion,
-		UserAgent: d.UserAgent, TLSConfig: withClock(d.TLSConfig, clock), DialContext: d.DialContext, Proxy: d.Proxy,
-	}
-}
-
-func (d *Device) dialer(clock *wallClock) *hubconn.Dialer {
-	h := d.Hub
-	if h.DialContext == nil {
-		h.DialContext = d.DialContext
-	}
-	if h.TLSConfig == nil {
-		h.TLSConfig = d.TLSConfig
-	}
-	if h.Proxy == nil {
-		h.Proxy = d.Proxy
-	}
-	if h.UserAgent == "" {
-		h.UserAgent = d.UserAgent
-	}
-	if h.Logger == nil {
-		h.Logger = d.Logger
-	}
-	if h.ModelID == "" {
-		h.ModelID = d.ModelID
-	}
-	h.TLSConfig = withClock(h.TLSConfig, clock)
-	return &h
-}
-
-// withClock makes tokens and certificates be judged by the corrected time.
-func withClock(config *tls.Config, clock *wallClock) *tls.Config {
-	if config == nil {
-		config = &tls.Config{}
-	}
-	config = config.Clone()
-	config.Time = clock.Now
-	return config
-}
-
-func (d *Device) rules(token bool) rules {
-	r := defaultRules()
-	r.stagger, r.token, r.lookupElsewhere = max(d.Stagger, 0), token, d.Transport == dps.MQTT
-	for _, p := range []*retry.Policy{&r.hub, &r.dps} {
-		p.MinDelay = max(p.MinDelay, d.Retry.MinDelay)
-		if d.Retry.Multiplier > 1 {
-			p.Multiplier = d.Retry.Multiplier
-		}
-	}
-	if d.Retry.MaxDelay > 0 {
-		r.hub.MaxDelay, r.dps.MaxDelay = d.Retry.MaxDelay, max(r.dps.MaxDelay, d.Retry.MaxDelay)
-	}
-	return r
-}
-
-func (d *Device) validate(client *dps.Client) error {
-	if err := client.Validate(); err != nil {
-		return err
-	}
-	if err := d.Hub.Validate(); err != nil {
-		return invalid(fmt.Errorf("hub: %w", err))
-	}
-	if err := checkModelID(d.ModelID); err != nil {
-		return invalid(err)
-	}
-	if err := (dps.Registration{Payload: d.payload()}).Validate(); err != nil {
-		return err
-	}
-	for _, limit := range []struct {
-		field string
-		wrong bool
-	}{
-		{"stagger", d.Stagger < 0},
-		{"retry.mindelay", d.Retry.MinDelay < 0},
-		{"retry.maxdelay", d.Retry.MaxDelay < 0},
-		{"retry.maxattempts", d.Retry.MaxAttempts < 0},
-		{"retry.multiplier", d.Retry.Multiplier < 0},
-	} {
-		if limit.wrong {
-			return invalid(fmt.Errorf("%s is negative: use zero for the default", limit.field))
-		}
-	}
-	return nil
-}
-
-// invalid is an error in what the program set.
-func invalid(err error) error { return &dps.Error{Op: "validate", Err: err} }

@@ -2,78 +2,96 @@ package provisioning
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/internal/rules"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// perform carries out one action of step. Requests run in goroutines of their own and come back as results.
-func (l *loop) perform(a action) {
-	switch a.kind {
-	case actionConnect:
-		if !l.noHub {
-			l.connect(a)
+// perform carries out one action of the rules. Requests run in goroutines of their own and come back
+// as results.
+func (l *loop) perform(a rules.Action) {
+	switch a := a.(type) {
+	case rules.Connect:
+		if l.triesHub() {
+			l.connect(knownFrom(a.Target).Target())
 		}
-	case actionCancelConnect:
-		l.cancel(&l.hubWork)
-	case actionRegister:
-		l.askDPS("register", func(ctx context.Context) (dps.Assignment, error) {
-			return l.client.Register(ctx, dps.Registration{Payload: l.device.payload(), OperationID: a.operation})
-		}, SourceRegistration, a.operation != "")
-	case actionLookup:
-		l.askDPS("lookup", l.client.Lookup, SourceLookup, false)
-	case actionCheckClock:
-		l.checkClock()
-	case actionCancelDPS:
-		l.cancel(&l.dpsWork)
-	case actionRemember:
-		if err := l.notebook.write(l.ctx, l.state.confirmed, l.state.candidate); err != nil {
-			l.storeFailed("the assignment could not be stored", err)
+	case rules.CancelConnect:
+		l.cancel(&l.hub)
+	case rules.Register:
+		l.register(a)
+	case rules.Lookup:
+		l.lookup(a)
+	case rules.CheckClock:
+		l.checkClock(a)
+	case rules.CancelDPS:
+		l.cancel(&l.dps)
+	case rules.Announce:
+		if l.trace.Assigned != nil {
+			l.trace.Assigned(knownFrom(a.Assignment).Assignment, a.Moved)
 		}
-	case actionEndSession:
+	case rules.Remember:
+		l.remember(a)
+	case rules.EndSession:
 		if l.conn != nil {
 			l.close(l.conn, ErrReprovisioned)
 			l.conn = nil
 		}
-	case actionReply:
-		if a.target == nil {
-			l.reply(answer{err: l.last.dps})
-			return
-		}
-		l.reply(answer{assignment: a.target.Assignment})
-	case actionReplyHeld:
-		hold := time.Until(later(l.state.dps.hold, l.state.dps.quiet))
-		l.reply(answer{err: &dps.Error{
-			Op: "register", Endpoint: l.notebook.endpoint, Status: http.StatusTooManyRequests, Wait: hold,
-			Err: fmt.Errorf("not sent: dps is left alone for another %v after its last answer", max(hold.Round(time.Second), time.Second)),
-		}})
+	case rules.ReplyAssigned:
+		l.reply(callResult{assignment: knownFrom(a.Assignment).Assignment})
+	case rules.ReplyFailed:
+		l.reply(callResult{err: l.last.dps})
+	case rules.ReplyTooSoon:
+		l.reply(callResult{err: l.tooSoon(a.NotBefore)})
 	}
 }
 
-func (l *loop) cancel(w **work) {
-	if *w != nil {
-		(*w).cancel()
-		*w = nil
+// tooSoon is the error of a registration that is not sent.
+func (l *loop) tooSoon(notBefore time.Time) error {
+	wait := time.Until(notBefore)
+	rounded := max(wait.Round(time.Second), time.Second)
+	return &dps.Error{
+		Op: "register", Endpoint: l.store.owner.endpoint, Wait: wait,
+		Status: http.StatusTooManyRequests,
+		Err: fmt.Errorf(
+			"not sent: dps is left alone for another %v after its last answer", rounded),
+	}
+}
+
+// A request is one that is under way.
+type request struct {
+	cancel context.CancelFunc
+}
+
+// result is what became of a request.
+type result struct {
+	request *request
+	event   rules.Event
+	conn    *hubconn.Conn
+	err     error
+}
+
+func (l *loop) cancel(r **request) {
+	if *r != nil {
+		(*r).cancel()
+		*r = nil
 	}
 }
 
 // start runs a request in place of the one in slot.
-func (l *loop) start(slot **work, run func(ctx context.Context) result) {
+func (l *loop) start(slot **request, run func(ctx context.Context) result) {
 	l.cancel(slot)
 	ctx, cancel := context.WithCancel(l.ctx)
-	w := &work{cancel: cancel}
-	*slot = w
+	started := &request{cancel: cancel}
+	*slot = started
 	l.running.Go(func() {
 		defer cancel()
 		r := run(ctx)
-		r.work = w
+		r.request = started
 		if ctx.Err() != nil && r.conn == nil {
 			return // what failed because it was cut short is no failure
 		}
@@ -87,131 +105,94 @@ func (l *loop) start(slot **work, run func(ctx context.Context) result) {
 	})
 }
 
-func (l *loop) connect(a action) {
-	hub, which := a.target.Target(), a.slot
-	l.start(&l.hubWork, func(ctx context.Context) result {
+// connect tries a hub.
+func (l *loop) connect(hub hubconn.Hub) {
+	l.start(&l.hub, func(ctx context.Context) result {
 		var conn *hubconn.Conn
 		var err error
-		if l.exchange != nil {
+		if l.purpose == toExchange {
 			err = l.exchange(ctx, hub)
 		} else {
 			conn, err = l.dialer.Dial(ctx, hub, l.device.Attestation)
 		}
 		if err == nil {
-			return result{event: event{kind: eventConnected, slot: which}, conn: conn}
+			return result{event: rules.Connected{}, conn: conn}
 		}
-		e := event{kind: eventHubFailed, slot: which}
-		describeHub(&e, err)
+		failure := hubFailure(err)
 		if nameNotFound(err, hub.Host) && l.client.Resolves(ctx) {
-			e.class, e.gone = hubconn.Rejected, true
+			failure.Class, failure.Gone = retry.Rejected, true
 		}
-		return result{event: e, err: err}
+		return result{event: failure, err: err}
 	})
 }
 
-// describeHub tells step what it needs to know of a failure at the hub.
-func describeHub(e *event, err error) {
-	e.class, e.wait, e.dates = hubconn.ClassOf(err), retry.After(err), onlyDates(err)
-}
-
-// nameNotFound is about host alone, not about a proxy on the way to it.
-func nameNotFound(err error, host string) bool {
-	dns, ok := errors.AsType[*net.DNSError](err)
-	return ok && dns.IsNotFound && sameHub(strings.TrimSuffix(dns.Name, "."), host)
-}
-
-func (l *loop) askDPS(kind string, ask func(context.Context) (dps.Assignment, error), source Source, poll bool) {
-	if source == SourceRegistration {
-		l.counts.Registrations++
-	} else {
-		l.counts.Lookups++
-	}
-	if poll {
+func (l *loop) register(a rules.Register) {
+	l.counts.Registrations++
+	kind := "register"
+	if a.Operation != "" {
 		kind = "poll"
 	}
-	l.asking(kind)
-	l.start(&l.dpsWork, func(ctx context.Context) result {
-		a, err := ask(ctx)
-		if err == nil {
-			return result{event: event{kind: eventAssigned, assignment: &known{Assignment: a, source: source}}}
-		}
-		return result{event: l.describeDPS(err, source), err: err}
+	l.askDPS(kind, a.Reason, SourceRegistration, func(ctx context.Context) (dps.Assignment, error) {
+		return l.client.Register(ctx, dps.Registration{
+			Payload: l.device.payload(), OperationID: a.Operation,
+		})
 	})
 }
 
-// describeDPS tells step what it needs to know of a failure at DPS.
-func (l *loop) describeDPS(err error, source Source) event {
-	e := event{kind: eventDPSFailed, wait: retry.After(err), dates: onlyDates(err)}
-	failure, ok := errors.AsType[*dps.Error](err)
-	if !ok {
-		return e
-	}
-	e.operation, e.silent = failure.OperationID, failure.Status == 0 && failure.ReturnCode == 0
-	verdict := failure.Verdict()
-	switch {
-	case verdict == retry.Register && source == SourceLookup:
-		return event{kind: eventNotRegistered}
-	case verdict == retry.Register:
-		e.failure, e.operation = dpsOperationUnknown, ""
-	case failure.Status == http.StatusTooManyRequests:
-		e.failure = dpsThrottled
-	case verdict == retry.Wait:
-		e.failure = dpsUnavailable
-	case failure.State != "" && source == SourceLookup:
-		e.failure = dpsNotAssigned
-	case failure.Status == http.StatusUnauthorized && l.tokens:
-		e.failure = l.blameClock(failure)
-	default:
-		e.failure = dpsRefused
-	}
-	return e
+func (l *loop) lookup(a rules.Lookup) {
+	l.counts.Lookups++
+	l.askDPS("lookup", a.Reason, SourceLookup, l.client.Lookup)
 }
 
-func (l *loop) blameClock(failure *dps.Error) dpsFailure {
-	switch {
-	case failure.Date.IsZero():
-		return dpsClockUnknown
-	case l.clock.learn(failure.Date):
-		return dpsClockWrong
-	}
-	return dpsRefused
+// askDPS makes a request that ends with an assignment.
+func (l *loop) askDPS(
+	kind string, why rules.Reason, source Source,
+	request func(context.Context) (dps.Assignment, error),
+) {
+	l.traceRequest(kind, why)
+	l.start(&l.dps, func(ctx context.Context) result {
+		assignment, err := request(ctx)
+		if err != nil {
+			return result{event: l.dpsFailure(err, source), err: err}
+		}
+		k := &known{Assignment: assignment, source: source}
+		return result{event: rules.Assigned{Assignment: k.named()}}
+	})
 }
 
-func (l *loop) checkClock() {
+func (l *loop) checkClock(a rules.CheckClock) {
 	l.counts.ClockChecks++
-	l.asking("time")
-	l.start(&l.dpsWork, func(ctx context.Context) result {
-		e := event{kind: eventClock}
-		switch now, err := l.client.Time(ctx); {
+	l.traceRequest("time", a.Reason)
+	l.start(&l.dps, func(ctx context.Context) result {
+		now, err := l.client.Time(ctx)
+		e := rules.ClockAnswered{Clock: rules.ClockRight}
+		switch {
 		case err != nil && l.clock.suspect():
-			e.clock = clockSuspect
+			e.Clock = rules.ClockSuspect
 		case err != nil:
-			e.clock = clockUnknown
+			e.Clock = rules.ClockUnknown
 		case l.clock.learn(now):
-			e.clock = clockCorrected
-		default:
-			e.clock = clockRight
+			e.Clock = rules.ClockCorrected
 		}
 		return result{event: e}
 	})
 }
 
-func (l *loop) asking(kind string) {
-	if l.trace.Asking != nil {
-		l.trace.Asking(DPSRequest{Kind: kind, Reason: l.state.dps.reason.String(), Err: l.last.err, Verdict: verdictOf(l.last.err)})
+func (l *loop) traceRequest(kind string, why rules.Reason) {
+	if l.trace.Asking == nil {
+		return
 	}
+	r := DPSRequest{Kind: kind, Reason: why.String(), Err: l.last.err, Verdict: retry.Wait}
+	if r.Err != nil {
+		r.Verdict = retry.Classify(r.Err)
+	}
+	l.trace.Asking(r)
 }
 
-func verdictOf(err error) retry.Verdict {
-	if err == nil {
-		return retry.Wait
-	}
-	return retry.Classify(err)
-}
-
-func (l *loop) tellAssigned(k *known) {
-	if l.trace.Assigned != nil {
-		l.trace.Assigned(k.Assignment, !l.state.inUse().matches(&k.Assignment))
+func (l *loop) remember(a rules.Remember) {
+	err := l.store.write(l.ctx, knownFrom(a.Confirmed), knownFrom(a.Candidate))
+	if err != nil {
+		l.storeFailed("the assignment could not be stored", err)
 	}
 }
 
@@ -221,4 +202,15 @@ func (l *loop) storeFailed(what string, err error) {
 	if l.trace.StoreFailed != nil {
 		l.trace.StoreFailed(err)
 	}
+}
+
+// close ends a connection without holding up the loop.
+func (l *loop) close(conn *hubconn.Conn, cause error) {
+	l.running.Go(func() {
+		if cause == nil {
+			_ = conn.Close()
+			return
+		}
+		_ = conn.CloseCause(cause)
+	})
 }

@@ -5,8 +5,8 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/internal/oneline"
+	"github.com/rehome-iot/rehome/internal/rules"
 	"github.com/rehome-iot/rehome/retry"
 )
 
@@ -18,8 +18,9 @@ func (c *core) publish() {
 	s := c.describe()
 	c.mu.Lock()
 	before := c.status
-	c.status, c.target, c.live = s, c.state.target(), c.conn
-	c.announce()
+	c.status, c.target, c.live = s, knownFrom(c.state.Target()), c.conn
+	close(c.published)
+	c.published = make(chan struct{})
 	c.mu.Unlock()
 	if s.State == before.State && s.Hub == before.Hub && s.Source == before.Source && s.Cause == before.Cause {
 		return
@@ -36,7 +37,7 @@ func (c *core) logChange(s, before Status) {
 		level = slog.LevelError // nothing mends this but a person
 	}
 	var wait time.Duration
-	if at, ok := c.state.wake(); ok && s.State == StateWaiting {
+	if at, ok := c.state.Wake(); ok && s.State == StateWaiting {
 		wait = max(time.Until(at), 0).Round(100 * time.Millisecond)
 	}
 	c.log.Log(context.Background(), level, "device "+string(s.State),
@@ -48,29 +49,30 @@ func (c *core) describe() Status {
 	t := &c.state
 	s := c.counts
 	s.State = c.doing()
-	k := t.inUse()
-	if k != nil {
-		s.Hub, s.Source, s.Confirmed = k.Target(), k.source, k == t.confirmed
+	inUse := t.InUse()
+	if k := knownFrom(inUse); k != nil {
+		s.Hub, s.Source = k.Target(), k.source
+		s.Confirmed = inUse.Record == t.Confirmed.Record
 	}
-	if t.hub.armed && !c.dpsOnly {
-		s.NextHub = t.hub.at
+	if t.Hub.Phase == rules.Waiting && !c.hubless {
+		s.NextHub = t.Hub.At
 	}
-	if t.dps.armed {
-		s.NextDPS = t.dps.at
+	if t.DPS.Phase == rules.Waiting {
+		s.NextDPS = t.DPS.At
 	}
-	s.RetryAfter = t.dps.hold
-	if k != nil && t.hub.class == hubconn.Throttled {
-		s.RetryAfter = later(s.RetryAfter, t.hub.held(k.Hub))
+	s.RetryAfter = t.DPS.NotBefore
+	if asked := t.Hub.NotBefore(inUse.Hub); t.Hub.Class == retry.Throttled && asked.After(s.RetryAfter) {
+		s.RetryAfter = asked
 	}
-	s.HubAttempts, s.DPSAttempts = t.hub.n, t.dps.n
+	s.HubAttempts, s.DPSAttempts = t.Hub.Failures, t.DPS.Failures
 	s.ClockOffset, s.ClockSuspect = c.clock.offset(), c.clock.suspect()
 	s.Err, s.Class = c.last.err, c.last.class
 	switch {
 	case s.State == StateConnected:
 	case s.Err != nil:
 		s.Cause = oneline.Of(s.Err.Error(), causeMax)
-	case t.dps.armed || t.dps.busy:
-		s.Cause = t.dps.reason.String()
+	case t.DPS.Pending():
+		s.Cause = t.DPS.Reason.String()
 	}
 	return s
 }
@@ -78,27 +80,20 @@ func (c *core) describe() Status {
 func (c *core) doing() State {
 	t := &c.state
 	switch {
-	case t.dps.busy && c.driving && !t.connected:
+	case t.DPS.Phase == rules.UnderWay && c.driving && !t.Connected:
 		switch {
-		case t.dps.clock != clockForNone:
+		case t.DPS.Clock != rules.ClockForNone:
 			return StateCheckingClock
-		case t.dps.request == requestLookup:
+		case t.DPS.Request == rules.StatusLookup:
 			return StateLookingUp
 		}
 		return StateRegistering
-	case t.connected && c.conn != nil:
+	case t.Connected && c.conn != nil:
 		return StateConnected
 	case !c.driving:
 		return StateStopped
-	case t.hub.busy && !c.dpsOnly:
+	case t.Hub.Phase == rules.UnderWay && !c.hubless:
 		return StateConnecting
 	}
 	return StateWaiting
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }

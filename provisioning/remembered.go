@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/cache"
+	"github.com/rehome-iot/rehome/internal/entry"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
@@ -35,11 +36,14 @@ func (d *Device) Remembered(ctx context.Context) (Remembered, error) {
 	if err != nil {
 		return Remembered{}, err
 	}
-	n := *c.settings
-	m, why := n.read(ctx)
-	r := Remembered{Confirmed: m.confirmed.assignment(), Candidate: m.candidate.assignment(), Next: m.verdict}
-	if n.last != nil {
-		r.Saved, r.Sequence = n.last.saved, n.last.sequence
+	s := entryStore{owner: c.store.owner}
+	boot, why := s.read(ctx)
+	r := Remembered{
+		Confirmed: knownFrom(boot.Confirmed).assignment(),
+		Candidate: knownFrom(boot.Candidate).assignment(), Next: boot.Next,
+	}
+	if s.last != nil {
+		r.Saved, r.Sequence = s.last.Saved, s.last.Sequence
 	}
 	if why == nil {
 		return r, nil
@@ -52,8 +56,10 @@ func (d *Device) Remembered(ctx context.Context) (Remembered, error) {
 }
 
 func isEntryProblem(err error) bool {
-	for _, known := range []error{errEntryTorn, errEntryNewer, errEntryForeign, errEntryRotated, errEntryTampered} {
-		if errors.Is(err, known) {
+	for _, problem := range []error{
+		entry.ErrTorn, entry.ErrNewer, errEntryForeign, errEntryRotated, errEntryTampered,
+	} {
+		if errors.Is(err, problem) {
 			return true
 		}
 	}

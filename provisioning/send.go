@@ -49,12 +49,12 @@ func oneShot[T any](ctx context.Context, d *Device, request func(context.Context
 		result T
 		served bool
 	)
-	c, err := d.acquire(ctx, holderBrief)
+	c, err := d.acquire(ctx, holderRequest)
 	if err != nil {
 		return result, err
 	}
-	defer c.release()
-	err = c.supervise(ctx, mode{exchange: func(ctx context.Context, hub hubconn.Hub) error {
+	defer c.lease.release()
+	err = c.drive(ctx, task{purpose: toExchange, exchange: func(ctx context.Context, hub hubconn.Hub) error {
 		r, err := request(ctx, c, hub)
 		if err == nil {
 			mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/internal/rules"
 )
 
 // A connection is stable once it has lasted this long and the hub has acknowledged something. Only then are past failures forgotten: a quota,
@@ -19,10 +20,10 @@ type sessionEnd struct {
 }
 
 // exchanged takes in that the hub has served the one request that this loop is for: to the rules, a good connection that the program closed.
-func (l *loop) exchanged(connected event) {
-	l.last = lastSeen{dps: l.last.dps}
-	l.decide(connected)
-	l.decide(event{kind: eventClosed, stable: true, still: true})
+func (l *loop) exchanged(connected rules.Event) {
+	l.last = lastFailure{dps: l.last.dps}
+	l.decided(rules.Step(l.state, connected, time.Now(), l.random))
+	l.apply(rules.Closed{Stable: true})
 	l.finish(nil)
 }
 
@@ -37,11 +38,11 @@ func (c sessionContext) Deadline() (time.Time, bool) { return c.run.Deadline() }
 
 // startSession calls the program, once the session before has returned.
 func (l *loop) startSession() {
-	if l.mode.session == nil || l.session != nil || l.conn == nil {
+	if l.session == nil || l.inUse != nil || l.conn == nil {
 		return
 	}
-	conn, run := l.conn, l.mode.session
-	l.session = conn
+	conn, run := l.conn, l.session
+	l.inUse = conn
 	ctx, cancel := context.WithCancelCause(sessionContext{conn.Context(), l.ctx})
 	stop := context.AfterFunc(l.ctx, func() { cancel(context.Cause(l.ctx)) })
 	l.running.Go(func() {
@@ -58,7 +59,7 @@ func (l *loop) startSession() {
 }
 
 func (l *loop) sessionEnded(s sessionEnd) {
-	l.session = nil
+	l.inUse = nil
 	switch {
 	case !s.ended, errors.Is(context.Cause(s.conn.Context()), hubconn.ErrClosed):
 		l.finish(s.err)
@@ -69,18 +70,17 @@ func (l *loop) sessionEnded(s sessionEnd) {
 	}
 }
 
-// ended takes in that the live connection is gone.
-func (l *loop) ended() {
+// connectionEnded takes in that the live connection is gone.
+func (l *loop) connectionEnded() {
 	conn := l.conn
 	l.conn = nil
 	cause := context.Cause(conn.Context())
 	if errors.Is(cause, hubconn.ErrClosed) || errors.Is(cause, ErrReprovisioned) {
-		l.step(event{kind: eventClosed, stable: isStable(conn)})
+		l.step(rules.Closed{Stable: isStable(conn)})
 		return
 	}
-	e := event{kind: eventLost, stable: isStable(conn)}
-	describeHub(&e, cause)
-	l.failed(cause, e.class)
+	e := rules.Lost{HubFailure: hubFailure(cause), Stable: isStable(conn)}
+	l.failed(cause, e.Class)
 	l.step(e)
 }
 

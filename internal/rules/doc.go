@@ -1,0 +1,19 @@
+// Package rules decides what a device does next, given what it knows and what has just happened. It
+// is the whole of the decision and nothing else: no network, file, goroutine or clock is in it, so
+// that the rules can be read as tables, explored by tests, and driven by a simulation of a fleet
+// exactly as a device runs them.
+//
+//	state := rules.State{Settings: rules.Defaults()}
+//	state, actions := rules.Step(state, rules.Boot{Next: retry.Register}, now, random)
+//	for _, action := range actions {
+//		perform(action) // what comes of it is the next event
+//	}
+//	at, ok := state.Wake() // when to call Fire, if nothing else happens before
+//
+// Two timers run side by side, H for the hub and D for DPS: a device that waits for DPS goes on
+// trying the hub it remembers. [Apply] says what follows from an event, [Fire] starts what is due,
+// and [Step] does both.
+//
+// The rules themselves are told in the documentation of package provisioning, row by row; the tests
+// here are named for these rows. Every floor, cap and window of a delay is in delay.go.
+package rules

@@ -1,0 +1,95 @@
+package rules
+
+import (
+	"time"
+
+	"github.com/rehome-iot/rehome/retry"
+)
+
+// An Event is something that has happened to the device: one of the types of this file.
+type Event interface{ apply(t *transition) }
+
+// Boot is what the store said at the start. Next is what that calls for: [retry.Wait] is a connection
+// to the hub that is remembered, [retry.Lookup] a status lookup, [retry.Register] a registration.
+type Boot struct {
+	Next                 retry.Verdict
+	Confirmed, Candidate Assignment
+}
+
+// Connected is the success of the attempt at the hub.
+type Connected struct{}
+
+// HubFailure is the failure of an attempt at the hub.
+type HubFailure struct {
+	Class      retry.Class
+	RetryAfter time.Duration // what the hub asked for, 0: nothing
+	Gone       bool          // the hub's name does not exist, so no clock is to blame
+	Dates      bool          // only the dates of the server's certificate were wrong
+}
+
+// Lost is the end of a connection that the program did not want.
+type Lost struct {
+	HubFailure
+	Stable bool // the connection lasted and carried something
+}
+
+// Closed is the end of a connection by the program itself.
+type Closed struct {
+	Stable bool // the connection lasted and carried something
+}
+
+// Assigned is what DPS said where the device belongs.
+type Assigned struct {
+	Assignment Assignment
+	Stable     bool // there is a connection, and it lasted and carried something
+}
+
+// NotRegistered is the answer of a status lookup that found no assignment.
+type NotRegistered struct{}
+
+// DPSFailed is the failure of a request to DPS.
+type DPSFailed struct {
+	Failure    DPSFailure
+	RetryAfter time.Duration // what DPS asked for, 0: nothing
+	Operation  string        // the operation to go on polling
+	Silent     bool          // nobody answered
+	Dates      bool          // only the dates of the server's certificate were wrong
+}
+
+// ClockAnswered is what came of a clock check.
+type ClockAnswered struct{ Clock Clock }
+
+// Reprovision is the program's wish to register now.
+type Reprovision struct{}
+
+// Forget drops what is remembered. A live connection is not touched; when it ends the device
+// registers.
+type Forget struct{}
+
+// Resume takes up a device that was left in the middle of something.
+type Resume struct{}
+
+// DPSFailure is what a failure of DPS means for the decision.
+type DPSFailure uint8
+
+// The failures of DPS.
+const (
+	DPSUnavailable      DPSFailure = iota // 5xx, no answer, two registrations at once
+	DPSThrottled                          // 429
+	DPSOperationUnknown                   // 404203
+	DPSClockWrong                         // 401, and the Date shows that our clock was wrong; it is corrected
+	DPSClockUnknown                       // 401 without a Date
+	DPSRefused                            // 401, 403, 404201, disabled, failed
+	DPSNotAssigned                        // a lookup that says disabled or failed: only registering changes it
+)
+
+// Clock is what is known of the clock after a check.
+type Clock uint8
+
+// What came of a clock check.
+const (
+	ClockUnknown   Clock = iota // DPS did not answer, and the clock is plausible
+	ClockSuspect                // DPS did not answer, and the clock stands before a time that has passed
+	ClockRight                  //
+	ClockCorrected              //
+)

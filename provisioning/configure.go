@@ -1,0 +1,90 @@
+package provisioning
+
+import (
+	"fmt"
+
+	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/internal/rules"
+	"github.com/rehome-iot/rehome/provisioning/dps"
+	"github.com/rehome-iot/rehome/retry"
+)
+
+func (d *Device) client(clock *wallClock) *dps.Client {
+	return &dps.Client{
+		IDScope: d.IDScope, Attestation: d.Attestation, Endpoint: d.Endpoint, Transport: d.Transport, APIVersion: d.APIVersion,
+		UserAgent: d.UserAgent, TLSConfig: withClock(d.TLSConfig, clock), DialContext: d.DialContext, Proxy: d.Proxy,
+	}
+}
+
+func (d *Device) dialer(clock *wallClock) *hubconn.Dialer {
+	h := d.Hub
+	if h.DialContext == nil {
+		h.DialContext = d.DialContext
+	}
+	if h.TLSConfig == nil {
+		h.TLSConfig = d.TLSConfig
+	}
+	if h.Proxy == nil {
+		h.Proxy = d.Proxy
+	}
+	if h.UserAgent == "" {
+		h.UserAgent = d.UserAgent
+	}
+	if h.Logger == nil {
+		h.Logger = d.Logger
+	}
+	if h.ModelID == "" {
+		h.ModelID = d.ModelID
+	}
+	h.TLSConfig = withClock(h.TLSConfig, clock)
+	return &h
+}
+
+// settings are the rules' own, as the fields adjust them.
+func (d *Device) settings(token bool) rules.Settings {
+	r := rules.Defaults()
+	r.Stagger, r.Tokens, r.LookupElsewhere = max(d.Stagger, 0), token, d.Transport == dps.MQTT
+	for _, p := range []*retry.Policy{&r.Hub, &r.DPS} {
+		p.MinDelay = max(p.MinDelay, d.Retry.MinDelay)
+		if d.Retry.Multiplier > 1 {
+			p.Multiplier = d.Retry.Multiplier
+		}
+	}
+	if d.Retry.MaxDelay > 0 {
+		r.Hub.MaxDelay, r.DPS.MaxDelay = d.Retry.MaxDelay, max(r.DPS.MaxDelay, d.Retry.MaxDelay)
+	}
+	return r
+}
+
+func (d *Device) validate(client *dps.Client) error {
+	if err := client.Validate(); err != nil {
+		return err
+	}
+	if err := d.Hub.Validate(); err != nil {
+		return invalid(fmt.Errorf("hub: %w", err))
+	}
+	if err := checkModelID(d.ModelID); err != nil {
+		return invalid(err)
+	}
+	if err := (dps.Registration{Payload: d.payload()}).Validate(); err != nil {
+		return err
+	}
+	for _, limit := range []struct {
+		field string
+		wrong bool
+	}{
+		{"stagger", d.Stagger < 0},
+		{"retry.mindelay", d.Retry.MinDelay < 0},
+		{"retry.maxdelay", d.Retry.MaxDelay < 0},
+		{"retry.maxattempts", d.Retry.MaxAttempts < 0},
+		{"retry.multiplier", d.Retry.Multiplier < 0},
+	} {
+		if limit.wrong {
+			return invalid(fmt.Errorf("%s is negative: use zero for the default", limit.field))
+		}
+	}
+	return nil
+}
+
+// invalid is an error in what the program set.
+func invalid(err error) error { return &dps.Error{Op: "validate", Err: err} }
