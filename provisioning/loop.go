@@ -63,7 +63,7 @@ func (l *loop) begin() {
 		if l.conn != nil && l.conn.Context().Err() != nil {
 			l.connectionEnded()
 		}
-		l.takeUp(rules.Resume{})
+		l.beginWith(rules.Resume{})
 	}
 	if l.served != nil && !l.done {
 		l.accept(l.served)
@@ -86,11 +86,11 @@ func (l *loop) boot() {
 	if e := l.store.last; e != nil {
 		l.clock.remember(e.Saved)
 	}
-	l.takeUp(boot)
+	l.beginWith(boot)
 }
 
-// takeUp begins with an event. Where a call is served next, that decides what is started.
-func (l *loop) takeUp(e rules.Event) {
+// beginWith begins with an event. Where a call is served next, that decides what is started.
+func (l *loop) beginWith(e rules.Event) {
 	if l.served != nil {
 		l.apply(e)
 		l.publish()
@@ -130,7 +130,7 @@ func (l *loop) turn() {
 	case <-due:
 		l.fire()
 	case r := <-l.results:
-		l.take(r)
+		l.receive(r)
 	case <-lost:
 		l.connectionEnded()
 	case s := <-l.sessions:
@@ -198,17 +198,17 @@ func (l *loop) failed(err error, class retry.Class) {
 	}
 }
 
-// take takes in the result of a request, unless another has taken its place.
-func (l *loop) take(r result) {
+// receive takes in the result of a request, unless another has taken its place.
+func (l *loop) receive(r result) {
 	switch r.request {
 	case l.hub:
 		l.hub = nil
-		if !l.takeFromHub(r) {
+		if !l.hubAnswered(r) {
 			return
 		}
 	case l.dps:
 		l.dps = nil
-		l.takeFromDPS(&r)
+		l.dpsAnswered(&r)
 	default:
 		if r.conn != nil {
 			l.close(r.conn, nil)
@@ -221,8 +221,8 @@ func (l *loop) take(r result) {
 	}
 }
 
-// takeFromHub says whether the rules are to hear of it.
-func (l *loop) takeFromHub(r result) bool {
+// hubAnswered says whether the rules are to hear of it.
+func (l *loop) hubAnswered(r result) bool {
 	if l.purpose == toExchange && r.err == nil {
 		l.exchanged(r.event)
 		return false
@@ -244,7 +244,7 @@ func (l *loop) takeFromHub(r result) bool {
 	return true
 }
 
-func (l *loop) takeFromDPS(r *result) {
+func (l *loop) dpsAnswered(r *result) {
 	switch e := r.event.(type) {
 	case rules.Assigned:
 		e.Stable = l.conn != nil && isStable(l.conn)

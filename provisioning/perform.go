@@ -132,7 +132,7 @@ func (l *loop) register(a rules.Register) {
 	if a.Operation != "" {
 		kind = "poll"
 	}
-	l.askDPS(kind, a.Reason, SourceRegistration, func(ctx context.Context) (dps.Assignment, error) {
+	l.requestAssignment(kind, a.Reason, SourceRegistration, func(ctx context.Context) (dps.Assignment, error) {
 		return l.client.Register(ctx, dps.Registration{
 			Payload: l.device.payload(), OperationID: a.Operation,
 		})
@@ -141,11 +141,11 @@ func (l *loop) register(a rules.Register) {
 
 func (l *loop) lookup(a rules.Lookup) {
 	l.counts.Lookups++
-	l.askDPS("lookup", a.Reason, SourceLookup, l.client.Lookup)
+	l.requestAssignment("lookup", a.Reason, SourceLookup, l.client.Lookup)
 }
 
-// askDPS makes a request that ends with an assignment.
-func (l *loop) askDPS(
+// requestAssignment makes a request that ends with an assignment.
+func (l *loop) requestAssignment(
 	kind string, why rules.Reason, source Source,
 	request func(context.Context) (dps.Assignment, error),
 ) {
@@ -179,14 +179,14 @@ func (l *loop) checkClock(a rules.CheckClock) {
 }
 
 func (l *loop) traceRequest(kind string, why rules.Reason) {
-	if l.trace.Asking == nil {
+	if l.trace.Request == nil {
 		return
 	}
 	r := DPSRequest{Kind: kind, Reason: why.String(), Err: l.last.err, Verdict: retry.Wait}
 	if r.Err != nil {
 		r.Verdict = retry.Classify(r.Err)
 	}
-	l.trace.Asking(r)
+	l.trace.Request(r)
 }
 
 func (l *loop) remember(a rules.Remember) {

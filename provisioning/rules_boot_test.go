@@ -226,7 +226,7 @@ func TestBootLookupThatFindsNothingRegisters(t *testing.T) {
 				r.store = nil
 				var reasons []string
 				dev := r.device()
-				dev.Trace = &provisioning.Trace{Asking: func(q provisioning.DPSRequest) { reasons = append(reasons, q.Reason) }}
+				dev.Trace = &provisioning.Trace{Request: func(q provisioning.DPSRequest) { reasons = append(reasons, q.Reason) }}
 				stop := r.run(dev)
 				r.await(0, time.Minute)
 				stop()

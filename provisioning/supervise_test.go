@@ -243,7 +243,7 @@ func TestForgetAsksDPSNothing(t *testing.T) {
 		for range 2 { // with an entry, and without
 			var asked []provisioning.DPSRequest
 			dev := r.device()
-			dev.Trace = &provisioning.Trace{Asking: func(q provisioning.DPSRequest) { asked = append(asked, q) }}
+			dev.Trace = &provisioning.Trace{Request: func(q provisioning.DPSRequest) { asked = append(asked, q) }}
 			require.NoError(t, dev.Forget(context.Background()))
 			require.NoError(t, dev.Forget(context.Background()))
 			require.Empty(t, asked)
@@ -264,7 +264,7 @@ func TestReprovisionWithoutAStoreLooksNothingUp(t *testing.T) {
 		r.store = nil
 		dev := r.device()
 		var asked []string
-		dev.Trace = &provisioning.Trace{Asking: func(q provisioning.DPSRequest) { asked = append(asked, q.Kind) }}
+		dev.Trace = &provisioning.Trace{Request: func(q provisioning.DPSRequest) { asked = append(asked, q.Kind) }}
 		_, err := dev.Reprovision(context.Background())
 		require.NoError(t, err)
 		require.Equal(t, []string{"register"}, asked)

@@ -11,8 +11,8 @@ type Trace struct {
 	// Changed is called after every change of state.
 	Changed func(Status)
 
-	// Asking is called before a request to DPS.
-	Asking func(DPSRequest)
+	// Request is called before a request to DPS.
+	Request func(DPSRequest)
 
 	// Assigned is called for every assignment by DPS. moved says that it differs from the one in use. A session that goes on after a
 	// registration on the same hub learns here, from the Substatus, that the device's data was reset.

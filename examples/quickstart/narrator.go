@@ -38,7 +38,7 @@ func (n *narrator) line(who, format string, args ...any) {
 // trace tells what the device does, as the device itself reports it.
 func (n *narrator) trace() *provisioning.Trace {
 	return &provisioning.Trace{
-		Asking: func(r provisioning.DPSRequest) {
+		Request: func(r provisioning.DPSRequest) {
 			question := map[string]string{
 				"register": "asks DPS to register it", "poll": "asks DPS how the registration goes on",
 				"lookup": "asks DPS where it belongs (status lookup)", "time": "asks DPS for the time, in case its clock made a bad token",

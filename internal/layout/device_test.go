@@ -11,6 +11,7 @@ import (
 // What must not be linked into a binary that runs on a device: simulators, test libraries, and the packages that only those need.
 var notOnDevices = []string{
 	module + "/hubconn/hubtest",
+	module + "/hubconn/simnet",
 	module + "/provisioning/dpstest",
 	module + "/cache/cachetest",
 	module + "/internal/mqttserver",

@@ -19,18 +19,26 @@ const (
 // arrows says what each package of the module imports from outside the standard library: these and no others, each one really drawn.
 // A lower package never names a higher one.
 var arrows = map[string][]string{
-	"retry":               {backoff},
-	"cache":               {"internal/atomicfile"},
-	"cache/cachetest":     {"cache"},
-	"hubconn":             {"internal/mqtt", "retry"},
-	"provisioning":        {"cache", "hubconn", "internal/mqtt", "internal/sas", "retry"},
+	"retry":           {backoff},
+	"cache":           {"internal/atomicfile"},
+	"cache/cachetest": {"cache"},
+	"hubconn":         {"internal/mqtt", "retry"},
+	"provisioning": {
+		"cache", "hubconn", "internal/entry", "internal/oneline", "internal/rules",
+		"provisioning/dps", "retry",
+	},
+	"provisioning/dps":    {"hubconn", "internal/mqtt", "internal/oneline", "internal/sas", "retry"},
+	"internal/rules":      {"retry"},
+	"internal/entry":      {},
+	"internal/oneline":    {},
 	"internal/atomicfile": {},
 	"internal/sas":        {},
 	"internal/mqtt":       {paho, packets, websocket},
 
 	// The simulators, and what they stand on.
-	"hubconn/hubtest":      {"internal/memnet", "internal/mqttserver", "internal/sas"},
-	"provisioning/dpstest": {"hubconn/hubtest", "internal/mqttserver", "internal/sas"},
+	"hubconn/simnet":       {"internal/memnet"},
+	"hubconn/hubtest":      {"hubconn/simnet", "internal/mqttserver", "internal/sas"},
+	"provisioning/dpstest": {"hubconn/hubtest", "hubconn/simnet", "internal/mqttserver", "internal/sas"},
 	"internal/memnet":      {},
 	"internal/mqttserver":  {packets, websocket},
 
@@ -41,7 +49,10 @@ var arrows = map[string][]string{
 }
 
 // What an example may import: what a user can.
-var public = []string{"cache", "hubconn", "hubconn/hubtest", "provisioning", "provisioning/dpstest", "retry"}
+var public = []string{
+	"cache", "hubconn", "hubconn/hubtest", "hubconn/simnet",
+	"provisioning", "provisioning/dps", "provisioning/dpstest", "retry",
+}
 
 // What tests may import besides the package they test and its neighbours: a second opinion on the protocols, and assertions.
 var forTests = []string{paho, packets, websocket}

@@ -23,7 +23,7 @@ func (t *transition) clockMayMend(e DPSFailed) bool {
 func (t *transition) dpsSawWrongClock() {
 	t.ClockAt = t.now
 	if t.DPS.corrected {
-		t.askAtCap()
+		t.retryAtCap()
 		return
 	}
 	t.DPS.corrected = true
@@ -51,7 +51,7 @@ func (e ClockAnswered) apply(t *transition) {
 		t.armDPS(t.now)
 	case t.manualFailed():
 	case t.DPS.refused:
-		t.askAtCap()
+		t.retryAtCap()
 	default:
 		t.armDPS(t.dpsBackOff(0))
 	}

@@ -115,7 +115,7 @@ func (NotRegistered) apply(t *transition) {
 	if why == ReasonStore {
 		why = ReasonUnregistered
 	}
-	t.askDPS(t.now, Registration, why)
+	t.planDPS(t.now, Registration, why)
 	t.DPS.notFound = true
 }
 
@@ -139,16 +139,16 @@ func (e DPSFailed) apply(t *transition) {
 		t.dpsSawWrongClock()
 	case DPSClockUnknown:
 		if t.DPS.corrected || !t.clockStale() {
-			t.askAtCap()
+			t.retryAtCap()
 			return
 		}
 		t.DPS.Clock, t.DPS.refused = ClockForDPS, true
 		t.armDPS(t.now)
 	case DPSRefused:
-		t.askAtCap()
+		t.retryAtCap()
 	case DPSNotAssigned:
 		t.DPS.Request = Registration
-		t.askAtCap()
+		t.retryAtCap()
 	default:
 		t.dpsUnavailable(e)
 	}
@@ -168,9 +168,9 @@ func (t *transition) dpsUnavailable(e DPSFailed) {
 	t.armDPS(t.dpsBackOff(max(e.RetryAfter, t.Settings.DPS.MinDelay)))
 }
 
-// askAtCap: DPS knows the device's request and refuses it. Asking again soon would not help, never
+// retryAtCap: DPS knows the device's request and refuses it. Asking again soon would not help, never
 // asking again would be a truck roll.
-func (t *transition) askAtCap() {
+func (t *transition) retryAtCap() {
 	t.DPS.corrected, t.DPS.refused, t.DPS.Operation = false, false, ""
 	t.armDPS(t.now.Add(t.spread(DPSCap)))
 }

@@ -101,7 +101,7 @@ func (t *transition) registerAfterRejection(clockMatters bool) {
 	if t.Rejections == 0 && !checkClock {
 		at = t.staggered()
 	}
-	t.askDPS(at, Registration, ReasonRejected)
+	t.planDPS(at, Registration, ReasonRejected)
 	if checkClock {
 		t.DPS.Clock = ClockForHub
 	}
@@ -136,5 +136,5 @@ func (t *transition) armOutage() {
 	if t.Outages >= OutageLookups {
 		r = Registration // the operator may have moved the fleet off a dead hub
 	}
-	t.askDPS(at, r, ReasonOutage)
+	t.planDPS(at, r, ReasonOutage)
 }

@@ -19,7 +19,7 @@ func (Reprovision) apply(t *transition) {
 		t.do(CancelDPS{})
 	}
 	t.DPS.Operation = ""
-	t.askDPS(t.now, Registration, why)
+	t.planDPS(t.now, Registration, why)
 	t.DPS.Manual = true
 }
 

@@ -87,8 +87,8 @@ func (t *transition) nextSlot() Slot {
 	return Candidate
 }
 
-// askDPS sets D for a request, never before what DPS asked for.
-func (t *transition) askDPS(at time.Time, r Request, why Reason) {
+// planDPS sets D for a request, never before what DPS asked for.
+func (t *transition) planDPS(at time.Time, r Request, why Reason) {
 	if t.DPS.Request != r || r != Registration {
 		t.DPS.Operation = ""
 	}
@@ -117,9 +117,9 @@ func (e Boot) apply(t *transition) {
 	case e.Next == retry.Wait && t.Target().Known():
 		t.armHub(t.now)
 	case e.Next == retry.Lookup:
-		t.askDPS(t.staggered(), StatusLookup, ReasonStore)
+		t.planDPS(t.staggered(), StatusLookup, ReasonStore)
 	default:
-		t.askDPS(t.staggered(), Registration, ReasonBoot)
+		t.planDPS(t.staggered(), Registration, ReasonBoot)
 	}
 }
 
@@ -127,7 +127,7 @@ func (e Boot) apply(t *transition) {
 func (t *transition) startOver() {
 	t.Hub.Phase = Idle
 	if !t.DPS.Pending() {
-		t.askDPS(t.staggered(), Registration, ReasonBoot)
+		t.planDPS(t.staggered(), Registration, ReasonBoot)
 	}
 }
 

@@ -1,0 +1,63 @@
+package provisioning
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/internal/rules"
+	"github.com/rehome-iot/rehome/retry"
+)
+
+// The package documentation is the contract that users read. Its figures are those of the code.
+func TestTheDocumentationPrintsTheDelaysAndLimitsOfTheRules(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "doc.go", nil, parser.ParseComments)
+	require.NoError(t, err)
+	printed := strings.Join(strings.Fields(file.Doc.Text()), " ")
+
+	var gaps []string
+	for _, gap := range rules.RejectionGaps[1:] {
+		gaps = append(gaps, strconv.Itoa(int(gap.Minutes())))
+	}
+	d := rules.Defaults()
+	throttled := (&hubconn.Error{Class: retry.Throttled}).RetryAfter()
+	untrusted := (&hubconn.Error{Class: retry.Untrusted}).RetryAfter()
+	require.Equal(t, rules.UntrustedFloor, untrusted, "one figure for a row of the table")
+	require.Equal(t, d.Hub.MinDelay, d.DPS.MinDelay, "one first window in the formula")
+
+	for _, want := range []string{
+		fmt.Sprintf("min(cap, %s · %v^(n-1))", spoken(d.Hub.MinDelay), d.Hub.Multiplier),
+		fmt.Sprintf("Retry-After on 429 and %s otherwise", spoken(d.Hub.MinDelay)),
+		fmt.Sprintf("the cap %s for the hub and %s for DPS",
+			spoken(d.Hub.MaxDelay), spoken(d.DPS.MaxDelay)),
+		"none given: floor " + spoken(throttled),
+		"as server, floor " + spoken(untrusted),
+		fmt.Sprintf("U(%v, %v) min", rules.OutageMin.Minutes(), rules.OutageMax.Minutes()),
+		fmt.Sprintf("D after %s min ± %.0f %%", strings.Join(gaps, ", "), 100*rules.GapSpread),
+		fmt.Sprintf("D after %s ± %.0f %%", spoken(rules.DPSCap), 100*rules.GapSpread),
+		fmt.Sprintf("a stable connection (%s or more", spoken(stableAfter)),
+		"not asked for again within " + spoken(rules.ClockValid),
+	} {
+		require.Contains(t, printed, want)
+	}
+	ordinal := [...]string{"first", "second", "third", "fourth"}[rules.OutageLookups]
+	require.Contains(t, printed, "from the "+ordinal)
+}
+
+// spoken is a duration as the documentation writes it: 60 s and 5 min, but 1 h.
+func spoken(d time.Duration) string {
+	switch {
+	case d >= time.Hour && d%time.Hour == 0:
+		return fmt.Sprintf("%d h", d/time.Hour)
+	case d > time.Minute && d%time.Minute == 0:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	}
+	return fmt.Sprintf("%d s", d/time.Second)
+}
