@@ -19,59 +19,87 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// Device keeps a device connected to the hub it belongs to. It remembers the assignment, connects there directly at every start, and goes
-// back to DPS only when the hub's answer calls for it; the package documentation has the rules.
+// Device keeps a device connected to the hub it belongs to. It remembers the assignment, connects
+// there directly at every start, and goes back to DPS only when the hub's answer calls for it; the
+// package documentation has the rules.
 //
-// Set the fields before the first call and leave them alone afterwards. The methods may be called from several goroutines at once, but only
-// one of Run, Connect, and Send or Receive can be under way. A Device must not be copied after its first use.
+// Set the fields before the first call and leave them alone afterwards: they are read once. The
+// methods may be called from several goroutines at once, but only one of Run, Connect, and Send or
+// Receive can be under way. A Device must not be copied after its first use.
 type Device struct {
-	// IDScope names the DPS instance, such as "0ne00ABCDEF". Required.
+	// IDScope names the DPS instance, such as "0ne00ABCDEF": Azure portal, the instance's overview
+	// page. Required. With a wrong one DPS refuses every registration.
 	IDScope string
 
 	// Attestation is who the device is. Required.
 	Attestation dps.Attestation
 
-	// Store is where the assignment is remembered, such as a [cache.Dir]. Nil remembers nothing: every start asks DPS where the device
-	// belongs, which counts against the quota of registrations and fails where DPS cannot be reached.
+	// Store is where the assignment is remembered, such as a [cache.Dir]. Nil remembers nothing: every
+	// start asks DPS where the device belongs, which counts against the quota of registrations and
+	// fails where DPS cannot be reached.
 	Store cache.Store
 
-	// Endpoint, Transport, APIVersion and UserAgent are as in [dps.Client].
-	Endpoint   string
-	Transport  dps.Transport
-	APIVersion string
-	UserAgent  string
+	// Endpoint is the host of DPS, with a port if it is not the transport's own. Empty:
+	// [dps.DefaultEndpoint]. What is remembered holds for one endpoint: another one registers anew.
+	Endpoint string
 
-	// Payload is sent with every registration, as in [dps.Registration]. Nil sends the ModelID, if there is one.
+	// Transport carries registrations. Zero: [dps.HTTPS]. Status lookups and clock checks use HTTPS
+	// whatever it is. That of the connection to the hub is Hub.WebSocket.
+	Transport dps.Transport
+
+	// APIVersion is DPS's API version, such as "2021-06-01", which is the default. Versions before
+	// 2019-03-31 know no payload.
+	APIVersion string
+
+	// UserAgent names the product to DPS and the hub. Empty: "rehome" and the platform. It shows in the
+	// service's own records and in nothing else.
+	UserAgent string
+
+	// Payload is sent with every registration, for a custom allocation policy to read. It is marshalled
+	// to JSON. Nil sends the ModelID, if there is one.
 	Payload any
 
-	// ModelID is the IoT Plug and Play model that the device implements, such as "dtmi:com:example:thermostat;1". It is announced to the
-	// hub at every connection (Hub.ModelID, if set, is announced instead) and, unless there is a Payload, to DPS as {"modelId": …}, where an
-	// allocation of your own can read it. HTTPS has no place for it: a hub learns it from Run and Connect, not from Send. Empty announces
-	// nothing.
+	// ModelID is the IoT Plug and Play model that the device implements, such as
+	// "dtmi:com:example:thermostat;1". It is announced to the hub at every connection (Hub.ModelID, if
+	// set, is announced instead) and, unless there is a Payload, to DPS as {"modelId": …}, where an
+	// allocation of your own can read it. HTTPS has no place for it: a hub learns it from Run and
+	// Connect, not from Send. Empty announces nothing.
 	ModelID string
 
-	// Hub holds the settings of the connection to the hub. DialContext, TLSConfig, Proxy, UserAgent and Logger are taken from the fields
-	// here where Hub leaves them empty.
+	// Hub holds the settings of the connection to the hub. DialContext, TLSConfig, Proxy, UserAgent and
+	// Logger are taken from the fields here where Hub leaves them empty.
 	Hub hubconn.Dialer
 
-	// DialContext, TLSConfig and Proxy are as in [dps.Client], and serve DPS and the hub.
+	// DialContext opens the TCP connections to DPS and the hub, to a proxy's address if there is one.
+	// Nil: a [net.Dialer]. It is called from several goroutines at once.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
-	TLSConfig   *tls.Config
-	Proxy       func(*http.Request) (*url.URL, error)
 
-	// Stagger spreads a fleet's first DPS request after a common event (first boot, a hub that is gone) evenly over this time; about the
-	// number of devices divided by the quota (1,000 a minute for each DPS instance). Zero asks at once. A connection to a remembered hub
-	// is never delayed by it, nor is Reprovision.
+	// TLSConfig is cloned for each connection to DPS and the hub. Set RootCAs for private roots, and
+	// Time for a clock that is better than the system's. Nil: the system's roots and clock. The least
+	// version is TLS 1.2 in any case; InsecureSkipVerify is refused.
+	TLSConfig *tls.Config
+
+	// Proxy chooses the proxy for HTTPS and WebSocket, to DPS and the hub; MQTT on port 8883 uses none.
+	// Nil: [http.ProxyFromEnvironment].
+	Proxy func(*http.Request) (*url.URL, error)
+
+	// Stagger spreads a fleet's first DPS request after a common event (first boot, a hub that is gone)
+	// evenly over this time; about the number of devices divided by the quota (1,000 a minute for each
+	// DPS instance). Zero asks at once. A connection to a remembered hub is never delayed by it, nor is
+	// Reprovision.
 	Stagger time.Duration
 
-	// Retry adjusts the back-off. MinDelay raises the floor of 5 s (it cannot lower it), MaxDelay replaces the cap of the hub's random
-	// delay, 5 min (and raises that of DPS, 1 h), and MaxAttempts bounds the failures in a row, of hub and DPS together, after which Run,
-	// Connect, Send and Receive return the last error. Zero: the delays of the package documentation, for ever.
+	// Retry adjusts the back-off. MinDelay raises the floor of 5 s (it cannot lower it), MaxDelay
+	// replaces the cap of the hub's random delay, 5 min (and raises that of DPS, 1 h), and MaxAttempts
+	// bounds the failures in a row, of hub and DPS together, after which Run, Connect, Send and Receive
+	// return the last error. Zero: the delays of the package documentation, for ever.
 	Retry retry.Policy
 
-	// Trace observes the device. Logger receives one line per change of state, with the keys state, hub, source, cause and wait; nil logs
-	// nothing.
-	Trace  *Trace
+	// Trace observes the device. Nil observes nothing.
+	Trace *Trace
+
+	// Logger receives one line per change of state, with the keys state, hub, source, cause and wait,
+	// and one when the store fails. No key and no token is in any. Nil logs nothing.
 	Logger *slog.Logger
 
 	mu   sync.Mutex
@@ -85,7 +113,8 @@ var ErrReprovisioned = errors.New("provisioning: the device was assigned to anot
 
 // ErrRunning is returned by Run, Connect, Send and Receive while Run or Connect is under way or a connection that Connect returned is open,
 // and by Run and Connect while Send or Receive is under way.
-var ErrRunning = errors.New("provisioning: the device is running already: call Run once, use or close the connection from Connect first, let Send and Receive return")
+var ErrRunning = errors.New("provisioning: the device is running already: call Run once, " +
+	"use or close the connection from Connect first, let Send and Receive return")
 
 // Run keeps the device connected and calls session for every connection, one at a time: for the first one, and again for the next whenever a
 // connection has ended. The session's context ends when the connection does, with the reason as its cause, and with [ErrReprovisioned]

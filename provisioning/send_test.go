@@ -330,30 +330,13 @@ func ExampleDevice_Send() {
 	// registrations: 1 connections: 0
 }
 
-// Orders that wait at the hub are fetched one by one, each under a lock until it is settled.
+// Orders that wait at the hub are fetched one by one, each under a lock until the program is done with it.
 func ExampleDevice_Receive() {
-	network := simnet.New()
-	defer func() { _ = network.Close() }()
-	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
-	service := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
-	service.Link(hub)
-	key := "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
-	if err := service.Enroll(dpstest.IndividualEnrollment{RegistrationID: "sensor-042", Attestation: dpstest.Keys(key, "")}); err != nil {
-		log.Fatal(err)
-	}
-	dev := &provisioning.Device{
-		IDScope:     service.IDScope(),
-		Attestation: dps.SymmetricKey{ID: "sensor-042", Key: key},
-		Store:       &cache.Memory{},
-		TLSConfig:   network.TLSConfig(), // not needed with Azure
-		DialContext: network.DialContext, // not needed with Azure
-	}
+	s := simulated()
+	hub, dev := s.a, s.device()
 	ctx := context.Background()
-	if err := dev.Send(ctx, hubconn.Message{Body: []byte("awake")}); err != nil {
-		log.Fatal(err)
-	}
 	for _, order := range []string{"measure hourly", "make coffee"} { // the back end
-		if err := hub.SendC2D("sensor-042", hubtest.C2D{Body: []byte(order)}); err != nil {
+		if err := hub.SendC2D(exampleID, hubtest.C2D{Body: []byte(order)}); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -371,9 +354,9 @@ func ExampleDevice_Receive() {
 		} else {
 			err = order.Complete(ctx)
 		}
-		fmt.Printf("%s: settled: %v\n", order.Body, err == nil)
+		fmt.Printf("%s: done with: %v\n", order.Body, err == nil)
 	}
 	// Output:
-	// measure hourly: settled: true
-	// make coffee: settled: true
+	// measure hourly: done with: true
+	// make coffee: done with: true
 }

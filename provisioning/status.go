@@ -9,57 +9,98 @@ import (
 // Source is where an assignment came from.
 type Source string
 
+// The sources of an assignment.
 const (
-	SourceStore        Source = "store"        // remembered from an earlier run
-	SourceLookup       Source = "lookup"       // a device registration status lookup
-	SourceRegistration Source = "registration" // a registration
+	// SourceStore is what was remembered from an earlier run.
+	SourceStore Source = "store"
+	// SourceLookup is a device registration status lookup.
+	SourceLookup Source = "lookup"
+	// SourceRegistration is a registration.
+	SourceRegistration Source = "registration"
 )
 
 // State is what a device is doing.
 type State string
 
+// The states of a device.
 const (
-	StateStopped       State = "stopped"        // neither Run nor Connect is under way
-	StateConnecting    State = "connecting"     // to the hub
-	StateConnected     State = "connected"      //
-	StateRegistering   State = "registering"    // with DPS
-	StateLookingUp     State = "looking-up"     // asking DPS where the device belongs
-	StateCheckingClock State = "checking-clock" // asking DPS for the time
-	StateWaiting       State = "waiting"        // for NextHub or NextDPS, whichever comes first
+	// StateStopped: no call that drives the device is under way.
+	StateStopped State = "stopped"
+	// StateConnecting: to the hub.
+	StateConnecting State = "connecting"
+	// StateConnected: there is a live connection to the hub.
+	StateConnected State = "connected"
+	// StateRegistering: with DPS.
+	StateRegistering State = "registering"
+	// StateLookingUp: DPS is asked where the device belongs.
+	StateLookingUp State = "looking-up"
+	// StateCheckingClock: DPS is asked for the time.
+	StateCheckingClock State = "checking-clock"
+	// StateWaiting: for NextHub or NextDPS, whichever comes first.
+	StateWaiting State = "waiting"
 )
 
-// Status tells a program or a person why a device is where it is. It is a copy: reading it costs nothing and changes nothing.
+// Status tells a program or a person why a device is where it is. It is a copy: reading it costs
+// nothing and changes nothing.
 type Status struct {
+	// State is what the device is doing.
 	State State
 
-	// Hub is the assignment in use or to be tried next, and Source where it came from. Both are empty before the first answer.
-	Hub    hubconn.Hub
+	// Hub is the assignment in use or to be tried next. Zero before DPS has first answered.
+	Hub hubconn.Hub
+
+	// Source is where Hub came from. Empty before DPS has first answered.
 	Source Source
 
-	// Confirmed says that Hub has accepted the device; an assignment that has not is kept beside the one before it.
+	// Confirmed says that Hub has accepted the device; an assignment that has not is kept beside the
+	// one before it.
 	Confirmed bool
 
-	// Cause is why the device is in this state, in one line: the last failure, or why DPS is asked. Empty when all is well.
+	// Cause is why the device is in this state, in one line: the last failure, or why DPS is asked.
+	// Empty when all is well.
 	Cause string
 
-	// Err is the last failure since the last connection, nil if there was none. Class is its class if the hub was its cause.
-	Err   error
+	// Err is the last failure since the last connection, nil if there was none.
+	Err error
+
+	// Class is the class of Err if the hub was its cause.
 	Class hubconn.Class
 
-	// NextHub and NextDPS are when the hub is tried and DPS asked next; zero if neither is planned.
-	NextHub, NextDPS time.Time
+	// NextHub is when the hub is tried next, zero if that is not planned.
+	NextHub time.Time
 
-	// HubAttempts and DPSAttempts count failures in a row: of the hub since the last stable connection, of DPS since its last answer.
-	HubAttempts, DPSAttempts int
+	// NextDPS is when DPS is asked next, zero if that is not planned.
+	NextDPS time.Time
+
+	// HubAttempts counts failures of the hub in a row, since the last stable connection.
+	HubAttempts int
+
+	// DPSAttempts counts failures of DPS in a row, since its last answer.
+	DPSAttempts int
 
 	// RetryAfter is until when DPS, or the hub, asked to be left alone; zero or past if nobody did.
 	RetryAfter time.Time
 
-	// ClockOffset is how far the time in use is ahead of the system's clock. ClockSuspect says that the system's clock stands before a time
-	// that has certainly passed, and that nobody has told the right one yet.
-	ClockOffset  time.Duration
+	// ClockOffset is how far the time in use is ahead of the system's clock, to the second.
+	ClockOffset time.Duration
+
+	// ClockSuspect says that the system's clock stands before a time that has certainly passed, and
+	// that nobody has told the right one yet.
 	ClockSuspect bool
 
-	// Since the Device was first used: requests to DPS by kind, connections to hubs, and entries that could not be read, used or stored.
-	Registrations, Lookups, ClockChecks, Connections, StoreFailures int
+	// Registrations counts requests to register and to poll since the Device was first used.
+	Registrations int
+
+	// Lookups counts status lookups since the Device was first used.
+	Lookups int
+
+	// ClockChecks counts questions for the time since the Device was first used.
+	ClockChecks int
+
+	// Connections counts connections to hubs since the Device was first used.
+	Connections int
+
+	// StoreFailures counts entries that could not be read, used or stored since the Device was first
+	// used.
+	StoreFailures int
 }
