@@ -2,11 +2,6 @@ package rules
 
 import "time"
 
-// clockStale says that the time has not been checked lately.
-func (t *transition) clockStale() bool {
-	return t.ClockAt.IsZero() || t.now.Sub(t.ClockAt) >= ClockValid
-}
-
 // clockMayMend says that the request is repeated at once, after a look at the clock or after its
 // correction.
 func (t *transition) clockMayMend(e DPSFailed) bool {
@@ -45,7 +40,7 @@ func (e ClockAnswered) apply(t *transition) {
 	case purpose == ClockForHub && why == ReasonOutage:
 		t.armOutage()
 	case purpose == ClockForHub:
-		t.armDPS(t.staggered())
+		t.armDPS(t.staggered(t.Settings.Stagger))
 	case e.Clock == ClockCorrected:
 		t.DPS.corrected, t.DPS.refused = true, false
 		t.armDPS(t.now)
@@ -53,7 +48,7 @@ func (e ClockAnswered) apply(t *transition) {
 	case t.DPS.refused:
 		t.retryAtCap()
 	default:
-		t.armDPS(t.dpsBackOff(0))
+		t.armDPS(t.backOff(t.Settings.DPS, t.DPS.Failures, 0))
 	}
 }
 
@@ -66,7 +61,7 @@ func (t *transition) clockStaysUnknown(c Clock) bool {
 	}
 	if c == ClockSuspect && t.ClockTries < clockPatience {
 		t.DPS.Failures++
-		t.armDPS(t.dpsBackOff(0))
+		t.armDPS(t.backOff(t.Settings.DPS, t.DPS.Failures, 0))
 		return true
 	}
 	// Not asked again for a while, or a device that cannot reach the clock would never get to DPS.

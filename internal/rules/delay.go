@@ -79,52 +79,58 @@ func Defaults() Settings {
 	}
 }
 
-// floorOf is how long a hub is left alone after a failure, before jitter.
-func (s *Settings) floorOf(f HubFailure) time.Duration {
-	switch f.Class {
+// floor is how long a hub is left alone after a failure, before jitter.
+func (s *Settings) floor(class retry.Class, retryAfter time.Duration) time.Duration {
+	switch class {
 	case retry.Throttled:
-		return f.RetryAfter
+		return retryAfter
 	case retry.Untrusted:
-		return max(f.RetryAfter, UntrustedFloor, s.Hub.MinDelay)
+		return max(retryAfter, UntrustedFloor, s.Hub.MinDelay)
 	}
-	return max(f.RetryAfter, s.Hub.MinDelay)
+	return max(retryAfter, s.Hub.MinDelay)
 }
 
-func (t *transition) uniform(lo, hi time.Duration) time.Duration {
-	return lo + time.Duration(t.random.Float64()*float64(hi-lo))
+// Random is the only source of chance: uniform in [0, 1).
+type Random interface{ Float64() float64 }
+
+// draw makes moments in the future of chance.
+type draw struct {
+	now    time.Time
+	random Random
 }
 
-// spread is d ± GapSpread.
-func (t *transition) spread(d time.Duration) time.Duration {
-	part := time.Duration(GapSpread * float64(d))
-	return t.uniform(d-part, d+part)
+func (d draw) uniform(lo, hi time.Duration) time.Duration {
+	return lo + time.Duration(d.random.Float64()*float64(hi-lo))
+}
+
+// spread is about d from now, by GapSpread more or less.
+func (d draw) spread(distance time.Duration) time.Time {
+	part := time.Duration(GapSpread * float64(distance))
+	return d.now.Add(d.uniform(distance-part, distance+part))
 }
 
 // staggered is when a fleet's device may send its first request after an event.
-func (t *transition) staggered() time.Time {
-	return t.now.Add(t.uniform(0, t.Settings.Stagger))
+func (d draw) staggered(window time.Duration) time.Time {
+	return d.now.Add(d.uniform(0, window))
 }
 
-// hubBackOff and dpsBackOff are when to try again after the n-th failure in a row.
-func (t *transition) hubBackOff(n int, floor time.Duration) time.Time {
-	return t.now.Add(t.Settings.Hub.Delay(n, floor, t.random.Float64()))
+// backOff is when to try again after the n-th failure in a row.
+func (d draw) backOff(p retry.Policy, n int, floor time.Duration) time.Time {
+	return d.now.Add(p.Delay(n, floor, d.random.Float64()))
 }
 
-func (t *transition) dpsBackOff(floor time.Duration) time.Time {
-	return t.now.Add(t.Settings.DPS.Delay(t.DPS.Failures, floor, t.random.Float64()))
+// rejectionGap is when to ask DPS, after so many of its responses to rejections.
+func (d draw) rejectionGap(rejections int) time.Time {
+	return d.spread(RejectionGaps[min(rejections, len(RejectionGaps)-1)])
 }
 
-func (t *transition) rejectionGap() time.Duration {
-	return t.spread(RejectionGaps[min(t.Rejections, len(RejectionGaps)-1)])
-}
-
-// outageDistance is how long to wait before the next question about a silent hub.
-func (t *transition) outageDistance() time.Duration {
-	distance := t.uniform(OutageMin, OutageMax)
-	for range min(t.Outages, 16) {
+// outage is when to ask about a silent hub, after so many questions.
+func (d draw) outage(asked int) time.Time {
+	distance := d.uniform(OutageMin, OutageMax)
+	for range min(asked, 16) {
 		distance *= 2
 	}
-	return min(distance, OutageCap)
+	return d.now.Add(min(distance, OutageCap))
 }
 
 func later(a, b time.Time) time.Time {

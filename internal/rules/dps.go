@@ -1,22 +1,5 @@
 package rules
 
-import "github.com/rehome-iot/rehome/retry"
-
-// dpsRequest is what to send now that D is due.
-func (t *transition) dpsRequest() Action {
-	d := &t.DPS
-	if d.Reason == ReasonOutage && t.Hub.Class == retry.Untrusted && !d.notFound {
-		d.Request = StatusLookup // a captive portal is never a reason to register
-	}
-	switch {
-	case d.Clock != ClockForNone:
-		return CheckClock{Reason: d.Reason}
-	case d.Request == StatusLookup:
-		return Lookup{Reason: d.Reason}
-	}
-	return Register{Operation: d.Operation, Reason: d.Reason}
-}
-
 func (e Assigned) apply(t *transition) {
 	a, why, manual := e.Assignment, t.DPS.Reason, t.DPS.Manual
 	t.do(Announce{Assignment: a, Moved: !t.InUse().SameAs(a)})
@@ -69,11 +52,6 @@ func (t *transition) dropCandidate() {
 	}
 	// Whatever the candidate's delay has grown to, the old hub is tried soon.
 	t.tryHubSoon()
-}
-
-func (t *transition) tryHubSoon() {
-	t.Hub.Failures = 0
-	t.armHub(t.hubBackOff(1, 0))
 }
 
 // namedAgain: DPS named the hub that is known already.
@@ -134,7 +112,7 @@ func (e DPSFailed) apply(t *transition) {
 	t.DPS.Operation = e.Operation
 	switch e.Failure {
 	case DPSThrottled:
-		t.armDPS(t.dpsBackOff(e.RetryAfter))
+		t.armDPS(t.backOff(t.Settings.DPS, t.DPS.Failures, e.RetryAfter))
 	case DPSClockWrong:
 		t.dpsSawWrongClock()
 	case DPSClockUnknown:
@@ -165,12 +143,5 @@ func (t *transition) dpsUnavailable(e DPSFailed) {
 	if lookupLost && t.Settings.LookupElsewhere && !t.Target().Known() {
 		t.DPS.Request = Registration // its port may be closed for good, and registering takes another
 	}
-	t.armDPS(t.dpsBackOff(max(e.RetryAfter, t.Settings.DPS.MinDelay)))
-}
-
-// retryAtCap: DPS knows the device's request and refuses it. Asking again soon would not help, never
-// asking again would be a truck roll.
-func (t *transition) retryAtCap() {
-	t.DPS.corrected, t.DPS.refused, t.DPS.Operation = false, false, ""
-	t.armDPS(t.now.Add(t.spread(DPSCap)))
+	t.armDPS(t.backOff(t.Settings.DPS, t.DPS.Failures, max(e.RetryAfter, t.Settings.DPS.MinDelay)))
 }

@@ -28,7 +28,7 @@ func (e Lost) apply(t *transition) {
 		t.forgetFailures()
 	}
 	if !t.Target().Known() {
-		t.Hub.leaveAlone(t.Hub.Tried.Host, t.now.Add(t.Settings.floorOf(e.HubFailure)))
+		t.Hub.leaveAlone(t.Hub.Tried.Host, t.now.Add(t.Settings.floor(e.Class, e.RetryAfter)))
 		t.startOver()
 		return
 	}
@@ -53,7 +53,7 @@ func (e HubFailure) apply(t *transition) {
 	t.Hub.Phase = Idle
 	t.Hub.Failures++
 	t.Hub.Class = e.Class
-	floor := t.Settings.floorOf(e)
+	floor := t.Settings.floor(e.Class, e.RetryAfter)
 	t.Hub.leaveAlone(t.Hub.Tried.Host, t.now.Add(floor))
 	failures := t.Hub.Failures
 	switch e.Class {
@@ -66,7 +66,7 @@ func (e HubFailure) apply(t *transition) {
 	default:
 		t.unavailable(e)
 	}
-	t.armHub(t.hubBackOff(failures, floor))
+	t.armHub(t.backOff(t.Settings.Hub, failures, floor))
 }
 
 // throttled: the hub is right and knows the device, so there is nothing to ask DPS about.
@@ -96,10 +96,10 @@ func (t *transition) registerAfterRejection(clockMatters bool) {
 	if t.DPS.Phase == UnderWay || t.DPS.Phase == Waiting && t.DPS.Reason != ReasonOutage {
 		return
 	}
-	at := t.now.Add(t.rejectionGap())
+	at := t.rejectionGap(t.Rejections)
 	checkClock := clockMatters && t.Settings.Tokens && t.clockStale()
 	if t.Rejections == 0 && !checkClock {
-		at = t.staggered()
+		at = t.staggered(t.Settings.Stagger)
 	}
 	t.planDPS(at, Registration, ReasonRejected)
 	if checkClock {
@@ -127,14 +127,4 @@ func (t *transition) mayCheckClock() bool {
 		return t.ClockAt.IsZero()
 	}
 	return !t.DPS.Pending() && t.clockStale()
-}
-
-// armOutage sets the next question about a silent hub.
-func (t *transition) armOutage() {
-	at := t.now.Add(t.outageDistance())
-	r := StatusLookup
-	if t.Outages >= OutageLookups {
-		r = Registration // the operator may have moved the fleet off a dead hub
-	}
-	t.planDPS(at, r, ReasonOutage)
 }

@@ -1,5 +1,20 @@
 package rules
 
+import "github.com/rehome-iot/rehome/retry"
+
+// apply: at the start a connection to a remembered hub needs no request to DPS at all.
+func (e Boot) apply(t *transition) {
+	t.Confirmed, t.Candidate = e.Confirmed, e.Candidate
+	switch {
+	case e.Next == retry.Wait && t.Target().Known():
+		t.armHub(t.now)
+	case e.Next == retry.Lookup:
+		t.planDPS(t.staggered(t.Settings.Stagger), StatusLookup, ReasonStore)
+	default:
+		t.planDPS(t.staggered(t.Settings.Stagger), Registration, ReasonBoot)
+	}
+}
+
 // apply registers at once, while the current connection stays up.
 func (Reprovision) apply(t *transition) {
 	if notBefore := later(t.DPS.NotBefore, t.DPS.ManualNotBefore); t.now.Before(notBefore) {
@@ -21,25 +36,6 @@ func (Reprovision) apply(t *transition) {
 	t.DPS.Operation = ""
 	t.planDPS(t.now, Registration, why)
 	t.DPS.Manual = true
-}
-
-// manualFailed tells who waits for a registration that it has failed, and says whether that is the end
-// of it: the old assignment and connection stay as they were, and only a device with nowhere to go
-// asks again by itself.
-func (t *transition) manualFailed() (over bool) {
-	if !t.DPS.Manual {
-		return false
-	}
-	t.DPS.Manual = false
-	t.do(ReplyFailed{})
-	if !t.Connected && (t.DPS.Reason != ReasonManual || !t.Target().Known()) {
-		return false
-	}
-	t.disarmDPS()
-	if !t.Connected && t.Hub.Phase == Idle {
-		t.armHub(t.now)
-	}
-	return true
 }
 
 // apply: what was under way has ended with whoever performed it.
