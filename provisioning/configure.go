@@ -1,13 +1,58 @@
 package provisioning
 
 import (
+	"cmp"
+	"crypto/rand"
+	"crypto/sha256"
 	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/internal/rules"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
+
+func newCore(d *Device) (*core, error) {
+	var system func() time.Time
+	if d.TLSConfig != nil {
+		system = d.TLSConfig.Time
+	}
+	clock := newWallClock(system)
+	client := d.client(clock)
+	if err := d.validate(client); err != nil {
+		return nil, err
+	}
+	c := &core{
+		payload: d.payload(), settings: d.settings(),
+		maxAttempts: d.Retry.MaxAttempts, client: client, dialer: d.dialer(clock), clock: clock,
+		lease: newLease(), calls: make(chan *call), published: make(chan struct{}),
+		random: newRandom(d.Attestation.RegistrationID()), log: d.Logger,
+		status: Status{State: StateStopped},
+		store: entryStore{owner: &entryOwner{
+			store: d.Store, attestation: d.Attestation, scope: d.IDScope,
+			endpoint: cmp.Or(d.Endpoint, dps.DefaultEndpoint), now: clock.Now,
+		}},
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	if d.Trace != nil {
+		c.trace = *d.Trace
+	}
+	return c, nil
+}
+
+// newRandom mixes the system's entropy with the registration ID: boards that boot from one image with
+// an empty entropy pool must not draw the same delays.
+func newRandom(registrationID string) rules.Random {
+	var seed [sha256.Size]byte
+	_, _ = rand.Read(seed[:])
+	mixed := sha256.Sum256(append(seed[:], registrationID...))
+	return mathrand.New(mathrand.NewChaCha8(mixed))
+}
 
 func (d *Device) client(clock *wallClock) *dps.Client {
 	return &dps.Client{
@@ -41,9 +86,9 @@ func (d *Device) dialer(clock *wallClock) *hubconn.Dialer {
 }
 
 // settings are the rules' own, as the fields adjust them.
-func (d *Device) settings(token bool) rules.Settings {
+func (d *Device) settings() rules.Settings {
 	r := rules.Defaults()
-	r.Stagger, r.Tokens, r.LookupElsewhere = max(d.Stagger, 0), token, d.Transport == dps.MQTT
+	r.Stagger, r.LookupElsewhere = max(d.Stagger, 0), d.Transport == dps.MQTT
 	for _, p := range []*retry.Policy{&r.Hub, &r.DPS} {
 		p.MinDelay = max(p.MinDelay, d.Retry.MinDelay)
 		if d.Retry.Multiplier > 1 {
@@ -85,6 +130,3 @@ func (d *Device) validate(client *dps.Client) error {
 	}
 	return nil
 }
-
-// invalid is an error in what the program set.
-func invalid(err error) error { return &dps.Error{Op: "validate", Err: err} }

@@ -3,7 +3,6 @@ package provisioning
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,8 +12,6 @@ import (
 
 	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/hubconn"
-	"github.com/rehome-iot/rehome/internal/oneline"
-	"github.com/rehome-iot/rehome/internal/rules"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
@@ -104,159 +101,4 @@ type Device struct {
 
 	mu   sync.Mutex
 	core *core
-}
-
-// ErrReprovisioned is the cause with which a session's context ends when the device was moved to another hub, or got another device ID, by
-// Reprovision. The next session runs there. A service that removes the device from the old hub before it has told the device ends that
-// connection first; the cause is then the lost connection, and the next session runs on the new hub all the same.
-var ErrReprovisioned = errors.New("provisioning: the device was assigned to another hub")
-
-// ErrRunning is returned by Run, Connect, Send and Receive while Run or Connect is under way or a connection that Connect returned is open,
-// and by Run and Connect while Send or Receive is under way.
-var ErrRunning = errors.New("provisioning: the device is running already: call Run once, " +
-	"use or close the connection from Connect first, let Send and Receive return")
-
-// Run keeps the device connected and calls session for every connection, one at a time: for the first one, and again for the next whenever a
-// connection has ended. The session's context ends when the connection does, with the reason as its cause, and with [ErrReprovisioned]
-// when the device has been moved. A session may call the other methods, with its own context; the next one waits until it has returned.
-//
-// Run returns when ctx ends (the cause, and the last failure if the device was not connected), when session returns while its connection is
-// up (what it returned, after the connection was closed in good order), when Retry.MaxAttempts is reached, or, before any use of the
-// network, when a field is wrong. It retries everything else: a device that gave up would have to be visited. When it returns, everything
-// it started has ended.
-func (d *Device) Run(ctx context.Context, session func(ctx context.Context, hub *hubconn.Conn) error) error {
-	if session == nil {
-		return invalid(errors.New("session is nil: pass the function to run on each connection"))
-	}
-	c, err := d.acquire(ctx, holderMain)
-	if err != nil {
-		return err
-	}
-	defer c.lease.release()
-	return c.drive(ctx, task{purpose: toRun, session: session})
-}
-
-// Connect returns a connection to the hub, by the same rules as Run, and leaves it to the caller: it does not reconnect. Call Connect
-// again after the connection has ended; how it ended is taken into account. The caller closes the connection.
-func (d *Device) Connect(ctx context.Context) (*hubconn.Conn, error) {
-	c, err := d.acquire(ctx, holderMain)
-	if err != nil {
-		return nil, err
-	}
-	defer c.lease.release()
-	if err := c.drive(ctx, task{purpose: toConnect}); err != nil {
-		return nil, err
-	}
-	return c.conn, nil
-}
-
-// Assignment returns where the device belongs, for programs with an MQTT client of their own: what is remembered, without any request,
-// else what DPS says, by the same rules as Run. A program whose hub turns the device away calls Reprovision.
-func (d *Device) Assignment(ctx context.Context) (dps.Assignment, error) {
-	c, err := d.prepare()
-	if err != nil {
-		return dps.Assignment{}, err
-	}
-	for {
-		published := c.nextPublication()
-		if k := c.publishedTarget(); k != nil {
-			return k.Assignment, nil
-		}
-		wait := c.lease.tryAcquire(holderHelper)
-		if wait == nil {
-			err := c.drive(ctx, task{purpose: toLocate})
-			k := knownFrom(c.state.Target())
-			c.lease.release()
-			switch {
-			case errors.Is(err, errUnserved):
-				continue
-			case err != nil:
-				return dps.Assignment{}, err
-			}
-			return k.Assignment, nil
-		}
-		select {
-		case <-published:
-		case <-wait:
-		case <-ctx.Done():
-			return dps.Assignment{}, context.Cause(ctx)
-		}
-	}
-}
-
-// Reprovision registers through DPS at once, while the current connection stays up; Stagger does not delay it. If DPS names the same hub and
-// device ID, the session goes on. If it names another, that is remembered, and the session's context ends with [ErrReprovisioned], as does
-// the context of a connection that Connect returned. If DPS fails, assignment and connection stay as they were, and the error is returned;
-// so it is, without a request, while DPS has asked to be left alone ([retry.After] tells for how long).
-//
-// Calls at the same time share one registration. During Run it goes on when ctx of one caller ends; without a Run it is that of a caller, and
-// begins anew for the others. A call that finds Run ending while its session is still running fails.
-func (d *Device) Reprovision(ctx context.Context) (dps.Assignment, error) {
-	c, err := d.prepare()
-	if err != nil {
-		return dps.Assignment{}, err
-	}
-	return c.serve(ctx, newCall(rules.Reprovision{}))
-}
-
-// Forget drops what is remembered, in the store too: a factory reset. A live connection is not touched; when it ends, or at the next start,
-// the device registers as if for the first time. The error is the store's.
-func (d *Device) Forget(ctx context.Context) error {
-	c, err := d.prepare()
-	if err != nil {
-		return err
-	}
-	_, err = c.serve(ctx, newCall(rules.Forget{}))
-	return err
-}
-
-// Status says what the device is doing and why. It never blocks on the network.
-func (d *Device) Status() Status {
-	d.mu.Lock()
-	c := d.core
-	d.mu.Unlock()
-	if c == nil {
-		return Status{State: StateStopped}
-	}
-	driven, _ := c.lease.heldBy()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := c.status
-	if !driven && c.live != nil && c.live.Context().Err() != nil { // nobody watches a connection that Connect returned
-		s.State, s.Err = StateStopped, context.Cause(c.live.Context())
-		s.Cause = oneline.Of(s.Err.Error(), causeMax)
-		s.Class = hubconn.ClassOf(s.Err)
-	}
-	return s
-}
-
-// prepare checks the fields and builds, once, what the methods share.
-func (d *Device) prepare() (*core, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.core != nil {
-		return d.core, nil
-	}
-	c, err := newCore(d)
-	if err != nil {
-		return nil, err
-	}
-	d.core = c
-	return c, nil
-}
-
-// acquire takes the device over for Run, Connect, Send or Receive.
-func (d *Device) acquire(ctx context.Context, as holder) (*core, error) {
-	c, err := d.prepare()
-	if err != nil {
-		return nil, err
-	}
-	if err := c.lease.acquire(ctx, as); err != nil {
-		return nil, err
-	}
-	if c.conn != nil && c.conn.Context().Err() == nil {
-		c.lease.release()
-		return nil, ErrRunning
-	}
-	return c, nil
 }

@@ -72,7 +72,8 @@ func (l *loop) begin() {
 
 func (l *loop) boot() {
 	l.usesToken = l.tokensInUse()
-	l.state = rules.State{Settings: l.device.settings(l.usesToken)}
+	l.state = rules.State{Settings: l.settings}
+	l.state.Settings.Tokens = l.usesToken
 	boot, why := l.store.read(l.ctx)
 	if why != nil && l.ctx.Err() != nil { // interrupted: the store is read again the next time
 		l.booted = false
@@ -102,7 +103,7 @@ func (l *loop) beginWith(e rules.Event) {
 // tokensInUse: a device that authenticates with a certificate has no tokens that a wrong clock could
 // spoil.
 func (l *loop) tokensInUse() bool {
-	certificate, err := l.device.Attestation.Certificate(l.ctx)
+	certificate, err := l.store.owner.attestation.Certificate(l.ctx)
 	return certificate == nil || err != nil
 }
 
@@ -193,7 +194,7 @@ func (l *loop) failed(err error, class retry.Class) {
 		return // a registration that the program asked for: the connection is fine
 	}
 	l.failures++
-	if limit := l.device.Retry.MaxAttempts; limit > 0 && l.failures >= limit {
+	if limit := l.maxAttempts; limit > 0 && l.failures >= limit {
 		l.finish(err)
 	}
 }

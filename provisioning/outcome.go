@@ -33,7 +33,7 @@ func onlyDates(err error) bool {
 }
 
 // dpsFailure is what the rules need to know of a failure at DPS.
-func (l *loop) dpsFailure(err error, source Source) rules.Event {
+func (c *core) dpsFailure(err error, source Source) rules.Event {
 	e := rules.DPSFailed{RetryAfter: retry.After(err), Dates: onlyDates(err)}
 	failure, ok := errors.AsType[*dps.Error](err)
 	if !ok {
@@ -52,8 +52,8 @@ func (l *loop) dpsFailure(err error, source Source) rules.Event {
 		e.Failure = rules.DPSUnavailable
 	case failure.State != "" && source == SourceLookup:
 		e.Failure = rules.DPSNotAssigned
-	case failure.Status == http.StatusUnauthorized && l.usesToken:
-		e.Failure = l.refusedToken(failure)
+	case failure.Status == http.StatusUnauthorized && c.usesToken:
+		e.Failure = c.refusedToken(failure)
 	default:
 		e.Failure = rules.DPSRefused
 	}
@@ -61,11 +61,11 @@ func (l *loop) dpsFailure(err error, source Source) rules.Event {
 }
 
 // refusedToken tells a wrong clock from a wrong key.
-func (l *loop) refusedToken(failure *dps.Error) rules.DPSFailure {
+func (c *core) refusedToken(failure *dps.Error) rules.DPSFailure {
 	switch {
 	case failure.Date.IsZero():
 		return rules.DPSClockUnknown
-	case l.clock.learn(failure.Date):
+	case c.clock.learn(failure.Date):
 		return rules.DPSClockWrong
 	}
 	return rules.DPSRefused

@@ -113,7 +113,7 @@ func (l *loop) connect(hub hubconn.Hub) {
 		if l.purpose == toExchange {
 			err = l.exchange(ctx, hub)
 		} else {
-			conn, err = l.dialer.Dial(ctx, hub, l.device.Attestation)
+			conn, err = l.dialer.Dial(ctx, hub, l.store.owner.attestation)
 		}
 		if err == nil {
 			return result{event: rules.Connected{}, conn: conn}
@@ -134,7 +134,7 @@ func (l *loop) register(a rules.Register) {
 	}
 	l.requestAssignment(kind, a.Reason, SourceRegistration, func(ctx context.Context) (dps.Assignment, error) {
 		return l.client.Register(ctx, dps.Registration{
-			Payload: l.device.payload(), OperationID: a.Operation,
+			Payload: l.payload, OperationID: a.Operation,
 		})
 	})
 }

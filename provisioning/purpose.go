@@ -5,6 +5,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/internal/rules"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 )
 
 // A purpose is what a call drives the device for.
@@ -49,3 +50,16 @@ type task struct {
 	served   *call                                      // toServe
 	exchange func(context.Context, hubconn.Hub) error   // toExchange
 }
+
+// call is a method's wish that whoever drives the device serves.
+type call struct {
+	event  rules.Event
+	result chan callResult // room for one
+}
+
+type callResult struct {
+	assignment dps.Assignment
+	err        error
+}
+
+func newCall(e rules.Event) *call { return &call{event: e, result: make(chan callResult, 1)} }

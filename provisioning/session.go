@@ -88,5 +88,3 @@ func isStable(conn *hubconn.Conn) bool {
 	stats := conn.Stats()
 	return stats.Acknowledged > 0 && time.Since(stats.Since) >= stableAfter
 }
-
-var errSessionExited = errors.New("provisioning: the session ended its goroutine instead of returning")

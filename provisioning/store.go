@@ -170,11 +170,3 @@ func (k *known) toStore() *entry.Assignment {
 		Created: k.Created, Updated: k.Updated,
 	}
 }
-
-// assignment is what a program sees of it.
-func (k *known) assignment() *dps.Assignment {
-	if k == nil {
-		return nil
-	}
-	return &k.Assignment
-}

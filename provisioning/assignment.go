@@ -1,0 +1,34 @@
+package provisioning
+
+import (
+	"github.com/rehome-iot/rehome/internal/rules"
+	"github.com/rehome-iot/rehome/provisioning/dps"
+)
+
+// known is an assignment and where it came from. It is never changed after it was made.
+type known struct {
+	dps.Assignment
+	source Source
+}
+
+// named is the assignment as the rules know it.
+func (k *known) named() rules.Assignment {
+	if k == nil {
+		return rules.Assignment{}
+	}
+	return rules.Assignment{Hub: k.Hub, DeviceID: k.DeviceID, Record: k}
+}
+
+// knownFrom is what was named.
+func knownFrom(a rules.Assignment) *known {
+	k, _ := a.Record.(*known)
+	return k
+}
+
+// assignment is what a program sees of it.
+func (k *known) assignment() *dps.Assignment {
+	if k == nil {
+		return nil
+	}
+	return &k.Assignment
+}
