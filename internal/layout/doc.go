@@ -1,9 +1,12 @@
-// Package layout holds the project to its own ground plan. It has tests alone: which package may import which, what a device binary is linked
-// from, what the exported API may show, which files stand at the top level, and whether the programs printed in the README compile.
+// Package layout holds the project to its own ground plan. It has tests alone: which package may
+// import which, what a device binary is linked from, what the exported API may show, which files
+// stand at the top level, how many files the device packages have and how long these are, how wide
+// a line is, and whether the programs printed in the README compile.
 //
 // A change of plan is a change of the tables in these tests, made on purpose and seen in review.
 //
 //	go test ./internal/layout
 //
-// It is not a linter: how code reads is the business of gofmt, go vet and staticcheck.
+// It is not a linter: how code reads beyond its measures is the business of gofmt, go vet and
+// staticcheck.
 package layout

@@ -21,19 +21,20 @@ const (
 
 // listed is what these tests read of go list's answer.
 type listed struct {
-	ImportPath   string
-	Name         string
-	Dir          string
-	Doc          string
-	Export       string
-	Standard     bool
-	ForTest      string
-	GoFiles      []string
-	CgoFiles     []string
-	SFiles       []string
-	Imports      []string
-	TestImports  []string
-	XTestImports []string
+	ImportPath     string
+	Name           string
+	Dir            string
+	Doc            string
+	Export         string
+	Standard       bool
+	ForTest        string
+	GoFiles        []string
+	CgoFiles       []string
+	SFiles         []string
+	IgnoredGoFiles []string // for other systems
+	Imports        []string
+	TestImports    []string
+	XTestImports   []string
 }
 
 // local is the path within the module, and whether the package is in it.

@@ -3,6 +3,7 @@ package layout
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,24 +17,55 @@ import (
 var topLevel = []string{
 	"cache", "examples", "hubconn", "internal", "provisioning", "retry",
 	"go.mod", "go.sum", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md",
-	"Makefile", "staticcheck.conf", ".ci", ".editorconfig", ".gitattributes", ".gitignore",
+	"docs", "doc.go", "SECURITY.md", "CODE_OF_CONDUCT.md",
+	"Makefile", "staticcheck.conf", "Containerfile", "compose.yaml", ".goreleaser.yaml",
+	".ci", ".github", ".editorconfig", ".gitattributes", ".gitignore",
 }
 
 // What git and builds leave there; .gitignore keeps it out of the tree.
 var leftovers = []string{".git", "bin", "dist"}
 
 func TestTopLevelIsWhatTheGroundPlanSays(t *testing.T) {
+	for _, name := range atTopLevel(t) {
+		assert.Contains(t, topLevel, name)
+	}
+	for _, name := range []string{
+		"README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", ".ci/run",
+	} {
+		assert.FileExists(t, filepath.Join(root, name))
+	}
+}
+
+// atTopLevel lists what stands beside go.mod. Where git can tell, that is what it tracks: a file
+// that somebody has left lying about is not part of the project. A copy without its history, such
+// as a downloaded archive, has nothing else in it, but for what builds leave there.
+func atTopLevel(t *testing.T) []string {
+	t.Helper()
+	var names []string
+	if _, err := os.Stat(filepath.Join(root, ".git")); err == nil {
+		cmd := exec.CommandContext(t.Context(), "git", "ls-files", "-z")
+		cmd.Dir = root
+		if out, err := cmd.Output(); err == nil && len(out) > 0 {
+			for path := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
+				name, _, _ := strings.Cut(path, "/")
+				names = append(names, name)
+			}
+			slices.Sort(names)
+			return slices.Compact(names)
+		}
+	}
 	entries, err := os.ReadDir(root)
 	require.NoError(t, err)
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".test") || strings.HasSuffix(e.Name(), ".out") {
+		name := e.Name()
+		if strings.HasSuffix(name, ".test") || strings.HasSuffix(name, ".out") {
 			continue // of go test -c and its profiles
 		}
-		assert.Contains(t, slices.Concat(topLevel, leftovers), e.Name())
+		if !slices.Contains(leftovers, name) {
+			names = append(names, name)
+		}
 	}
-	for _, name := range []string{"README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", ".ci/run"} {
-		assert.FileExists(t, filepath.Join(root, name))
-	}
+	return names
 }
 
 // What the root module may require. Anything heavier lives in a nested module.

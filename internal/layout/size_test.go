@@ -1,0 +1,47 @@
+package layout
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// sized are the packages that go into devices, and how many files each may have besides its tests:
+// 0 is no limit. What a device trusts has to be read by those who decide to trust it, and is read
+// in pieces of a size that can be held in mind.
+var sized = map[string]int{
+	"provisioning": 22, "provisioning/dps": 22, "hubconn": 32, "cache": 0, "retry": 0,
+	"internal/rules": 0, "internal/entry": 0, "internal/https": 0, "internal/mqtt": 0,
+	"internal/sas": 0, "internal/atomicfile": 0,
+}
+
+// longest is how many lines such a file may have.
+const longest = 350
+
+func TestDevicePackagesAreOfFewAndShortFiles(t *testing.T) {
+	packages := 0
+	for _, p := range goList(t, "./...") {
+		name, _ := p.local()
+		most, ok := sized[name]
+		if !ok {
+			continue
+		}
+		packages++
+		// Files for other systems are read as well.
+		files := append(p.GoFiles, p.IgnoredGoFiles...)
+		if most > 0 {
+			assert.LessOrEqual(t, len(files), most, "files of %s", name)
+		}
+		for _, file := range files {
+			source, err := os.ReadFile(filepath.Join(p.Dir, file))
+			require.NoError(t, err)
+			lines := bytes.Count(source, []byte("\n"))
+			assert.LessOrEqual(t, lines, longest, "lines of %s/%s", name, file)
+		}
+	}
+	require.GreaterOrEqual(t, packages, 4, "this test looks at the wrong packages")
+}
