@@ -14,8 +14,8 @@ import (
 
 // topLevel is everything that may stand beside go.mod.
 var topLevel = []string{
-	"cache", "examples", "hubconn", "internal", "provisioning", "retry",
-	"go.mod", "go.sum", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md",
+	"cache", "docs", "examples", "hubconn", "internal", "provisioning", "retry",
+	"go.mod", "go.sum", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md",
 	"Makefile", "staticcheck.conf", ".ci", ".editorconfig", ".gitattributes", ".gitignore",
 }
 
