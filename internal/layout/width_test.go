@@ -118,7 +118,7 @@ func wideLines(name, source string) ([]int, error) {
 		return nil, err
 	}
 	e := exemptions{
-		fset: fset, test: strings.HasSuffix(name, "_test.go"), code: code(source),
+		fset: fset, test: strings.HasSuffix(name, "_test.go"), code: codeOf(source),
 		raw: map[int]int{}, exempt: map[int]bool{},
 	}
 	e.outputs(file)
@@ -148,21 +148,21 @@ func width(line string) int {
 type exemptions struct {
 	fset   *token.FileSet
 	test   bool
-	code   map[int]span
+	code   map[int]lineSpan
 	raw    map[int]int // by line: the width of the raw strings that are on it as a whole
 	exempt map[int]bool
 }
 
-// span is where the code of a line begins and ends, as offsets in the file.
-type span struct{ first, last int }
+// lineSpan is where the code of a line begins and ends, as offsets in the file.
+type lineSpan struct{ first, last int }
 
-// code returns what each line has besides comments, and besides a comma at the end.
-func code(source string) map[int]span {
+// codeOf returns what each line has besides comments, and besides a comma at the end.
+func codeOf(source string) map[int]lineSpan {
 	fset := token.NewFileSet()
 	file := fset.AddFile("", -1, len(source))
 	var s scanner.Scanner
 	s.Init(file, []byte(source), nil, 0)
-	lines := map[int]span{}
+	lines := map[int]lineSpan{}
 	for {
 		pos, tok, literal := s.Scan()
 		if tok == token.EOF {
@@ -179,9 +179,9 @@ func code(source string) map[int]span {
 		known, ok := lines[line]
 		switch {
 		case !ok:
-			lines[line] = span{offset, end}
+			lines[line] = lineSpan{offset, end}
 		case tok != token.COMMA:
-			lines[line] = span{known.first, end}
+			lines[line] = lineSpan{known.first, end}
 		}
 	}
 }
@@ -243,7 +243,7 @@ func (e *exemptions) table(literal *ast.CompositeLit, typ ast.Expr) {
 			continue
 		}
 		from, to := e.fset.Position(element.Pos()), e.fset.Position(element.End())
-		if from.Line == to.Line && e.code[from.Line] == (span{from.Offset, to.Offset}) {
+		if from.Line == to.Line && e.code[from.Line] == (lineSpan{from.Offset, to.Offset}) {
 			e.exempt[from.Line] = true
 		}
 	}
