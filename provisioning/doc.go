@@ -90,8 +90,19 @@
 //
 // Past failures are forgotten only after a stable connection (30 s or more, and something
 // acknowledged), or a request over HTTPS that the hub has served. A status lookup counts against the
-// quota of registrations, so there is none where a remembered assignment would do. The time that DPS
-// has told is not asked for again within 1 h.
+// quota of registrations, so there is none where a remembered assignment would do.
+//
+// Besides these:
+//
+//   - Questions about an outage are never more than 24 h apart.
+//   - While there is a candidate, the confirmed hub has every 2nd turn; every 4th once it has
+//     rejected the device.
+//   - The clock is corrected when it is more than 1 min off. The time that DPS has told is not asked
+//     for again within 1 h. After 3 unanswered questions for the time a device with a suspect clock
+//     goes on without.
+//   - A device that registers over MQTT on port 8883 and remembers nothing registers after 3 lookups
+//     that nobody answered: port 443 may be closed for good.
+//   - Reprovision is refused, without a request, for 5 s after a failed request.
 //
 // Sources: Azure docs "How to reprovision devices", "Best practices for large-scale IoT device
 // deployments", "Manage device reconnections", and "Troubleshoot IoT Hub error codes"; RFC 9110

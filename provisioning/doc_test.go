@@ -38,25 +38,31 @@ func TestTheDocumentationPrintsTheDelaysAndLimitsOfTheRules(t *testing.T) {
 		fmt.Sprintf("the cap %s for the hub and %s for DPS",
 			spoken(d.Hub.MaxDelay), spoken(d.DPS.MaxDelay)),
 		"none given: floor " + spoken(throttled),
-		"as server, floor " + spoken(untrusted),
+		fmt.Sprintf("as server, floor %.0f s", untrusted.Seconds()),
 		fmt.Sprintf("U(%v, %v) min", rules.OutageMin.Minutes(), rules.OutageMax.Minutes()),
 		fmt.Sprintf("D after %s min ± %.0f %%", strings.Join(gaps, ", "), 100*rules.GapSpread),
 		fmt.Sprintf("D after %s ± %.0f %%", spoken(rules.DPSCap), 100*rules.GapSpread),
 		fmt.Sprintf("a stable connection (%s or more", spoken(stableAfter)),
-		"not asked for again within " + spoken(rules.ClockValid),
+		"asked for again within " + spoken(rules.ClockValid),
+		"never more than " + spoken(rules.OutageCap) + " apart",
+		fmt.Sprintf("every %dnd turn; every %dth once", rules.HubTurn, rules.RejectedHubTurn),
+		"more than " + spoken(skewTolerance) + " off",
+		fmt.Sprintf("After %d unanswered questions", rules.MaxClockTries),
+		fmt.Sprintf("registers after %d lookups", rules.MaxSilentLookups),
+		"for " + spoken(d.DPS.MinDelay) + " after a failed request",
 	} {
-		require.Contains(t, printed, want)
+		require.True(t, strings.Contains(printed, want), "doc.go does not say: %s", want)
 	}
 	ordinal := [...]string{"first", "second", "third", "fourth"}[rules.OutageLookups]
 	require.Contains(t, printed, "from the "+ordinal)
 }
 
-// spoken is a duration as the documentation writes it: 60 s and 5 min, but 1 h.
+// spoken is a duration as the documentation writes it: 30 s, 5 min, 1 h.
 func spoken(d time.Duration) string {
 	switch {
 	case d >= time.Hour && d%time.Hour == 0:
 		return fmt.Sprintf("%d h", d/time.Hour)
-	case d > time.Minute && d%time.Minute == 0:
+	case d%time.Minute == 0:
 		return fmt.Sprintf("%d min", d/time.Minute)
 	}
 	return fmt.Sprintf("%d s", d/time.Second)

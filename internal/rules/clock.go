@@ -59,7 +59,7 @@ func (t *transition) clockStaysUnknown(c Clock) bool {
 	if t.manualFailed() {
 		return true
 	}
-	if c == ClockSuspect && t.ClockTries < clockPatience {
+	if c == ClockSuspect && t.ClockTries < MaxClockTries {
 		t.DPS.Failures++
 		t.armDPS(t.backOff(t.Settings.DPS, t.DPS.Failures, 0))
 		return true

@@ -43,17 +43,18 @@ const (
 	// ClockValid is for how long the time that DPS told is taken for right.
 	ClockValid = time.Hour
 
-	// clockPatience is how many clock questions may stay unanswered before a suspect clock no longer
+	// MaxClockTries is how many clock questions may stay unanswered before a suspect clock no longer
 	// keeps a device from registering.
-	clockPatience = 3
+	MaxClockTries = 3
 
-	// lookupPatience is how many lookups may stay unanswered before a device that registers over
+	// MaxSilentLookups is how many lookups may stay unanswered before a device that registers over
 	// another port does so instead.
-	lookupPatience = 3
+	MaxSilentLookups = 3
 
-	// rejectedHubTurn is how often a hub that rejected the device is tried while there is a newer
-	// assignment: every fourth time.
-	rejectedHubTurn = 4
+	// HubTurn is how often the confirmed hub is tried while there is a newer assignment: every second
+	// time; RejectedHubTurn how often, once it has rejected the device.
+	HubTurn         = 2
+	RejectedHubTurn = 4
 )
 
 // Settings is what does not change while a device runs.

@@ -139,7 +139,7 @@ func (t *transition) dpsUnavailable(e DPSFailed) {
 		t.armDPS(t.now)
 		return
 	}
-	lookupLost := e.Silent && t.DPS.Request == StatusLookup && t.DPS.Failures >= lookupPatience
+	lookupLost := e.Silent && t.DPS.Request == StatusLookup && t.DPS.Failures >= MaxSilentLookups
 	if lookupLost && t.Settings.LookupElsewhere && !t.Target().Known() {
 		t.DPS.Request = Registration // its port may be closed for good, and registering takes another
 	}

@@ -196,7 +196,7 @@ func TestAClockThatIsCorrectedTwiceIsNotToBlame(t *testing.T) {
 func TestASuspectClockIsAskedForThreeTimes(t *testing.T) {
 	s := warm(t)
 	require.Equal(t, []string{"CheckClock"}, s.feed(HubFailure{Class: retry.Rejected}))
-	for range clockPatience - 1 {
+	for range MaxClockTries - 1 {
 		require.Empty(t, s.feed(ClockAnswered{Clock: ClockSuspect}))
 		require.GreaterOrEqual(t, s.state.DPS.At.Sub(s.now), HubFloor)
 		s.now = s.state.DPS.At

@@ -30,9 +30,9 @@ func (t *transition) nextSlot() Slot {
 		return Candidate
 	}
 	t.Hub.Turns++
-	every := 2
+	every := HubTurn
 	if t.Hub.rejected {
-		every = rejectedHubTurn
+		every = RejectedHubTurn
 	}
 	if t.Hub.Turns%every == 0 {
 		return Confirmed
