@@ -16,7 +16,7 @@ import (
 var topLevel = []string{
 	"cache", "examples", "hubconn", "internal", "provisioning", "retry",
 	"go.mod", "go.sum", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md",
-	"Makefile", "staticcheck.conf", ".ci", ".editorconfig", ".gitattributes", ".gitignore",
+	"Makefile", "staticcheck.conf", ".ci", ".github", ".editorconfig", ".gitattributes", ".gitignore",
 }
 
 // What git and builds leave there; .gitignore keeps it out of the tree.
