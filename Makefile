@@ -1,7 +1,7 @@
 # The steps are those of .ci/run; this file only gives them short names.
 
 .DEFAULT_GOAL := check
-steps := tools format vet lint tidy race commands repeat secrets official fleet fuzz cross
+steps := tools format vet lint tidy race commands official repeat secrets fleet fuzz cross
 
 .PHONY: check test quickstart $(steps)
 

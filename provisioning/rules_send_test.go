@@ -185,6 +185,7 @@ func TestSendingToAHubInTroubleBacksOffExponentiallyFromFiveSeconds(t *testing.T
 		t.Run(name, func(t *testing.T) {
 			each(t, sendWirings, func(t *testing.T, r *rig) {
 				r.warmed()
+				fault := fault
 				fault.On, fault.Times = hubtest.Send, always
 				r.a.Inject(fault)
 				dev := r.device()
@@ -284,6 +285,7 @@ func TestAHubTurnsASendAwayClockCheckThenRegisterThenTheNewHub(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			each(t, append(dpsWirings, wiring{x509: true}), func(t *testing.T, r *rig) {
 				r.warmed()
+				fault := fault
 				fault.On, fault.Times = hubtest.Send, always
 				r.a.Inject(fault)
 				require.NoError(t, r.dps.Move(rigID, hubB))
@@ -398,6 +400,7 @@ func TestAMessageAtFaultIsReturnedAtOnceAndLeavesEverythingAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, sendWirings, func(t *testing.T, r *rig) {
+				c := c
 				r.warmed()
 				store := &countingStore{Store: r.store}
 				dev := r.device()

@@ -236,10 +236,8 @@ func TestAWrongFieldIsToldBeforeAnythingIsSent(t *testing.T) {
 
 func TestTheModelIsAnnouncedToHubAndDPS(t *testing.T) {
 	const model = "dtmi:com:example:Thermostat;2"
-	var payloads []string
 	connect := func(t *testing.T, r *rig, dev *provisioning.Device) string {
 		t.Helper()
-		payloads = nil
 		dev.Store = &cache.Memory{}
 		conn, err := dev.Connect(context.Background())
 		require.NoError(t, err)
@@ -249,7 +247,13 @@ func TestTheModelIsAnnouncedToHubAndDPS(t *testing.T) {
 	}
 	for _, w := range append(allWirings, wiring{dps: dps.MQTT, ws: true}) {
 		each(t, []wiring{w}, func(t *testing.T, r *rig) {
+			var payloads []string
 			r.watchPayloads(func(payload string) { payloads = append(payloads, payload) })
+			connect := func(t *testing.T, r *rig, dev *provisioning.Device) string {
+				t.Helper()
+				payloads = nil
+				return connect(t, r, dev)
+			}
 			for _, id := range []string{model, "dtmi:a;1", "dtmi:com:example:Thermostat;1.0"} {
 				dev := r.device()
 				dev.ModelID = id

@@ -32,7 +32,7 @@ func overBoth(t *testing.T, f func(t *testing.T, s *site, board []string)) {
 // invoke calls a method of the device and checks the status of the answer.
 func invoke(t *testing.T, h *hubtest.Hub, method string, payload any, status int) (answer map[string]any) {
 	t.Helper()
-	got, body, err := h.Invoke(t.Context(), "board", method, payload, hubtest.InvokeOptions{ConnectTimeout: 10 * time.Second})
+	got, body, err := h.Invoke(t.Context(), "board", method, payload, hubtest.InvokeOptions{ConnectTimeout: patience})
 	require.NoError(t, err)
 	assert.Equal(t, status, got, "%s", body)
 	require.NoError(t, json.Unmarshal(body, &answer), "%s", body)
@@ -51,7 +51,7 @@ func awaitAck(t *testing.T, h *hubtest.Hub, value, code float64, version int64) 
 	assert.Eventually(t, func() bool {
 		got, _ = reported(h, targetProperty).(map[string]any)
 		return got["value"] == value && got["ac"] == code && got["av"] == float64(version)
-	}, 10*time.Second, 10*time.Millisecond, "acknowledgement")
+	}, patience, 10*time.Millisecond, "acknowledgement")
 	if t.Failed() {
 		t.Logf("want %v %v %v, got %v", value, code, version, got)
 	}
@@ -211,7 +211,7 @@ func TestRebootReadsTheSettingsAgain(t *testing.T) {
 	p.await("connected", 0, state("connected"))
 	s.write(t, "ca.pem", []byte("no certificate any more"), 0o644)
 	invoke(t, s.a, "reboot", nil, 202)
-	assert.Equal(t, 2, p.wait(10*time.Second))
+	assert.Equal(t, 2, p.wait(patience))
 	assert.Contains(t, p.stderr(), "thermostat: -ca: ")
 }
 

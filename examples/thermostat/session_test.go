@@ -51,3 +51,9 @@ func TestPartsThatEndBeforeTheirContextOnALostConnectionAreNotInterrupted(t *tes
 		assert.Empty(t, log.String())
 	})
 }
+
+// Who sends SIGTERM may have little patience: the tests that run the program allow for a busy machine,
+// this one for what the program may add to it.
+func TestProgramGivesItselfLessThanThreeSecondsToEnd(t *testing.T) {
+	assert.Less(t, goodbye, 3*time.Second)
+}

@@ -99,7 +99,7 @@ func TestWrongSettingIsOneClearLine(t *testing.T) {
 		"status without a store":   {args: board("-status"), says: []string{"-status", "-store"}},
 	}, func(t *testing.T, c trial) {
 		p := launch(t, c.args, c.env...)
-		assert.Equal(t, 2, p.wait(10*time.Second))
+		assert.Equal(t, 2, p.wait(patience))
 		assert.Empty(t, p.stdout.String())
 		line := p.stderr()
 		assert.NotContains(t, line, "\n", "one line")
@@ -129,7 +129,7 @@ func TestStatusPrintsWhatIsStored(t *testing.T) {
 	ask := func(args ...string) (got status) {
 		t.Helper()
 		p := launch(t, append(args, "-status"))
-		require.Equal(t, 0, p.wait(10*time.Second), p.stderr())
+		require.Equal(t, 0, p.wait(patience), p.stderr())
 		assert.Empty(t, p.stderr())
 		decoder := json.NewDecoder(strings.NewReader(p.stdout.String()))
 		decoder.DisallowUnknownFields()
@@ -173,7 +173,7 @@ func TestVersionAndHelpNeedNoSettings(t *testing.T) {
 	t.Parallel()
 	for flag, says := range map[string]string{"-version": runtime.Version(), "-help": "THERMOSTAT_ID_SCOPE", "-h": "-connect-to"} {
 		p := launch(t, []string{flag})
-		assert.Equal(t, 0, p.wait(10*time.Second))
+		assert.Equal(t, 0, p.wait(patience))
 		assert.Contains(t, p.stdout.String(), says)
 		assert.Empty(t, p.stderr())
 	}
@@ -197,7 +197,7 @@ func TestStoreThatCannotBeUsedIsReportedAndDoesNotStopTheDevice(t *testing.T) {
 	p.stop()
 
 	ask := launch(t, append(s.keyFlags("board"), "-status"))
-	assert.Equal(t, 2, ask.wait(10*time.Second))
+	assert.Equal(t, 2, ask.wait(patience))
 	assert.Contains(t, ask.stderr(), "thermostat: -store: ")
 	assert.NotContains(t, ask.stderr(), "\n")
 }

@@ -5,6 +5,7 @@ package main_test
 import (
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -154,6 +155,6 @@ func TestInterruptEndsTheProgramToo(t *testing.T) {
 	p := launch(t, s.keyFlags("board"))
 	p.await("connected", 0, state("connected"))
 	p.signal(syscall.SIGINT)
-	require.Equal(t, 0, p.wait(3e9))
+	require.Equal(t, 0, p.wait(10*3*time.Second))
 	assert.Contains(t, p.stderr(), "interrupt")
 }

@@ -45,6 +45,7 @@ var arrows = map[string][]string{
 	// The project's own checks.
 	"internal/layout":          {},
 	"internal/canary":          {},
+	"internal/ci":              {},
 	"internal/officialclients": {},
 }
 

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// armv6Limit is what a stripped thermostat for the smallest Raspberry Pi may have, in bytes.
+const armv6Limit = 7_500_000
+
+// system is one that devices have.
+type system struct {
+	os, arch, setting string
+}
+
+var systems = []system{
+	{"linux", "arm", "GOARM=6"}, {"linux", "arm", "GOARM=7"}, {"linux", "arm64", ""},
+	{"linux", "riscv64", ""}, {"linux", "mipsle", "GOMIPS=softfloat"}, {"linux", "386", ""},
+	{"windows", "amd64", ""},
+}
+
+func (s system) String() string { return s.os + "/" + s.arch + " " + s.setting }
+
+func (s system) environment() []string {
+	env := append(os.Environ(), "CGO_ENABLED=0", "GOOS="+s.os, "GOARCH="+s.arch)
+	if s.setting != "" {
+		env = append(env, s.setting)
+	}
+	return env
+}
+
+// cross builds for other systems, and tests where an int has 32 bits and 64-bit atomics need
+// alignment.
+func (w *workshop) cross() error {
+	vet := command("go", "vet", "./...")
+	vet.Env = append(os.Environ(), "GOOS=windows")
+	if err := vet.Run(); err != nil {
+		return err
+	}
+	for _, s := range systems {
+		size, err := w.buildFor(s)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s, err)
+		}
+		say(os.Stdout, "%-32s thermostat %9d bytes, stripped", s, size)
+		if s.setting == "GOARM=6" && size >= armv6Limit {
+			return fmt.Errorf("%s: thermostat has %d bytes, the limit is %d", s, size, armv6Limit)
+		}
+	}
+	if runtime.GOARCH != "amd64" {
+		return nil
+	}
+	all, err := packages(officialClients)
+	if err != nil {
+		return err
+	}
+	test := command("go", append([]string{"test"}, all...)...)
+	test.Env = system{"linux", "386", ""}.environment()
+	test.Stdout = &prefixed{to: os.Stdout, prefix: "386: "}
+	test.Stderr = test.Stdout
+	return test.Run()
+}
+
+func (w *workshop) buildFor(s system) (size int64, err error) {
+	dir := w.path("cross")
+	if err := os.RemoveAll(dir); err != nil {
+		return 0, err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return 0, err
+	}
+	build := command("go", "build", "-trimpath", "-ldflags", "-s -w",
+		"-o", dir+string(filepath.Separator), "./examples/...")
+	build.Env = s.environment()
+	if err := build.Run(); err != nil {
+		return 0, err
+	}
+	found, err := filepath.Glob(filepath.Join(dir, "thermostat*"))
+	if err != nil || len(found) != 1 {
+		return 0, fmt.Errorf("%d binaries of thermostat: %w", len(found), err)
+	}
+	info, err := os.Stat(found[0])
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+// prefixed says at the beginning of each line where it comes from.
+type prefixed struct {
+	to     io.Writer
+	prefix string
+	rest   []byte // of a line that has not ended yet
+}
+
+func (p *prefixed) Write(b []byte) (int, error) {
+	p.rest = append(p.rest, b...)
+	for {
+		line, rest, ended := bytes.Cut(p.rest, []byte("\n"))
+		if !ended {
+			return len(b), nil
+		}
+		if _, err := fmt.Fprintf(p.to, "%s%s\n", p.prefix, line); err != nil {
+			return 0, err
+		}
+		p.rest = rest
+	}
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+)
+
+const (
+	fuzzTime     = "3s" // for each target, with one of two cores
+	fuzzAtOnce   = 2
+	fewestToFuzz = 4 // fewer targets than these have not been found
+)
+
+// target is a fuzz test.
+type target struct {
+	pkg, name string
+}
+
+// fuzz runs every fuzz target for a moment: each test binary is built once, with the coverage that
+// guides the engine, and two targets run at a time.
+func (w *workshop) fuzz() error {
+	all, err := packages()
+	if err != nil {
+		return err
+	}
+	list, err := exec.Command("go", append([]string{"test", "-list", "^Fuzz"}, all...)...).Output()
+	if err != nil {
+		return fmt.Errorf("go test -list: %w\n%s", err, list)
+	}
+	targets := targetsOf(string(list))
+	if len(targets) < fewestToFuzz {
+		return fmt.Errorf("only %d fuzz targets found", len(targets))
+	}
+	binaries := map[string]string{}
+	for _, t := range targets {
+		if binaries[t.pkg] != "" {
+			continue
+		}
+		binary := w.path(fmt.Sprintf("fuzz.%d.test", len(binaries)))
+		build := command("go", "test", "-c", "-fuzz=^Fuzz", "-o", binary, t.pkg)
+		if err := build.Run(); err != nil {
+			return err
+		}
+		binaries[t.pkg] = binary
+	}
+	work := make(chan target)
+	var mu sync.Mutex
+	var failed error
+	var workers sync.WaitGroup
+	for i := range fuzzAtOnce {
+		workers.Go(func() {
+			for t := range work {
+				err := w.fuzzTwice(t, binaries[t.pkg], fmt.Sprintf("fuzz.%d.log", i))
+				mu.Lock()
+				failed = errors.Join(failed, err)
+				mu.Unlock()
+			}
+		})
+	}
+	for _, t := range targets {
+		work <- t
+	}
+	close(work)
+	workers.Wait()
+	return failed
+}
+
+// fuzzTwice gives a target a second chance where it was the engine that failed: it does, with
+// "context deadline exceeded", when its time is up at a bad moment. A finding names the input that
+// was written down.
+func (w *workshop) fuzzTwice(t target, binary, log string) error {
+	text, err := w.fuzzOnce(t, binary, log)
+	if err != nil && !strings.Contains(text, "Failing input written") {
+		text, err = w.fuzzOnce(t, binary, log)
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", t.pkg, t.name, err, text)
+	}
+	say(os.Stdout, "%s %s", t.pkg, t.name)
+	return nil
+}
+
+func (w *workshop) fuzzOnce(t target, binary, log string) (text string, err error) {
+	dir, err := exec.Command("go", "list", "-f", "{{.Dir}}", t.pkg).Output()
+	if err != nil {
+		return "", err
+	}
+	c := exec.Command(binary, "-test.run", "^$", "-test.fuzz", "^"+t.name+"$",
+		"-test.fuzztime", fuzzTime, "-test.fuzzminimizetime", "5x", "-test.parallel", "1",
+		"-test.fuzzcachedir", filepath.Join(w.out, "corpus", t.pkg))
+	c.Dir = strings.TrimSpace(string(dir)) // where a finding is written down
+	return w.logged(log, c)
+}
+
+// targetsOf reads what go test -list prints: a package's targets, and then its name.
+func targetsOf(list string) (targets []target) {
+	var names []string
+	for line := range strings.Lines(list) {
+		fields := strings.Fields(line)
+		switch {
+		case len(fields) == 0:
+		case strings.HasPrefix(fields[0], "Fuzz"):
+			names = append(names, fields[0])
+		case fields[0] == "ok" && len(fields) > 1:
+			for _, name := range names {
+				targets = append(targets, target{pkg: fields[1], name: name})
+			}
+			names = nil
+		}
+	}
+	return targets
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+const officialLog = "official.log"
+
+// official runs the service's own clients, unmodified, against the simulators, under the race
+// detector. They are pinned by the lock file, which names versions and digests and no address to
+// download from: what npm is set up with decides that.
+func (w *workshop) official() error {
+	dir := filepath.Join("internal", "officialclients", "testdata")
+	lock, err := os.ReadFile(filepath.Join(dir, "package-lock.json"))
+	if err != nil {
+		return err
+	}
+	if strings.Contains(string(lock), `"resolved"`) {
+		return fmt.Errorf("package-lock.json names download addresses: .npmrc keeps them out")
+	}
+	install := command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund",
+		"--loglevel=error")
+	install.Dir = dir
+	if err := install.Run(); err != nil {
+		return fmt.Errorf("npm ci: %w", err)
+	}
+	c := exec.Command("go", "test", "-race", "-shuffle=on", "-count=1", "-v", "."+officialClients)
+	c.Env = append(os.Environ(), "REHOME_OFFICIAL_CLIENTS=required")
+	if err := w.tests(officialLog, c); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(w.path(officialLog))
+	if err != nil {
+		return err
+	}
+	if line := skipped.FindString(string(text)); line != "" {
+		return fmt.Errorf("a test was skipped: %s", line)
+	}
+	return nil
+}
