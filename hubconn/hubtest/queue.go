@@ -1,6 +1,8 @@
 package hubtest
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -259,4 +261,12 @@ func (r *record) unlock() time.Time {
 		}
 	}
 	return next
+}
+
+// newLockToken returns a UUID, as the service's lock tokens are.
+func newLockToken() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	s := hex.EncodeToString(b[:])
+	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
 }

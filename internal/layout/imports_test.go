@@ -29,10 +29,13 @@ var arrows = map[string][]string{
 	"internal/mqtt":       {paho, packets, websocket},
 
 	// The simulators, and what they stand on.
-	"hubconn/hubtest":      {"internal/memnet", "internal/mqttserver", "internal/sas"},
-	"provisioning/dpstest": {"hubconn/hubtest", "internal/mqttserver", "internal/sas"},
-	"internal/memnet":      {},
-	"internal/mqttserver":  {packets, websocket},
+	"hubconn/simnet":  {"internal/memnet"},
+	"hubconn/hubtest": {"hubconn/simnet", "internal/mqttserver", "internal/sas"},
+	"provisioning/dpstest": {
+		"hubconn/hubtest", "hubconn/simnet", "internal/mqttserver", "internal/sas",
+	},
+	"internal/memnet":     {},
+	"internal/mqttserver": {packets, websocket},
 
 	// The project's own checks.
 	"internal/layout":          {},
@@ -41,7 +44,7 @@ var arrows = map[string][]string{
 }
 
 // What an example may import: what a user can.
-var public = []string{"cache", "hubconn", "hubconn/hubtest", "provisioning", "provisioning/dpstest", "retry"}
+var public = []string{"cache", "hubconn", "hubconn/hubtest", "hubconn/simnet", "provisioning", "provisioning/dpstest", "retry"}
 
 // What tests may import besides the package they test and its neighbours: a second opinion on the protocols, and assertions.
 var forTests = []string{paho, packets, websocket}
