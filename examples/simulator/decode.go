@@ -9,7 +9,9 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // decodeFile reads a JSON file into v. What is wrong is told in one line with the file and the field, or the line and column where there is no
@@ -68,7 +70,22 @@ func located(data []byte, err error) error {
 		problem = "the JSON ends too early"
 	}
 	offset = min(offset, int64(len(data)))
-	return fmt.Errorf("line %d: %s", 1+bytes.Count(data[:offset], []byte("\n")), problem)
+	return fmt.Errorf("line %d: %s", 1+bytes.Count(data[:offset], []byte("\n")), printable(problem))
+}
+
+// printable escapes what would break the line, or the terminal, that an error is printed on. The
+// names of a file's members may hold any character.
+func printable(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		quoted := strconv.QuoteRune(r)
+		b.WriteString(quoted[1 : len(quoted)-1])
+	}
+	return b.String()
 }
 
 func described(t reflect.Type) string {

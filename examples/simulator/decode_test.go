@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -31,6 +32,34 @@ func TestPlaceOfAMistakeIsItsLine(t *testing.T) {
 	err := decode([]byte("{\n  \"hubs\": [\n    {\"hostName\": 5}\n  ]\n}"), &c)
 	require.Error(t, err)
 	assert.Equal(t, "line 3: hubs[0].hostName: is 5 where a string belongs", err.Error())
+}
+
+func TestMistakeIsOneLineWhateverTheFileCallsItsMembers(t *testing.T) {
+	for name, text := range map[string]string{
+		"unknown field":           "{\"hubs\\n\\u0007\\u2028\":[]}",
+		"unknown field far down":  "{\"hubs\":[{\"host\\r\\nName\":1}]}",
+		"field given twice":       "{\"latency\":{\"a\\nb\":{},\"a\\nb\":{}}}",
+		"wrong type in a table":   "{\"latency\":{\"a\\nb\":{\"hub\\u001b\":\"x\"}}}",
+		"latency of no hub":       "{\"latency\":{\"*\":{\"hub\\nc\":5}}}",
+		"no host name":            "{\"hubs\":[{\"hostName\":\"a\\nb\"}]}",
+		"hub of an enrollment":    "{\"enrollments\":[{\"registrationId\":\"a\",\"iotHubs\":[\"a\\nb\"]}]}",
+		"hub of a group":          "{\"enrollmentGroups\":[{\"enrollmentGroupId\":\"a\",\"iotHubs\":[\"\\u0007\"]}]}",
+		"allocation policy":       "{\"allocationPolicy\":\"a\\nb\"}",
+		"text where a number is":  "{\"limits\":{\"polls\":\"a\\nb\\u2028\"}}",
+		"control character alone": "{\"a\nb\":1}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := new(config)
+			err := decode([]byte(text), c)
+			if err == nil {
+				err = c.check()
+			}
+			require.Error(t, err)
+			for _, r := range err.Error() {
+				assert.True(t, unicode.IsPrint(r), "%q in %q", r, err)
+			}
+		})
+	}
 }
 
 // Whatever is in a file: it is refused in one line, or taken and checked.
@@ -66,7 +95,7 @@ func FuzzConfiguration(f *testing.F) {
 				return nil
 			}(),
 		} {
-			if err != nil && strings.ContainsAny(err.Error(), "\n\r") {
+			if err != nil && strings.ContainsFunc(err.Error(), unicode.IsControl) {
 				t.Errorf("not one line: %q", err)
 			}
 		}

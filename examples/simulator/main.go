@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -35,7 +36,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		printUsage(stdout)
 		return exitDone
 	}
-	fmt.Fprintf(stderr, "simulator: %v\n", err)
+	// One line, whatever a file's name or an operating system's message holds.
+	fmt.Fprintf(stderr, "simulator: %s\n", printable(strings.ReplaceAll(err.Error(), "\n", "; ")))
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}
