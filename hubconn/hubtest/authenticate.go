@@ -11,9 +11,9 @@ import (
 	"github.com/rehome-iot/rehome/internal/sas"
 )
 
-// judge decides whether a CONNECT gets in. It returns why not; the device learns no more than return code 5: the service gives
+// authenticate decides whether a CONNECT gets in. It returns why not; the device learns no more than return code 5: the service gives
 // it for every refusal, and it cannot be told which. h.mu is held.
-func (h *Hub) judge(c *mqttserver.Connect, cert *x509.Certificate, now time.Time) (expiry time.Time, refusal string) {
+func (h *Hub) authenticate(c *mqttserver.Connect, cert *x509.Certificate, now time.Time) (expiry time.Time, refusal string) {
 	name, ok := parseUsername(c.Username, c.ClientID)
 	switch {
 	case !ok:
@@ -28,9 +28,9 @@ func (h *Hub) judge(c *mqttserver.Connect, cert *x509.Certificate, now time.Time
 	case refusal != "":
 		return expiry, refusal
 	case len(c.Password) > 0:
-		return h.judgeToken(device, string(c.Password), now)
+		return h.checkToken(device, string(c.Password), now)
 	}
-	return expiry, judgeCertificate(device, cert, now)
+	return expiry, checkCertificate(device, cert, now)
 }
 
 // known returns the record of a device or module that may come in, or why it may not; h.mu is held.
@@ -48,8 +48,8 @@ func (h *Hub) known(id string) (r *record, refusal string) {
 	return r, ""
 }
 
-// judgeCertificate holds a client certificate against a device's thumbprints.
-func judgeCertificate(device *record, cert *x509.Certificate, now time.Time) (refusal string) {
+// checkCertificate holds a client certificate against a device's thumbprints.
+func checkCertificate(device *record, cert *x509.Certificate, now time.Time) (refusal string) {
 	switch {
 	case cert == nil:
 		return "neither token nor client certificate"
@@ -61,8 +61,8 @@ func judgeCertificate(device *record, cert *x509.Certificate, now time.Time) (re
 	return ""
 }
 
-// judgeToken holds a token against a device's keys.
-func (h *Hub) judgeToken(device *record, token string, now time.Time) (expiry time.Time, refusal string) {
+// checkToken holds a token against a device's keys.
+func (h *Hub) checkToken(device *record, token string, now time.Time) (expiry time.Time, refusal string) {
 	signature, err := sas.Parse(token)
 	if err != nil {
 		return expiry, err.Error()

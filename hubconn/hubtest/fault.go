@@ -84,11 +84,11 @@ func (f *Fault) UnmarshalJSON(data []byte) error {
 // silent reports whether the fault leaves a request without an answer.
 func (f *Fault) silent() bool { return f.NoAnswer || f.Cut || f.Close || f.Stall }
 
-// keeps reports whether the hub does what it was asked, although the device is told otherwise, or nothing.
-func (f *Fault) keeps() bool { return f.Stored && (f.silent() || f.Status != 0) }
+// performs reports whether the hub does what it was asked, although the device is told otherwise, or nothing.
+func (f *Fault) performs() bool { return f.Stored && (f.silent() || f.Status != 0) }
 
-// linger waits for so long. An error says that the connection ended first.
-func linger(ctx context.Context, d time.Duration) error {
+// pause waits for so long. An error says that the connection ended first.
+func pause(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return nil
 	}
@@ -172,7 +172,7 @@ func injection(ctx context.Context, properties map[string]string) error {
 	if err != nil || seconds < 0 || seconds > 300 {
 		seconds = 0
 	}
-	if err := linger(ctx, time.Duration(seconds)*time.Second); err != nil {
+	if err := pause(ctx, time.Duration(seconds)*time.Second); err != nil {
 		return err
 	}
 	return end

@@ -142,8 +142,8 @@ func (h *Hub) announce() {
 	h.changed = make(chan struct{})
 }
 
-// arrive logs a try that has no answer yet.
-func (h *Hub) arrive(a Attempt) *Attempt {
+// logAttempt logs a try that has no answer yet.
+func (h *Hub) logAttempt(a Attempt) *Attempt {
 	a.Time = h.network.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -151,15 +151,15 @@ func (h *Hub) arrive(a Attempt) *Attempt {
 	return &a
 }
 
-// settle logs how a try was answered.
-func (h *Hub) settle(a *Attempt, returnCode byte, status int, reason string) {
+// concludeAttempt logs how a try was answered.
+func (h *Hub) concludeAttempt(a *Attempt, returnCode byte, status int, reason string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	a.Answered, a.ReturnCode, a.Status, a.Reason = true, returnCode, status, reason
 }
 
-// withdraw takes a try out of the log again: it goes on, and is logged by its CONNECT.
-func (h *Hub) withdraw(a *Attempt) {
+// removeAttempt takes a try out of the log again: it goes on, and is logged by its CONNECT.
+func (h *Hub) removeAttempt(a *Attempt) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.attempts = slices.DeleteFunc(h.attempts, func(b *Attempt) bool { return a == b })
@@ -193,7 +193,7 @@ func (h *Hub) Operations() []Operation {
 	return slices.Clone(h.operations)
 }
 
-func (h *Hub) note(o Operation) {
+func (h *Hub) logOperation(o Operation) {
 	o.Time = h.network.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
