@@ -95,7 +95,7 @@ func (c *config) check() error {
 	for device, hubs := range c.Latency {
 		for hub, ms := range hubs {
 			if !c.hasHub(hub) {
-				return fmt.Errorf("latency[%q]: %s is none of the hubs", device, hub)
+				return fmt.Errorf("latency[%q]: %q is none of the hubs", device, hub)
 			}
 			if ms < 0 {
 				return fmt.Errorf("latency[%q][%q]: %v ms is negative", device, hub, ms)
@@ -131,7 +131,7 @@ func (c *config) checkTerms(ids map[string]bool, id string, hubs []string) error
 	ids[strings.ToLower(id)] = true
 	for _, hub := range hubs {
 		if hub != "" && !c.hasHub(hub) {
-			return fmt.Errorf("iotHubs: %s is none of the hubs", hub)
+			return fmt.Errorf("iotHubs: %q is none of the hubs", hub)
 		}
 	}
 	return nil

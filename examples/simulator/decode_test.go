@@ -5,9 +5,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+	"unicode"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
+	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
 func TestMembersOfTheServicesOwnObjectsAreKnown(t *testing.T) {
@@ -31,6 +37,66 @@ func TestPlaceOfAMistakeIsItsLine(t *testing.T) {
 	err := decode([]byte("{\n  \"hubs\": [\n    {\"hostName\": 5}\n  ]\n}"), &c)
 	require.Error(t, err)
 	assert.Equal(t, "line 3: hubs[0].hostName: is 5 where a string belongs", err.Error())
+}
+
+func TestFaultsOfAScenarioAreTheSimulatorsOwn(t *testing.T) {
+	var s scenario
+	require.NoError(t, decode([]byte(`{"steps":[
+		{"at":"1m","hub":{"host":"hub-a","on":"twinPatch","delay":"1.5s","stored":true,"cut":true}},
+		{"at":"2m","dps":{"on":"poll","transport":"mqtt","delay":"2s","body":"","twice":true}},
+		{"at":"3m","network":{"host":"hub-a","fault":"resetOnAccept","certificate":"unknownCA"}}]}`), &s))
+	assert.Equal(t, &hubFault{"hub-a", hubtest.Fault{
+		On: hubtest.TwinPatch, Delay: 1500 * time.Millisecond, Stored: true, Cut: true,
+	}}, s.Steps[0].Hub)
+	assert.Equal(t, &dpstest.Fault{
+		On: dpstest.Poll, Transport: dpstest.MQTT, Delay: 2 * time.Second, Body: []byte{}, Twice: true,
+	}, s.Steps[1].DPS)
+	assert.Equal(t, &networkStep{Host: "hub-a", Fault: simnet.ResetOnAccept, Certificate: simnet.UnknownCA},
+		s.Steps[2].Network)
+
+	for text, says := range map[string]string{
+		`{"hub":{"on":"breakfast"}}`:        `line 1: steps[0].hub.on: "breakfast" is unknown: use upgrade, connect,`,
+		`{"hub":{"on":5}}`:                  `steps[0].hub.on: is 5 where a string belongs`,
+		`{"hub":{"delay":5}}`:               `steps[0].hub.delay: 5 is no duration: write it as "30s" or "1m30s"`,
+		`{"hub":{"twice":true}}`:            `steps[0].hub.twice: is no field: known are`,
+		`{"dps":{"host":"hub-a"}}`:          `steps[0].dps.host: is no field: known are`,
+		`{"dps":{"on":"lunch"}}`:            `steps[0].dps.on: "lunch" is unknown: use register, poll,`,
+		`{"dps":{"body":["a"]}}`:            `steps[0].dps.body: is an array where a string belongs`,
+		`{"network":{"fault":"fire"}}`:      `steps[0].network.fault: "fire" is unknown: use none,`,
+		`{"network":{"certificate":"red"}}`: `steps[0].network.certificate: "red" is unknown: use valid,`,
+	} {
+		err := decode([]byte(`{"steps":[`+text+`]}`), new(scenario))
+		require.Error(t, err, text)
+		assert.Contains(t, err.Error(), says)
+	}
+}
+
+func TestMistakeIsOneLineWhateverTheFileCallsItsMembers(t *testing.T) {
+	for name, text := range map[string]string{
+		"unknown field":           "{\"hubs\\n\\u0007\\u2028\":[]}",
+		"unknown field far down":  "{\"hubs\":[{\"host\\r\\nName\":1}]}",
+		"field given twice":       "{\"latency\":{\"a\\nb\":{},\"a\\nb\":{}}}",
+		"wrong type in a table":   "{\"latency\":{\"a\\nb\":{\"hub\\u001b\":\"x\"}}}",
+		"latency of no hub":       "{\"latency\":{\"*\":{\"hub\\nc\":5}}}",
+		"no host name":            "{\"hubs\":[{\"hostName\":\"a\\nb\"}]}",
+		"hub of an enrollment":    "{\"enrollments\":[{\"registrationId\":\"a\",\"iotHubs\":[\"a\\nb\"]}]}",
+		"hub of a group":          "{\"enrollmentGroups\":[{\"enrollmentGroupId\":\"a\",\"iotHubs\":[\"\\u0007\"]}]}",
+		"allocation policy":       "{\"allocationPolicy\":\"a\\nb\"}",
+		"text where a number is":  "{\"limits\":{\"polls\":\"a\\nb\\u2028\"}}",
+		"control character alone": "{\"a\nb\":1}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := new(config)
+			err := decode([]byte(text), c)
+			if err == nil {
+				err = c.check()
+			}
+			require.Error(t, err)
+			for _, r := range err.Error() {
+				assert.True(t, unicode.IsPrint(r), "%q in %q", r, err)
+			}
+		})
+	}
 }
 
 // Whatever is in a file: it is refused in one line, or taken and checked.
@@ -66,7 +132,7 @@ func FuzzConfiguration(f *testing.F) {
 				return nil
 			}(),
 		} {
-			if err != nil && strings.ContainsAny(err.Error(), "\n\r") {
+			if err != nil && strings.ContainsFunc(err.Error(), unicode.IsControl) {
 				t.Errorf("not one line: %q", err)
 			}
 		}

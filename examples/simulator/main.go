@@ -8,8 +8,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -34,7 +36,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		printUsage(stdout)
 		return exitDone
 	}
-	fmt.Fprintf(stderr, "simulator: %v\n", err)
+	// One line, whatever a file's name or an operating system's message holds.
+	fmt.Fprintf(stderr, "simulator: %s\n", printable(strings.ReplaceAll(err.Error(), "\n", "; ")))
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}
@@ -71,3 +74,6 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	<-ctx.Done()
 	return sim.close()
 }
+
+// newLogger returns the log on standard error: lines of text for people. Programs read the ready line.
+func newLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }

@@ -57,7 +57,7 @@ func (s *simulator) moments(st *step) []moment {
 	switch {
 	case st.Network != nil:
 		n := st.Network
-		begin.what = strings.Join(slices.DeleteFunc([]string{"network of", n.Host, n.Fault, n.Certificate}, func(s string) bool { return s == "" }), " ")
+		begin.what = strings.Join(slices.DeleteFunc([]string{"network of", n.Host, named(n.Fault), named(n.Certificate)}, func(s string) bool { return s == "" }), " ")
 		begin.do = func() error { s.setNetwork(n); return nil }
 		if undo != nil {
 			undo.what, undo.do = "network of "+n.Host+" as it was", func() error { s.setNetwork(&networkStep{Host: n.Host}); return nil }
@@ -71,9 +71,9 @@ func (s *simulator) moments(st *step) []moment {
 	case st.Cut != "":
 		begin.what, begin.do = "cut "+st.Cut, func() error { s.network.Cut(st.Cut); return nil }
 	case st.DPS != nil:
-		begin.what, begin.do = "dps fault on "+cmp.Or(st.DPS.On, "any request"), func() error { s.dps.Inject(st.DPS.fault()); return nil }
+		begin.what, begin.do = "dps fault on "+cmp.Or(st.DPS.On.String(), "any request"), func() error { s.dps.Inject(*st.DPS); return nil }
 	case st.Hub != nil:
-		begin.what, begin.do = "fault of "+st.Hub.Host+" on "+st.Hub.On, func() error { s.hub(st.Hub.Host).Inject(st.Hub.fault()); return nil }
+		begin.what, begin.do = "fault of "+st.Hub.Host+" on "+st.Hub.On.String(), func() error { s.hub(st.Hub.Host).Inject(st.Hub.Fault); return nil }
 	case st.Move != nil:
 		begin.what, begin.do = "move "+st.Move.RegistrationID+" to "+st.Move.Hub, func() error { return s.dps.Move(st.Move.RegistrationID, st.Move.Hub) }
 	case st.MoveNow != nil:
@@ -99,9 +99,20 @@ func (s *simulator) moments(st *step) []moment {
 	return []moment{begin}
 }
 
+// named is the text of a fault or certificate for the log, "" for the zero one: nothing is wrong.
+func named[T interface {
+	~int
+	String() string
+}](v T) string {
+	if v == 0 {
+		return ""
+	}
+	return v.String()
+}
+
 func (s *simulator) setNetwork(n *networkStep) {
-	s.network.SetFault(n.Host, networkFaults[n.Fault])
-	s.network.SetCertificate(n.Host, certificates[n.Certificate])
+	s.network.SetFault(n.Host, n.Fault)
+	s.network.SetCertificate(n.Host, n.Certificate)
 	s.network.Stall(n.Host, n.Stall)
 }
 

@@ -122,24 +122,24 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	device, _, _ := strings.Cut(name, "/")
-	if f, struck := s.hub.strike(BlobPut, device); struck && s.endure(w, r, name, f) {
+	if f, struck := s.hub.strike(BlobPut, device); struck && s.applyFault(w, r, name, f) {
 		return
 	}
-	s.conclude(w, r, name, s.put(r, name))
+	s.respond(w, r, name, s.put(r, name))
 }
 
-// endure lets a fault have a request. It reports false if that was no more than a delay.
-func (s *store) endure(w http.ResponseWriter, r *http.Request, name string, f Fault) bool {
-	if f.keeps() {
+// applyFault lets a fault have a request. It reports false if that was no more than a delay.
+func (s *store) applyFault(w http.ResponseWriter, r *http.Request, name string, f Fault) bool {
+	if f.performs() {
 		s.put(r, name)
 	}
 	switch {
-	case linger(r.Context(), f.Delay) != nil:
+	case pause(r.Context(), f.Delay) != nil:
 	case f.silent():
-		s.note(name, 0)
-		s.hub.lose(w, r, f)
+		s.logOperation(name, 0)
+		s.hub.leaveUnanswered(w, r, f)
 	case f.Status != 0:
-		s.note(name, f.Status)
+		s.logOperation(name, f.Status)
 		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxBlob))
 		if f.RetryAfter != "" {
 			w.Header().Set("Retry-After", f.RetryAfter)
@@ -151,20 +151,20 @@ func (s *store) endure(w http.ResponseWriter, r *http.Request, name string, f Fa
 	return true
 }
 
-func (s *store) conclude(w http.ResponseWriter, r *http.Request, name string, refused *blobError) {
+func (s *store) respond(w http.ResponseWriter, r *http.Request, name string, refused *blobError) {
 	if refused != nil {
 		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxBlob)) // so that the client hears the answer
-		s.note(name, refused.status)
+		s.logOperation(name, refused.status)
 		s.refuse(w, *refused)
 		return
 	}
-	s.note(name, http.StatusCreated)
+	s.logOperation(name, http.StatusCreated)
 	w.WriteHeader(http.StatusCreated)
 }
 
-func (s *store) note(name string, status int) {
+func (s *store) logOperation(name string, status int) {
 	device, _, _ := strings.Cut(name, "/")
-	s.hub.note(Operation{On: BlobPut, DeviceID: device, Transport: "https", Status: status, Detail: name})
+	s.hub.logOperation(Operation{On: BlobPut, DeviceID: device, Transport: "https", Status: status, Detail: name})
 }
 
 // blobError is a refusal as storage words it.

@@ -114,7 +114,7 @@ func (c *client) live(answer func(packets.ControlPacket) packets.ControlPacket) 
 	p.ProtocolName, p.ProtocolVersion, p.ClientIdentifier = "MQTT", 4, c.id
 	p.UsernameFlag, p.Username, p.PasswordFlag, p.Password = true, c.username, true, []byte(c.password)
 	subscribe := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
-	subscribe.MessageID, subscribe.Topics, subscribe.Qoss = 1, []string{commands, methodRequests, desiredFilter}, []byte{1, 0, 0}
+	subscribe.MessageID, subscribe.Topics, subscribe.Qoss = 1, []string{commands, methodFilter, desiredFilter}, []byte{1, 0, 0}
 	if p.Write(c) != nil || subscribe.Write(c) != nil {
 		return
 	}

@@ -49,7 +49,7 @@ func (h *Hub) Put(d Device) error {
 	h.put(d)
 	h.mu.Unlock()
 	if d.Disabled {
-		h.expel(d.ID)
+		h.disconnectAll(d.ID)
 	}
 	return nil
 }
@@ -69,8 +69,8 @@ func (h *Hub) put(d Device) {
 	h.devices[d.ID] = &record{Device: d, twin: h.newTwin()}
 }
 
-// expel closes the connections of a device and of its modules.
-func (h *Hub) expel(id string) {
+// disconnectAll closes the connections of a device and of its modules.
+func (h *Hub) disconnectAll(id string) {
 	h.mu.Lock()
 	all := append(h.modulesOf(id), id)
 	h.mu.Unlock()
@@ -125,7 +125,7 @@ func (h *Hub) Delete(id string) bool {
 // Disable keeps a device and its modules out, and closes their connections. It reports whether the device exists.
 func (h *Hub) Disable(id string) bool {
 	ok := h.setDisabled(id, true)
-	h.expel(id)
+	h.disconnectAll(id)
 	return ok
 }
 

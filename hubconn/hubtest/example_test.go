@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"log"
-	"net/http"
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
@@ -77,34 +76,4 @@ func ExampleHub_Inject() {
 	// throttled
 	// mqtt 3 0
 	// ws 0 429
-}
-
-// Names, certificates and clocks fail, too.
-func ExampleNetwork_SetFault() {
-	network := simnet.New()
-	defer network.Close()
-	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
-	client := &http.Client{Transport: &http.Transport{DialContext: network.DialContext, TLSClientConfig: network.TLSConfig(), DisableKeepAlives: true}}
-	try := func() {
-		answer, err := client.Head("https://hub-a.azure-devices.net/")
-		if err != nil {
-			fmt.Println(err)
-			return
-		}
-		defer answer.Body.Close()
-		fmt.Println(answer.Status)
-	}
-
-	try()
-	network.SetFault(hub.Host(), simnet.NameNotFound)
-	try()
-	network.SetFault(hub.Host(), simnet.None)
-	network.SetCertificate(hub.Host(), simnet.UnknownCA)
-	try()
-	fmt.Println(network.Dials(hub.Host()), "tries")
-	// Output:
-	// 404 Not Found
-	// Head "https://hub-a.azure-devices.net/": dial tcp: lookup hub-a.azure-devices.net: no such host
-	// Head "https://hub-a.azure-devices.net/": tls: failed to verify certificate: x509: certificate signed by unknown authority
-	// 3 tries
 }

@@ -2,106 +2,93 @@ package hubtest
 
 import (
 	"context"
+	"encoding/json"
+	"strconv"
 	"time"
+
+	"github.com/rehome-iot/rehome/hubconn/simnet"
+	"github.com/rehome-iot/rehome/internal/mqttserver"
 )
 
-// Stage is the moment of a connection at which a Fault strikes.
-type Stage int
-
-const (
-	// Upgrade is a WebSocket upgrade request. The device is not known yet: a Fault with a DeviceID does not strike here.
-	Upgrade Stage = iota + 1
-	// Connect is a CONNECT, before it is judged.
-	Connect
-	// Connected is the moment after a CONNACK with return code 0.
-	Connected
-	// Publish is a PUBLISH from the device.
-	Publish
-	// Subscribe is a SUBSCRIBE from the device.
-	Subscribe
-
-	// TwinGet and TwinPatch are a device's requests for its twin, and its reports: Status, Code and Message answer them; NoAnswer loses the
-	// answer, and Stored says that the report was taken nevertheless.
-	TwinGet
-	TwinPatch
-	// Desired, Method and Command are messages to the device: a change of desired properties, a method's request, and a cloud-to-device message. NoAnswer
-	// loses them on the way.
-	Desired
-	Method
-	Command
-
-	// Send is telemetry over HTTPS, Receive a request for a cloud-to-device message, Settle its completion, abandonment or rejection.
-	Send
-	Receive
-	Settle
-	// UploadStart and UploadNotify are a device's request for a place to upload to, and its report of how that went; BlobPut is a
-	// request to that place, which answers in the manner of blob storage.
-	UploadStart
-	UploadNotify
-	BlobPut
-)
-
-// String returns the stage's name.
-func (s Stage) String() string {
-	names := []string{"", "upgrade", "connect", "connected", "publish", "subscribe", "twin get", "twin patch", "desired", "method", "command",
-		"send", "receive", "settle", "upload start", "upload notify", "blob put"}
-	if s <= 0 || int(s) >= len(names) {
-		return "unknown stage"
-	}
-	return names[s]
-}
-
-// Fault is something that goes wrong on demand. The first of the injected faults that fits an event strikes.
+// Fault is something that goes wrong on demand. The first of the injected faults that fits an event
+// strikes. In JSON it has the names of its tags, and Delay is text, as "1m30s"; so files of faults
+// hold it as it is.
 type Fault struct {
-	// On is the stage it strikes at.
-	On Stage
-	// DeviceID limits the fault to one device; "" means any.
-	DeviceID string
-	// Skip lets so many fitting events pass first.
-	Skip int
+	// On is the stage at which it strikes.
+	On Stage `json:"on,omitempty"`
+	// DeviceID limits the fault to one device, or "device/module". Default: any.
+	DeviceID string `json:"deviceId,omitempty"`
+	// Skip is how many fitting events pass before it strikes.
+	Skip int `json:"skip,omitempty"`
 	// Times is how often it strikes: 0 means once, -1 until ClearFaults.
-	Times int
+	Times int `json:"times,omitempty"`
 
-	// Delay comes before whatever else happens; a Fault with a Delay alone is just slow. The network's traffic
-	// shaping, for instance, is a Delay at Connect.
-	Delay time.Duration
-	// NoAnswer gives no CONNACK, PUBACK, SUBACK or HTTP answer; the connection stays. A message is not taken then, unless Stored.
-	NoAnswer bool
-	// Cut resets the connection instead of answering. A message is not taken then, unless Stored.
-	Cut bool
-	// Close closes the connection instead of answering, the way the hub does when it throttles, is out of quota, or meets a message it does not allow.
-	Close bool
+	// Delay comes before whatever else happens; a Fault with a Delay alone is just slow. The
+	// service's traffic shaping, for instance, is a Delay at Connect.
+	Delay time.Duration `json:"delay,omitempty"`
+	// NoAnswer gives no CONNACK, PUBACK, SUBACK or HTTP response; the connection stays. A message is
+	// not stored then, unless Stored is set.
+	NoAnswer bool `json:"noAnswer,omitempty"`
+	// Cut resets the connection instead of answering. A message is not stored then, unless Stored is
+	// set.
+	Cut bool `json:"cut,omitempty"`
+	// Close closes the connection instead of answering, the way the hub does when it throttles, is
+	// out of quota, or meets a message it does not allow.
+	Close bool `json:"close,omitempty"`
 	// Stall leaves the connection open but lets no byte through any more, in either direction.
-	Stall bool
-	// Stored takes the message although the device does not learn of it: its second try will be a duplicate.
-	Stored bool
+	Stall bool `json:"stall,omitempty"`
+	// Stored stores the message although the device does not learn of it: its second try will be a
+	// duplicate.
+	Stored bool `json:"stored,omitempty"`
 
 	// ReturnCode is sent in the CONNACK, and the connection closed. At Connect.
-	ReturnCode byte
+	ReturnCode byte `json:"returnCode,omitempty"`
 	// SubackFailure refuses every filter with 0x80. At Subscribe.
-	SubackFailure bool
+	SubackFailure bool `json:"subackFailure,omitempty"`
 
-	// Status is the HTTP status of a refused upgrade or HTTPS operation, or the status of a twin operation's answer.
-	Status int
-	// RetryAfter is that answer's Retry-After header, as it is; "" means none.
-	RetryAfter string
-	// ErrorCode is its iothub-errorcode header, for instance "ThrottlingException". Without one the answer is a proxy's or load balancer's: HTML, and
-	// no header of the hub's.
-	ErrorCode string
-	// Code is the hub's six-digit code, for instance 429001. With it the body has the newer of the hub's two shapes, with an errorCode in it.
-	Code int
+	// Status is the HTTP status of a refused upgrade or HTTPS operation, or the status of a twin
+	// operation's response.
+	Status int `json:"status,omitempty"`
+	// RetryAfter is that response's Retry-After header, as it is; "" means none.
+	RetryAfter string `json:"retryAfter,omitempty"`
+	// ErrorCode is its iothub-errorcode header, for instance "ThrottlingException". Without one the
+	// response is a proxy's or load balancer's: HTML, and no header of the hub's.
+	ErrorCode string `json:"errorCode,omitempty"`
+	// Code is the hub's six-digit code, for instance 429001. With it the body has the newer of the
+	// hub's two shapes, with an errorCode in it.
+	Code int `json:"code,omitempty"`
 	// Message is the text in the body; "" means one that fits the status.
-	Message string
+	Message string `json:"message,omitempty"`
+}
+
+// plainFault is a Fault without its methods.
+type plainFault Fault
+
+// MarshalJSON writes the fault with Delay as text. What is zero is left out.
+func (f Fault) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		plainFault
+		Delay simnet.Duration `json:"delay,omitempty"`
+	}{plainFault(f), simnet.Duration(f.Delay)})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes. A member that is absent leaves its field as it is.
+func (f *Fault) UnmarshalJSON(data []byte) error {
+	in := struct {
+		*plainFault
+		Delay *simnet.Duration `json:"delay"`
+	}{(*plainFault)(f), (*simnet.Duration)(&f.Delay)}
+	return json.Unmarshal(data, &in)
 }
 
 // silent reports whether the fault leaves a request without an answer.
 func (f *Fault) silent() bool { return f.NoAnswer || f.Cut || f.Close || f.Stall }
 
-// keeps reports whether the hub does what it was asked, although the device is told otherwise, or nothing.
-func (f *Fault) keeps() bool { return f.Stored && (f.silent() || f.Status != 0) }
+// performs reports whether the hub does what it was asked, although the device is told otherwise, or nothing.
+func (f *Fault) performs() bool { return f.Stored && (f.silent() || f.Status != 0) }
 
-// linger waits for so long. An error says that the connection ended first.
-func linger(ctx context.Context, d time.Duration) error {
+// pause waits for so long. An error says that the connection ended first.
+func pause(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return nil
 	}
@@ -167,4 +154,26 @@ func (h *Hub) strike(on Stage, deviceID string) (Fault, bool) {
 func (h *Hub) FailOver(d time.Duration) {
 	h.network.RefuseFor(h.host, d)
 	h.network.Cut(h.host)
+}
+
+// injection ends the connection when a device asks for it by a telemetry message, as the end-to-end tests of the official SDKs do: with a
+// property AzIoTHub_FaultOperationType. The message is not taken, nor acknowledged. (Azure IoT SDK for C#: FaultInjectionConstants)
+func injection(ctx context.Context, properties map[string]string) error {
+	var end error
+	switch properties["AzIoTHub_FaultOperationType"] {
+	case "KillTcp":
+		end = mqttserver.ErrReset
+	case "ShutDownMqtt":
+		end = errFault
+	default:
+		return nil // the others show on other protocols alone
+	}
+	seconds, err := strconv.Atoi(properties["AzIoTHub_FaultOperationDelayInSecs"])
+	if err != nil || seconds < 0 || seconds > 300 {
+		seconds = 0
+	}
+	if err := pause(ctx, time.Duration(seconds)*time.Second); err != nil {
+		return err
+	}
+	return end
 }

@@ -32,37 +32,37 @@ func (h *Hub) serveDevice(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	stage := e.action.stage()
-	note := func(status, code int) {
-		h.note(Operation{On: stage, DeviceID: e.id, Transport: "https", Status: status, Code: code})
+	logResponse := func(status, code int) {
+		h.logOperation(Operation{On: stage, DeviceID: e.id, Transport: "https", Status: status, Code: code})
 	}
 	if f, struck := h.strike(stage, e.id); struck {
-		if f.keeps() {
+		if f.performs() {
 			_ = h.act(r, e, body)
 		}
 		switch {
-		case linger(r.Context(), f.Delay) != nil:
+		case pause(r.Context(), f.Delay) != nil:
 			return
 		case f.silent():
-			note(0, 0)
-			h.lose(w, r, f)
+			logResponse(0, 0)
+			h.leaveUnanswered(w, r, f)
 			return
 		case f.Status != 0:
-			note(f.Status, f.Code)
+			logResponse(f.Status, f.Code)
 			h.refuse(w, f)
 			return
 		}
 	}
-	answer, err := h.answer(r, e, body)
+	answer, err := h.respond(r, e, body)
 	if err != nil {
 		return // nobody is left to hear it
 	}
-	note(answer.status, answer.code)
+	logResponse(answer.status, answer.code)
 	h.reply(w, answer)
 }
 
-// answer judges a request and does what it asks for. An error says that the client is gone.
-func (h *Hub) answer(r *http.Request, e endpoint, body []byte) (webReply, error) {
-	if refused, ok := h.admit(r, e.id); !ok {
+// respond checks a request and does what it asks for. An error says that the client is gone.
+func (h *Hub) respond(r *http.Request, e endpoint, body []byte) (webReply, error) {
+	if refused, ok := h.authenticateRequest(r, e.id); !ok {
 		return refused, nil
 	}
 	stage := e.action.stage()
@@ -84,9 +84,9 @@ func (h *Hub) answer(r *http.Request, e endpoint, body []byte) (webReply, error)
 func (h *Hub) act(r *http.Request, e endpoint, body []byte) webReply {
 	switch e.action {
 	case sendEvent:
-		return h.takeEvents(r, e.id, body)
+		return h.storeEvents(r, e.id, body)
 	case receiveCommand:
-		return h.giveCommand(r, e.id)
+		return h.deliverCommand(r, e.id)
 	case completeCommand, rejectCommand, abandonCommand:
 		return h.settleCommand(e)
 	case startUpload:
@@ -96,8 +96,8 @@ func (h *Hub) act(r *http.Request, e endpoint, body []byte) webReply {
 	}
 }
 
-// admit judges who sends a request: by a token in its Authorization header, or by its client certificate.
-func (h *Hub) admit(r *http.Request, id string) (refused webReply, ok bool) {
+// authenticateRequest checks who sends a request: by a token in its Authorization header, or by its client certificate.
+func (h *Hub) authenticateRequest(r *http.Request, id string) (refused webReply, ok bool) {
 	version, token := r.URL.Query().Get("api-version"), r.Header.Get("Authorization")
 	var cert *x509.Certificate
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
@@ -122,9 +122,9 @@ func (h *Hub) admit(r *http.Request, id string) (refused webReply, ok bool) {
 	}
 	reason := ""
 	if token != "" {
-		_, reason = h.judgeToken(device, token, now)
+		_, reason = h.checkToken(device, token, now)
 	} else {
-		reason = judgeCertificate(device, cert, now)
+		reason = checkCertificate(device, cert, now)
 	}
 	if reason != "" {
 		return webRefusal(codeUnauthorized, "Authentication failed for this device, renew token or certificate and reconnect ("+reason+")"), false

@@ -142,8 +142,8 @@ func (h *Hub) announce() {
 	h.changed = make(chan struct{})
 }
 
-// arrive logs a try that has no answer yet.
-func (h *Hub) arrive(a Attempt) *Attempt {
+// logAttempt logs a try that has no answer yet.
+func (h *Hub) logAttempt(a Attempt) *Attempt {
 	a.Time = h.network.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -151,15 +151,15 @@ func (h *Hub) arrive(a Attempt) *Attempt {
 	return &a
 }
 
-// settle logs how a try was answered.
-func (h *Hub) settle(a *Attempt, returnCode byte, status int, reason string) {
+// concludeAttempt logs how a try was answered.
+func (h *Hub) concludeAttempt(a *Attempt, returnCode byte, status int, reason string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	a.Answered, a.ReturnCode, a.Status, a.Reason = true, returnCode, status, reason
 }
 
-// withdraw takes a try out of the log again: it goes on, and is logged by its CONNECT.
-func (h *Hub) withdraw(a *Attempt) {
+// removeAttempt takes a try out of the log again: it goes on, and is logged by its CONNECT.
+func (h *Hub) removeAttempt(a *Attempt) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.attempts = slices.DeleteFunc(h.attempts, func(b *Attempt) bool { return a == b })
@@ -171,4 +171,31 @@ func trim[T any](log []T) []T {
 		return log
 	}
 	return slices.Delete(log, 0, maxLog/10)
+}
+
+// Operation is one thing a device did at the hub or the hub at the device, other than to connect and to send telemetry
+// over MQTT: Attempts and Messages tell of those.
+type Operation struct {
+	Time      time.Time // by the services' clock
+	On        Stage
+	DeviceID  string // or "device/module"
+	Transport string // "mqtt", "ws" or "https"
+	// Status and Code are the hub's answer: of HTTPS and twin operations. Status 0 means none was given.
+	Status, Code int
+	// Detail is the name of the method or of the blob.
+	Detail string
+}
+
+// Operations returns the log of operations, in the order of their answers. It holds the newest 90,000 at least.
+func (h *Hub) Operations() []Operation {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.operations)
+}
+
+func (h *Hub) logOperation(o Operation) {
+	o.Time = h.network.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.operations = append(trim(h.operations), o)
 }

@@ -62,7 +62,7 @@ func (h *Hub) spend(n int) (code int) {
 // error when ctx ended.
 func (h *Hub) shape(ctx context.Context, s Stage) (code int, err error) {
 	wait, ok := h.reserve(s, time.Now())
-	if err := linger(ctx, wait); err != nil {
+	if err := pause(ctx, wait); err != nil {
 		return 0, err
 	}
 	if !ok {

@@ -54,7 +54,7 @@ type link struct {
 	mu            sync.Mutex      // never held while another lock is taken
 	subscriptions map[string]byte // QoS by filter
 	outbox        []outgoing
-	held          bool // a SUBACK is due: nothing is sent before
+	paused        bool // a SUBACK is due: nothing is sent before
 }
 
 // ServeMQTT serves a device on port 8883, until the connection's end.
@@ -80,11 +80,11 @@ func (h *Hub) serve(nc net.Conn, transport string, state *tls.ConnectionState) {
 func (l *link) Connect(ctx context.Context, s *mqttserver.Session, c *mqttserver.Connect) (mqttserver.Connack, error) {
 	l.session, l.id, l.will = s, c.ClientID, c.Will
 	name, _ := parseUsername(c.Username, c.ClientID)
-	attempt := l.hub.arrive(Attempt{
+	attempt := l.hub.logAttempt(Attempt{
 		DeviceID: c.ClientID, Transport: l.transport, ModelID: name.query.Get("model-id"), ClientType: name.query.Get("DeviceClientType"),
 	})
 	if f, ok := l.hub.strike(Connect, l.id); ok {
-		if err := l.endure(ctx, f); err != nil {
+		if err := l.applyFault(ctx, f); err != nil {
 			return mqttserver.Connack{}, err
 		}
 		if f.NoAnswer || f.Stall {
@@ -92,30 +92,30 @@ func (l *link) Connect(ctx context.Context, s *mqttserver.Session, c *mqttserver
 			return mqttserver.Connack{}, context.Cause(ctx)
 		}
 		if f.ReturnCode != mqttserver.Accepted {
-			l.hub.settle(attempt, f.ReturnCode, 0, "injected fault")
+			l.hub.concludeAttempt(attempt, f.ReturnCode, 0, "injected fault")
 			return mqttserver.Connack{ReturnCode: f.ReturnCode}, nil
 		}
 	}
 	if code, err := l.hub.shape(ctx, Connect); err != nil {
 		return mqttserver.Connack{}, err
 	} else if code != 0 {
-		l.hub.settle(attempt, mqttserver.NotAuthorized, 0, errThrottled.Error())
+		l.hub.concludeAttempt(attempt, mqttserver.NotAuthorized, 0, errThrottled.Error())
 		return mqttserver.Connack{ReturnCode: mqttserver.NotAuthorized}, nil
 	}
-	present, refusal := l.hub.let(l, c, name.query.Get("model-id"))
+	present, refusal := l.hub.accept(l, c, name.query.Get("model-id"))
 	if refusal != "" {
-		l.hub.settle(attempt, mqttserver.NotAuthorized, 0, refusal)
+		l.hub.concludeAttempt(attempt, mqttserver.NotAuthorized, 0, refusal)
 		return mqttserver.Connack{ReturnCode: mqttserver.NotAuthorized}, nil
 	}
-	l.hub.settle(attempt, mqttserver.Accepted, 0, "")
+	l.hub.concludeAttempt(attempt, mqttserver.Accepted, 0, "")
 	return mqttserver.Connack{SessionPresent: present}, nil
 }
 
-// let lets a link in, if it may: from then on it is the one of its device. It reports whether the link goes on with a session.
-func (h *Hub) let(l *link, c *mqttserver.Connect, model string) (present bool, refusal string) {
+// accept lets a link in, if it may: from then on it is the one of its device. It reports whether the link goes on with a session.
+func (h *Hub) accept(l *link, c *mqttserver.Connect, model string) (present bool, refusal string) {
 	now := h.network.Now()
 	h.mu.Lock()
-	l.expiry, refusal = h.judge(c, l.cert, now)
+	l.expiry, refusal = h.authenticate(c, l.cert, now)
 	if refusal != "" {
 		h.mu.Unlock()
 		return false, refusal
@@ -139,7 +139,7 @@ func (h *Hub) let(l *link, c *mqttserver.Connect, model string) (present bool, r
 // SDK for C, "MQTT state machine": "will remove all enqueued C2D messages". h.mu is held.
 func (h *Hub) resume(l *link, now time.Time) (present bool) {
 	r := h.devices[l.id]
-	h.giveBack(r, now) // what an older connection has not acknowledged comes first
+	h.releaseAll(r, now) // what an older connection has not acknowledged comes first
 	if !l.durable {
 		r.session = nil
 		h.purge(r, now)
@@ -160,7 +160,7 @@ func (l *link) Connected(_ context.Context, s *mqttserver.Session) error {
 	}
 	s.Go(l.deliver)
 	if f, ok := l.hub.strike(Connected, l.id); ok {
-		s.Go(func(ctx context.Context) error { return l.endure(ctx, f) })
+		s.Go(func(ctx context.Context) error { return l.applyFault(ctx, f) })
 	}
 	return nil
 }
@@ -194,34 +194,34 @@ func (l *link) Publish(ctx context.Context, s *mqttserver.Session, m *mqttserver
 	}
 	f, struck := l.hub.strike(Publish, l.id)
 	if !struck {
-		return l.take(ctx, to, m, m.Ack)
+		return l.dispatch(ctx, to, m, m.Ack)
 	}
 	m.Withhold()
-	suffer := func(ctx context.Context) error {
+	faulty := func(ctx context.Context) error {
 		lost := f.silent()
 		if lost && f.Stored {
-			if err := l.take(ctx, to, m, func() error { return nil }); err != nil {
+			if err := l.dispatch(ctx, to, m, func() error { return nil }); err != nil {
 				return err
 			}
 		}
-		if err := l.endure(ctx, f); err != nil || lost {
+		if err := l.applyFault(ctx, f); err != nil || lost {
 			return err
 		}
-		if err := l.take(ctx, to, m, m.Ack); err != nil {
+		if err := l.dispatch(ctx, to, m, m.Ack); err != nil {
 			return err
 		}
 		return m.Ack()
 	}
 	if f.Delay > 0 {
-		s.Go(suffer) // pings and other messages are served meanwhile
+		s.Go(faulty) // pings and other messages are served meanwhile
 		return nil
 	}
-	return suffer(ctx)
+	return faulty(ctx)
 }
 
-// take gives a message to the part of the hub it is for. Traffic shaping holds the device's other packets up, too.
+// dispatch gives a message to the part of the hub it is for. Traffic shaping holds the device's other packets up, too.
 // What is answered is acknowledged before.
-func (l *link) take(ctx context.Context, to address, m *mqttserver.Incoming, ack func() error) error {
+func (l *link) dispatch(ctx context.Context, to address, m *mqttserver.Incoming, ack func() error) error {
 	switch to.route {
 	case telemetry:
 		switch code, err := l.hub.shape(ctx, Send); {
@@ -238,7 +238,7 @@ func (l *link) take(ctx context.Context, to address, m *mqttserver.Incoming, ack
 	case twinGet, twinReport:
 		return l.serveTwin(ctx, to, m.Payload, ack)
 	default:
-		l.answerCall(to, m.Payload)
+		l.completeCall(to, m.Payload)
 		return nil
 	}
 }
@@ -272,13 +272,13 @@ func (l *link) Subscribe(ctx context.Context, s *mqttserver.Session, r *mqttserv
 	f, struck := l.hub.strike(Subscribe, l.id)
 	answer := func(ctx context.Context) error {
 		if struck {
-			if err := l.endure(ctx, f); err != nil || f.NoAnswer || f.Stall {
+			if err := l.applyFault(ctx, f); err != nil || f.NoAnswer || f.Stall {
 				return err
 			}
 		}
 		err := r.Reply(l.grant(r, f.SubackFailure)...)
-		l.keep()
-		l.release()
+		l.saveSubscriptions()
+		l.resumeSending()
 		return err
 	}
 	r.Withhold()
@@ -288,7 +288,7 @@ func (l *link) Subscribe(ctx context.Context, s *mqttserver.Session, r *mqttserv
 func (l *link) grant(r *mqttserver.Subscribe, refuseAll bool) []byte {
 	codes := r.Grant()
 	l.mu.Lock()
-	l.held = true
+	l.paused = true
 	for i, filter := range r.Filters {
 		_, again := l.subscriptions[filter.Topic]
 		full := !again && len(l.subscriptions) >= maxSubscriptions
@@ -302,16 +302,16 @@ func (l *link) grant(r *mqttserver.Subscribe, refuseAll bool) []byte {
 	return codes
 }
 
-// release lets messages go, now that the SUBACK has.
-func (l *link) release() {
+// resumeSending lets messages go, now that the SUBACK has.
+func (l *link) resumeSending() {
 	l.mu.Lock()
-	l.held = false
+	l.paused = false
 	l.mu.Unlock()
 	l.wake()
 }
 
-// keep writes the subscriptions that outlive the connection into the device's record, and lets the back end look at what is new.
-func (l *link) keep() {
+// saveSubscriptions writes the subscriptions that outlive the connection into the device's record, and lets the back end look at what is new.
+func (l *link) saveSubscriptions() {
 	h := l.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -338,7 +338,7 @@ func (l *link) Unsubscribe(_ context.Context, _ *mqttserver.Session, filters []s
 		delete(l.subscriptions, f)
 	}
 	l.mu.Unlock()
-	l.keep()
+	l.saveSubscriptions()
 	return nil
 }
 
@@ -352,7 +352,7 @@ func (l *link) Disconnected(_ *mqttserver.Session, err error) {
 	r, exists := l.hub.devices[l.id]
 	if live := l.hub.links[l.id]; live == nil || live == l { // a newer connection has what this one had
 		delete(l.hub.links, l.id)
-		l.hub.giveBack(r, now)
+		l.hub.releaseAll(r, now)
 	}
 	l.hub.mu.Unlock()
 	if err == nil || l.will == nil || !exists {
@@ -370,9 +370,9 @@ func (l *link) Disconnected(_ *mqttserver.Session, err error) {
 	_ = l.hub.receive(l, to, *l.will) // one too large is dropped
 }
 
-// endure lets a fault do what does not depend on the stage. An error ends the connection.
-func (l *link) endure(ctx context.Context, f Fault) error {
-	if err := linger(ctx, f.Delay); err != nil {
+// applyFault lets a fault do what does not depend on the stage. An error ends the connection.
+func (l *link) applyFault(ctx context.Context, f Fault) error {
+	if err := pause(ctx, f.Delay); err != nil {
 		return err
 	}
 	switch {

@@ -11,7 +11,7 @@ import (
 	"github.com/rehome-iot/rehome/internal/mqttserver"
 )
 
-// InvokeOptions are the back end's patience with a device.
+// InvokeOptions are how long a back end waits for a device.
 type InvokeOptions struct {
 	// ConnectTimeout is how long to wait for a device that is not connected, or does not listen for methods: 0 to 300 s. The default is not at all.
 	ConnectTimeout time.Duration
@@ -25,10 +25,10 @@ const maxMethodPayload = 128 << 10
 // call is a method that waits for its answer.
 type call struct {
 	id     string
-	answer chan answered // room for one
+	result chan methodResult // room for one
 }
 
-type answered struct {
+type methodResult struct {
 	status  int
 	payload []byte
 }
@@ -63,16 +63,16 @@ func (h *Hub) Invoke(ctx context.Context, id, method string, payload any, o Invo
 	if err := h.await(ctx, id, o.ConnectTimeout); err != nil {
 		return 0, nil, err
 	}
-	c := &call{id: id, answer: make(chan answered, 1)}
+	c := &call{id: id, result: make(chan methodResult, 1)}
 	rid, ok := h.call(c, method, body)
 	if !ok {
 		return refuse(codeNotOnline, "device is not connected, or does not listen for methods")
 	}
-	defer h.hangUp(rid)
+	defer h.forgetCall(rid)
 	timeout := time.NewTimer(o.ResponseTimeout)
 	defer timeout.Stop()
 	select {
-	case a := <-c.answer:
+	case a := <-c.result:
 		if len(a.payload) > maxMethodPayload || len(a.payload) > 0 && !json.Valid(a.payload) {
 			return refuse(codeBadGateway, "the answer is no JSON, or above 128 KB")
 		}
@@ -99,9 +99,9 @@ func methodPayload(payload any) ([]byte, error) {
 }
 
 // await waits until a device listens for methods.
-func (h *Hub) await(ctx context.Context, id string, patience time.Duration) error {
-	timeout := time.NewTimer(patience)
-	defer timeout.Stop()
+func (h *Hub) await(ctx context.Context, id string, timeout time.Duration) error {
+	expired := time.NewTimer(timeout)
+	defer expired.Stop()
 	for {
 		h.mu.Lock()
 		_, exists := h.devices[id]
@@ -110,12 +110,12 @@ func (h *Hub) await(ctx context.Context, id string, patience time.Duration) erro
 		if !exists {
 			return unknownIdentity("invoke a method of", id)
 		}
-		if l != nil && l.subscribed(methodRequests) {
+		if l != nil && l.subscribed(methodFilter) {
 			return nil
 		}
 		select {
 		case <-changed:
-		case <-timeout.C:
+		case <-expired.C:
 			return &Error{Op: "invoke a method of", ID: id, Code: codeNotOnline, Message: "timed out waiting for device to connect"}
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -130,7 +130,7 @@ func (h *Hub) call(c *call, method string, body []byte) (rid string, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l := h.links[c.id]
-	if l == nil || !l.subscribed(methodRequests) {
+	if l == nil || !l.subscribed(methodFilter) {
 		return "", false
 	}
 	h.lastCall++
@@ -141,15 +141,15 @@ func (h *Hub) call(c *call, method string, body []byte) (rid string, ok bool) {
 	return rid, true
 }
 
-func (h *Hub) hangUp(rid string) {
+func (h *Hub) forgetCall(rid string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.calls, rid)
 }
 
-// answerCall takes a device's answer to a method. Only the device that was asked can give it; one that nobody waits for is dropped. A device
+// completeCall takes a device's answer to a method. Only the device that was asked can give it; one that nobody waits for is dropped. A device
 // that lost its connection meanwhile may answer on its next.
-func (l *link) answerCall(to address, body []byte) {
+func (l *link) completeCall(to address, body []byte) {
 	rid, ok := requestID(to.bag)
 	if !ok {
 		return
@@ -162,6 +162,6 @@ func (l *link) answerCall(to address, body []byte) {
 	defer l.hub.mu.Unlock()
 	if c := l.hub.calls[rid]; c != nil && c.id == l.id {
 		delete(l.hub.calls, rid)
-		c.answer <- answered{status, bytes.Clone(body)}
+		c.result <- methodResult{status, bytes.Clone(body)}
 	}
 }

@@ -44,7 +44,7 @@ func TestMethodIsAnswered(t *testing.T) {
 	everywhere(t, func(t *testing.T, h *Hub, transport string) {
 		c := device(t, h, "dev1")
 		require.Zero(t, c.connect(transport))
-		c.subscribe(methodRequests)
+		c.subscribe(methodFilter)
 		for payload, want := range map[any]string{nil: "", "text": `"text"`, 5: "5"} {
 			done := invoke(t.Context(), h, "dev1", "reboot", payload, InvokeOptions{})
 			m := c.message()
@@ -89,7 +89,7 @@ func TestMethodOfADeviceThatIsNotThere(t *testing.T) {
 		c := device(t, h, "dev1")
 		require.Zero(t, c.connect(transport))
 		time.Sleep(10 * time.Second) // connected, but not listening
-		c.subscribe(methodRequests)
+		c.subscribe(methodFilter)
 		c.answerMethod(c.message().TopicName, "200", "")
 		assert.NoError(t, (<-done).err)
 
@@ -98,7 +98,7 @@ func TestMethodOfADeviceThatIsNotThere(t *testing.T) {
 		c.message()
 		cancel(errors.New("enough"))
 		assert.EqualError(t, (<-done).err, "enough")
-		c.unsubscribe(methodRequests)
+		c.unsubscribe(methodFilter)
 		_, _, err = h.Invoke(t.Context(), "dev1", "reboot", nil, InvokeOptions{})
 		assert.Equal(t, 404103, codeOf(t, err))
 		c.close()
@@ -111,7 +111,7 @@ func TestMethodThatIsAnsweredLateOrByAnother(t *testing.T) {
 		c, other := device(t, h, "dev1"), device(t, h, "dev2")
 		require.Zero(t, c.connect(transport))
 		require.Zero(t, other.connect(transport))
-		c.subscribe(methodRequests)
+		c.subscribe(methodFilter)
 		start := time.Now()
 		done := invoke(t.Context(), h, "dev1", "reboot", nil, InvokeOptions{ResponseTimeout: 5 * time.Second})
 		topic := c.message().TopicName
@@ -145,7 +145,7 @@ func TestMethodLimits(t *testing.T) {
 	onEach(t, func(t *testing.T, h *Hub, transport string) {
 		c := device(t, h, "dev1")
 		require.Zero(t, c.connect(transport))
-		c.subscribe(methodRequests)
+		c.subscribe(methodFilter)
 		largest := json.RawMessage(`"` + strings.Repeat("x", 128<<10-2) + `"`)
 		done := invoke(t.Context(), h, "dev1", "m", largest, InvokeOptions{ResponseTimeout: 300 * time.Second, ConnectTimeout: 300 * time.Second})
 		m := c.message()
@@ -192,7 +192,7 @@ func TestMethodFaults(t *testing.T) {
 	onEach(t, func(t *testing.T, h *Hub, transport string) {
 		c := device(t, h, "dev1")
 		require.Zero(t, c.connect(transport))
-		c.subscribe(methodRequests)
+		c.subscribe(methodFilter)
 		h.Inject(Fault{On: Method, NoAnswer: true})
 		_, _, err := h.Invoke(t.Context(), "dev1", "lost", nil, InvokeOptions{ResponseTimeout: 5 * time.Second})
 		assert.Equal(t, 504101, codeOf(t, err))

@@ -86,7 +86,7 @@ func (l *link) sleep(ctx context.Context, unlock time.Time) error {
 // next returns what to send next: what is posted goes before the queue of messages. Without any, it tells when a lock will end.
 func (l *link) next() (o outgoing, unlock time.Time, ok bool) {
 	l.mu.Lock()
-	if len(l.outbox) > 0 && !l.held {
+	if len(l.outbox) > 0 && !l.paused {
 		o, l.outbox = l.outbox[0], l.outbox[1:]
 		l.mu.Unlock()
 		return o, unlock, true
@@ -106,11 +106,11 @@ func (l *link) next() (o outgoing, unlock time.Time, ok bool) {
 		defer l.mu.Unlock()
 		var fit bool
 		qos, fit = commandFilter(l.id, &c.C2D, l.subscriptions)
-		return fit && !l.held
+		return fit && !l.paused
 	}
-	c := h.lend(r, fits, l, time.Time{}, now)
+	c := h.lockNext(r, fits, l, time.Time{}, now)
 	if c == nil {
-		return o, r.unlock(), false
+		return o, r.nextUnlock(), false
 	}
 	o = outgoing{stage: Command, command: c, message: mqttserver.Message{
 		Topic: commandTopic(l.id, &c.C2D), Payload: c.Body, QoS: qos, Duplicate: c.again && qos > 0,
@@ -126,7 +126,7 @@ func (l *link) next() (o outgoing, unlock time.Time, ok bool) {
 func (l *link) send(ctx context.Context, o outgoing) error {
 	if o.stage != 0 {
 		if f, ok := l.hub.strike(o.stage, l.id); ok {
-			if err := l.endure(ctx, f); err != nil || f.NoAnswer {
+			if err := l.applyFault(ctx, f); err != nil || f.NoAnswer {
 				return err
 			}
 		}

@@ -1,6 +1,8 @@
 package hubtest
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -196,8 +198,8 @@ func (h *Hub) sweep(r *record, now time.Time) {
 	}
 }
 
-// lend gives the first message that fits to the device, under a new lock.
-func (h *Hub) lend(r *record, fits func(*command) bool, to *link, until, now time.Time) *command {
+// lockNext gives the first message that fits to the device, under a new lock.
+func (h *Hub) lockNext(r *record, fits func(*command) bool, to *link, until, now time.Time) *command {
 	h.sweep(r, now)
 	for _, c := range r.queue {
 		if !c.Locked && fits(c) {
@@ -218,8 +220,8 @@ func (h *Hub) release(r *record, c *command, now time.Time) {
 	c.Locked, c.holder, c.until, c.token = false, nil, time.Time{}, ""
 }
 
-// giveBack returns what went out over MQTT and was not acknowledged to its queue. A nil record has none.
-func (h *Hub) giveBack(r *record, now time.Time) {
+// releaseAll returns what went out over MQTT and was not acknowledged to its queue. A nil record has none.
+func (h *Hub) releaseAll(r *record, now time.Time) {
 	if r == nil {
 		return
 	}
@@ -250,8 +252,8 @@ func (h *Hub) purge(r *record, now time.Time) int {
 	return n
 }
 
-// unlock returns when the next of a queue's locks ends; zero: none will by itself.
-func (r *record) unlock() time.Time {
+// nextUnlock returns when the next of a queue's locks ends; zero: none will by itself.
+func (r *record) nextUnlock() time.Time {
 	var next time.Time
 	for _, c := range r.queue {
 		if c.Locked && !c.until.IsZero() && (next.IsZero() || c.until.Before(next)) {
@@ -259,4 +261,12 @@ func (r *record) unlock() time.Time {
 		}
 	}
 	return next
+}
+
+// newLockToken returns a UUID, as the service's lock tokens are.
+func newLockToken() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	s := hex.EncodeToString(b[:])
+	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
 }

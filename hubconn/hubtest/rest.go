@@ -21,15 +21,15 @@ type restCall struct {
 	body []byte
 }
 
-// restAnswer is what it is answered with. The zero status is 200.
-type restAnswer struct {
+// restResponse is what it is answered with. The zero status is 200.
+type restResponse struct {
 	status int
 	body   any // marshalled to JSON; nil for none
 	header http.Header
 }
 
 // restOp carries one operation out. Its errors are *Error.
-type restOp func(*restCall) (restAnswer, error)
+type restOp func(*restCall) (restResponse, error)
 
 // serveREST answers the requests of back ends, and reports false for all others. Both APIs have paths under /devices, but none in common.
 func (h *Hub) serveREST(w http.ResponseWriter, r *http.Request) bool {
@@ -65,23 +65,23 @@ func (h *Hub) serveREST(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-func (c *restCall) serve() (restAnswer, error) {
+func (c *restCall) serve() (restResponse, error) {
 	if len(c.body) > maxRESTBody {
-		return restAnswer{}, c.refuse(codeTooLarge, "the request is too large")
+		return restResponse{}, c.refuse(codeTooLarge, "the request is too large")
 	}
 	op, needs := c.route()
-	if code, refusal := c.hub.mayREST(c.Header.Get("Authorization"), needs); code != 0 {
-		return restAnswer{}, c.refuse(code, refusal)
+	if code, refusal := c.hub.authorizeREST(c.Header.Get("Authorization"), needs); code != 0 {
+		return restResponse{}, c.refuse(code, refusal)
 	}
 	if v := c.URL.Query().Get("api-version"); !apiVersion.MatchString(v) {
-		return restAnswer{}, c.refuse(codeProtocolVersion, "api-version is missing or not a date")
+		return restResponse{}, c.refuse(codeProtocolVersion, "api-version is missing or not a date")
 	}
 	if op == nil {
-		return restAnswer{}, c.refuse(codeNotFound, "no such operation")
+		return restResponse{}, c.refuse(codeNotFound, "no such operation")
 	}
 	for _, part := range c.path {
 		if strings.Contains(part, "/") { // was escaped: a device's ID must not look like its module's
-			return restAnswer{}, c.refuse(codeArgumentInvalid, "an ID has no slash")
+			return restResponse{}, c.refuse(codeArgumentInvalid, "an ID has no slash")
 		}
 	}
 	return op(c)
@@ -173,7 +173,7 @@ func (c *restCall) decode(v any) error {
 // ifMatch returns the ETag of the request's precondition without quotes; "" if there is none.
 func (c *restCall) ifMatch() string { return strings.Trim(c.Header.Get("If-Match"), `"`) }
 
-func (a restAnswer) send(w http.ResponseWriter) {
+func (a restResponse) send(w http.ResponseWriter) {
 	for name, values := range a.header {
 		w.Header()[name] = values
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 // invokeMethod calls a direct method, and answers when the device has.
-func (c *restCall) invokeMethod() (restAnswer, error) {
+func (c *restCall) invokeMethod() (restResponse, error) {
 	var body struct {
 		MethodName string          `json:"methodName"`
 		Response   *float64        `json:"responseTimeoutInSeconds"`
@@ -15,7 +15,7 @@ func (c *restCall) invokeMethod() (restAnswer, error) {
 		Payload    json.RawMessage `json:"payload"`
 	}
 	if err := c.decode(&body); err != nil {
-		return restAnswer{}, err
+		return restResponse{}, err
 	}
 	var o InvokeOptions
 	for _, timeout := range []struct {
@@ -28,10 +28,10 @@ func (c *restCall) invokeMethod() (restAnswer, error) {
 	}
 	status, payload, err := c.hub.Invoke(c.Context(), c.id(), body.MethodName, body.Payload, o)
 	if err != nil {
-		return restAnswer{}, err
+		return restResponse{}, err
 	}
 	if len(payload) == 0 {
 		payload = json.RawMessage("null")
 	}
-	return restAnswer{body: map[string]any{"status": status, "payload": payload}}, nil
+	return restResponse{body: map[string]any{"status": status, "payload": payload}}, nil
 }

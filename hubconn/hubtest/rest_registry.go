@@ -136,12 +136,12 @@ func text(s *string) string {
 	return *s
 }
 
-func (c *restCall) getIdentity() (restAnswer, error) {
+func (c *restCall) getIdentity() (restResponse, error) {
 	found, ok := c.hub.identity(c.id())
 	if !ok {
-		return restAnswer{}, c.unknown()
+		return restResponse{}, c.unknown()
 	}
-	return restAnswer{body: found, header: http.Header{"Etag": {strconv.Quote(found.ETag)}}}, nil
+	return restResponse{body: found, header: http.Header{"Etag": {strconv.Quote(found.ETag)}}}, nil
 }
 
 func (c *restCall) unknown() error {
@@ -150,23 +150,23 @@ func (c *restCall) unknown() error {
 }
 
 // listDevices answers with all devices, or as many as are asked for.
-func (c *restCall) listDevices() (restAnswer, error) {
+func (c *restCall) listDevices() (restResponse, error) {
 	ids := c.hub.Devices()
 	if top, err := strconv.Atoi(c.URL.Query().Get("top")); err == nil && top > 0 {
 		ids = ids[:min(top, len(ids))]
 	}
-	return restAnswer{body: c.hub.identities(ids)}, nil
+	return restResponse{body: c.hub.identities(ids)}, nil
 }
 
-func (c *restCall) listModules() (restAnswer, error) {
+func (c *restCall) listModules() (restResponse, error) {
 	if _, ok := c.hub.Get(c.path[1]); !ok {
-		return restAnswer{}, c.unknown()
+		return restResponse{}, c.unknown()
 	}
 	ids := c.hub.Modules(c.path[1])
 	for i, module := range ids {
 		ids[i] = c.path[1] + "/" + module
 	}
-	return restAnswer{body: c.hub.identities(ids)}, nil
+	return restResponse{body: c.hub.identities(ids)}, nil
 }
 
 func (h *Hub) identities(ids []string) []identity {
@@ -180,18 +180,18 @@ func (h *Hub) identities(ids []string) []identity {
 }
 
 // putIdentity creates a device or module or, with If-Match, changes it.
-func (c *restCall) putIdentity() (restAnswer, error) {
+func (c *restCall) putIdentity() (restResponse, error) {
 	var change identityChange
 	if err := c.decode(&change); err != nil {
-		return restAnswer{}, err
+		return restResponse{}, err
 	}
 	device, module := splitID(c.id())
 	if change.DeviceID != "" && change.DeviceID != device || change.ModuleID != "" && change.ModuleID != module {
-		return restAnswer{}, c.refuse(codeArgumentInvalid, "the IDs of URI and request body differ")
+		return restResponse{}, c.refuse(codeArgumentInvalid, "the IDs of URI and request body differ")
 	}
 	match := c.ifMatch()
 	if err := c.hub.change(c.id(), change, match != "", match); err != nil {
-		return restAnswer{}, err
+		return restResponse{}, err
 	}
 	return c.getIdentity()
 }
@@ -286,11 +286,11 @@ func (a *identityCredential) apply(d *Device) (problem string) {
 	return ""
 }
 
-func (c *restCall) deleteIdentity() (restAnswer, error) {
+func (c *restCall) deleteIdentity() (restResponse, error) {
 	if err := c.hub.remove(c.id(), c.ifMatch()); err != nil {
-		return restAnswer{}, err
+		return restResponse{}, err
 	}
-	return restAnswer{status: http.StatusNoContent}, nil
+	return restResponse{status: http.StatusNoContent}, nil
 }
 
 // remove deletes an identity whose ETag matches.
@@ -326,13 +326,13 @@ type bulkError struct {
 }
 
 // bulkDevices creates, changes and deletes up to a hundred devices. What fails does not keep the rest from being done.
-func (c *restCall) bulkDevices() (restAnswer, error) {
+func (c *restCall) bulkDevices() (restResponse, error) {
 	var changes []identityChange
 	if err := c.decode(&changes); err != nil {
-		return restAnswer{}, err
+		return restResponse{}, err
 	}
 	if len(changes) == 0 || len(changes) > maxBulkDevices {
-		return restAnswer{}, c.refuse(codeArgumentInvalid, "1 to 100 devices")
+		return restResponse{}, c.refuse(codeArgumentInvalid, "1 to 100 devices")
 	}
 	failures := []bulkError{}
 	for _, change := range changes {
@@ -367,10 +367,10 @@ func (c *restCall) bulkDevices() (restAnswer, error) {
 			failures = append(failures, bulkError{change.ID, change.ModuleID, e.Code, e.Name()})
 		}
 	}
-	return restAnswer{body: map[string]any{"isSuccessful": len(failures) == 0, "errors": failures, "warnings": []any{}}}, nil
+	return restResponse{body: map[string]any{"isSuccessful": len(failures) == 0, "errors": failures, "warnings": []any{}}}, nil
 }
 
-func (c *restCall) countDevices() (restAnswer, error) {
+func (c *restCall) countDevices() (restResponse, error) {
 	ids := c.hub.Devices()
 	disabled := 0
 	for _, id := range ids {
@@ -378,12 +378,12 @@ func (c *restCall) countDevices() (restAnswer, error) {
 			disabled++
 		}
 	}
-	return restAnswer{body: map[string]int{
+	return restResponse{body: map[string]int{
 		"totalDeviceCount": len(ids), "enabledDeviceCount": len(ids) - disabled, "disabledDeviceCount": disabled,
 	}}, nil
 }
 
-func (c *restCall) countConnected() (restAnswer, error) {
+func (c *restCall) countConnected() (restResponse, error) {
 	c.hub.mu.Lock()
 	defer c.hub.mu.Unlock()
 	devices := map[string]bool{}
@@ -391,7 +391,7 @@ func (c *restCall) countConnected() (restAnswer, error) {
 		device, _ := splitID(id)
 		devices[device] = true
 	}
-	return restAnswer{body: map[string]int{"connectedDeviceCount": len(devices)}}, nil
+	return restResponse{body: map[string]int{"connectedDeviceCount": len(devices)}}, nil
 }
 
 // page cuts a list of IDs to the page that the request asks for. The continuation token is the ID the next page begins after.

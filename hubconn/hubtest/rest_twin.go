@@ -33,34 +33,34 @@ func (c *restCall) change() (TwinChange, error) {
 	return out, nil
 }
 
-func (c *restCall) getTwin() (restAnswer, error) {
+func (c *restCall) getTwin() (restResponse, error) {
 	body, etag, ok := c.hub.twinBody(c.id())
 	if !ok {
-		return restAnswer{}, c.unknown()
+		return restResponse{}, c.unknown()
 	}
-	return restAnswer{body: body, header: http.Header{"Etag": {strconv.Quote(etag)}}}, nil
+	return restResponse{body: body, header: http.Header{"Etag": {strconv.Quote(etag)}}}, nil
 }
 
-func (c *restCall) patchTwin() (restAnswer, error) {
+func (c *restCall) patchTwin() (restResponse, error) {
 	change, err := c.change()
 	if err != nil {
-		return restAnswer{}, err
+		return restResponse{}, err
 	}
 	if _, err := c.hub.PatchTwin(c.id(), change, c.ifMatch()); err != nil {
-		return restAnswer{}, err
+		return restResponse{}, err
 	}
 	return c.getTwin()
 }
 
 // putTwin replaces tags and desired properties: those that are absent are emptied.
-func (c *restCall) putTwin() (restAnswer, error) {
+func (c *restCall) putTwin() (restResponse, error) {
 	change, err := c.change()
 	if err != nil {
-		return restAnswer{}, err
+		return restResponse{}, err
 	}
 	change.Tags, change.Desired = orEmpty(change.Tags), orEmpty(change.Desired)
 	if _, err := c.hub.ReplaceTwin(c.id(), change, c.ifMatch()); err != nil {
-		return restAnswer{}, err
+		return restResponse{}, err
 	}
 	return c.getTwin()
 }
@@ -115,16 +115,16 @@ func propertiesBody(properties map[string]any, version int64, now time.Time) map
 }
 
 // queryTwins answers a query with a page of twins.
-func (c *restCall) queryTwins() (restAnswer, error) {
+func (c *restCall) queryTwins() (restResponse, error) {
 	var body struct {
 		Query string `json:"query"`
 	}
 	if err := c.decode(&body); err != nil {
-		return restAnswer{}, err
+		return restResponse{}, err
 	}
 	matches, problem := parseQuery(body.Query)
 	if problem != "" {
-		return restAnswer{}, c.refuse(codeArgumentInvalid, problem)
+		return restResponse{}, c.refuse(codeArgumentInvalid, problem)
 	}
 	found := map[string]map[string]any{}
 	ids := []string{}
@@ -136,18 +136,18 @@ func (c *restCall) queryTwins() (restAnswer, error) {
 	}
 	ids, header, err := c.page(ids)
 	if err != nil {
-		return restAnswer{}, err
+		return restResponse{}, err
 	}
 	twins := make([]any, len(ids))
 	for i, id := range ids {
 		twins[i] = found[id]
 	}
 	header.Set("x-ms-item-type", "Twin")
-	return restAnswer{body: twins, header: header}, nil
+	return restResponse{body: twins, header: header}, nil
 }
 
 // sendCommand puts a cloud-to-device message into a device's queue. The headers are those a device gets it with.
-func (c *restCall) sendCommand() (restAnswer, error) {
+func (c *restCall) sendCommand() (restResponse, error) {
 	m := C2D{
 		Body: c.body, MessageID: c.Header.Get("iothub-messageid"), CorrelationID: c.Header.Get("iothub-correlationid"),
 		UserID: c.Header.Get("iothub-userid"), To: c.Header.Get("iothub-to"), Ack: strings.ToLower(c.Header.Get("iothub-ack")),
@@ -158,7 +158,7 @@ func (c *restCall) sendCommand() (restAnswer, error) {
 		t, err := http.ParseTime(expiry)
 		if err != nil {
 			if t, err = time.Parse(time.RFC3339, expiry); err != nil {
-				return restAnswer{}, c.refuse(codeBadExpiry, "iothub-expiry is no time")
+				return restResponse{}, c.refuse(codeBadExpiry, "iothub-expiry is no time")
 			}
 		}
 		m.Expiry = t
@@ -169,15 +169,15 @@ func (c *restCall) sendCommand() (restAnswer, error) {
 		}
 	}
 	if err := c.hub.SendC2D(c.path[1], m); err != nil {
-		return restAnswer{}, err
+		return restResponse{}, err
 	}
-	return restAnswer{status: http.StatusNoContent}, nil
+	return restResponse{status: http.StatusNoContent}, nil
 }
 
-func (c *restCall) purgeCommands() (restAnswer, error) {
+func (c *restCall) purgeCommands() (restResponse, error) {
 	if _, ok := c.hub.Get(c.path[1]); !ok {
-		return restAnswer{}, c.unknown()
+		return restResponse{}, c.unknown()
 	}
 	n := c.hub.PurgeC2D(c.path[1])
-	return restAnswer{body: map[string]any{"deviceId": c.path[1], "moduleId": nil, "totalMessagesPurged": n}}, nil
+	return restResponse{body: map[string]any{"deviceId": c.path[1], "moduleId": nil, "totalMessagesPurged": n}}, nil
 }

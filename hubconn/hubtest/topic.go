@@ -29,7 +29,7 @@ const (
 	telemetry
 	twinGet
 	twinReport
-	methodAnswer
+	methodResponse
 )
 
 // address is a topic taken apart.
@@ -69,7 +69,7 @@ func parseTopic(topic string) (address, bool) {
 	}
 	if rest, ok := strings.CutPrefix(topic, "$iothub/methods/res/"); ok {
 		status, bag, ok := strings.Cut(rest, "/?")
-		return address{route: methodAnswer, status: status, bag: bag}, ok && status != ""
+		return address{route: methodResponse, status: status, bag: bag}, ok && status != ""
 	}
 	return address{}, false
 }

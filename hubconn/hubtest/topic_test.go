@@ -17,7 +17,7 @@ func TestTopics(t *testing.T) {
 		"devices/d/modules/m/messages/events/a=b":           {route: telemetry, identity: "d/m", bag: "a=b"},
 		"$iothub/twin/GET/?$rid=1":                          {route: twinGet, bag: "$rid=1"},
 		"$iothub/twin/PATCH/properties/reported/?$rid=1":    {route: twinReport, bag: "$rid=1"},
-		"$iothub/methods/res/200/?$rid=1":                   {route: methodAnswer, status: "200", bag: "$rid=1"},
+		"$iothub/methods/res/200/?$rid=1":                   {route: methodResponse, status: "200", bag: "$rid=1"},
 		"devices//messages/events/":                         {},
 		"devices/d/modules//messages/events/":               {},
 		"devices/d/messages/eventsx":                        {},

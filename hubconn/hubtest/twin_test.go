@@ -24,7 +24,7 @@ const (
 func withTwin(t *testing.T, h *Hub, id, transport string) *client {
 	c := device(t, h, id)
 	require.Zero(t, c.connect(transport))
-	require.Equal(t, []byte{0, 0}, c.subscribe(twinAnswers, desiredFilter))
+	require.Equal(t, []byte{0, 0}, c.subscribe(twinResponseFilter, desiredFilter))
 	return c
 }
 

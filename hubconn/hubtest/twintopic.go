@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	twinAnswers    = "$iothub/twin/res/#"
-	desiredFilter  = "$iothub/twin/PATCH/properties/desired/#"
-	methodRequests = "$iothub/methods/POST/#"
+	twinResponseFilter = "$iothub/twin/res/#"
+	desiredFilter      = "$iothub/twin/PATCH/properties/desired/#"
+	methodFilter       = "$iothub/methods/POST/#"
 )
 
 // reply is how a hub answers a device.
@@ -43,52 +43,52 @@ func (l *link) serveTwin(ctx context.Context, to address, body []byte, ack func(
 	}
 	f, struck := l.hub.strike(stage, l.id)
 	if !struck {
-		return l.conclude(ctx, stage, to, body, rid, ack)
+		return l.perform(ctx, stage, to, body, rid, ack)
 	}
-	suffer := func(ctx context.Context) error {
-		if f.keeps() {
-			_ = l.exchangeTwin(to, body)
+	faulty := func(ctx context.Context) error {
+		if f.performs() {
+			_ = l.performTwin(to, body)
 		}
-		if err := l.endure(ctx, f); err != nil || f.NoAnswer || f.Stall {
+		if err := l.applyFault(ctx, f); err != nil || f.NoAnswer || f.Stall {
 			return err
 		}
 		if f.Status == 0 {
-			return l.conclude(ctx, stage, to, body, rid, ack)
+			return l.perform(ctx, stage, to, body, rid, ack)
 		}
 		o := reply{status: f.Status, code: cmp.Or(f.Code, f.Status*1000), message: cmp.Or(f.Message, http.StatusText(f.Status))}
-		return l.tell(stage, rid, o, ack)
+		return l.respond(stage, rid, o, ack)
 	}
 	if f.Delay > 0 {
-		l.session.Go(suffer) // pings and other messages are served meanwhile
+		l.session.Go(faulty) // pings and other messages are served meanwhile
 		return nil
 	}
-	return suffer(ctx)
+	return faulty(ctx)
 }
 
-// conclude does what a twin operation asks for, when its rate allows, and answers.
-func (l *link) conclude(ctx context.Context, stage Stage, to address, body []byte, rid string, ack func() error) error {
+// perform does what a twin operation asks for, when its rate allows, and answers.
+func (l *link) perform(ctx context.Context, stage Stage, to address, body []byte, rid string, ack func() error) error {
 	o := declined(codeThrottled, "the request has been throttled")
 	switch code, err := l.hub.shape(ctx, stage); {
 	case err != nil:
 		return err
 	case code == 0:
-		o = l.exchangeTwin(to, body)
+		o = l.performTwin(to, body)
 	}
-	return l.tell(stage, rid, o, ack)
+	return l.respond(stage, rid, o, ack)
 }
 
-// tell acknowledges the request of a twin operation, and answers it.
-func (l *link) tell(stage Stage, rid string, o reply, ack func() error) error {
+// respond acknowledges the request of a twin operation, and answers it.
+func (l *link) respond(stage Stage, rid string, o reply, ack func() error) error {
 	if err := ack(); err != nil {
 		return err
 	}
-	l.hub.note(Operation{On: stage, DeviceID: l.id, Transport: l.transport, Status: o.status, Code: o.code})
-	l.answerTwin(rid, o, l.hub.network.Now())
+	l.hub.logOperation(Operation{On: stage, DeviceID: l.id, Transport: l.transport, Status: o.status, Code: o.code})
+	l.sendTwinResponse(rid, o, l.hub.network.Now())
 	return nil
 }
 
-// exchangeTwin answers a device's twin operation.
-func (l *link) exchangeTwin(to address, body []byte) reply {
+// performTwin answers a device's twin operation.
+func (l *link) performTwin(to address, body []byte) reply {
 	h := l.hub
 	if to.route == twinReport {
 		patch, err := decodeDocument(body)
@@ -131,8 +131,8 @@ func (h *Hub) SetOversizeStatus(status int) {
 	}
 }
 
-// answerTwin sends the answer to a twin operation, if the device listens for it; otherwise it is lost.
-func (l *link) answerTwin(rid string, o reply, now time.Time) {
+// sendTwinResponse sends the answer to a twin operation, if the device listens for it; otherwise it is lost.
+func (l *link) sendTwinResponse(rid string, o reply, now time.Time) {
 	topic := "$iothub/twin/res/" + strconv.Itoa(o.status) + "/?$rid=" + rid
 	if o.version != 0 {
 		topic += "&$version=" + strconv.FormatInt(o.version, 10)
@@ -141,7 +141,7 @@ func (l *link) answerTwin(rid string, o reply, now time.Time) {
 	if o.status >= 300 {
 		body = errorBody(o.code, o.message, now)
 	}
-	if l.subscribed(twinAnswers) {
+	if l.subscribed(twinResponseFilter) {
 		l.post(outgoing{message: mqttserver.Message{Topic: topic, Payload: body}})
 	}
 }

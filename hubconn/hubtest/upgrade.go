@@ -24,36 +24,36 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f, struck := h.strike(Upgrade, "")
-	if struck && h.turnAway(w, r, f) {
+	if struck && h.applyUpgradeFault(w, r, f) {
 		return
 	}
 	nc, err := mqttserver.WebSocket(w, r)
 	if err != nil {
-		h.settle(h.arrive(Attempt{Transport: "ws"}), 0, http.StatusBadRequest, err.Error())
+		h.concludeAttempt(h.logAttempt(Attempt{Transport: "ws"}), 0, http.StatusBadRequest, err.Error())
 		return
 	}
 	h.serve(nc, "ws", r.TLS)
 }
 
-// turnAway lets a fault have an upgrade request. It reports false if the fault was no more than a delay.
-func (h *Hub) turnAway(w http.ResponseWriter, r *http.Request, f Fault) bool {
-	attempt := h.arrive(Attempt{Transport: "ws"})
+// applyUpgradeFault lets a fault have an upgrade request. It reports false if the fault was no more than a delay.
+func (h *Hub) applyUpgradeFault(w http.ResponseWriter, r *http.Request, f Fault) bool {
+	attempt := h.logAttempt(Attempt{Transport: "ws"})
 	switch {
-	case linger(r.Context(), f.Delay) != nil:
+	case pause(r.Context(), f.Delay) != nil:
 	case f.silent():
-		h.lose(w, r, f)
+		h.leaveUnanswered(w, r, f)
 	case f.Status != 0:
-		h.settle(attempt, 0, f.Status, "injected fault")
+		h.concludeAttempt(attempt, 0, f.Status, "injected fault")
 		h.refuse(w, f)
 	default:
-		h.withdraw(attempt)
+		h.removeAttempt(attempt)
 		return false
 	}
 	return true
 }
 
-// lose gives a request no answer.
-func (h *Hub) lose(w http.ResponseWriter, r *http.Request, f Fault) {
+// leaveUnanswered gives a request no answer.
+func (h *Hub) leaveUnanswered(w http.ResponseWriter, r *http.Request, f Fault) {
 	if f.NoAnswer {
 		<-r.Context().Done()
 		return

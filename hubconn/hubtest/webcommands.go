@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// giveCommand gives a device the next message of its queue, under a lock.
-func (h *Hub) giveCommand(r *http.Request, id string) webReply {
+// deliverCommand gives a device the next message of its queue, under a lock.
+func (h *Hub) deliverCommand(r *http.Request, id string) webReply {
 	lock := defaultLock
 	if text := cmp.Or(r.URL.Query().Get("iothub-messagelocktimeout"), r.Header.Get("IotHub-MessageLockTimeout")); text != "" {
 		seconds, err := strconv.Atoi(text)
@@ -24,7 +24,7 @@ func (h *Hub) giveCommand(r *http.Request, id string) webReply {
 	if rec == nil {
 		return webRefusal(codeDeviceNotFound, id)
 	}
-	c := h.lend(rec, func(*command) bool { return true }, nil, now.Add(lock), now)
+	c := h.lockNext(rec, func(*command) bool { return true }, nil, now.Add(lock), now)
 	if c == nil {
 		return webReply{reply: reply{status: http.StatusNoContent}}
 	}

@@ -21,8 +21,8 @@ var systemHeaders = map[string]string{
 	"iothub-interface-id": "$.ifid", "iothub-messageschema": "$.schema", "dt-subject": "$.sub",
 }
 
-// takeEvents takes the telemetry of a request: one message, or a batch, all of it or nothing.
-func (h *Hub) takeEvents(r *http.Request, id string, body []byte) webReply {
+// storeEvents takes the telemetry of a request: one message, or a batch, all of it or nothing.
+func (h *Hub) storeEvents(r *http.Request, id string, body []byte) webReply {
 	if len(body) > maxMessage {
 		return webRefusal(codeTooLarge, "message above 256 KB")
 	}

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// CertificateKind is what is wrong with the certificate a host shows.
+// CertificateKind is what is wrong with the certificate a host shows. In JSON it is its text.
 type CertificateKind int
 
 const (
@@ -21,13 +21,28 @@ const (
 	WrongName
 )
 
-// String returns the kind's name.
+var certificateNames = []string{"valid", "expired", "notYetValid", "unknownCA", "wrongName"}
+
+// String returns the kind's text: the constant's name with a lower-case first letter, as
+// "notYetValid". A value that is no kind gives "unknown kind".
 func (k CertificateKind) String() string {
-	names := []string{"valid", "expired", "not yet valid", "unknown CA", "wrong name"}
-	if k < 0 || int(k) >= len(names) {
+	if k < 0 || int(k) >= len(certificateNames) {
 		return "unknown kind"
 	}
-	return names[k]
+	return certificateNames[k]
+}
+
+// MarshalText returns the text that String does. A value that is no kind is an error.
+func (k CertificateKind) MarshalText() ([]byte, error) { return textOf(certificateNames, int(k)) }
+
+// UnmarshalText reads what MarshalText wrote; an empty text is Valid. An unknown text is an error
+// that lists the known ones.
+func (k *CertificateKind) UnmarshalText(text []byte) error {
+	i, err := indexOf(certificateNames, text)
+	if err == nil {
+		*k = CertificateKind(i)
+	}
+	return err
 }
 
 type certKey struct {

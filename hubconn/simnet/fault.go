@@ -1,8 +1,13 @@
 package simnet
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
 
-// Fault is what is wrong on the way to a host.
+// Fault is what is wrong on the way to a host. In JSON it is its text.
 type Fault int
 
 const (
@@ -20,13 +25,47 @@ const (
 	ResetOnAccept
 )
 
-// String returns the fault's name.
+var faultNames = []string{
+	"none", "nameNotFound", "nameFailure", "refused", "blackhole", "resetOnAccept",
+}
+
+// String returns the fault's text: the constant's name with a lower-case first letter, as
+// "nameNotFound". A value that is no fault gives "unknown fault".
 func (f Fault) String() string {
-	names := []string{"none", "name not found", "name failure", "refused", "blackhole", "reset on accept"}
-	if f < 0 || int(f) >= len(names) {
+	if f < 0 || int(f) >= len(faultNames) {
 		return "unknown fault"
 	}
-	return names[f]
+	return faultNames[f]
+}
+
+// MarshalText returns the text that String does. A value that is no fault is an error.
+func (f Fault) MarshalText() ([]byte, error) { return textOf(faultNames, int(f)) }
+
+// UnmarshalText reads what MarshalText wrote; an empty text is None. An unknown text is an error that
+// lists the known ones.
+func (f *Fault) UnmarshalText(text []byte) error {
+	i, err := indexOf(faultNames, text)
+	if err == nil {
+		*f = Fault(i)
+	}
+	return err
+}
+
+func textOf(names []string, i int) ([]byte, error) {
+	if i < 0 || i >= len(names) {
+		return nil, fmt.Errorf("simnet: %d has no name", i)
+	}
+	return []byte(names[i]), nil
+}
+
+func indexOf(names []string, text []byte) (int, error) {
+	if len(text) == 0 {
+		return 0, nil
+	}
+	if i := slices.Index(names, string(text)); i >= 0 {
+		return i, nil
+	}
+	return 0, fmt.Errorf("%q is unknown: use %s", text, strings.Join(names, ", "))
 }
 
 // SetFault sets what new connections to a host meet. A client outside this process resolves names by itself and shows the host's name only in its

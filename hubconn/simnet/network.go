@@ -261,3 +261,24 @@ func (n *Network) Done() <-chan struct{} { return n.done }
 
 // canonical is a name as the maps are keyed by it.
 func canonical(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
+
+// Serves reports whether a name has a site on the network.
+func (n *Network) Serves(name string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	h := n.hosts[canonical(name)]
+	return h != nil && h.site != nil
+}
+
+// Go runs f in a goroutine that belongs to the network, as a site's work that outlives the request that asked for it
+// does: the context ends when the network is closed, and Close waits until f has returned. It reports false, and does
+// not run f, on a closed network.
+func (n *Network) Go(f func(context.Context)) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return false
+	}
+	n.tasks.Go(func() { f(n.ctx) }) // under the lock, so that Close waits for it
+	return true
+}

@@ -36,11 +36,13 @@ var arrows = map[string][]string{
 	"internal/mqtt":       {paho, packets, websocket},
 
 	// The simulators, and what they stand on.
-	"hubconn/simnet":       {"internal/memnet"},
-	"hubconn/hubtest":      {"hubconn/simnet", "internal/mqttserver", "internal/sas"},
-	"provisioning/dpstest": {"hubconn/hubtest", "hubconn/simnet", "internal/mqttserver", "internal/sas"},
-	"internal/memnet":      {},
-	"internal/mqttserver":  {packets, websocket},
+	"hubconn/simnet":  {"internal/memnet"},
+	"hubconn/hubtest": {"hubconn/simnet", "internal/mqttserver", "internal/sas"},
+	"provisioning/dpstest": {
+		"hubconn/hubtest", "hubconn/simnet", "internal/mqttserver", "internal/sas",
+	},
+	"internal/memnet":     {},
+	"internal/mqttserver": {packets, websocket},
 
 	// The project's own checks.
 	"internal/layout":          {},

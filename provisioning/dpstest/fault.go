@@ -3,46 +3,111 @@ package dpstest
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
-// A Fault makes the server misbehave. Its first fields say when, the others how; those that are set combine. A Fault
-// that only delays, or only changes the Retry-After or drops the operation, lets the request be carried out. One
-// that answers with Status, Code or Body, does not answer, or cuts the connection, stands in for carrying it out,
-// unless Perform is set.
+// A Fault makes the server misbehave. Its first fields say when, the others how; those that are set
+// combine. A Fault that only delays, or only changes the Retry-After or drops the operation, lets the
+// request be carried out. One that answers with Status, Code or Body, does not answer, or cuts the
+// connection, stands in for carrying it out, unless Perform is set.
+//
+// In JSON it has the names of its tags, Delay is text, as "1m30s", and Body is text as it is; so files
+// of faults hold it as it is.
 type Fault struct {
-	On             Op     // "" for any but Service
-	RegistrationID string // "" for any; requests without one (Clock) match only ""
-	Transport      string // "" for any
-	Skip           int    // so many matching requests are let through first
-	Times          int    // how often the fault strikes: 0 for once, -1 until ClearFaults
+	// On is the kind of request it strikes. Default: any but Service.
+	On Op `json:"on,omitempty"`
+	// RegistrationID limits the fault to one device, whatever its letter case. Default: any.
+	// Requests without one (Clock) match the default alone.
+	RegistrationID string `json:"registrationId,omitempty"`
+	// Transport limits the fault to HTTPS, MQTT or WebSocket. Default: any.
+	Transport string `json:"transport,omitempty"`
+	// Skip is how many matching requests pass before it strikes.
+	Skip int `json:"skip,omitempty"`
+	// Times is how often it strikes: 0 means once, -1 until ClearFaults.
+	Times int `json:"times,omitempty"`
+	// Perform carries the request out and changes only its response: the effects of a register
+	// request that is "cut" then stay.
+	Perform bool `json:"perform,omitempty"`
 
-	// Perform carries the request out and spoils only its answer: the effects of a register request that is "cut"
-	// then stay.
-	Perform bool
+	// Status is the HTTP status, also of MQTT's response topic. On Connect it is that of the
+	// WebSocket upgrade. Default: Code/1000.
+	Status int `json:"status,omitempty"`
+	// Code is the six-digit error code in the body. Default: one that fits a Status of 400 or more.
+	Code int `json:"code,omitempty"`
+	// Message is the text in the error body. Default: the service's for the code.
+	Message string `json:"message,omitempty"`
 
-	Status  int    // HTTP status, also of MQTT's response topic. On Connect: of the WebSocket upgrade
-	Code    int    // six-digit error code; Status defaults to Code/1000, and Code to one that fits Status
-	Message string // of the error body
+	// RetryAfter is the Retry-After as it is: seconds, an HTTP date or nonsense. Default: that of the
+	// response, and errors have none.
+	RetryAfter string `json:"retryAfter,omitempty"`
+	// NoRetryAfter takes the Retry-After out of the response.
+	NoRetryAfter bool `json:"noRetryAfter,omitempty"`
 
-	RetryAfter   string // raw: seconds, an HTTP date or nonsense. "" leaves it as it is, and errors have none
-	NoRetryAfter bool   // the answer carries no Retry-After
+	// Body is sent as it is in place of the JSON; an empty one that is not nil is an empty body.
+	Body []byte `json:"body,omitempty"`
+	// ContentType is Body's. Default: that of JSON.
+	ContentType string `json:"contentType,omitempty"`
 
-	Body        []byte // raw answer, in place of the JSON
-	ContentType string // of Body. Default JSON
+	// ReturnCode is that of the CONNACK. On Connect.
+	ReturnCode byte `json:"returnCode,omitempty"`
+	// SubackFailure answers a SUBSCRIBE with 0x80. Such a fault concerns nothing else.
+	SubackFailure bool `json:"subackFailure,omitempty"`
+	// Stale sends a copy of the response under another request ID before it. MQTT only.
+	Stale bool `json:"stale,omitempty"`
+	// Twice sends the response twice. MQTT only.
+	Twice bool `json:"twice,omitempty"`
+	// RetryAfterFirst names retry-after before $rid in the response's topic. MQTT only.
+	RetryAfterFirst bool `json:"retryAfterFirst,omitempty"`
+	// Delay is how long the response takes longer.
+	Delay time.Duration `json:"delay,omitempty"`
+	// NoAnswer sends nothing, and leaves the connection open.
+	NoAnswer bool `json:"noAnswer,omitempty"`
+	// Cut closes the connection in place of the response.
+	Cut bool `json:"cut,omitempty"`
+	// CutAfter closes the connection after so many bytes of the response's body. 0 means never. HTTPS
+	// only.
+	CutAfter int `json:"cutAfter,omitempty"`
+	// DropOperation loses the operation: its polls are answered 404203.
+	DropOperation bool `json:"dropOperation,omitempty"`
+}
 
-	ReturnCode      byte // of the CONNACK
-	SubackFailure   bool // SUBSCRIBE is answered 0x80. Such a fault concerns nothing else
-	Stale           bool // MQTT: the answer is preceded by a copy of it under another request ID
-	Twice           bool // MQTT: the answer comes twice
-	RetryAfterFirst bool // MQTT: the topic names retry-after before $rid
-	Delay           time.Duration
-	NoAnswer        bool // nothing comes back, and the connection stays open
-	Cut             bool // the connection is closed in place of the answer
-	CutAfter        int  // the connection is closed after so many bytes of the answer's body. HTTPS only
-	DropOperation   bool // the operation is lost: polls are answered 404203
+// plainFault is a Fault without its methods.
+type plainFault Fault
+
+// MarshalJSON writes the fault with Delay and Body as text. What is zero is left out, and bytes of
+// Body that are not UTF-8 are replaced.
+func (f Fault) MarshalJSON() ([]byte, error) {
+	out := struct {
+		plainFault
+		Delay simnet.Duration `json:"delay,omitempty"`
+		Body  *string         `json:"body,omitempty"`
+	}{plainFault: plainFault(f), Delay: simnet.Duration(f.Delay)}
+	if f.Body != nil {
+		text := string(f.Body)
+		out.Body = &text
+	}
+	return json.Marshal(out)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes. A member that is absent leaves its field as it is.
+func (f *Fault) UnmarshalJSON(data []byte) error {
+	in := struct {
+		*plainFault
+		Delay *simnet.Duration `json:"delay"`
+		Body  *string          `json:"body"`
+	}{plainFault: (*plainFault)(f), Delay: (*simnet.Duration)(&f.Delay)}
+	if err := json.Unmarshal(data, &in); err != nil {
+		return err
+	}
+	if in.Body != nil {
+		f.Body = []byte(*in.Body)
+	}
+	return nil
 }
 
 // replaces says whether the fault answers in place of the server.

@@ -3,8 +3,10 @@ package dpstest_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"reflect"
 	"testing"
 	"time"
 
@@ -343,4 +345,33 @@ func TestOnLoopbackSockets(t *testing.T) {
 			d.close()
 		}
 	}
+}
+
+func TestFaultIsTheSameAfterJSON(t *testing.T) {
+	whole := dpstest.Fault{On: dpstest.Lookup, Delay: 90 * time.Second, Body: []byte("<html>")}
+	v := reflect.ValueOf(&whole).Elem()
+	for i := range v.NumField() { // so that no field is forgotten
+		switch f := v.Field(i); f.Kind() {
+		case reflect.Bool:
+			f.SetBool(true)
+		case reflect.String:
+			if f.IsZero() {
+				f.SetString("text")
+			}
+		case reflect.Uint8:
+			f.SetUint(3)
+		case reflect.Int:
+			f.SetInt(500)
+		}
+		require.False(t, v.Field(i).IsZero(), v.Type().Field(i).Name)
+	}
+	for _, f := range []dpstest.Fault{whole, {}, {Body: []byte{}}} {
+		text, err := json.Marshal(f)
+		require.NoError(t, err)
+		var back dpstest.Fault
+		require.NoError(t, json.Unmarshal(text, &back))
+		assert.Equal(t, f, back, "%s", text)
+	}
+	assert.ErrorContains(t, json.Unmarshal([]byte(`{"on":"lunch"}`), new(dpstest.Fault)), "register, poll")
+	assert.Error(t, json.Unmarshal([]byte(`{"delay":5}`), new(dpstest.Fault)))
 }

@@ -2,12 +2,14 @@ package dpstest
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
 
-// An Op is a kind of request.
+// An Op is a kind of request. It is one of the constants; a [Fault] also has the empty one, for any.
 type Op string
 
 // The kinds of request a [Server] knows.
@@ -20,6 +22,26 @@ const (
 	Clock    Op = "clock"    // any other HTTP request: all it yields is a Date
 )
 
+var ops = []string{
+	string(Register), string(Poll), string(Lookup), string(Connect), string(Service), string(Clock),
+}
+
+// String returns the kind's text.
+func (o Op) String() string { return string(o) }
+
+// MarshalText returns the kind's text.
+func (o Op) MarshalText() ([]byte, error) { return []byte(o), nil }
+
+// UnmarshalText reads the text of a kind; the empty text is the empty Op. An unknown text is an error
+// that lists the known ones.
+func (o *Op) UnmarshalText(text []byte) error {
+	if len(text) > 0 && !slices.Contains(ops, string(text)) {
+		return fmt.Errorf("%q is unknown: use %s, or leave it out", text, strings.Join(ops, ", "))
+	}
+	*o = Op(text)
+	return nil
+}
+
 // Values of Request.Transport.
 const (
 	HTTPS     = "https"
@@ -29,16 +51,28 @@ const (
 
 // A Request is an entry of the request log.
 type Request struct {
-	Time           time.Time // of arrival, by the tester's clock, whatever the network's clock offset
-	Op             Op
-	Transport      string // HTTPS, MQTT or WebSocket
+	// Time is when the request arrived, by time.Now, whatever the network's clock offset.
+	Time time.Time
+	// Op is the kind of request: what the device or operator wanted.
+	Op Op
+	// Transport is HTTPS, MQTT or WebSocket.
+	Transport string
+	// RegistrationID is the device's as it wrote it; "" for Clock, for operators, and for a refused
+	// upgrade.
 	RegistrationID string
-	OperationID    string          // polled, or given to the device
-	APIVersion     string          // as the device wrote it
-	Payload        json.RawMessage // custom payload of the device
-	Status         int             // of the answer; 0 while there is none, and for CONNECT
-	Code           int             // six-digit error code of the answer
-	ReturnCode     byte            // of the CONNACK
+	// OperationID is the operation that was polled, or that the device was given; "" for none.
+	OperationID string
+	// APIVersion is the api-version as the device wrote it.
+	APIVersion string
+	// Payload is the custom payload of the device, nil for none.
+	Payload json.RawMessage
+	// Status is the HTTP status of the response, over MQTT too. It is 0 while there is none, and for
+	// a CONNECT.
+	Status int
+	// Code is the six-digit error code of the response, 0 for none.
+	Code int
+	// ReturnCode is that of the CONNACK; 0 for all but a refused CONNECT.
+	ReturnCode byte
 }
 
 // maxRequests is how many entries the log keeps; the oldest go first. Count counts them all.

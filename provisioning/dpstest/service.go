@@ -72,9 +72,9 @@ func (s *Server) operate(c *call) answer {
 	}
 	switch strings.ToLower(c.service.path[0]) {
 	case "enrollments":
-		return serveShelf(s, c, individualShelf)
+		return s.enrollmentCollection().serve(c)
 	case "enrollmentgroups":
-		return serveShelf(s, c, groupShelf)
+		return s.groupCollection().serve(c)
 	}
 	return s.serveRecords(c)
 }

@@ -2,6 +2,8 @@ package hubtest
 
 import (
 	"crypto/x509"
+	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -9,9 +11,9 @@ import (
 	"github.com/rehome-iot/rehome/internal/sas"
 )
 
-// judge decides whether a CONNECT gets in. It returns why not; the device learns no more than return code 5: the service gives
+// authenticate decides whether a CONNECT gets in. It returns why not; the device learns no more than return code 5: the service gives
 // it for every refusal, and it cannot be told which. h.mu is held.
-func (h *Hub) judge(c *mqttserver.Connect, cert *x509.Certificate, now time.Time) (expiry time.Time, refusal string) {
+func (h *Hub) authenticate(c *mqttserver.Connect, cert *x509.Certificate, now time.Time) (expiry time.Time, refusal string) {
 	name, ok := parseUsername(c.Username, c.ClientID)
 	switch {
 	case !ok:
@@ -26,9 +28,9 @@ func (h *Hub) judge(c *mqttserver.Connect, cert *x509.Certificate, now time.Time
 	case refusal != "":
 		return expiry, refusal
 	case len(c.Password) > 0:
-		return h.judgeToken(device, string(c.Password), now)
+		return h.checkToken(device, string(c.Password), now)
 	}
-	return expiry, judgeCertificate(device, cert, now)
+	return expiry, checkCertificate(device, cert, now)
 }
 
 // known returns the record of a device or module that may come in, or why it may not; h.mu is held.
@@ -46,8 +48,8 @@ func (h *Hub) known(id string) (r *record, refusal string) {
 	return r, ""
 }
 
-// judgeCertificate holds a client certificate against a device's thumbprints.
-func judgeCertificate(device *record, cert *x509.Certificate, now time.Time) (refusal string) {
+// checkCertificate holds a client certificate against a device's thumbprints.
+func checkCertificate(device *record, cert *x509.Certificate, now time.Time) (refusal string) {
 	switch {
 	case cert == nil:
 		return "neither token nor client certificate"
@@ -59,8 +61,8 @@ func judgeCertificate(device *record, cert *x509.Certificate, now time.Time) (re
 	return ""
 }
 
-// judgeToken holds a token against a device's keys.
-func (h *Hub) judgeToken(device *record, token string, now time.Time) (expiry time.Time, refusal string) {
+// checkToken holds a token against a device's keys.
+func (h *Hub) checkToken(device *record, token string, now time.Time) (expiry time.Time, refusal string) {
 	signature, err := sas.Parse(token)
 	if err != nil {
 		return expiry, err.Error()
@@ -93,4 +95,39 @@ func (h *Hub) covers(resource, id string) bool {
 		want = "devices/" + device + "/modules/" + module
 	}
 	return strings.EqualFold(host, h.host) && strings.TrimSuffix(path, "/") == want
+}
+
+// username is a CONNECT's user name taken apart.
+type username struct {
+	host  string
+	query url.Values // api-version, DeviceClientType, model-id …
+}
+
+// parseUsername takes apart "{hub}/{client ID}/?api-version=…", and the older forms without the question mark and without
+// anything after the client ID. Neither host nor client ID is escaped, so the client ID is needed to tell where it ends.
+func parseUsername(name, clientID string) (username, bool) {
+	host, rest, ok := strings.Cut(name, "/")
+	if !ok || host == "" || clientID == "" {
+		return username{}, false
+	}
+	rest, ok = strings.CutPrefix(rest, clientID)
+	if !ok {
+		return username{}, false
+	}
+	query, ok := strings.CutPrefix(rest, "/")
+	if !ok {
+		return username{host: host, query: url.Values{}}, rest == ""
+	}
+	values, err := url.ParseQuery(strings.TrimPrefix(query, "?"))
+	if err != nil {
+		return username{}, false
+	}
+	return username{host: host, query: values}, true
+}
+
+var apiVersion = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}(-preview)?$`)
+
+// versionOK reports whether the API version is one; a user name without any is an old client's.
+func (u username) versionOK() bool {
+	return !u.query.Has("api-version") || apiVersion.MatchString(u.query.Get("api-version"))
 }
