@@ -26,12 +26,12 @@ func goTest(dir, function string) runner { return runner{dir: dir, function: fun
 // it needs a cloud, a board or the reader's own program, is marked in the document instead:
 // <!-- not run: reason --> before the block or the paragraph.
 var runners = map[string]runner{
-	"go run ./examples/quickstart": ci("commands", "readme_commands"),
-	"go test ./...":                ci("commands", "readme_commands"),
+	"go run ./examples/quickstart": ci("commands", "README.md"),
+	"go test ./...":                ci("commands", "README.md"),
 
 	"bash .ci/run":                   ci("lint", "staticcheck"), // CI is this command
-	"bash .ci/run lint race":         ci("race", "-race"),
-	"go test ./internal/layout":      ci("race", "./..."),
+	"bash .ci/run lint race":         ci("race", `"-race"`),
+	"go test ./internal/layout":      ci("race", `"test", "-race"`),
 	"go doc ./provisioning":          documented,
 	"go doc -all ./provisioning":     documented,
 	"go doc -all ./hubconn":          documented,
@@ -44,10 +44,10 @@ var runners = map[string]runner{
 	"go run ./examples/simulator -https 8443 -mqtt 8884": walked,
 
 	"go test -run '^$' -bench Fleet ./examples/simulator":                 ci("fleet", "'^BenchmarkFleet$'"),
-	"(cd internal/officialclients/testdata && npm ci --ignore-scripts)":   ci("official", "npm ci --ignore-scripts"),
-	"REHOME_OFFICIAL_CLIENTS=required go test ./internal/officialclients": ci("official", "REHOME_OFFICIAL_CLIENTS=required go test"),
+	"(cd internal/officialclients/testdata && npm ci --ignore-scripts)":   ci("official", `"npm", "ci", "--ignore-scripts"`),
+	"REHOME_OFFICIAL_CLIENTS=required go test ./internal/officialclients": ci("official", "REHOME_OFFICIAL_CLIENTS=required"),
 
-	`GOOS=linux GOARCH=arm GOARM=6 CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" ./examples/thermostat`: ci("cross", "go build -trimpath -ldflags '-s -w'"),
+	`GOOS=linux GOARCH=arm GOARM=6 CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" ./examples/thermostat`: ci("cross", `"go", "build", "-trimpath", "-ldflags", "-s -w"`),
 }
 
 var (
@@ -126,11 +126,8 @@ func TestRunnersOfCommandsExist(t *testing.T) {
 	require.NoError(t, err)
 	for command, r := range runners {
 		if r.step != "" {
-			_, body, ok := strings.Cut(string(script), "\nstep_"+r.step+"() {")
-			if assert.True(t, ok, "%s: no step %s", command, r.step) {
-				body, _, _ = strings.Cut(body, "\n}")
-				assert.Contains(t, body, r.holds, "step %s runs %s no more", r.step, command)
-			}
+			assert.Contains(t, stepText(t, string(script), r.step), r.holds,
+				"step %s runs %s no more", r.step, command)
 			continue
 		}
 		files, err := filepath.Glob(filepath.Join(root, r.dir, "*_test.go"))
@@ -143,6 +140,19 @@ func TestRunnersOfCommandsExist(t *testing.T) {
 		}
 		assert.True(t, found, "%s: %s has no test %s", command, r.dir, r.function)
 	}
+}
+
+// stepText is what a step of .ci/run does: its lines there, or the file of internal/ci that it calls.
+func stepText(t *testing.T, script, step string) string {
+	_, body, ok := strings.Cut(script, "\nstep_"+step+"() {")
+	require.True(t, ok, "no step %s", step)
+	body, _, _ = strings.Cut(body, "}\n")
+	if strings.TrimSpace(body) != "ci "+step+";" {
+		return body
+	}
+	text, err := os.ReadFile(filepath.Join(root, "internal", "ci", step+".go"))
+	require.NoError(t, err)
+	return string(text)
 }
 
 func TestPackagesThatDocumentsNameHaveDocumentation(t *testing.T) {
