@@ -6,5 +6,6 @@
 //
 //	npm ci --ignore-scripts --prefix internal/officialclients/testdata
 //
-// Where one of these is missing the tests are skipped; with REHOME_OFFICIAL_CLIENTS=required they fail instead.
+// Where one of these is missing the tests are skipped, and go test says "[no tests to run]"; with
+// REHOME_OFFICIAL_CLIENTS=required they fail instead.
 package officialclients

@@ -19,16 +19,17 @@ func TestMain(m *testing.M) {
 	if os.Getenv(insideEnv) != "" {
 		if err := furnish(); err != nil {
 			missing = err.Error()
+			os.Exit(withoutClients(m))
 		}
 		os.Exit(m.Run())
 	}
 	if missing = lacking(); missing != "" {
-		os.Exit(m.Run())
+		os.Exit(withoutClients(m))
 	}
 	code, err := enter()
 	if err != nil {
 		missing = "no network namespace of its own: " + err.Error()
-		os.Exit(m.Run())
+		os.Exit(withoutClients(m))
 	}
 	os.Exit(code)
 }
