@@ -18,7 +18,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("hubtest: %s %s: %d %s: %s", e.Op, e.ID, e.Code, e.Name(), e.Message)
 }
 
-// Status is the HTTP status of the REST answer.
+// Status is the HTTP status of the REST response.
 func (e *Error) Status() int { return e.Code / 1000 }
 
 // Name is the code's name, as in the header iothub-errorcode.

@@ -96,7 +96,7 @@ type Attempt struct {
 	Time       time.Time // by the services' clock
 	DeviceID   string    // the client ID: "device", or "device/module"; "" for an upgrade
 	Transport  string    // "mqtt" or "ws"
-	Answered   bool      // false: no CONNACK (no HTTP answer) was sent, or not yet
+	Answered   bool      // false: no CONNACK (no HTTP response) was sent, or not yet
 	ReturnCode byte      // of the CONNACK
 	Status     int       // of a refused upgrade; 0 for a CONNECT
 	Reason     string    // why it was refused, for people
@@ -142,7 +142,7 @@ func (h *Hub) announce() {
 	h.changed = make(chan struct{})
 }
 
-// logAttempt logs a try that has no answer yet.
+// logAttempt logs a try that has no response yet.
 func (h *Hub) logAttempt(a Attempt) *Attempt {
 	a.Time = h.network.Now()
 	h.mu.Lock()
@@ -180,13 +180,13 @@ type Operation struct {
 	On        Stage
 	DeviceID  string // or "device/module"
 	Transport string // "mqtt", "ws" or "https"
-	// Status and Code are the hub's answer: of HTTPS and twin operations. Status 0 means none was given.
+	// Status and Code are the hub's response: of HTTPS and twin operations. Status 0 means none was given.
 	Status, Code int
 	// Detail is the name of the method or of the blob.
 	Detail string
 }
 
-// Operations returns the log of operations, in the order of their answers. It holds the newest 90,000 at least.
+// Operations returns the log of operations, in the order of their responses. It holds the newest 90,000 at least.
 func (h *Hub) Operations() []Operation {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Limits are what a hub allows in a time. The zero value limits nothing. Rates are shaped first: what comes too fast is held up, and
+// Limits are what a hub allows in a time. The zero value limits nothing. Rates are shaped first: what comes too fast is delayed, and
 // refused only when it would have to wait for longer than the backlog allows. A second's worth may come at once. Azure docs: "IoT Hub
 // quotas and throttling".
 type Limits struct {
@@ -15,7 +15,7 @@ type Limits struct {
 	// DailyMessages is the quota of messages in both directions and of methods, each counted once for every 4 KB begun. Above it devices connect, and
 	// are disconnected when they send; HTTPS answers 403002. It is reset at midnight UTC of the network's clock. 0 means no limit.
 	DailyMessages int
-	// Backlog is how long an operation may be held up before it is refused: with 429 where there is an answer, by closing the connection where there is none. 0
+	// Backlog is how long an operation may be delayed before it is refused: with 429 where there is a response, by closing the connection where there is none. 0
 	// means 10 s.
 	Backlog time.Duration
 	// ConnectBacklog is how long a CONNECT may be; then it gets return code 5. 0 means 54 s.
@@ -58,7 +58,7 @@ func (h *Hub) spend(n int) (code int) {
 	return 0
 }
 
-// shape holds an operation up as its rate asks. It returns 0 when the operation may go on, or the code of the refusal; an
+// shape delays an operation as its rate asks. It returns 0 when the operation may go on, or the code of the refusal; an
 // error when ctx ended.
 func (h *Hub) shape(ctx context.Context, s Stage) (code int, err error) {
 	wait, ok := h.reserve(s, time.Now())

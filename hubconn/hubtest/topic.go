@@ -32,15 +32,15 @@ const (
 	methodResponse
 )
 
-// address is a topic taken apart.
+// address is a topic parsed.
 type address struct {
 	route    route
 	identity string // of telemetry: "device" or "device/module"
 	bag      string // properties, or what follows the question mark
-	status   string // of a method's answer
+	status   string // of a method's response
 }
 
-// parseTopic takes apart the topics that a device may publish to. The IDs in topics are not escaped.
+// parseTopic parses the topics that a device may publish to. The IDs in topics are not escaped.
 // Azure docs: "Communicate with an IoT hub using the MQTT protocol".
 func parseTopic(topic string) (address, bool) {
 	if rest, ok := strings.CutPrefix(topic, "devices/"); ok {

@@ -147,7 +147,7 @@ func (r *record) report(patch document) (version int64, ok bool) {
 	return r.twin.ReportedVersion, true
 }
 
-// check holds a whole twin against the limits of size.
+// check checks a whole twin against the limits of size.
 func (t *Twin) check() error {
 	switch {
 	case sizeOf(t.Tags) > maxTags:

@@ -69,11 +69,11 @@ func (h *Hub) beginUpload(id string, body []byte) webReply {
 		return webRefusal(codeUploadsFull, "Number of active file upload requests cannot exceed 10")
 	}
 	h.uploads = append(trim(h.uploads), u)
-	answer, _ := json.Marshal(map[string]string{ // strings: cannot fail
+	response, _ := json.Marshal(map[string]string{ // strings: cannot fail
 		"correlationId": u.CorrelationID, "hostName": h.store.host, "containerName": container, "blobName": u.BlobName,
 		"sasToken": h.store.token(u.BlobName, now.Add(uploadTTL)),
 	})
-	return webReply{reply: reply{status: http.StatusOK, body: answer}, header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}}
+	return webReply{reply: reply{status: http.StatusOK, body: response}, header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}}
 }
 
 func (u *Upload) active(now time.Time) bool {
@@ -111,7 +111,7 @@ func (h *Hub) endUpload(e endpoint, body []byte) webReply {
 	return webReply{reply: reply{status: http.StatusNoContent}}
 }
 
-// isBlobName holds a name against the rules of blob storage. Azure docs: "Naming and referencing containers, blobs, and metadata".
+// isBlobName checks a name against the rules of blob storage. Azure docs: "Naming and referencing containers, blobs, and metadata".
 func isBlobName(name string) bool {
 	return name != "" && len(name) <= 1024-128-1 && !strings.HasSuffix(name, ".") && !strings.HasSuffix(name, "/") &&
 		strings.Count(name, "/") < 254 && !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f })

@@ -16,7 +16,7 @@ type ListenConfig struct {
 	CA        *CA    // signs the hosts' certificates. nil: a new one
 }
 
-// sockets are the ports  of a network on real sockets.
+// sockets are the ports of a network on real sockets.
 type sockets struct{ https, mqtt net.Listener }
 
 // Listen returns an empty network on real sockets. It is reachable by any program that trusts its CA and resolves, or is
@@ -60,7 +60,7 @@ func (n *Network) acceptAll(l net.Listener, p protocol) {
 				return
 			}
 		}
-		n.admit(raw, p, "", n.wasCounted(raw.RemoteAddr()))
+		n.accept(raw, p, "", n.wasCounted(raw.RemoteAddr()))
 	}
 }
 
@@ -76,7 +76,7 @@ func (n *Network) wasCounted(client net.Addr) func() bool {
 	}
 }
 
-// protocolAddr is where DialContext finds a port .
+// protocolAddr is where DialContext finds a port.
 func (n *Network) protocolAddr(p protocol) string {
 	addr := n.HTTPSAddr()
 	if p == protocolMQTT {

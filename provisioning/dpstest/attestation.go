@@ -23,21 +23,21 @@ const (
 
 // An Attestation says how a device proves who it is. Its JSON form is the service API's own.
 type Attestation struct {
-	// Type is "symmetricKey" or "x509". "tpm" is kept and never admits a device. Default: whichever member is set, else "symmetricKey".
+	// Type is "symmetricKey" or "x509". "tpm" is kept and lets no device register. Default: whichever member is set, else "symmetricKey".
 	Type         string        `json:"type"`
 	SymmetricKey *SymmetricKey `json:"symmetricKey,omitempty"`
 	X509         *X509         `json:"x509,omitempty"`
 	TPM          *TPM          `json:"tpm,omitempty"`
 }
 
-// A SymmetricKey is a pair of keys, base64 of 16 to 64 bytes; either admits the device. In a group they are the keys
+// A SymmetricKey is a pair of keys, base64 of 16 to 64 bytes; either attests the device. In a group they are the keys
 // devices' keys are derived from. Empty keys are generated.
 type SymmetricKey struct {
 	PrimaryKey   string `json:"primaryKey,omitempty"`
 	SecondaryKey string `json:"secondaryKey,omitempty"`
 }
 
-// X509 is the certificates that admit a device. Individual enrollments have ClientCertificates; groups have
+// X509 is the certificates that attest a device. Individual enrollments have ClientCertificates; groups have
 // SigningCertificates or CAReferences.
 type X509 struct {
 	ClientCertificates  *Certificates `json:"clientCertificates,omitempty"`
@@ -274,20 +274,20 @@ func newKey() string {
 	return base64.StdEncoding.EncodeToString(raw)
 }
 
-// blank is an attestation without its keys and certificates, as everybody sees it but those who ask for the attestation
+// redacted is an attestation without its keys and certificates, as everybody sees it but those who read the attestation
 // mechanism.
-func (a Attestation) blank() Attestation {
+func (a Attestation) redacted() Attestation {
 	a.SymmetricKey = nil
 	if a.X509 != nil {
 		a.X509 = &X509{
-			ClientCertificates: a.X509.ClientCertificates.blank(), SigningCertificates: a.X509.SigningCertificates.blank(),
+			ClientCertificates: a.X509.ClientCertificates.redacted(), SigningCertificates: a.X509.SigningCertificates.redacted(),
 			CAReferences: a.X509.CAReferences,
 		}
 	}
 	return a
 }
 
-func (c *Certificates) blank() *Certificates {
+func (c *Certificates) redacted() *Certificates {
 	if c == nil {
 		return nil
 	}
@@ -300,22 +300,22 @@ func (c *Certificates) blank() *Certificates {
 	return &Certificates{Primary: one(c.Primary), Secondary: one(c.Secondary)}
 }
 
-// blank is an enrollment without its keys and certificates.
-func (e *IndividualEnrollment) blank() IndividualEnrollment {
+// redacted is an enrollment without its keys and certificates.
+func (e *IndividualEnrollment) redacted() IndividualEnrollment {
 	c := *e
-	c.Attestation = e.Attestation.blank()
+	c.Attestation = e.Attestation.redacted()
 	return c
 }
 
-func (g *EnrollmentGroup) blank() EnrollmentGroup {
+func (g *EnrollmentGroup) redacted() EnrollmentGroup {
 	c := *g
-	c.Attestation = g.Attestation.blank()
+	c.Attestation = g.Attestation.redacted()
 	return c
 }
 
-// keep completes an attestation that was read blank and is now written back: keys and certificates that it leaves out
+// withSecretsOf completes an attestation that was read without its secrets and is now written back: keys and certificates that it leaves out
 // are those of the attestation it replaces.
-func (a Attestation) keep(old Attestation) Attestation {
+func (a Attestation) withSecretsOf(old Attestation) Attestation {
 	switch {
 	case a.Type == TypeSymmetricKey && old.Type == TypeSymmetricKey:
 		var keys SymmetricKey
@@ -327,14 +327,14 @@ func (a Attestation) keep(old Attestation) Attestation {
 		a.SymmetricKey = &keys
 	case a.Type == TypeX509 && old.Type == TypeX509 && a.X509 != nil:
 		x := *a.X509
-		x.ClientCertificates = x.ClientCertificates.keep(old.X509.ClientCertificates)
-		x.SigningCertificates = x.SigningCertificates.keep(old.X509.SigningCertificates)
+		x.ClientCertificates = x.ClientCertificates.withSecretsOf(old.X509.ClientCertificates)
+		x.SigningCertificates = x.SigningCertificates.withSecretsOf(old.X509.SigningCertificates)
 		a.X509 = &x
 	}
 	return a
 }
 
-func (c *Certificates) keep(old *Certificates) *Certificates {
+func (c *Certificates) withSecretsOf(old *Certificates) *Certificates {
 	if c == nil || old == nil {
 		return c
 	}

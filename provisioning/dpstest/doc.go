@@ -35,7 +35,7 @@
 //	                          status lookup; API versions 2017-11-15 to
 //	                          2025-07-01-preview; HTTPS, MQTT, MQTT over
 //	                          WebSocket; headers, bodies, codes, topics
-//	attestation               symmetric keys and X.509 certificates,              TPM (enrollments are kept, and admit nobody),
+//	attestation               symmetric keys and X.509 certificates,              TPM (enrollments are kept, and attest nobody),
 //	                          individually and in groups; the nearest CA;         issuing of certificates, proof of possession
 //	                          CAs by name (Server.AddCA)                          of a CA
 //	enrollments               device ID, initial twin, capabilities, status,      trust bundles, credential policies
@@ -67,12 +67,12 @@
 //   - An operation outlives its connection: it can be polled over another one. A restart loses it.
 //   - Under the policy that resets devices, the substatus of every later registration is deviceDataReset, on the same hub too. A device
 //     that DPS did not know but the hub did keeps the twin it has there.
-//   - A token is judged at every request, so one that expires while the device polls is answered 401. An unknown ID scope is
+//   - A token is checked at every request, so one that expires while the device polls is answered 401. An unknown ID scope is
 //     answered 404 on every transport, and over MQTT only when the device registers. Where MQTT allows one session per client ID, the
 //     simulator serves them all, as a service of many front ends may.
 //   - A hub that was unlinked loses no device by itself: those registered there stay until they register again, and those that a policy
 //     keeps there fail with 400208. Nothing is taken from it: its devices begin elsewhere with their initial twin.
-//   - A webhook is called once. What is not an answer 200 with a hub that it was offered fails the registration with 400207.
+//   - A webhook is called once. What is no response 200 with a hub that it was offered fails the registration with 400207.
 //   - Reading an enrollment shows no keys and no certificates, only creating, replacing and asking for the attestation mechanism do. One that
 //     is written back without them keeps those it had. To replace one, If-Match must be its ETag or "*".
 package dpstest

@@ -19,7 +19,7 @@ const (
 	PolicyCustom     = "custom"
 )
 
-// An IndividualEnrollment admits one device. Its JSON form is the service API's own.
+// An IndividualEnrollment lets one device register. Its JSON form is the service API's own.
 type IndividualEnrollment struct {
 	// RegistrationID names the device. It is case-insensitive.
 	RegistrationID string `json:"registrationId"`
@@ -37,7 +37,7 @@ type IndividualEnrollment struct {
 	// ETag, CreatedDateTimeUTC and LastUpdatedDateTimeUTC are filled in by the server.
 	ETag string `json:"etag,omitempty"`
 	// ProvisioningStatus is "enabled" (the default) or "disabled". A disabled enrollment blocks its device even
-	// where a group would admit it.
+	// where a group would let it register.
 	ProvisioningStatus string `json:"provisioningStatus,omitempty"`
 	// ReprovisionPolicy says what a registration does to a device that already has a hub. Nil: it is moved with its
 	// data, except for devices that speak api-version 2018-04-01 or older, which stay where they are.
@@ -51,7 +51,7 @@ type IndividualEnrollment struct {
 	CustomAllocationDefinition *CustomAllocationDefinition `json:"customAllocationDefinition,omitempty"`
 }
 
-// An EnrollmentGroup admits every device that proves a key derived from the group's key, or a certificate issued
+// An EnrollmentGroup lets every device register that proves a key derived from the group's key, or a certificate issued
 // under the group's CA. Its JSON form is the service API's own; its fields mean what those of [IndividualEnrollment] do.
 type EnrollmentGroup struct {
 	EnrollmentGroupID          string                      `json:"enrollmentGroupId"`
@@ -128,7 +128,7 @@ func (t Timestamp) MarshalJSON() ([]byte, error) {
 	return []byte(`"` + t.UTC().Format(timestampLayout) + `"`), nil
 }
 
-// terms are what an individual enrollment and a group have in common: what a device gets once it is admitted.
+// terms are what an individual enrollment and a group have in common: what a device gets once it is attested.
 type terms struct {
 	individual *IndividualEnrollment // a copy; nil for a group
 	group      *EnrollmentGroup      // a copy; nil for an individual enrollment

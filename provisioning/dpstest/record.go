@@ -49,7 +49,7 @@ type registration struct {
 	hub, device string
 
 	identity hubtest.Device // the credentials it last proved
-	terms    terms          // of the enrollment that admitted it last
+	terms    terms          // of the enrollment it registered under last
 	by       string         // attestation type
 }
 
