@@ -9,9 +9,20 @@ import (
 // refused only when it would have to wait for longer than the backlog allows. A second's worth may come at once. Azure docs: "IoT Hub
 // quotas and throttling".
 type Limits struct {
-	// ConnectsPerSecond, SendsPerSecond, ReceivesPerSecond (over HTTPS), TwinReadsPerSecond, TwinUpdatesPerSecond and UploadsPerSecond
-	// (their beginnings) are rates over all devices. 0 means no limit.
-	ConnectsPerSecond, SendsPerSecond, ReceivesPerSecond, TwinReadsPerSecond, TwinUpdatesPerSecond, UploadsPerSecond float64
+	// ConnectsPerSecond is the rate of CONNECTs over all devices. 0 means no limit.
+	ConnectsPerSecond float64
+	// SendsPerSecond is the rate of telemetry over all devices: messages over MQTT, requests over
+	// HTTPS. 0 means no limit.
+	SendsPerSecond float64
+	// ReceivesPerSecond is the rate of requests for cloud-to-device messages over HTTPS. 0 means no
+	// limit.
+	ReceivesPerSecond float64
+	// TwinReadsPerSecond is the rate at which devices may get twins. 0 means no limit.
+	TwinReadsPerSecond float64
+	// TwinUpdatesPerSecond is the rate at which devices may report properties. 0 means no limit.
+	TwinUpdatesPerSecond float64
+	// UploadsPerSecond is the rate at which uploads may begin. 0 means no limit.
+	UploadsPerSecond float64
 	// DailyMessages is the quota of messages in both directions and of methods, each counted once for every 4 KB begun. Above it devices connect, and
 	// are disconnected when they send; HTTPS answers 403002. It is reset at midnight UTC of the network's clock. 0 means no limit.
 	DailyMessages int

@@ -21,15 +21,22 @@ const (
 
 // Upload is a file upload of a device, from its beginning on.
 type Upload struct {
-	DeviceID      string
-	BlobName      string // with the device ID before it, as it is in the container
+	// DeviceID is the device that uploads.
+	DeviceID string
+	// BlobName is the name of the blob in the container: the device ID, a slash, and the name the
+	// device gave. It is what [Hub.Blob] takes.
+	BlobName string
+	// CorrelationID is what the hub gave the device, to name the upload by at its end.
 	CorrelationID string
-	Started       time.Time
-	// Ended is when the device reported the upload's end; zero: not yet.
+	// Started is when the device asked for a place to upload to, by the services' clock.
+	Started time.Time
+	// Ended is when the device reported the upload's end, by the services' clock. Zero: not yet.
 	Ended time.Time
-	// Success, StatusCode and StatusDescription are what it reported.
-	Success           bool
-	StatusCode        int
+	// Success is whether the device reported that the upload went well.
+	Success bool
+	// StatusCode is the number the device reported: the HTTP status of its storage client.
+	StatusCode int
+	// StatusDescription is the text the device reported.
 	StatusDescription string
 }
 

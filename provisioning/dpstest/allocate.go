@@ -82,20 +82,33 @@ func (s *Server) linked(host string) *linkedHub {
 
 // An Allocation is what a custom allocation knows when it decides. What its pointers lead to is the server's: do not write to it.
 type Allocation struct {
+	// RegistrationID is the device that registers.
 	RegistrationID string
-	Individual     *IndividualEnrollment // the enrollment the device registered under, or nil
-	Group          *EnrollmentGroup      // the group it registered under, or nil
-	CurrentHub     string                // where the device lives, "" at its first registration
-	CurrentDevice  string                // its device ID there
-	Payload        json.RawMessage       // the device's custom payload, nil if it sent none
-	LinkedHubs     []string              // the hubs to choose from; the current one alone when the device may not be moved
+	// Individual is the enrollment that the device registers under, nil for a group.
+	Individual *IndividualEnrollment
+	// Group is the enrollment group that the device registers under, nil for an individual
+	// enrollment.
+	Group *EnrollmentGroup
+	// CurrentHub is the hub the device is assigned to, "" at its first registration.
+	CurrentHub string
+	// CurrentDevice is its device ID there.
+	CurrentDevice string
+	// Payload is the device's custom payload, nil if it sent none.
+	Payload json.RawMessage
+	// LinkedHubs are the hubs to choose from; the current one alone when the device may not be
+	// moved.
+	LinkedHubs []string
 }
 
 // Allocated is what a custom allocation decides.
 type Allocated struct {
-	Hub         string          // one of LinkedHubs
-	InitialTwin *InitialTwin    // in place of the enrollment's; nil for that
-	Payload     json.RawMessage // returned to the device with every registration; nil for none
+	// Hub is the host name of the chosen hub, one of LinkedHubs. Anything else fails the
+	// registration with errorCode 400207.
+	Hub string
+	// InitialTwin is used in place of the enrollment's. Nil: the enrollment's is used.
+	InitialTwin *InitialTwin
+	// Payload is returned to the device with every registration. Nil: none is.
+	Payload json.RawMessage
 }
 
 // An allocationError is a failed allocation: the device's registration ends in status "failed".

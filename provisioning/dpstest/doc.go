@@ -1,12 +1,11 @@
 // Package dpstest is a simulator of the Azure IoT Hub Device Provisioning Service (DPS), for tests of devices.
 //
 // A [Server] speaks what the service speaks to devices: HTTPS, MQTT 3.1.1 and MQTT over WebSocket, with real TLS and
-// client certificates, on a [simnet.Network] in memory or on loopback sockets. It verifies what the service verifies,
-// so a device that works here proves its identity in the right way, and it creates the device's identity at the
-// simulated hub it assigns.
+// client certificates, on a [simnet.Network]: in memory ([simnet.ForTest], [simnet.New]) or on loopback
+// sockets ([simnet.Listen]). It verifies what the service verifies, so a device that works here proves
+// its identity in the right way, and it creates the device's identity at the simulated hub it assigns.
 //
-//	network := simnet.New()
-//	defer network.Close()
+//	network := simnet.ForTest(t)
 //	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 //	service := dpstest.New(network, dpstest.Config{})
 //	service.Link(hub)
@@ -14,7 +13,7 @@
 //
 //	// … run the device: ID scope service.IDScope(), dial function network.DialContext, TLS network.TLSConfig() …
 //
-//	fmt.Println(service.Count(dpstest.Register)) // how often did it ask?
+//	fmt.Println(service.Count(dpstest.Register)) // how often it registered
 //
 // Operators' tools reach it too, by the service's REST API: give them [Server.ServiceConnectionString], and
 // [hubtest.Hub.ConnectionString] for the hubs. [Server.Save] and [Server.Load] keep its state over a restart.
