@@ -60,7 +60,7 @@ func (p *program) client(t *testing.T, id string) *dps.Client {
 
 func (p *program) register(t *testing.T, id string) dps.Assignment {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	a, err := p.client(t, id).Register(ctx, dps.Registration{})
 	require.NoError(t, err, p.stderr)
@@ -69,7 +69,7 @@ func (p *program) register(t *testing.T, id string) dps.Assignment {
 
 func (p *program) connect(t *testing.T, a dps.Assignment, id string) *hubconn.Conn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	d := &hubconn.Dialer{TLSConfig: p.trust(t), DialContext: p.dial}
 	c, err := d.Dial(ctx, a.Target(), dps.SymmetricKey{ID: id, Key: key})
@@ -148,11 +148,11 @@ func TestScenarioMovesADeviceAndBreaksTheNetworkOnTime(t *testing.T) {
 	c := p.connect(t, a, "kitchen")
 	select {
 	case <-c.Context().Done(): // cut by the move
-	case <-time.After(patience):
+	case <-time.After(limit):
 		t.Fatal("the device has not been moved")
 	}
 	assert.Equal(t, hubB, p.register(t, "kitchen").Hub)
-	require.Eventually(t, func() bool { return len(p.scenario()) == 5 }, patience, 20*time.Millisecond, "%s", p.stderr)
+	require.Eventually(t, func() bool { return len(p.scenario()) == 5 }, limit, 20*time.Millisecond, "%s", p.stderr)
 }
 
 // scenario returns the log's lines about the scenario.
@@ -180,7 +180,7 @@ func TestLogTellsWhoAsksAndWhoConnects(t *testing.T) {
 		`msg="dps register" transport=https registrationId=cellar status=401`,
 		`msg="device connected" hub=`,
 	} {
-		require.Eventually(t, func() bool { return strings.Count(p.stderr.String(), line) == 1 }, patience, 20*time.Millisecond, "%s\n%s", line, p.stderr)
+		require.Eventually(t, func() bool { return strings.Count(p.stderr.String(), line) == 1 }, limit, 20*time.Millisecond, "%s\n%s", line, p.stderr)
 	}
 	assert.NotContains(t, p.stderr.String(), "SharedAccessSignature")
 }

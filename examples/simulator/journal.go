@@ -9,7 +9,7 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
-// journalEvery is how often the journal is written. An entry waits as long for its answer, to be one line with it.
+// journalEvery is how often the journal is written. An entry waits as long for its response, to be one line with it.
 const journalEvery = 250 * time.Millisecond
 
 // journal logs what devices and operators ask of DPS, and devices' connections to hubs, until ctx ends. It reads the logs that the services keep anyway, so that no

@@ -1,5 +1,5 @@
 // Command simulator runs a provisioning service (DPS) and its IoT hubs on this machine, for devices and operators' tools in any language.
-// One pair of ports serves all hosts, told apart by the TLS server name. README.md has its flags, its files and how to play with it.
+// One pair of ports serves all hosts, told apart by the TLS server name. README.md has its flags, its files and examples.
 package main
 
 import (

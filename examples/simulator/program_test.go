@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-const patience = 20 * time.Second
+const limit = 20 * time.Second
 
 // ready is the ready line as programs in any language read it.
 type ready struct {
@@ -105,7 +105,7 @@ func start(t testing.TB, args ...string) *program {
 	}()
 	select {
 	case p.line = <-first:
-	case <-time.After(patience):
+	case <-time.After(limit):
 	}
 	d := json.NewDecoder(strings.NewReader(p.line))
 	d.DisallowUnknownFields()
@@ -121,7 +121,7 @@ func (p *program) stop(t testing.TB) {
 	select {
 	case rest := <-p.rest:
 		assert.Empty(t, rest, "there is more on standard output than the ready line")
-	case <-time.After(patience):
+	case <-time.After(limit):
 		t.Fatal("the simulator does not end")
 	}
 	p.ended = true
@@ -176,7 +176,7 @@ func TestThermostatRunsByTheCommandThatIsPrinted(t *testing.T) {
 					}
 				}
 				return command != ""
-			}, patience, 10*time.Millisecond, "%s", p.stderr)
+			}, limit, 10*time.Millisecond, "%s", p.stderr)
 
 			thermostat := exec.Command("sh", "-c", command)
 			thermostat.Dir = filepath.Join("..", "..")
@@ -256,7 +256,7 @@ func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
 			cmd := exec.Command(binary, args...)
 			var stdout, stderr bytes.Buffer
 			cmd.Stdout, cmd.Stderr = &stdout, &stderr
-			stop := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+			stop := time.AfterFunc(limit, func() { _ = cmd.Process.Kill() })
 			err := cmd.Run()
 			stop.Stop()
 			require.Error(t, err, "it was taken")

@@ -161,7 +161,7 @@ func (s *step) check(hubs []string) error {
 	return nil
 }
 
-// checkFault finds numbers that mean nothing, and a status that no HTTP answer can have.
+// checkFault finds numbers that mean nothing, and a status that no HTTP response can have.
 func checkFault(field string, skip, times, status int, delay time.Duration) error {
 	switch {
 	case skip < 0:

@@ -54,7 +54,7 @@ func TestStateSurvivesAKill(t *testing.T) {
 	require.Eventually(t, func() bool { // it is written by itself
 		now, err := os.ReadFile(state)
 		return err == nil && string(now) != string(before)
-	}, patience, 50*time.Millisecond)
+	}, limit, 50*time.Millisecond)
 	require.NoError(t, p.cmd.Process.Kill())
 	_ = p.cmd.Wait()
 	p.ended = true
@@ -69,7 +69,7 @@ func TestStateSurvivesAKill(t *testing.T) {
 
 func (p *program) lookup(t *testing.T, id string) dps.Assignment {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	a, err := p.client(t, id).Lookup(ctx)
 	require.NoError(t, err, p.stderr)

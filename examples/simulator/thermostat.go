@@ -14,12 +14,12 @@ func (s *simulator) thermostat() (string, bool) {
 		return "", false
 	}
 	args := []string{"go", "run", "./examples/thermostat", "-id-scope", s.dps.IDScope(), "-registration-id", id, flag, key, "-ca", s.ca}
-	for _, door := range [][2]string{{"443", s.network.HTTPSAddr()}, {"8883", s.network.MQTTAddr()}} {
-		host, port := reachable(door[1])
+	for _, listener := range [][2]string{{"443", s.network.HTTPSAddr()}, {"8883", s.network.MQTTAddr()}} {
+		host, port := reachable(listener[1])
 		if strings.Contains(host, ":") {
 			host = "[" + host + "]"
 		}
-		args = append(args, "-connect-to", fmt.Sprintf(":%s:%s:%s", door[0], host, port))
+		args = append(args, "-connect-to", fmt.Sprintf(":%s:%s:%s", listener[0], host, port))
 	}
 	args = append(args, "-interval", "5s", "-log-format", "text")
 	for i, a := range args {

@@ -48,7 +48,7 @@ func (h *Hub) known(id string) (r *record, refusal string) {
 	return r, ""
 }
 
-// checkCertificate holds a client certificate against a device's thumbprints.
+// checkCertificate checks a client certificate against a device's thumbprints.
 func checkCertificate(device *record, cert *x509.Certificate, now time.Time) (refusal string) {
 	switch {
 	case cert == nil:
@@ -61,7 +61,7 @@ func checkCertificate(device *record, cert *x509.Certificate, now time.Time) (re
 	return ""
 }
 
-// checkToken holds a token against a device's keys.
+// checkToken checks a token against a device's keys.
 func (h *Hub) checkToken(device *record, token string, now time.Time) (expiry time.Time, refusal string) {
 	signature, err := sas.Parse(token)
 	if err != nil {
@@ -97,13 +97,13 @@ func (h *Hub) covers(resource, id string) bool {
 	return strings.EqualFold(host, h.host) && strings.TrimSuffix(path, "/") == want
 }
 
-// username is a CONNECT's user name taken apart.
+// username is a CONNECT's user name parsed.
 type username struct {
 	host  string
 	query url.Values // api-version, DeviceClientType, model-id …
 }
 
-// parseUsername takes apart "{hub}/{client ID}/?api-version=…", and the older forms without the question mark and without
+// parseUsername parses "{hub}/{client ID}/?api-version=…", and the older forms without the question mark and without
 // anything after the client ID. Neither host nor client ID is escaped, so the client ID is needed to tell where it ends.
 func parseUsername(name, clientID string) (username, bool) {
 	host, rest, ok := strings.Cut(name, "/")

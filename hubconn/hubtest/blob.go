@@ -95,7 +95,7 @@ func (s *store) sign(name, until string) string {
 	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// allows judges the token of a request for a blob.
+// allows checks the token of a request for a blob.
 func (s *store) allows(name string, q url.Values) error {
 	until, err := time.Parse(time.RFC3339, q.Get("se"))
 	switch {
@@ -153,7 +153,7 @@ func (s *store) applyFault(w http.ResponseWriter, r *http.Request, name string, 
 
 func (s *store) respond(w http.ResponseWriter, r *http.Request, name string, refused *blobError) {
 	if refused != nil {
-		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxBlob)) // so that the client hears the answer
+		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxBlob)) // so that the client hears the response
 		s.logOperation(name, refused.status)
 		s.refuse(w, *refused)
 		return

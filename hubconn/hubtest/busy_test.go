@@ -43,10 +43,10 @@ func TestBackEndAndAFlappingDevice(t *testing.T) {
 						return nil
 					}
 					if m.Qos == 0 { // a method
-						answer := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
+						response := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
 						rid, _ := requestID(m.TopicName[len("$iothub/methods/POST/m/?"):])
-						answer.TopicName = "$iothub/methods/res/200/?$rid=" + rid
-						return answer
+						response.TopicName = "$iothub/methods/res/200/?$rid=" + rid
+						return response
 					}
 					got[string(m.Payload)] = true
 					ack := packets.NewControlPacket(packets.Puback).(*packets.PubackPacket)
@@ -108,7 +108,7 @@ func TestBackEndAndAFlappingDevice(t *testing.T) {
 }
 
 // live connects on a fresh connection and answers each packet, until the connection ends. It never fails a test: the network is bad.
-func (c *client) live(answer func(packets.ControlPacket) packets.ControlPacket) {
+func (c *client) live(response func(packets.ControlPacket) packets.ControlPacket) {
 	defer c.close()
 	p := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
 	p.ProtocolName, p.ProtocolVersion, p.ClientIdentifier = "MQTT", 4, c.id
@@ -123,7 +123,7 @@ func (c *client) live(answer func(packets.ControlPacket) packets.ControlPacket) 
 		if err != nil {
 			return
 		}
-		if out := answer(in); out != nil && out.Write(c) != nil {
+		if out := response(in); out != nil && out.Write(c) != nil {
 			return
 		}
 	}

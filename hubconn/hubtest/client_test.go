@@ -114,13 +114,13 @@ func (c *client) tls() *tls.Config {
 	return cfg
 }
 
-// dial opens a connection on "mqtt" or "ws". The answer is that of a refused upgrade.
+// dial opens a connection on "mqtt" or "ws". The response is that of a refused upgrade.
 func (c *client) dial(transport string) (*http.Response, error) {
 	if transport == "ws" {
 		d := websocket.Dialer{NetDialContext: c.n.DialContext, TLSClientConfig: c.tls(), Subprotocols: []string{"mqtt"}}
-		ws, answer, err := d.Dial("wss://"+c.host+":443/$iothub/websocket", nil)
+		ws, response, err := d.Dial("wss://"+c.host+":443/$iothub/websocket", nil)
 		if err != nil {
-			return answer, err
+			return response, err
 		}
 		c.ws, c.nc = ws, ws.NetConn()
 		return nil, nil
@@ -263,8 +263,8 @@ func (c *client) ack(m *packets.PublishPacket) {
 	c.send(p)
 }
 
-// ask publishes at QoS 0 and waits for a message: topic and payload.
-func (c *client) ask(topic, payload string) (string, string) {
+// request publishes at QoS 0 and waits for a message: topic and payload.
+func (c *client) request(topic, payload string) (string, string) {
 	c.t.Helper()
 	c.publish(topic, 0, 0, payload)
 	m := c.message()
@@ -281,9 +281,9 @@ func (c *client) leave() {
 // https makes one request of the device API: "POST /messages/events", below the device's own path.
 func (c *client) https(request string, header map[string]string, body string) (*http.Response, string) {
 	c.t.Helper()
-	answer, text, err := c.tryHTTPS(request, header, body)
+	response, text, err := c.tryHTTPS(request, header, body)
 	require.NoError(c.t, err)
-	return answer, text
+	return response, text
 }
 
 func (c *client) tryHTTPS(request string, header map[string]string, body string) (*http.Response, string, error) {
@@ -313,25 +313,25 @@ func (c *client) tryHTTPS(request string, header map[string]string, body string)
 	cfg.ServerName = ""
 	tr := &http.Transport{DialContext: c.n.DialContext, TLSClientConfig: cfg, DisableKeepAlives: true}
 	defer tr.CloseIdleConnections()
-	answer, err := tr.RoundTrip(r)
+	response, err := tr.RoundTrip(r)
 	if err != nil {
 		return nil, "", err
 	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	return answer, string(text), err
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return response, string(text), err
 }
 
 // get makes one HTTPS request to a host.
 func get(t *testing.T, n *simnet.Network, cfg *tls.Config, url string) (*http.Response, string, error) {
 	tr := &http.Transport{DialContext: n.DialContext, TLSClientConfig: cfg, ForceAttemptHTTP2: true}
 	defer tr.CloseIdleConnections()
-	answer, err := (&http.Client{Transport: tr}).Get(url)
+	response, err := (&http.Client{Transport: tr}).Get(url)
 	if err != nil {
 		return nil, "", err
 	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
-	return answer, string(body), nil
+	return response, string(body), nil
 }

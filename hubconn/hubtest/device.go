@@ -17,16 +17,22 @@ import (
 type Device struct {
 	// ID is the device ID: 1 to 128 ASCII letters, digits and - . + % _ # * ? ! ( ) , : = @ $ ' ; (case matters).
 	ID string
-	// Disabled keeps the device out, as an unknown one. StatusReason may tell people why.
-	Disabled     bool
+	// Disabled keeps the device out, as an unknown one. Default: it is enabled.
+	Disabled bool
+	// StatusReason says, for people, why the device is enabled or disabled. The hub only keeps it.
 	StatusReason string
 	// IoTEdge is the capability of an IoT Edge device. The hub keeps it, and does nothing else with it.
 	IoTEdge bool
-	// PrimaryKey and SecondaryKey are base64; a token signed with either lets the device in.
-	PrimaryKey, SecondaryKey string
-	// PrimaryThumbprint and SecondaryThumbprint are SHA-1 or SHA-256 digests of a client certificate, in hexadecimal of
-	// either case, colons and spaces allowed. Thumbprint computes one.
-	PrimaryThumbprint, SecondaryThumbprint string
+	// PrimaryKey is base64; a token signed with it lets the device in. A new device without any key
+	// or thumbprint gets two random keys.
+	PrimaryKey string
+	// SecondaryKey counts as PrimaryKey does.
+	SecondaryKey string
+	// PrimaryThumbprint is the SHA-1 or SHA-256 digest of a client certificate that lets the device
+	// in: hexadecimal of either case, colons and spaces allowed. Thumbprint computes one.
+	PrimaryThumbprint string
+	// SecondaryThumbprint counts as PrimaryThumbprint does.
+	SecondaryThumbprint string
 	// GenerationID tells apart identities that had the same ID one after the other. The hub sets it.
 	GenerationID string
 }

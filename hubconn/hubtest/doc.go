@@ -1,18 +1,20 @@
-// Package hubtest simulates Azure IoT hubs, and the small internet they live on, for tests of devices.
+// Package hubtest simulates Azure IoT hubs, for tests of devices.
 //
-// A [Network] has names, TLS, a clock and faults. [NewNetwork] makes one in memory, for tests in one process, where it
-// also works inside a testing/synctest bubble: hours of back-off pass in no time. [Listen] makes one on loopback sockets, for
-// programs in any language. A [Hub] on it speaks MQTT 3.1.1 on port 8883 and over WebSocket on port 443, and HTTPS there:
+// A [Hub] lives on a [simnet.Network], which gives it a name, TLS, a clock and the faults of the way.
+// [simnet.ForTest] and [simnet.New] make a network in memory, for tests in one process, where it also
+// works inside a testing/synctest bubble: hours of back-off pass in no time. [simnet.Listen] makes one
+// on loopback sockets, for programs in any language. The hub speaks MQTT 3.1.1 on port 8883 and over
+// WebSocket on port 443, and HTTPS there:
 //
-//	network := simnet.New()
-//	defer network.Close()
+//	network := simnet.ForTest(t)
 //	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 //	hub.Put(hubtest.Device{ID: "sensor-042", PrimaryKey: key})
 //
-//	// … run the device with network.DialContext as its dial function and network.TLSConfig() for its roots …
+//	// … run the device with network.DialContext as its dial function and network.TLSConfig() for its
+//	// roots …
 //
-//	hub.Disable("sensor-042")   // an operator does his worst
-//	fmt.Println(hub.Attempts()) // how did the device take it?
+//	hub.Disable("sensor-042")   // what an operator may do
+//	fmt.Println(hub.Attempts()) // and how the device went on
 //
 // Hubs, like net/http/httptest's servers, are services: a test plays the back end by methods of [Hub], and sees what the
 // device did in logs. Nothing is routed between clients: a hub is not a broker.
@@ -25,7 +27,7 @@
 //	telemetry        MQTT and HTTPS, single and batch; properties, wills, RETAIN; 256 KB                     Messages
 //	cloud-to-device  MQTT and HTTPS (complete, abandon, reject); 50 deep, 64 KB, locks, ten deliveries, expiry, dead letters, feedback; sessions
 //	                                                                       SendC2D, C2DQueue, SettledC2D, Feedback, PurgeC2D
-//	methods          connect and response timeouts, 128 KB, late answers dropped                             Invoke
+//	methods          connect and response timeouts, 128 KB, late responses dropped                           Invoke
 //	twins            tags, desired, reported; versions, merge patches, ETags; 8 KB, 32 KB, keys, strings, depth, integers
 //	                                                                       Twin, PatchDesired, PatchTags, PatchTwin, ReplaceTwin, SetTwin
 //	uploads          ten at a time, an hour each; blob storage with Put Blob, Put Block and Put Block List   Blob, BlobType, Uploads, BlobHost
@@ -44,11 +46,11 @@
 //
 // # What can go wrong on demand
 //
-// At a hub ([Hub.Inject]): any CONNACK return code at once or late, no answer, a connection closed, reset or stalled at any stage, a
+// At a hub ([Hub.Inject]): any CONNACK return code at once or late, no response, a connection closed, reset or stalled at any stage, a
 // lost PUBACK with the message stored or not, a refused SUBSCRIBE, an upgrade or an HTTPS operation refused by the hub or by a proxy, with or without
 // Retry-After, any status for a twin operation, messages to the device lost on the way, and failing storage. Telemetry that asks for a
 // fault the way the official SDKs' end-to-end tests do (AzIoTHub_FaultOperationType KillTcp and ShutDownMqtt) gets it. On the way to any
-// host ([Network.SetFault] and its neighbours): names that do not exist or do not resolve, refused and unanswered
+// host ([simnet.Network.SetFault] and its neighbours): names that do not exist or do not resolve, refused and unanswered
 // connections, a reset after so many bytes, a stalled link, certificates that are expired, not yet valid, of an unknown CA or for
 // another name, and a service whose clock is not the device's.
 //
@@ -63,10 +65,10 @@
 //   - over MQTT a cloud-to-device message stays locked for as long as the connection lasts; what was not acknowledged is sent again, marked as a duplicate and
 //     ahead of newer messages, on the next connection. A client with CleanSession 1 loses its queue;
 //   - messages wait for a device that has never been connected, too;
-//   - a method's answer may come over a newer connection than its request. One that is no JSON, or above 128 KB, is 502000 for the caller;
+//   - a method's response may come over a newer connection than its request. One that is no JSON, or above 128 KB, is 502000 for the caller;
 //   - reported properties above 32 KB are refused with 400 ([Hub.SetOversizeStatus] makes it 413). Keys with $ are refused, $version among them;
 //   - over HTTPS an unknown device and a disabled one are both 404001; names of application properties come in lower case, for
 //     headers have none, but those of a batch as they are;
-//   - while traffic shaping holds a packet up, those behind it wait, pings included;
+//   - while traffic shaping delays a packet, those behind it wait, pings included;
 //   - the API version may be any date, and over MQTT it may be missing.
 package hubtest

@@ -35,14 +35,14 @@ func (a action) stage() Stage {
 	}
 }
 
-// endpoint is the target of a device's HTTPS request taken apart.
+// endpoint is the target of a device's HTTPS request parsed.
 type endpoint struct {
 	action action
 	id     string // "device", or "device/module"
 	token  string // of a message's lock, or of an upload
 }
 
-// parseEndpoint takes apart method, escaped path and query of a request. Fixed parts of a path have no case. The code is 0, 404000 or 405000.
+// parseEndpoint parses method, escaped path and query of a request. Fixed parts of a path have no case. The code is 0, 404000 or 405000.
 // Azure REST API: IoT Hub, Device.
 func parseEndpoint(method, path string, query url.Values) (e endpoint, code int) {
 	parts, ok := splitPath(path)
@@ -99,7 +99,7 @@ func parseEndpoint(method, path string, query url.Values) (e endpoint, code int)
 	return e, 0
 }
 
-// splitPath takes a path apart at its slashes, and only then unescapes the parts.
+// splitPath splits a path at its slashes, and only then unescapes the parts.
 func splitPath(path string) (parts []string, ok bool) {
 	for part := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
 		plain, err := url.PathUnescape(part)

@@ -7,10 +7,14 @@ import (
 
 // Error is a hub's refusal of what a back end asks: the service would answer its REST API so.
 type Error struct {
-	Op      string // what was asked for: "invoke", "patch twin", "send c2d" …
-	ID      string // the device, or "device/module"
-	Code    int    // the hub's six-digit code, for instance 404103
-	Message string // for people
+	// Op is what was to be done: "invoke", "patch twin", "send c2d" …
+	Op string
+	// ID is the device it concerns, or "device/module".
+	ID string
+	// Code is the hub's six-digit code, for instance 404103.
+	Code int
+	// Message says in one line what is wrong, for people.
+	Message string
 }
 
 // Error returns one line.
@@ -18,7 +22,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("hubtest: %s %s: %d %s: %s", e.Op, e.ID, e.Code, e.Name(), e.Message)
 }
 
-// Status is the HTTP status of the REST answer.
+// Status is the HTTP status of the REST response.
 func (e *Error) Status() int { return e.Code / 1000 }
 
 // Name is the code's name, as in the header iothub-errorcode.

@@ -81,7 +81,7 @@ func (f *Fault) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, &in)
 }
 
-// silent reports whether the fault leaves a request without an answer.
+// silent reports whether the fault leaves a request without a response.
 func (f *Fault) silent() bool { return f.NoAnswer || f.Cut || f.Close || f.Stall }
 
 // performs reports whether the hub does what it was asked, although the device is told otherwise, or nothing.
@@ -113,7 +113,7 @@ func (h *Hub) Inject(f Fault) {
 	h.faults = append(h.faults, &injected{Fault: f, left: times})
 }
 
-// ClearFaults removes all faults. What has struck already goes on: a device left without an answer gets none.
+// ClearFaults removes all faults. What has struck already goes on: a device left without a response gets none.
 func (h *Hub) ClearFaults() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -240,42 +240,42 @@ func TestFaultsOfOneDevice(t *testing.T) {
 func TestRefusedUpgrades(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault Fault
-		check func(t *testing.T, answer *http.Response, body string)
+		check func(t *testing.T, response *http.Response, body string)
 	}{
 		"throttled, the hub's newer shape": {Fault{Status: 429, RetryAfter: "120", ErrorCode: "ThrottlingException", Code: 429001, Message: "slow down"},
-			func(t *testing.T, answer *http.Response, body string) {
-				assert.Equal(t, "120", answer.Header.Get("Retry-After"))
-				assert.Equal(t, "ThrottlingException", answer.Header.Get("iothub-errorcode"))
-				assert.Len(t, answer.Header.Get("x-ms-request-id"), 32)
+			func(t *testing.T, response *http.Response, body string) {
+				assert.Equal(t, "120", response.Header.Get("Retry-After"))
+				assert.Equal(t, "ThrottlingException", response.Header.Get("iothub-errorcode"))
+				assert.Len(t, response.Header.Get("x-ms-request-id"), 32)
 				var outer struct{ Message, ExceptionMessage string }
 				require.NoError(t, json.Unmarshal([]byte(body), &outer))
 				var inner map[string]any
 				require.NoError(t, json.Unmarshal([]byte(outer.Message), &inner))
 				assert.EqualValues(t, 429001, inner["errorCode"])
 				assert.Equal(t, "slow down", inner["message"])
-				assert.Contains(t, inner["trackingId"], answer.Header.Get("x-ms-request-id"))
+				assert.Contains(t, inner["trackingId"], response.Header.Get("x-ms-request-id"))
 				assert.Contains(t, inner, "timestampUtc")
 				assert.Empty(t, outer.ExceptionMessage)
 			}},
 		"forbidden, the hub's older shape": {Fault{Status: 403, ErrorCode: "IotHubQuotaExceeded"},
-			func(t *testing.T, answer *http.Response, body string) {
-				assert.Empty(t, answer.Header.Get("Retry-After"))
+			func(t *testing.T, response *http.Response, body string) {
+				assert.Empty(t, response.Header.Get("Retry-After"))
 				var outer struct{ Message, ExceptionMessage string }
 				require.NoError(t, json.Unmarshal([]byte(body), &outer))
 				assert.Equal(t, "ErrorCode:IotHubQuotaExceeded;Forbidden", outer.Message)
 				assert.Regexp(t, `^Tracking ID:[0-9a-f]{32}-G:4-TimeStamp:01/01/2000 00:00:0\d$`, outer.ExceptionMessage)
 			}},
 		"unavailable, says a proxy": {Fault{Status: 503, RetryAfter: "Sat, 01 Jan 2000 00:10:00 GMT"},
-			func(t *testing.T, answer *http.Response, body string) {
-				assert.Equal(t, "Sat, 01 Jan 2000 00:10:00 GMT", answer.Header.Get("Retry-After"))
-				assert.Empty(t, answer.Header.Get("iothub-errorcode"))
-				assert.Empty(t, answer.Header.Get("x-ms-request-id"))
-				assert.Equal(t, "text/html", answer.Header.Get("Content-Type"))
+			func(t *testing.T, response *http.Response, body string) {
+				assert.Equal(t, "Sat, 01 Jan 2000 00:10:00 GMT", response.Header.Get("Retry-After"))
+				assert.Empty(t, response.Header.Get("iothub-errorcode"))
+				assert.Empty(t, response.Header.Get("x-ms-request-id"))
+				assert.Equal(t, "text/html", response.Header.Get("Content-Type"))
 				assert.Contains(t, body, "503 Service Unavailable")
 			}},
 		"not found": {Fault{Status: 404, ErrorCode: "DeviceNotFound", Code: 404001},
-			func(t *testing.T, answer *http.Response, _ string) {
-				assert.Equal(t, "DeviceNotFound", answer.Header.Get("iothub-errorcode"))
+			func(t *testing.T, response *http.Response, _ string) {
+				assert.Equal(t, "DeviceNotFound", response.Header.Get("iothub-errorcode"))
 			}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -285,13 +285,13 @@ func TestRefusedUpgrades(t *testing.T) {
 				test.fault.On = Upgrade
 				h.Inject(test.fault)
 				c := device(t, h, "dev1")
-				answer, err := c.dial("ws")
+				response, err := c.dial("ws")
 				require.Error(t, err)
-				require.Equal(t, test.fault.Status, answer.StatusCode)
-				assert.NotEmpty(t, answer.Header.Get("Date"))
-				body, err := io.ReadAll(answer.Body) // as much of it as the library keeps: 1024 bytes
+				require.Equal(t, test.fault.Status, response.StatusCode)
+				assert.NotEmpty(t, response.Header.Get("Date"))
+				body, err := io.ReadAll(response.Body) // as much of it as the library keeps: 1024 bytes
 				require.NoError(t, err)
-				test.check(t, answer, string(body))
+				test.check(t, response, string(body))
 				assert.Equal(t, Attempt{Time: last(t, h).Time, Transport: "ws", Answered: true, Status: test.fault.Status, Reason: "injected fault"}, last(t, h))
 				assert.False(t, last(t, h).Accepted())
 				require.Zero(t, c.connect("ws"))
@@ -354,14 +354,14 @@ func TestUpgradesThatAreLost(t *testing.T) {
 func TestOtherRequestsAreNotFound(t *testing.T) {
 	anywhere(t, func(t *testing.T, n *simnet.Network) {
 		NewHub(n, hubHost)
-		answer, _, err := get(t, n, n.TLSConfig(), "https://"+hubHost+"/devices/dev1/nothing")
+		response, _, err := get(t, n, n.TLSConfig(), "https://"+hubHost+"/devices/dev1/nothing")
 		require.NoError(t, err)
-		assert.Equal(t, 404, answer.StatusCode)
-		assert.Equal(t, "GenericNotFound", answer.Header.Get("iothub-errorcode"))
-		assert.NotEmpty(t, answer.Header.Get("Date"))
-		answer, _, err = get(t, n, n.TLSConfig(), "https://"+hubHost+"/$iothub/websocket")
+		assert.Equal(t, 404, response.StatusCode)
+		assert.Equal(t, "GenericNotFound", response.Header.Get("iothub-errorcode"))
+		assert.NotEmpty(t, response.Header.Get("Date"))
+		response, _, err = get(t, n, n.TLSConfig(), "https://"+hubHost+"/$iothub/websocket")
 		require.NoError(t, err)
-		assert.Equal(t, 400, answer.StatusCode)
+		assert.Equal(t, 400, response.StatusCode)
 	})
 }
 

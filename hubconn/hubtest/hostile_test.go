@@ -15,17 +15,17 @@ import (
 	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
-// Whatever strangers do to the front doors, the devices are served; and when the network closes, nothing is left.
+// Whatever hostile clients do to the ports, the devices are served; and when the network closes, nothing is left.
 func TestDevicesAreServedBesideHostileClients(t *testing.T) {
 	before := runtime.NumGoroutine()
 	n, err := simnet.Listen(simnet.ListenConfig{})
 	require.NoError(t, err)
 	h := NewHub(n, hubHost)
-	var strangers []net.Conn
+	var hostile []net.Conn
 	intrude := func(addr string, withTLS bool, say string) {
 		nc, err := net.Dial("tcp", addr)
 		require.NoError(t, err)
-		strangers = append(strangers, nc)
+		hostile = append(hostile, nc)
 		if withTLS {
 			cfg := n.TLSConfig()
 			cfg.ServerName = hubHost
@@ -62,14 +62,14 @@ func TestDevicesAreServedBesideHostileClients(t *testing.T) {
 	devices.Wait()
 	assert.Len(t, h.Messages(), 20)
 	require.NoError(t, n.Close())
-	for _, nc := range strangers {
+	for _, nc := range hostile {
 		_ = nc.Close()
 	}
-	quiet(t, before)
+	waitForGoroutines(t, before)
 }
 
-// quiet waits until no more goroutines run than before.
-func quiet(t *testing.T, before int) {
+// waitForGoroutines waits until no more goroutines run than before.
+func waitForGoroutines(t *testing.T, before int) {
 	t.Helper()
 	for range 1000 {
 		if runtime.NumGoroutine() <= before {

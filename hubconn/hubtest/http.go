@@ -52,12 +52,12 @@ func (h *Hub) serveDevice(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	answer, err := h.respond(r, e, body)
+	response, err := h.respond(r, e, body)
 	if err != nil {
 		return // nobody is left to hear it
 	}
-	logResponse(answer.status, answer.code)
-	h.reply(w, answer)
+	logResponse(response.status, response.code)
+	h.reply(w, response)
 }
 
 // respond checks a request and does what it asks for. An error says that the client is gone.
@@ -80,7 +80,7 @@ func (h *Hub) respond(r *http.Request, e endpoint, body []byte) (webReply, error
 	return h.act(r, e, body), nil
 }
 
-// act does what an admitted request asks for.
+// act does what an authenticated request asks for.
 func (h *Hub) act(r *http.Request, e endpoint, body []byte) webReply {
 	switch e.action {
 	case sendEvent:
@@ -132,7 +132,7 @@ func (h *Hub) authenticateRequest(r *http.Request, id string) (refused webReply,
 	return webReply{}, true
 }
 
-// retryAfter is the header that goes with a throttled answer.
+// retryAfter is the header that goes with a throttled response.
 func (h *Hub) retryAfter() http.Header {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -142,7 +142,7 @@ func (h *Hub) retryAfter() http.Header {
 	return http.Header{"Retry-After": {h.limits.RetryAfter}}
 }
 
-// reply writes an answer.
+// reply writes a response.
 func (h *Hub) reply(w http.ResponseWriter, a webReply) {
 	for name, values := range a.header {
 		w.Header()[name] = values

@@ -32,13 +32,13 @@ func withWeb(t *testing.T, n *simnet.Network, f func(t *testing.T, h *Hub, c *cl
 }
 
 // refused reads an error in either of the hub's two shapes.
-func refused(t *testing.T, answer *http.Response, body string) (code int, name, message string) {
+func refused(t *testing.T, response *http.Response, body string) (code int, name, message string) {
 	t.Helper()
 	var outer struct{ Message, ExceptionMessage string }
 	require.NoError(t, json.Unmarshal([]byte(body), &outer), body)
-	name = answer.Header.Get("iothub-errorcode")
+	name = response.Header.Get("iothub-errorcode")
 	require.NotEmpty(t, name)
-	require.NotEmpty(t, answer.Header.Get("x-ms-request-id"))
+	require.NotEmpty(t, response.Header.Get("x-ms-request-id"))
 	if rest, ok := strings.CutPrefix(outer.Message, "ErrorCode:"); ok {
 		require.Contains(t, outer.ExceptionMessage, "Tracking ID:")
 		inBody, message, _ := strings.Cut(rest, ";")
@@ -56,12 +56,12 @@ func refused(t *testing.T, answer *http.Response, body string) (code int, name, 
 
 func TestEventOverHTTPS(t *testing.T) {
 	onWeb(t, func(t *testing.T, h *Hub, c *client) {
-		answer, body := c.https("POST /messages/events", map[string]string{
+		response, body := c.https("POST /messages/events", map[string]string{
 			"iothub-app-room": "attic", "iothub-app-Floor": "2", "iothub-messageid": "m1", "iothub-correlationid": "c1", "iothub-contenttype": "text/plain",
 			"iothub-contentencoding": "utf-8", "iothub-creationtimeutc": "2026-01-01T00:00:00Z", "dt-subject": "thermostat1", "iothub-to": "/devices/dev1/messages/events",
 			"User-Agent": "test",
 		}, "hello")
-		assert.Equal(t, 204, answer.StatusCode)
+		assert.Equal(t, 204, response.StatusCode)
 		assert.Empty(t, body)
 		require.Len(t, h.Messages(), 1)
 		m := h.Messages()[0]
@@ -75,8 +75,8 @@ func TestEventOverHTTPS(t *testing.T) {
 
 		require.NoError(t, h.PutModule("dev1", Module{ID: "mod1"}))
 		module := device(t, h, "dev1/mod1")
-		answer, _ = module.https("POST /messages/events", nil, "hi")
-		assert.Equal(t, 204, answer.StatusCode)
+		response, _ = module.https("POST /messages/events", nil, "hi")
+		assert.Equal(t, 204, response.StatusCode)
 		assert.Equal(t, "mod1", h.Messages()[1].ModuleID)
 	})
 }
@@ -84,17 +84,17 @@ func TestEventOverHTTPS(t *testing.T) {
 func TestBatchOverHTTPS(t *testing.T) {
 	onWeb(t, func(t *testing.T, h *Hub, c *client) {
 		kind := map[string]string{"Content-Type": "application/vnd.microsoft.iothub.json; charset=utf-8"}
-		answer, _ := c.https("POST /messages/events", kind,
+		response, _ := c.https("POST /messages/events", kind,
 			`[{"body":"aGVsbG8=","properties":{"iothub-app-Room":"attic","iothub-messageid":"m1","plain":"x"}},{"body":"as it is","base64Encoded":false},{"body":""}]`)
-		assert.Equal(t, 204, answer.StatusCode)
+		assert.Equal(t, 204, response.StatusCode)
 		require.Len(t, h.Messages(), 3)
 		assert.Equal(t, "hello", string(h.Messages()[0].Body))
 		assert.Equal(t, map[string]string{"Room": "attic", "plain": "x"}, h.Messages()[0].Properties)
 		assert.Equal(t, map[string]string{"$.mid": "m1"}, h.Messages()[0].System)
 		assert.Equal(t, "as it is", string(h.Messages()[1].Body))
 		for _, bad := range []string{"", "[]", "{}", `[{}]`, `[{"body":"?"}]`, `[{"body":"aGVsbG8="}`, `[{"body":1}]`} {
-			answer, body := c.https("POST /messages/events", kind, bad)
-			code, _, _ := refused(t, answer, body)
+			response, body := c.https("POST /messages/events", kind, bad)
+			code, _, _ := refused(t, response, body)
 			assert.Equal(t, 400006, code, bad)
 		}
 		assert.Len(t, h.Messages(), 3, "all of a batch or nothing")
@@ -123,10 +123,10 @@ func TestSizeOverHTTPS(t *testing.T) {
 			{batch, element(limit - frame + 1), 413},
 			{nil, strings.Repeat("x", 2<<20), 413},
 		} {
-			answer, body := c.https("POST /messages/events", test.header, test.body)
-			assert.Equal(t, test.status, answer.StatusCode, "%d bytes", len(test.body))
+			response, body := c.https("POST /messages/events", test.header, test.body)
+			assert.Equal(t, test.status, response.StatusCode, "%d bytes", len(test.body))
 			if test.status == 413 {
-				code, name, _ := refused(t, answer, body)
+				code, name, _ := refused(t, response, body)
 				assert.Equal(t, 413001, code)
 				assert.Equal(t, "MessageTooLarge", name)
 			}
@@ -137,50 +137,50 @@ func TestSizeOverHTTPS(t *testing.T) {
 
 func TestCommandsOverHTTPS(t *testing.T) {
 	onWeb(t, func(t *testing.T, h *Hub, c *client) {
-		answer, _ := c.https("GET /messages/deviceBound", nil, "")
-		assert.Equal(t, 204, answer.StatusCode, "nothing there")
+		response, _ := c.https("GET /messages/deviceBound", nil, "")
+		assert.Equal(t, 204, response.StatusCode, "nothing there")
 		require.NoError(t, h.SendC2D("dev1", C2D{
 			Body: []byte("on"), MessageID: "m1", CorrelationID: "c1", UserID: "u1", ContentType: "text/plain", ContentEncoding: "utf-8", Ack: "full",
 			Properties: map[string]string{"room": "attic"},
 		}))
-		answer, body := c.https("GET /messages/deviceBound", nil, "")
-		require.Equal(t, 200, answer.StatusCode)
+		response, body := c.https("GET /messages/deviceBound", nil, "")
+		require.Equal(t, 200, response.StatusCode)
 		assert.Equal(t, "on", body)
 		for name, want := range map[string]string{
 			"iothub-messageid": "m1", "iothub-correlationid": "c1", "iothub-userid": "u1", "iothub-to": "/devices/dev1/messages/deviceBound", "iothub-ack": "full",
 			"iothub-sequencenumber": "1", "iothub-deliverycount": "0", "iothub-app-room": "attic", "iothub-contenttype": "text/plain", "iothub-contentencoding": "utf-8",
 		} {
-			assert.Equal(t, want, answer.Header.Get(name), name)
+			assert.Equal(t, want, response.Header.Get(name), name)
 		}
-		assert.Regexp(t, `^\d+/\d+/\d{4} \d+:\d\d:\d\d [AP]M$`, answer.Header.Get("iothub-enqueuedtime"))
-		lock := answer.Header.Get("ETag")
+		assert.Regexp(t, `^\d+/\d+/\d{4} \d+:\d\d:\d\d [AP]M$`, response.Header.Get("iothub-enqueuedtime"))
+		lock := response.Header.Get("ETag")
 		assert.Regexp(t, `^"[0-9a-f-]{36}"$`, lock)
 		lock = strings.Trim(lock, `"`)
-		answer, _ = c.https("GET /messages/deviceBound", nil, "")
-		assert.Equal(t, 204, answer.StatusCode, "it is locked")
+		response, _ = c.https("GET /messages/deviceBound", nil, "")
+		assert.Equal(t, 204, response.StatusCode, "it is locked")
 
-		answer, _ = c.https("POST /messages/deviceBound/"+lock+"/abandon", nil, "")
-		assert.Equal(t, 204, answer.StatusCode)
-		answer, body = c.https("DELETE /messages/deviceBound/"+lock, nil, "")
-		assert.Equal(t, 412, answer.StatusCode)
-		_, name, _ := refused(t, answer, body)
+		response, _ = c.https("POST /messages/deviceBound/"+lock+"/abandon", nil, "")
+		assert.Equal(t, 204, response.StatusCode)
+		response, body = c.https("DELETE /messages/deviceBound/"+lock, nil, "")
+		assert.Equal(t, 412, response.StatusCode)
+		_, name, _ := refused(t, response, body)
 		assert.Equal(t, "DeviceMessageLockLost", name)
 
-		answer, _ = c.https("GET /messages/deviceBound", nil, "")
-		assert.Equal(t, "1", answer.Header.Get("iothub-deliverycount"))
-		lock = url.PathEscape(answer.Header.Get("ETag")) // with its quotes
-		answer, _ = c.https("DELETE /messages/devicebound/"+lock, nil, "")
-		assert.Equal(t, 204, answer.StatusCode)
+		response, _ = c.https("GET /messages/deviceBound", nil, "")
+		assert.Equal(t, "1", response.Header.Get("iothub-deliverycount"))
+		lock = url.PathEscape(response.Header.Get("ETag")) // with its quotes
+		response, _ = c.https("DELETE /messages/devicebound/"+lock, nil, "")
+		assert.Equal(t, 204, response.StatusCode)
 		assert.Empty(t, h.C2DQueue("dev1"))
 
 		require.NoError(t, h.SendC2D("dev1", C2D{Body: []byte("no"), Ack: "negative"}))
-		answer, _ = c.https("GET /messages/deviceBound", nil, "")
-		lock = strings.Trim(answer.Header.Get("ETag"), `"`)
-		answer, _ = c.https("DELETE /messages/deviceBound/"+lock+"?reject", nil, "")
-		assert.Equal(t, 204, answer.StatusCode)
+		response, _ = c.https("GET /messages/deviceBound", nil, "")
+		lock = strings.Trim(response.Header.Get("ETag"), `"`)
+		response, _ = c.https("DELETE /messages/deviceBound/"+lock+"?reject", nil, "")
+		assert.Equal(t, 204, response.StatusCode)
 		assert.Equal(t, []string{"on Success", "no Rejected"}, outcomes(h.Feedback()))
-		answer, _ = c.https("DELETE /messages/deviceBound/", nil, "")
-		assert.Equal(t, 412, answer.StatusCode)
+		response, _ = c.https("DELETE /messages/deviceBound/", nil, "")
+		assert.Equal(t, 412, response.StatusCode)
 	})
 }
 
@@ -192,23 +192,23 @@ func TestLockEnds(t *testing.T) {
 			if timeout != "" {
 				path += "?iothub-messagelocktimeout=" + timeout
 			}
-			answer, _ := c.https(path, nil, "")
-			require.Equal(t, 200, answer.StatusCode)
+			response, _ := c.https(path, nil, "")
+			require.Equal(t, 200, response.StatusCode)
 			time.Sleep(want - time.Nanosecond)
 			require.True(t, h.C2DQueue("dev1")[0].Locked, timeout)
 			time.Sleep(time.Nanosecond)
 			require.False(t, h.C2DQueue("dev1")[0].Locked, timeout)
-			lock := strings.Trim(answer.Header.Get("ETag"), `"`)
-			answer, _ = c.https("DELETE /messages/deviceBound/"+lock, nil, "")
-			assert.Equal(t, 412, answer.StatusCode)
+			lock := strings.Trim(response.Header.Get("ETag"), `"`)
+			response, _ = c.https("DELETE /messages/deviceBound/"+lock, nil, "")
+			assert.Equal(t, 412, response.StatusCode)
 		}
 		for _, bad := range []string{"4", "301", "soon"} {
-			answer, _ := c.https("GET /messages/deviceBound?iothub-messagelocktimeout="+bad, nil, "")
-			assert.Equal(t, 400, answer.StatusCode)
+			response, _ := c.https("GET /messages/deviceBound?iothub-messagelocktimeout="+bad, nil, "")
+			assert.Equal(t, 400, response.StatusCode)
 		}
 		for range 7 {
-			answer, _ := c.https("GET /messages/deviceBound", nil, "")
-			require.Equal(t, 200, answer.StatusCode)
+			response, _ := c.https("GET /messages/deviceBound", nil, "")
+			require.Equal(t, 200, response.StatusCode)
 			time.Sleep(time.Minute)
 		}
 		assert.Equal(t, []string{"a DeliveryCountExceeded"}, outcomes(h.SettledC2D()), "ten times in all")
@@ -220,8 +220,8 @@ func TestCommandGoesFromHTTPSToMQTT(t *testing.T) {
 	onEach(t, func(t *testing.T, h *Hub, transport string) {
 		c := device(t, h, "dev1")
 		require.NoError(t, h.SendC2D("dev1", C2D{Body: []byte("a")}))
-		answer, _ := c.https("GET /messages/deviceBound", nil, "")
-		require.Equal(t, 200, answer.StatusCode)
+		response, _ := c.https("GET /messages/deviceBound", nil, "")
+		require.Equal(t, 200, response.StatusCode)
 		require.Zero(t, c.connect(transport))
 		c.subscribeAt(1, commands)
 		start := time.Now()
@@ -230,8 +230,8 @@ func TestCommandGoesFromHTTPSToMQTT(t *testing.T) {
 		synctest.Wait()
 		require.NoError(t, h.SendC2D("dev1", C2D{Body: []byte("b")}))
 		m := c.message()
-		answer, _ = c.https("GET /messages/deviceBound", nil, "")
-		require.Equal(t, 204, answer.StatusCode, "the connection has it")
+		response, _ = c.https("GET /messages/deviceBound", nil, "")
+		require.Equal(t, 204, response.StatusCode, "the connection has it")
 		c.ack(m)
 		c.close()
 	})
@@ -254,10 +254,10 @@ func TestWhoMayUseHTTPS(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWeb(t, func(t *testing.T, h *Hub, c *client) {
 				test.set(t, h, c)
-				answer, body := c.https("POST /messages/events", nil, "hello")
-				code, kind, message := refused(t, answer, body)
+				response, body := c.https("POST /messages/events", nil, "hello")
+				code, kind, message := refused(t, response, body)
 				if code == 0 {
-					code = answer.StatusCode // the shape without a number
+					code = response.StatusCode // the shape without a number
 				}
 				assert.Equal(t, test.code, code)
 				assert.Equal(t, test.name, kind)
@@ -272,12 +272,12 @@ func TestCertificateOverHTTPS(t *testing.T) {
 	onWeb(t, func(t *testing.T, h *Hub, c *client) {
 		cert := h.network.CA().Device("dev1")
 		c.password, c.cert = "", &cert
-		answer, body := c.https("POST /messages/events", nil, "hello")
-		code, _, _ := refused(t, answer, body)
+		response, body := c.https("POST /messages/events", nil, "hello")
+		code, _, _ := refused(t, response, body)
 		assert.Equal(t, 401003, code)
 		require.NoError(t, h.Put(Device{ID: "dev1", SecondaryThumbprint: Thumbprint(cert.Leaf)}))
-		answer, _ = c.https("POST /messages/events", nil, "hello")
-		assert.Equal(t, 204, answer.StatusCode)
+		response, _ = c.https("POST /messages/events", nil, "hello")
+		assert.Equal(t, 204, response.StatusCode)
 	})
 }
 
@@ -301,15 +301,15 @@ func TestRequestsThatAreNone(t *testing.T) {
 			"POST https://" + hubHost + "/devices/dev1/messages/events":                    400001,
 			"POST https://" + hubHost + "/devices/dev1/messages/events?api-version=latest": 400001,
 		} {
-			answer, body := c.https(request, nil, "")
-			code, _, _ := refused(t, answer, body)
+			response, body := c.https(request, nil, "")
+			code, _, _ := refused(t, response, body)
 			assert.Equal(t, want, code, request)
 		}
 		// IDs with characters that a path must escape are IDs.
 		odd := "a%b#c?d:e@f"
 		require.NoError(t, h.Put(Device{ID: odd}))
-		answer, _ := device(t, h, odd).https("POST /messages/events", nil, "hello")
-		assert.Equal(t, 204, answer.StatusCode)
+		response, _ := device(t, h, odd).https("POST /messages/events", nil, "hello")
+		assert.Equal(t, 204, response.StatusCode)
 		assert.Equal(t, odd, h.Messages()[0].DeviceID)
 	})
 }
@@ -322,16 +322,16 @@ func TestHTTPSFaults(t *testing.T) {
 			inWeb(t, func(t *testing.T, h *Hub, c *client) {
 				h.Inject(Fault{On: stage, Status: 429, RetryAfter: "17", ErrorCode: "ThrottlingException", Code: 429001, Delay: time.Second})
 				start := time.Now()
-				answer, body := c.https(request, nil, "{}")
-				code, _, _ := refused(t, answer, body)
+				response, body := c.https(request, nil, "{}")
+				code, _, _ := refused(t, response, body)
 				assert.Equal(t, 429001, code)
-				assert.Equal(t, "17", answer.Header.Get("Retry-After"))
+				assert.Equal(t, "17", response.Header.Get("Retry-After"))
 				assert.Equal(t, time.Second, time.Since(start))
 
 				h.Inject(Fault{On: stage, Status: 502})
-				answer, body = c.https(request, nil, "{}")
-				assert.Equal(t, 502, answer.StatusCode)
-				assert.Empty(t, answer.Header.Get("iothub-errorcode"))
+				response, body = c.https(request, nil, "{}")
+				assert.Equal(t, 502, response.StatusCode)
+				assert.Empty(t, response.Header.Get("iothub-errorcode"))
 				assert.Contains(t, body, "<html>", "a proxy spoke")
 
 				for _, f := range []Fault{{Cut: true}, {Close: true}} {

@@ -93,15 +93,24 @@ func (h *Hub) Disconnect(id string) bool {
 
 // Attempt is one try of a device to get in: a CONNECT, or a WebSocket upgrade that was refused before there was one.
 type Attempt struct {
-	Time       time.Time // by the services' clock
-	DeviceID   string    // the client ID: "device", or "device/module"; "" for an upgrade
-	Transport  string    // "mqtt" or "ws"
-	Answered   bool      // false: no CONNACK (no HTTP answer) was sent, or not yet
-	ReturnCode byte      // of the CONNACK
-	Status     int       // of a refused upgrade; 0 for a CONNECT
-	Reason     string    // why it was refused, for people
-	ModelID    string    // the IoT Plug and Play model the device announced
-	ClientType string    // what the device says it is: DeviceClientType
+	// Time is when the attempt arrived, by the services' clock ([simnet.Network.Now]).
+	Time time.Time
+	// DeviceID is the client ID: "device", or "device/module". It is "" for an upgrade.
+	DeviceID string
+	// Transport is "mqtt" or "ws" (MQTT over WebSocket).
+	Transport string
+	// Answered says that a CONNACK or an HTTP response was sent. It is false while there is none.
+	Answered bool
+	// ReturnCode is that of the CONNACK: 0 accepts.
+	ReturnCode byte
+	// Status is the HTTP status of a refused upgrade; 0 for a CONNECT.
+	Status int
+	// Reason is why the attempt was refused, for people: the device is not told. "" if it was not.
+	Reason string
+	// ModelID is the IoT Plug and Play model that the device announced, "" for none.
+	ModelID string
+	// ClientType is the DeviceClientType of the user name: what the device says it is.
+	ClientType string
 }
 
 // Accepted reports whether the device got in.
@@ -142,7 +151,7 @@ func (h *Hub) announce() {
 	h.changed = make(chan struct{})
 }
 
-// logAttempt logs a try that has no answer yet.
+// logAttempt logs a try that has no response yet.
 func (h *Hub) logAttempt(a Attempt) *Attempt {
 	a.Time = h.network.Now()
 	h.mu.Lock()
@@ -173,20 +182,27 @@ func trim[T any](log []T) []T {
 	return slices.Delete(log, 0, maxLog/10)
 }
 
-// Operation is one thing a device did at the hub or the hub at the device, other than to connect and to send telemetry
-// over MQTT: Attempts and Messages tell of those.
+// Operation is one thing that a device had the hub do, other than to connect and to send telemetry
+// over MQTT: those are in the logs of [Hub.Attempts] and [Hub.Messages].
 type Operation struct {
-	Time      time.Time // by the services' clock
-	On        Stage
-	DeviceID  string // or "device/module"
-	Transport string // "mqtt", "ws" or "https"
-	// Status and Code are the hub's answer: of HTTPS and twin operations. Status 0 means none was given.
-	Status, Code int
-	// Detail is the name of the method or of the blob.
+	// Time is when the hub responded, by the services' clock ([simnet.Network.Now]).
+	Time time.Time
+	// On is the kind of operation: TwinGet, TwinPatch, or one of the stages from Send on.
+	On Stage
+	// DeviceID is the device, or "device/module".
+	DeviceID string
+	// Transport is "mqtt", "ws" (MQTT over WebSocket) or "https".
+	Transport string
+	// Status is the status of the response: of HTTPS, or of a twin operation. 0 means that none was
+	// sent.
+	Status int
+	// Code is the hub's six-digit error code, 0 for none.
+	Code int
+	// Detail is the name of the blob; "" for all other operations.
 	Detail string
 }
 
-// Operations returns the log of operations, in the order of their answers. It holds the newest 90,000 at least.
+// Operations returns the log of operations, in the order of their responses. It holds the newest 90,000 at least.
 func (h *Hub) Operations() []Operation {
 	h.mu.Lock()
 	defer h.mu.Unlock()

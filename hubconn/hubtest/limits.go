@@ -5,17 +5,28 @@ import (
 	"time"
 )
 
-// Limits are what a hub allows in a time. The zero value limits nothing. Rates are shaped first: what comes too fast is held up, and
+// Limits are what a hub allows in a time. The zero value limits nothing. Rates are shaped first: what comes too fast is delayed, and
 // refused only when it would have to wait for longer than the backlog allows. A second's worth may come at once. Azure docs: "IoT Hub
 // quotas and throttling".
 type Limits struct {
-	// ConnectsPerSecond, SendsPerSecond, ReceivesPerSecond (over HTTPS), TwinReadsPerSecond, TwinUpdatesPerSecond and UploadsPerSecond
-	// (their beginnings) are rates over all devices. 0 means no limit.
-	ConnectsPerSecond, SendsPerSecond, ReceivesPerSecond, TwinReadsPerSecond, TwinUpdatesPerSecond, UploadsPerSecond float64
+	// ConnectsPerSecond is the rate of CONNECTs over all devices. 0 means no limit.
+	ConnectsPerSecond float64
+	// SendsPerSecond is the rate of telemetry over all devices: messages over MQTT, requests over
+	// HTTPS. 0 means no limit.
+	SendsPerSecond float64
+	// ReceivesPerSecond is the rate of requests for cloud-to-device messages over HTTPS. 0 means no
+	// limit.
+	ReceivesPerSecond float64
+	// TwinReadsPerSecond is the rate at which devices may get twins. 0 means no limit.
+	TwinReadsPerSecond float64
+	// TwinUpdatesPerSecond is the rate at which devices may report properties. 0 means no limit.
+	TwinUpdatesPerSecond float64
+	// UploadsPerSecond is the rate at which uploads may begin. 0 means no limit.
+	UploadsPerSecond float64
 	// DailyMessages is the quota of messages in both directions and of methods, each counted once for every 4 KB begun. Above it devices connect, and
 	// are disconnected when they send; HTTPS answers 403002. It is reset at midnight UTC of the network's clock. 0 means no limit.
 	DailyMessages int
-	// Backlog is how long an operation may be held up before it is refused: with 429 where there is an answer, by closing the connection where there is none. 0
+	// Backlog is how long an operation may be delayed before it is refused: with 429 where there is a response, by closing the connection where there is none. 0
 	// means 10 s.
 	Backlog time.Duration
 	// ConnectBacklog is how long a CONNECT may be; then it gets return code 5. 0 means 54 s.
@@ -58,7 +69,7 @@ func (h *Hub) spend(n int) (code int) {
 	return 0
 }
 
-// shape holds an operation up as its rate asks. It returns 0 when the operation may go on, or the code of the refusal; an
+// shape delays an operation as its rate asks. It returns 0 when the operation may go on, or the code of the refusal; an
 // error when ctx ended.
 func (h *Hub) shape(ctx context.Context, s Stage) (code int, err error) {
 	wait, ok := h.reserve(s, time.Now())

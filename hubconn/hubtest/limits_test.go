@@ -77,15 +77,15 @@ func TestTwinIsThrottledWithoutLosingTheConnection(t *testing.T) {
 		h.SetLimits(Limits{TwinReadsPerSecond: 1, TwinUpdatesPerSecond: 1, Backlog: time.Millisecond})
 		c := withTwin(t, h, "dev1", transport)
 		for _, topic := range []string{getTwin, report} {
-			answer, _ := c.ask(topic+"1", "{}")
-			assert.Regexp(t, `^\$iothub/twin/res/20[04]/`, answer)
-			answer, body := c.ask(topic+"2", "{}")
-			assert.Equal(t, "$iothub/twin/res/429/?$rid=2", answer)
+			response, _ := c.request(topic+"1", "{}")
+			assert.Regexp(t, `^\$iothub/twin/res/20[04]/`, response)
+			response, body := c.request(topic+"2", "{}")
+			assert.Equal(t, "$iothub/twin/res/429/?$rid=2", response)
 			assert.Contains(t, body, "429001")
 		}
 		time.Sleep(time.Second)
-		answer, _ := c.ask(getTwin+"3", "")
-		assert.Equal(t, "$iothub/twin/res/200/?$rid=3", answer)
+		response, _ := c.request(getTwin+"3", "")
+		assert.Equal(t, "$iothub/twin/res/200/?$rid=3", response)
 		c.close()
 	})
 }
@@ -97,28 +97,28 @@ func TestRatesOverHTTPS(t *testing.T) {
 		inWeb(t, func(t *testing.T, h *Hub, c *client) {
 			limits.Backlog, limits.RetryAfter = 500*time.Millisecond, "30"
 			h.SetLimits(limits)
-			answer, _ := c.https(request, nil, `{"blobName":"a"}`)
-			require.Less(t, answer.StatusCode, 300)
-			answer, body := c.https(request, nil, `{"blobName":"a"}`)
-			code, name, _ := refused(t, answer, body)
+			response, _ := c.https(request, nil, `{"blobName":"a"}`)
+			require.Less(t, response.StatusCode, 300)
+			response, body := c.https(request, nil, `{"blobName":"a"}`)
+			code, name, _ := refused(t, response, body)
 			assert.Equal(t, 429001, code)
 			assert.Equal(t, "ThrottlingException", name)
-			assert.Equal(t, "30", answer.Header.Get("Retry-After"))
+			assert.Equal(t, "30", response.Header.Get("Retry-After"))
 			time.Sleep(600 * time.Millisecond)
 			start := time.Now()
-			answer, _ = c.https(request, nil, `{"blobName":"a"}`)
-			assert.Less(t, answer.StatusCode, 300)
+			response, _ = c.https(request, nil, `{"blobName":"a"}`)
+			assert.Less(t, response.StatusCode, 300)
 			assert.Equal(t, 400*time.Millisecond, time.Since(start), "held up")
 			limits.RetryAfter = ""
 			h.SetLimits(limits)
 			c.https(request, nil, `{"blobName":"a"}`)
-			answer, _ = c.https(request, nil, `{"blobName":"a"}`)
-			assert.Equal(t, 429, answer.StatusCode)
-			assert.Empty(t, answer.Header.Values("Retry-After"))
+			response, _ = c.https(request, nil, `{"blobName":"a"}`)
+			assert.Equal(t, 429, response.StatusCode)
+			assert.Empty(t, response.Header.Values("Retry-After"))
 			h.SetLimits(Limits{})
 			for range 5 {
-				answer, _ = c.https(request, nil, `{"blobName":"a"}`)
-				assert.Less(t, answer.StatusCode, 300)
+				response, _ = c.https(request, nil, `{"blobName":"a"}`)
+				assert.Less(t, response.StatusCode, 300)
 			}
 		})
 	}
@@ -129,21 +129,21 @@ func TestDailyQuota(t *testing.T) {
 		h.SetLimits(Limits{DailyMessages: 10})
 		c := device(t, h, "dev1")
 		require.Zero(t, c.connect(transport))
-		c.deliver(string(make([]byte, 4096)))                       // 1
-		c.deliver(string(make([]byte, 4097)))                       // 3
-		require.NoError(t, h.SendC2D("dev1", C2D{}))                // 4
-		answer, _ := c.https("POST /messages/events", nil, "hello") // 5
-		require.Equal(t, 204, answer.StatusCode)
+		c.deliver(string(make([]byte, 4096)))                         // 1
+		c.deliver(string(make([]byte, 4097)))                         // 3
+		require.NoError(t, h.SendC2D("dev1", C2D{}))                  // 4
+		response, _ := c.https("POST /messages/events", nil, "hello") // 5
+		require.Equal(t, 204, response.StatusCode)
 		_, _, err := h.Invoke(t.Context(), "dev1", "m", nil, InvokeOptions{}) // 6, whatever comes of it
 		assert.Equal(t, 404103, codeOf(t, err))
-		answer, _ = c.https("POST /messages/events", map[string]string{"Content-Type": batchType}, `[{"body":""},{"body":""},{"body":""},{"body":""}]`)
-		require.Equal(t, 204, answer.StatusCode) // 10
+		response, _ = c.https("POST /messages/events", map[string]string{"Content-Type": batchType}, `[{"body":""},{"body":""},{"body":""},{"body":""}]`)
+		require.Equal(t, 204, response.StatusCode) // 10
 		assert.Equal(t, 403002, codeOf(t, h.SendC2D("dev1", C2D{})))
 		_, _, err = h.Invoke(t.Context(), "dev1", "m", nil, InvokeOptions{})
 		assert.Equal(t, 403002, codeOf(t, err))
 		for _, request := range []string{"POST /messages/events", "GET /messages/deviceBound"} {
-			answer, body := c.https(request, nil, "hello")
-			code, name, message := refused(t, answer, body)
+			response, body := c.https(request, nil, "hello")
+			code, name, message := refused(t, response, body)
 			assert.Equal(t, 403002, code)
 			assert.Equal(t, "IotHubQuotaExceeded", name)
 			assert.Contains(t, message, "until the next UTC day")
@@ -168,18 +168,18 @@ func TestQuotaIsAllOrNothingForABatch(t *testing.T) {
 	inWeb(t, func(t *testing.T, h *Hub, c *client) {
 		h.SetLimits(Limits{DailyMessages: 2})
 		kind := map[string]string{"Content-Type": batchType}
-		answer, _ := c.https("POST /messages/events", kind, `[{"body":""},{"body":""},{"body":""}]`)
-		assert.Equal(t, 403, answer.StatusCode)
+		response, _ := c.https("POST /messages/events", kind, `[{"body":""},{"body":""},{"body":""}]`)
+		assert.Equal(t, 403, response.StatusCode)
 		assert.Empty(t, h.Messages())
-		answer, _ = c.https("POST /messages/events", kind, `[{"body":""},{"body":""}]`)
-		assert.Equal(t, 204, answer.StatusCode)
+		response, _ = c.https("POST /messages/events", kind, `[{"body":""},{"body":""}]`)
+		assert.Equal(t, 204, response.StatusCode)
 	})
 }
 
 func TestFailOver(t *testing.T) {
 	onEach(t, func(t *testing.T, h *Hub, transport string) {
 		c := withTwin(t, h, "dev1", transport)
-		c.ask(report+"1", `{"a":1}`)
+		c.request(report+"1", `{"a":1}`)
 		require.NoError(t, h.SendC2D("dev1", C2D{Body: []byte("kept")}))
 		h.FailOver(10 * time.Minute)
 		c.ended()
@@ -191,7 +191,7 @@ func TestFailOver(t *testing.T) {
 		time.Sleep(time.Minute)
 		h.network.SetClockOffset(-10 * time.Minute) // its token
 		c = withTwin(t, h, "dev1", transport)
-		_, body := c.ask(getTwin+"1", "")
+		_, body := c.request(getTwin+"1", "")
 		assert.Contains(t, body, `"a":1`)
 		assert.Equal(t, []string{"kept"}, bodies(h, "dev1"))
 		c.close()

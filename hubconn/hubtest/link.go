@@ -76,7 +76,7 @@ func (h *Hub) serve(nc net.Conn, transport string, state *tls.ConnectionState) {
 	_ = mqttserver.Serve(context.Background(), nc, l, mqttserver.Options{MaxIdle: maxIdle})
 }
 
-// Connect judges a CONNECT, and closes the connection the device had before.
+// Connect checks a CONNECT, and closes the connection the device had before.
 func (l *link) Connect(ctx context.Context, s *mqttserver.Session, c *mqttserver.Connect) (mqttserver.Connack, error) {
 	l.session, l.id, l.will = s, c.ClientID, c.Will
 	name, _ := parseUsername(c.Username, c.ClientID)
@@ -219,7 +219,7 @@ func (l *link) Publish(ctx context.Context, s *mqttserver.Session, m *mqttserver
 	return faulty(ctx)
 }
 
-// dispatch gives a message to the part of the hub it is for. Traffic shaping holds the device's other packets up, too.
+// dispatch gives a message to the part of the hub it is for. Traffic shaping delays the device's other packets, too.
 // What is answered is acknowledged before.
 func (l *link) dispatch(ctx context.Context, to address, m *mqttserver.Incoming, ack func() error) error {
 	switch to.route {
@@ -270,7 +270,7 @@ func (h *Hub) receive(l *link, to address, m mqttserver.Message) error {
 // Subscribe grants the service's own filters, at QoS 1 at most, and refuses any other, and a sixth, with 0x80.
 func (l *link) Subscribe(ctx context.Context, s *mqttserver.Session, r *mqttserver.Subscribe) error {
 	f, struck := l.hub.strike(Subscribe, l.id)
-	answer := func(ctx context.Context) error {
+	response := func(ctx context.Context) error {
 		if struck {
 			if err := l.applyFault(ctx, f); err != nil || f.NoAnswer || f.Stall {
 				return err
@@ -282,7 +282,7 @@ func (l *link) Subscribe(ctx context.Context, s *mqttserver.Session, r *mqttserv
 		return err
 	}
 	r.Withhold()
-	return answer(ctx)
+	return response(ctx)
 }
 
 func (l *link) grant(r *mqttserver.Subscribe, refuseAll bool) []byte {

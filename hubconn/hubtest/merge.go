@@ -83,7 +83,7 @@ func normalDocument(m map[string]any) (document, error) {
 	return decodeDocument(body)
 }
 
-// checkValue holds a value against the limits, and returns it with its numbers as float64, which holds every integer allowed.
+// checkValue checks a value against the limits, and returns it with its numbers as float64, which holds every integer allowed.
 func checkValue(v any, depth int) (any, error) {
 	switch v := v.(type) {
 	case document:

@@ -15,14 +15,14 @@ import (
 type InvokeOptions struct {
 	// ConnectTimeout is how long to wait for a device that is not connected, or does not listen for methods: 0 to 300 s. The default is not at all.
 	ConnectTimeout time.Duration
-	// ResponseTimeout is how long to wait for its answer: 5 to 300 s. 0 means 30 s.
+	// ResponseTimeout is how long to wait for its response: 5 to 300 s. 0 means 30 s.
 	ResponseTimeout time.Duration
 }
 
 // maxMethodPayload is the largest payload of a method, each way.
 const maxMethodPayload = 128 << 10
 
-// call is a method that waits for its answer.
+// call is a method that waits for its response.
 type call struct {
 	id     string
 	result chan methodResult // room for one
@@ -35,8 +35,8 @@ type methodResult struct {
 
 // Invoke calls a method of a device and returns what it answered. The payload is marshalled to JSON, a json.RawMessage sent as it
 // is; nil sends none. A refusal is an *Error: 404103 when the device is not connected and listening, 504101 when it did not
-// answer in time (an answer that comes later is dropped), 404001 for an unknown device, 400004 for a payload above 128 KB or
-// options out of bounds, 502000 for an answer that is no JSON or above 128 KB.
+// answer in time (a response that comes later is dropped), 404001 for an unknown device, 400004 for a payload above 128 KB or
+// options out of bounds, 502000 for a response that is no JSON or above 128 KB.
 func (h *Hub) Invoke(ctx context.Context, id, method string, payload any, o InvokeOptions) (status int, response json.RawMessage, err error) {
 	refuse := func(code int, message string) (int, json.RawMessage, error) {
 		return 0, nil, &Error{Op: "invoke " + method + " of", ID: id, Code: code, Message: message}
@@ -147,7 +147,7 @@ func (h *Hub) forgetCall(rid string) {
 	delete(h.calls, rid)
 }
 
-// completeCall takes a device's answer to a method. Only the device that was asked can give it; one that nobody waits for is dropped. A device
+// completeCall takes a device's response to a method. Only the device that was asked can give it; one that nobody waits for is dropped. A device
 // that lost its connection meanwhile may answer on its next.
 func (l *link) completeCall(to address, body []byte) {
 	rid, ok := requestID(to.bag)

@@ -129,7 +129,7 @@ func TestMethodThatIsAnsweredLateOrByAnother(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		assert.Equal(t, 504101, codeOf(t, (<-done).err))
 
-		// A connection that is made anew meanwhile does not lose the answer.
+		// A connection that is made anew meanwhile does not lose the response.
 		done = invoke(t.Context(), h, "dev1", "reboot", nil, InvokeOptions{})
 		topic = c.message().TopicName
 		c.close()

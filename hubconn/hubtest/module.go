@@ -11,9 +11,14 @@ import (
 type Module struct {
 	// ID is the module ID: 1 to 128 characters of a device ID's.
 	ID string
-	// PrimaryKey, SecondaryKey, PrimaryThumbprint and SecondaryThumbprint are as a Device's.
-	PrimaryKey, SecondaryKey               string
-	PrimaryThumbprint, SecondaryThumbprint string
+	// PrimaryKey is base64; a token signed with it lets the module in. Default: see [Hub.Put].
+	PrimaryKey string
+	// SecondaryKey counts as PrimaryKey does.
+	SecondaryKey string
+	// PrimaryThumbprint is the digest of a client certificate, as a [Device]'s.
+	PrimaryThumbprint string
+	// SecondaryThumbprint counts as PrimaryThumbprint does.
+	SecondaryThumbprint string
 	// GenerationID tells apart identities that had the same ID one after the other. The hub sets it.
 	GenerationID string
 }

@@ -32,7 +32,7 @@ func TestModuleDoesAllThatADeviceDoes(t *testing.T) {
 		assert.Equal(t, "out1", m.System["$.on"])
 
 		require.Equal(t, []byte{0, 0, 0}, c.subscribe(twinResponseFilter, desiredFilter, methodFilter))
-		topic, _ := c.ask(report+"1", `{"a":1}`)
+		topic, _ := c.request(report+"1", `{"a":1}`)
 		assert.Equal(t, "$iothub/twin/res/204/?$rid=1&$version=2", topic)
 		_, err := h.PatchDesired("dev1/mod1", map[string]any{"b": 2})
 		require.NoError(t, err)

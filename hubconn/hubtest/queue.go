@@ -11,12 +11,21 @@ import (
 
 // C2D is a cloud-to-device message.
 type C2D struct {
+	// Body is the payload. With the names and values of Properties it may have 64 KB.
 	Body []byte
 	// Properties are the application properties.
 	Properties map[string]string
-	// MessageID, CorrelationID, UserID, ContentType and ContentEncoding are system properties; "" sends none.
-	MessageID, CorrelationID, UserID, ContentType, ContentEncoding string
-	// To is "/devices/{id}/messages/deviceBound" by default.
+	// MessageID is a system property; "" sends none.
+	MessageID string
+	// CorrelationID is a system property; "" sends none.
+	CorrelationID string
+	// UserID is a system property; "" sends none.
+	UserID string
+	// ContentType is a system property; "" sends none.
+	ContentType string
+	// ContentEncoding is a system property; "" sends none.
+	ContentEncoding string
+	// To is a system property. Default: "/devices/{id}/messages/deviceBound".
 	To string
 	// Expiry is when the message is given up, two days ahead at most. Zero means one hour ahead.
 	Expiry time.Time
@@ -29,11 +38,15 @@ type C2D struct {
 // Queued is a cloud-to-device message in its queue.
 type Queued struct {
 	C2D
+	// SequenceNumber is the message's number in the device's queue: 1 for the first, and one more
+	// for each next.
 	SequenceNumber uint64
-	EnqueuedTime   time.Time
-	// DeliveryCount is how often the device has got it.
+	// EnqueuedTime is when the message was sent, by the services' clock.
+	EnqueuedTime time.Time
+	// DeliveryCount is how often the message has been delivered, the present time included. After
+	// ten it is dead-lettered.
 	DeliveryCount int
-	// Locked says that a device has it, and has not settled it yet.
+	// Locked says that the message has been delivered and not been settled yet.
 	Locked bool
 }
 
@@ -42,19 +55,27 @@ type Outcome string
 
 // What a message may come to.
 const (
-	OutcomeSuccess               Outcome = "Success"
-	OutcomeExpired               Outcome = "Expired"
+	// OutcomeSuccess is a message that the device completed.
+	OutcomeSuccess Outcome = "Success"
+	// OutcomeExpired is a message that was not completed before its Expiry.
+	OutcomeExpired Outcome = "Expired"
+	// OutcomeDeliveryCountExceeded is a message that was delivered ten times in vain.
 	OutcomeDeliveryCountExceeded Outcome = "DeliveryCountExceeded"
-	OutcomeRejected              Outcome = "Rejected"
-	OutcomePurged                Outcome = "Purged"
+	// OutcomeRejected is a message that the device rejected.
+	OutcomeRejected Outcome = "Rejected"
+	// OutcomePurged is a message that the back end, or a clean session of the device, removed.
+	OutcomePurged Outcome = "Purged"
 )
 
 // Settled is a message that has left its queue.
 type Settled struct {
 	Queued
-	DeviceID string // or "device/module"
-	Outcome  Outcome
-	Time     time.Time
+	// DeviceID is the queue the message was in: a device, or "device/module".
+	DeviceID string
+	// Outcome is what became of the message.
+	Outcome Outcome
+	// Time is when the message left the queue, by the services' clock.
+	Time time.Time
 }
 
 // The limits of cloud-to-device messages. Azure docs: "Send cloud-to-device messages from an IoT hub".

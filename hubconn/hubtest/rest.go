@@ -54,14 +54,14 @@ func (h *Hub) serveREST(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	c := &restCall{Request: r, hub: h, path: parts}
-	// A body that ends early is the client's matter: what arrived is judged.
+	// A body that ends early is the client's matter: what arrived is checked.
 	c.body, _ = io.ReadAll(io.LimitReader(r.Body, maxRESTBody+1))
-	answer, err := c.serve()
+	response, err := c.serve()
 	if err != nil {
 		h.refuseREST(w, r, err)
 		return true
 	}
-	answer.send(w)
+	response.send(w)
 	return true
 }
 

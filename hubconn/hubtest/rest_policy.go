@@ -81,7 +81,7 @@ func (h *Hub) PolicyConnectionString(policy string) string {
 	return "HostName=" + h.host + ";SharedAccessKeyName=" + policy + ";SharedAccessKey=" + key
 }
 
-// authorizeREST holds a back end's token against the policies. It returns the hub's code and why a call is refused, or 0.
+// authorizeREST checks a back end's token against the policies. It returns the hub's code and why a call is refused, or 0.
 func (h *Hub) authorizeREST(token string, needs right) (code int, refusal string) {
 	if token == "" {
 		return codeUnauthorized, "Authorization header missing"

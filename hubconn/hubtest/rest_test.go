@@ -39,7 +39,7 @@ func newBackEnd(t *testing.T, h *Hub, policy string) *backEnd {
 }
 
 // do sends a request; headers come in pairs. The body is marshalled unless it is a string.
-func (b *backEnd) do(method, path string, body any, headers ...string) (status int, answer []byte) {
+func (b *backEnd) do(method, path string, body any, headers ...string) (status int, response []byte) {
 	b.t.Helper()
 	data, ok := body.(string)
 	if !ok && body != nil {
@@ -67,41 +67,41 @@ func (b *backEnd) do(method, path string, body any, headers ...string) (status i
 	res, err := b.client.Do(r)
 	require.NoError(b.t, err)
 	defer res.Body.Close()
-	answer, err = io.ReadAll(res.Body)
+	response, err = io.ReadAll(res.Body)
 	require.NoError(b.t, err)
 	b.header = res.Header
-	return res.StatusCode, answer
+	return res.StatusCode, response
 }
 
 func (b *backEnd) must(method, path string, body any, headers ...string) document {
 	b.t.Helper()
-	status, answer := b.do(method, path, body, headers...)
-	require.Less(b.t, status, 300, "%s", answer)
-	if len(answer) == 0 {
+	status, response := b.do(method, path, body, headers...)
+	require.Less(b.t, status, 300, "%s", response)
+	if len(response) == 0 {
 		return nil
 	}
 	var m document
-	require.NoError(b.t, json.Unmarshal(answer, &m), "%s", answer)
+	require.NoError(b.t, json.Unmarshal(response, &m), "%s", response)
 	return m
 }
 
 // refused sends a request that fails, and returns the name of the error.
 func (b *backEnd) refused(want int, method, path string, body any, headers ...string) string {
 	b.t.Helper()
-	status, answer := b.do(method, path, body, headers...)
-	require.Equal(b.t, want, status, "%s", answer)
+	status, response := b.do(method, path, body, headers...)
+	require.Equal(b.t, want, status, "%s", response)
 	var m struct{ Message, ExceptionMessage string }
-	require.NoError(b.t, json.Unmarshal(answer, &m), "%s", answer)
+	require.NoError(b.t, json.Unmarshal(response, &m), "%s", response)
 	require.NotEmpty(b.t, m.Message)
 	return b.header.Get("iothub-errorcode")
 }
 
 func (b *backEnd) list(method, path string, body any, headers ...string) []document {
 	b.t.Helper()
-	status, answer := b.do(method, path, body, headers...)
-	require.Equal(b.t, 200, status, "%s", answer)
+	status, response := b.do(method, path, body, headers...)
+	require.Equal(b.t, 200, status, "%s", response)
 	var all []document
-	require.NoError(b.t, json.Unmarshal(answer, &all), "%s", answer)
+	require.NoError(b.t, json.Unmarshal(response, &all), "%s", response)
 	return all
 }
 
@@ -367,12 +367,12 @@ func TestBackEndCallsMethods(t *testing.T) {
 		for h.Connected("dev") {
 			time.Sleep(time.Second)
 		}
-		status, answer := b.do("POST", "/twins/dev/methods", document{"methodName": "x"})
+		status, response := b.do("POST", "/twins/dev/methods", document{"methodName": "x"})
 		assert.Equal(t, 404, status)
-		assert.Contains(t, string(answer), `\"errorCode\":404103`)
-		status, answer = b.do("POST", "/twins/else/methods", document{"methodName": "x"})
+		assert.Contains(t, string(response), `\"errorCode\":404103`)
+		status, response = b.do("POST", "/twins/else/methods", document{"methodName": "x"})
 		assert.Equal(t, 404, status)
-		assert.Contains(t, string(answer), `\"errorCode\":404001`)
+		assert.Contains(t, string(response), `\"errorCode\":404001`)
 		for _, seconds := range []any{-1, 1e300, 4, 301} {
 			b.refused(400, "POST", "/twins/dev/methods", document{"methodName": "x", "responseTimeoutInSeconds": seconds})
 		}
@@ -411,12 +411,12 @@ func TestPoliciesAllowWhatTheyAreFor(t *testing.T) {
 		for policy, has := range rights {
 			b := newBackEnd(t, h, policy)
 			for needs, call := range calls {
-				status, answer := b.do(call[0], call[1], document{}, "If-Match", "*")
+				status, response := b.do(call[0], call[1], document{}, "If-Match", "*")
 				want := 401
 				if has&needs != 0 {
 					want = 200
 				}
-				assert.Equal(t, want, status, "%s: %s %s: %s", policy, call[0], call[1], answer)
+				assert.Equal(t, want, status, "%s: %s %s: %s", policy, call[0], call[1], response)
 			}
 		}
 		d, _ := h.Get("dev")

@@ -8,17 +8,25 @@ import (
 
 // Message is a telemetry message as the hub took it.
 type Message struct {
-	DeviceID  string
-	ModuleID  string // "" for the device itself
-	Transport string // "mqtt", "ws" or "https"
-	Time      time.Time
-	Body      []byte
+	// DeviceID is the device the message came from, or whose module it came from.
+	DeviceID string
+	// ModuleID is the module the message came from, "" for the device itself.
+	ModuleID string
+	// Transport is "mqtt", "ws" (MQTT over WebSocket) or "https".
+	Transport string
+	// Time is when the hub received the message, by the services' clock ([simnet.Network.Now]).
+	Time time.Time
+	// Body is the payload as it came. It is shared with the log: do not write to it.
+	Body []byte
 	// Properties are the application properties.
 	Properties map[string]string
 	// System are the system properties by their names on the wire: "$.mid", "$.cid", "$.ct", "$.ce", "$.ctime" and so on.
-	System    map[string]string
-	QoS       byte
-	Duplicate bool // the device sent it before, perhaps
+	System map[string]string
+	// QoS is the quality of service of the PUBLISH, 0 or 1. It is 0 over HTTPS.
+	QoS byte
+	// Duplicate is the DUP flag of the PUBLISH: the device says that it may have sent the message
+	// before.
+	Duplicate bool
 }
 
 // route is what a topic is for.
@@ -32,15 +40,15 @@ const (
 	methodResponse
 )
 
-// address is a topic taken apart.
+// address is a topic parsed.
 type address struct {
 	route    route
 	identity string // of telemetry: "device" or "device/module"
 	bag      string // properties, or what follows the question mark
-	status   string // of a method's answer
+	status   string // of a method's response
 }
 
-// parseTopic takes apart the topics that a device may publish to. The IDs in topics are not escaped.
+// parseTopic parses the topics that a device may publish to. The IDs in topics are not escaped.
 // Azure docs: "Communicate with an IoT hub using the MQTT protocol".
 func parseTopic(topic string) (address, bool) {
 	if rest, ok := strings.CutPrefix(topic, "devices/"); ok {

@@ -9,9 +9,16 @@ import (
 // Twin is the state a hub keeps of a device or module: tags for the back end alone, desired properties from the back end
 // to the device, reported properties the other way. Values are as encoding/json decodes them: numbers are float64.
 type Twin struct {
-	Tags, Desired, Reported map[string]any
-	// DesiredVersion and ReportedVersion start at 1 and rise by one with every change.
-	DesiredVersion, ReportedVersion int64
+	// Tags are for the back end alone; the device never sees them.
+	Tags map[string]any
+	// Desired are the properties that the back end sets for the device.
+	Desired map[string]any
+	// Reported are the properties that the device reports to the back end.
+	Reported map[string]any
+	// DesiredVersion starts at 1 and rises by one with every change of Desired.
+	DesiredVersion int64
+	// ReportedVersion starts at 1 and rises by one with every change of Reported.
+	ReportedVersion int64
 	// ETag changes with every change of tags or desired properties.
 	ETag string
 	// ModelID is the IoT Plug and Play model that the device announced last.
@@ -20,7 +27,11 @@ type Twin struct {
 
 // TwinChange is what a back end changes in a twin, as JSON merge patches (RFC 7396): a nil value deletes.
 type TwinChange struct {
-	Tags, Desired map[string]any
+	// Tags is the patch of the tags. Nil leaves them as they are.
+	Tags map[string]any
+	// Desired is the patch of the desired properties. Nil leaves them, and their version, as they
+	// are.
+	Desired map[string]any
 }
 
 // Twin returns a device's twin. It is the caller's own.
@@ -147,7 +158,7 @@ func (r *record) report(patch document) (version int64, ok bool) {
 	return r.twin.ReportedVersion, true
 }
 
-// check holds a whole twin against the limits of size.
+// check checks a whole twin against the limits of size.
 func (t *Twin) check() error {
 	switch {
 	case sizeOf(t.Tags) > maxTags:

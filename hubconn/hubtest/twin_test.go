@@ -31,17 +31,17 @@ func withTwin(t *testing.T, h *Hub, id, transport string) *client {
 func TestTwinIsReadAndReported(t *testing.T) {
 	everywhere(t, func(t *testing.T, h *Hub, transport string) {
 		c := withTwin(t, h, "dev1", transport)
-		topic, body := c.ask(getTwin+"a-1", " ")
+		topic, body := c.request(getTwin+"a-1", " ")
 		assert.Equal(t, "$iothub/twin/res/200/?$rid=a-1", topic)
 		assert.JSONEq(t, `{"desired":{"$version":1},"reported":{"$version":1}}`, body)
 
-		topic, body = c.ask(report+"2", `{"a":{"b":1,"c":"x"},"d":[1,2]}`)
+		topic, body = c.request(report+"2", `{"a":{"b":1,"c":"x"},"d":[1,2]}`)
 		assert.Equal(t, "$iothub/twin/res/204/?$rid=2&$version=2", topic)
 		assert.Empty(t, body)
-		topic, _ = c.ask(report+"3", `{"a":{"b":null}}`)
+		topic, _ = c.request(report+"3", `{"a":{"b":null}}`)
 		assert.Equal(t, "$iothub/twin/res/204/?$rid=3&$version=3", topic)
 
-		_, body = c.ask(getTwin+"4", "")
+		_, body = c.request(getTwin+"4", "")
 		assert.JSONEq(t, `{"desired":{"$version":1},"reported":{"a":{"c":"x"},"d":[1,2],"$version":3}}`, body)
 		twin, ok := h.Twin("dev1")
 		require.True(t, ok)
@@ -57,7 +57,7 @@ func TestTwinIsReadAndReported(t *testing.T) {
 	})
 }
 
-// messageQoS asks once more and returns the QoS of the answer.
+// messageQoS asks once more and returns the QoS of the response.
 func (c *client) messageQoS() byte {
 	c.t.Helper()
 	c.publish(getTwin+"qos", 0, 0, "")
@@ -90,7 +90,7 @@ func TestDesiredPropertiesReachTheDevice(t *testing.T) {
 		c.unsubscribe(desiredFilter)
 		_, err = h.PatchDesired("dev1", map[string]any{"unheard": true})
 		require.NoError(t, err)
-		_, body := c.ask(getTwin+"1", "")
+		_, body := c.request(getTwin+"1", "")
 		assert.JSONEq(t, `{"desired":{"only":["this"],"unheard":true,"$version":5},"reported":{"$version":1}}`, body)
 		c.close()
 	})
@@ -155,7 +155,7 @@ func TestTwinLimits(t *testing.T) {
 		tell := func(patch map[string]any) (string, string) {
 			body, err := json.Marshal(patch)
 			require.NoError(t, err)
-			return c.ask(report+"1", string(body))
+			return c.request(report+"1", string(body))
 		}
 		topic, _ := tell(sized(32 << 10))
 		assert.Equal(t, "$iothub/twin/res/204/?$rid=1&$version=2", topic)
@@ -169,7 +169,7 @@ func TestTwinLimits(t *testing.T) {
 		topic, _ = tell(map[string]any{"aa": nil})
 		assert.Equal(t, "$iothub/twin/res/204/?$rid=1&$version=3", topic, "smaller is allowed")
 		for _, bad := range []string{"", "{", "[]", "null", `{"$version":1}`, `{"a":"` + strings.Repeat("x", 4097) + `"}`} {
-			topic, body = c.ask(report+"bad", bad)
+			topic, body = c.request(report+"bad", bad)
 			assert.Equal(t, "$iothub/twin/res/400/?$rid=bad", topic)
 			var refusal struct{ ErrorCode int }
 			require.NoError(t, json.Unmarshal([]byte(body), &refusal))
@@ -215,13 +215,13 @@ func TestTwinMovesFromHubToHub(t *testing.T) {
 		_, err := from.PatchTwin("dev1", TwinChange{Tags: map[string]any{"room": "attic"}, Desired: map[string]any{"target": 21}}, "")
 		require.NoError(t, err)
 		c.message()
-		c.ask(report+"1", `{"is":20}`)
+		c.request(report+"1", `{"is":20}`)
 		c.close()
 
 		twin, _ := from.Twin("dev1")
 		require.NoError(t, to.SetTwin("dev1", twin))
 		c = withTwin(t, to, "dev1", transport)
-		_, body := c.ask(getTwin+"1", "")
+		_, body := c.request(getTwin+"1", "")
 		assert.JSONEq(t, `{"desired":{"target":21,"$version":2},"reported":{"is":20,"$version":2}}`, body)
 		moved, _ := to.Twin("dev1")
 		assert.Equal(t, twin.Tags, moved.Tags)
@@ -243,13 +243,13 @@ func TestTwinFaults(t *testing.T) {
 	onEach(t, func(t *testing.T, h *Hub, transport string) {
 		c := withTwin(t, h, "dev1", transport)
 		h.Inject(Fault{On: TwinGet, Status: 429, Code: 429001, Message: "slow down"})
-		topic, body := c.ask(getTwin+"1", "")
+		topic, body := c.request(getTwin+"1", "")
 		assert.Equal(t, "$iothub/twin/res/429/?$rid=1", topic)
 		assert.Contains(t, body, `"errorCode":429001`)
 		assert.Contains(t, body, "slow down")
 		h.Inject(Fault{On: TwinPatch, Status: 503, Delay: time.Second})
 		start := time.Now()
-		topic, body = c.ask(report+"2", `{"a":1}`)
+		topic, body = c.request(report+"2", `{"a":1}`)
 		assert.Equal(t, "$iothub/twin/res/503/?$rid=2", topic)
 		assert.Contains(t, body, `"errorCode":503000`)
 		assert.Equal(t, time.Second, time.Since(start))

@@ -131,7 +131,7 @@ func (h *Hub) SetOversizeStatus(status int) {
 	}
 }
 
-// sendTwinResponse sends the answer to a twin operation, if the device listens for it; otherwise it is lost.
+// sendTwinResponse sends the response to a twin operation, if the device listens for it; otherwise it is lost.
 func (l *link) sendTwinResponse(rid string, o reply, now time.Time) {
 	topic := "$iothub/twin/res/" + strconv.Itoa(o.status) + "/?$rid=" + rid
 	if o.version != 0 {

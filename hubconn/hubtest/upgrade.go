@@ -52,7 +52,7 @@ func (h *Hub) applyUpgradeFault(w http.ResponseWriter, r *http.Request, f Fault)
 	return true
 }
 
-// leaveUnanswered gives a request no answer.
+// leaveUnanswered gives a request no response.
 func (h *Hub) leaveUnanswered(w http.ResponseWriter, r *http.Request, f Fault) {
 	if f.NoAnswer {
 		<-r.Context().Done()

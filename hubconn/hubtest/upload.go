@@ -21,15 +21,22 @@ const (
 
 // Upload is a file upload of a device, from its beginning on.
 type Upload struct {
-	DeviceID      string
-	BlobName      string // with the device ID before it, as it is in the container
+	// DeviceID is the device that uploads.
+	DeviceID string
+	// BlobName is the name of the blob in the container: the device ID, a slash, and the name the
+	// device gave. It is what [Hub.Blob] takes.
+	BlobName string
+	// CorrelationID is what the hub gave the device, to name the upload by at its end.
 	CorrelationID string
-	Started       time.Time
-	// Ended is when the device reported the upload's end; zero: not yet.
+	// Started is when the device asked for a place to upload to, by the services' clock.
+	Started time.Time
+	// Ended is when the device reported the upload's end, by the services' clock. Zero: not yet.
 	Ended time.Time
-	// Success, StatusCode and StatusDescription are what it reported.
-	Success           bool
-	StatusCode        int
+	// Success is whether the device reported that the upload went well.
+	Success bool
+	// StatusCode is the number the device reported: the HTTP status of its storage client.
+	StatusCode int
+	// StatusDescription is the text the device reported.
 	StatusDescription string
 }
 
@@ -69,11 +76,11 @@ func (h *Hub) beginUpload(id string, body []byte) webReply {
 		return webRefusal(codeUploadsFull, "Number of active file upload requests cannot exceed 10")
 	}
 	h.uploads = append(trim(h.uploads), u)
-	answer, _ := json.Marshal(map[string]string{ // strings: cannot fail
+	response, _ := json.Marshal(map[string]string{ // strings: cannot fail
 		"correlationId": u.CorrelationID, "hostName": h.store.host, "containerName": container, "blobName": u.BlobName,
 		"sasToken": h.store.token(u.BlobName, now.Add(uploadTTL)),
 	})
-	return webReply{reply: reply{status: http.StatusOK, body: answer}, header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}}
+	return webReply{reply: reply{status: http.StatusOK, body: response}, header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}}
 }
 
 func (u *Upload) active(now time.Time) bool {
@@ -111,7 +118,7 @@ func (h *Hub) endUpload(e endpoint, body []byte) webReply {
 	return webReply{reply: reply{status: http.StatusNoContent}}
 }
 
-// isBlobName holds a name against the rules of blob storage. Azure docs: "Naming and referencing containers, blobs, and metadata".
+// isBlobName checks a name against the rules of blob storage. Azure docs: "Naming and referencing containers, blobs, and metadata".
 func isBlobName(name string) bool {
 	return name != "" && len(name) <= 1024-128-1 && !strings.HasSuffix(name, ".") && !strings.HasSuffix(name, "/") &&
 		strings.Count(name, "/") < 254 && !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f })

@@ -32,8 +32,8 @@ func (c *client) begin(name string) place {
 	c.t.Helper()
 	request, err := json.Marshal(map[string]string{"blobName": name})
 	require.NoError(c.t, err)
-	answer, body := c.https("POST /files", nil, string(request))
-	require.Equal(c.t, 200, answer.StatusCode, body)
+	response, body := c.https("POST /files", nil, string(request))
+	require.Equal(c.t, 200, response.StatusCode, body)
 	var p place
 	require.NoError(c.t, json.Unmarshal([]byte(body), &p))
 	return p
@@ -44,23 +44,23 @@ func (c *client) notify(p place, success bool) *http.Response {
 	c.t.Helper()
 	report, err := json.Marshal(map[string]any{"correlationId": p.CorrelationID, "isSuccess": success, "statusCode": 201, "statusDescription": "done"})
 	require.NoError(c.t, err)
-	answer, _ := c.https("POST /files/notifications", nil, string(report))
-	return answer
+	response, _ := c.https("POST /files/notifications", nil, string(report))
+	return response
 }
 
-// blobCode is the status of an answer of the storage, and the code in it.
-func blobCode(t *testing.T, answer *http.Response, body string) string {
+// blobCode is the status of a response of the storage, and the code in it.
+func blobCode(t *testing.T, response *http.Response, body string) string {
 	t.Helper()
-	if answer.StatusCode < 300 {
-		return fmt.Sprint(answer.StatusCode)
+	if response.StatusCode < 300 {
+		return fmt.Sprint(response.StatusCode)
 	}
 	var e struct {
 		XMLName       xml.Name `xml:"Error"`
 		Code, Message string
 	}
 	require.NoError(t, xml.Unmarshal([]byte(body), &e), body)
-	require.Equal(t, e.Code, answer.Header.Get("x-ms-error-code"))
-	return fmt.Sprint(answer.StatusCode, " ", e.Code)
+	require.Equal(t, e.Code, response.Header.Get("x-ms-error-code"))
+	return fmt.Sprint(response.StatusCode, " ", e.Code)
 }
 
 func blockID(i int) string {
@@ -75,11 +75,11 @@ func TestUploadInOnePiece(t *testing.T) {
 		assert.Equal(t, "dev1/logs/2026 küche.txt", p.BlobName)
 		assert.Equal(t, byte('?'), p.SASToken[0])
 		sum := md5.Sum([]byte("hello"))
-		answer, body := c.https("PUT "+p.url(), map[string]string{
+		response, body := c.https("PUT "+p.url(), map[string]string{
 			"x-ms-blob-type": "BlockBlob", "x-ms-blob-content-type": "text/plain", "Content-MD5": base64.StdEncoding.EncodeToString(sum[:]),
 		}, "hello")
-		assert.Equal(t, "201", blobCode(t, answer, body))
-		assert.NotEmpty(t, answer.Header.Get("x-ms-request-id"))
+		assert.Equal(t, "201", blobCode(t, response, body))
+		assert.NotEmpty(t, response.Header.Get("x-ms-request-id"))
 		got, ok := h.Blob("dev1/logs/2026 küche.txt")
 		require.True(t, ok)
 		assert.Equal(t, "hello", string(got))
@@ -94,8 +94,8 @@ func TestUploadInOnePiece(t *testing.T) {
 
 		// Nothing at all is a file, too.
 		p = c.begin("empty")
-		answer, _ = c.https("PUT "+p.url(), map[string]string{"x-ms-blob-type": "BlockBlob"}, "")
-		assert.Equal(t, 201, answer.StatusCode)
+		response, _ = c.https("PUT "+p.url(), map[string]string{"x-ms-blob-type": "BlockBlob"}, "")
+		assert.Equal(t, 201, response.StatusCode)
 		got, ok = h.Blob("dev1/empty")
 		assert.True(t, ok)
 		assert.Empty(t, got)
@@ -109,22 +109,22 @@ func TestUploadInBlocks(t *testing.T) {
 		want := ""
 		for i := range 5 {
 			part := strings.Repeat(fmt.Sprint(i), 100_000)
-			answer, body := c.https("PUT "+p.url()+"&comp=block&blockid="+url.QueryEscape(blockID(i)), nil, part)
-			require.Equal(t, "201", blobCode(t, answer, body))
+			response, body := c.https("PUT "+p.url()+"&comp=block&blockid="+url.QueryEscape(blockID(i)), nil, part)
+			require.Equal(t, "201", blobCode(t, response, body))
 			want += part
 			list += "<Latest>" + blockID(i) + "</Latest>"
 		}
 		_, ok := h.Blob("dev1/big")
 		assert.False(t, ok, "not before it is committed")
-		answer, body := c.https("PUT "+p.url()+"&comp=blocklist", map[string]string{"x-ms-blob-content-type": "text/plain"}, xml.Header+list+"</BlockList>")
-		require.Equal(t, "201", blobCode(t, answer, body))
+		response, body := c.https("PUT "+p.url()+"&comp=blocklist", map[string]string{"x-ms-blob-content-type": "text/plain"}, xml.Header+list+"</BlockList>")
+		require.Equal(t, "201", blobCode(t, response, body))
 		got, _ := h.Blob("dev1/big")
 		assert.Equal(t, want, string(got))
 		assert.Equal(t, "text/plain", h.BlobType("dev1/big"))
 
 		// A second list may name what the first one did.
-		answer, _ = c.https("PUT "+p.url()+"&comp=blocklist", nil, "<BlockList><Committed>"+blockID(1)+"</Committed><Latest>"+blockID(0)+"</Latest></BlockList>")
-		require.Equal(t, 201, answer.StatusCode)
+		response, _ = c.https("PUT "+p.url()+"&comp=blocklist", nil, "<BlockList><Committed>"+blockID(1)+"</Committed><Latest>"+blockID(0)+"</Latest></BlockList>")
+		require.Equal(t, 201, response.StatusCode)
 		got, _ = h.Blob("dev1/big")
 		assert.Equal(t, want[100_000:200_000]+want[:100_000], string(got))
 		assert.Len(t, h.Operations(), 8)
@@ -160,18 +160,18 @@ func TestStorageRefuses(t *testing.T) {
 			"no list":             {p.url() + "&comp=blocklist", nil, "<Blocks/>", "400 InvalidXmlDocument"},
 			"unknown block":       {p.url() + "&comp=blocklist", nil, "<BlockList><Latest>" + blockID(7) + "</Latest></BlockList>", "400 InvalidBlockList"},
 		} {
-			answer, body := c.https("PUT "+test.request, test.header, test.body)
-			assert.Equal(t, test.want, blobCode(t, answer, body), name)
+			response, body := c.https("PUT "+test.request, test.header, test.body)
+			assert.Equal(t, test.want, blobCode(t, response, body), name)
 		}
-		answer, body := c.https("GET "+p.url(), nil, "")
-		assert.Equal(t, "405 UnsupportedHttpVerb", blobCode(t, answer, body))
+		response, body := c.https("GET "+p.url(), nil, "")
+		assert.Equal(t, "405 UnsupportedHttpVerb", blobCode(t, response, body))
 		_, ok := h.Blob("dev1/a")
 		assert.False(t, ok)
 		assert.Empty(t, h.BlobType("dev1/a"))
 
 		put := func(id string) string {
-			answer, body := c.https("PUT "+p.url()+"&comp=block&blockid="+url.QueryEscape(id), nil, "x")
-			return blobCode(t, answer, body)
+			response, body := c.https("PUT "+p.url()+"&comp=block&blockid="+url.QueryEscape(id), nil, "x")
+			return blobCode(t, response, body)
 		}
 		longest := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", 64)))
 		assert.Equal(t, "201", put(longest))
@@ -179,11 +179,11 @@ func TestStorageRefuses(t *testing.T) {
 		assert.Equal(t, "400 InvalidBlobOrBlock", put(blockID(1)))
 
 		time.Sleep(time.Hour - time.Second)
-		answer, _ = c.https("PUT "+p.url(), whole, "in time")
-		assert.Equal(t, 201, answer.StatusCode)
+		response, _ = c.https("PUT "+p.url(), whole, "in time")
+		assert.Equal(t, 201, response.StatusCode)
 		time.Sleep(time.Second)
-		answer, body = c.https("PUT "+p.url(), whole, "late")
-		assert.Equal(t, "403 AuthenticationFailed", blobCode(t, answer, body))
+		response, body = c.https("PUT "+p.url(), whole, "late")
+		assert.Equal(t, "403 AuthenticationFailed", blobCode(t, response, body))
 	})
 }
 
@@ -194,11 +194,11 @@ func TestUploadLimits(t *testing.T) {
 			places = append(places, c.begin(fmt.Sprint(i)))
 		}
 		again := func() int {
-			answer, body := c.https("POST /files", nil, `{"blobName":"one more"}`)
-			if answer.StatusCode == 200 {
+			response, body := c.https("POST /files", nil, `{"blobName":"one more"}`)
+			if response.StatusCode == 200 {
 				return 0
 			}
-			code, _, _ := refused(t, answer, body)
+			code, _, _ := refused(t, response, body)
 			return code
 		}
 		assert.Equal(t, 403006, again())
@@ -218,27 +218,27 @@ func TestUploadLimits(t *testing.T) {
 			`{"correlationId":` + quoted(places[0].CorrelationID) + `}`:                  400006,
 			`{`: 400006,
 		} {
-			answer, text := c.https("POST /files/notifications", nil, body)
-			code, _, _ := refused(t, answer, text)
+			response, text := c.https("POST /files/notifications", nil, body)
+			code, _, _ := refused(t, response, text)
 			assert.Equal(t, want, code, body)
 		}
 		for name, want := range map[string]int{
 			"": 400004, "a/": 400004, "a.": 400004, "a\x01": 400004, strings.Repeat("x", 896): 400004, strings.Repeat("a/", 255) + "a": 400004,
 		} {
-			answer, text := c.https("POST /files", nil, `{"blobName":`+quoted(name)+`}`)
-			code, _, _ := refused(t, answer, text)
+			response, text := c.https("POST /files", nil, `{"blobName":`+quoted(name)+`}`)
+			code, _, _ := refused(t, response, text)
 			assert.Equal(t, want, code, name)
 		}
-		answer, text := c.https("POST /files", nil, `{`)
-		code, _, _ := refused(t, answer, text)
+		response, text := c.https("POST /files", nil, `{`)
+		code, _, _ := refused(t, response, text)
 		assert.Equal(t, 400006, code)
 		h.ResetLog()
 		assert.Len(t, h.Uploads(), 12, "those that go on")
 
 		// Older clients say in the path which upload it was.
 		p := c.begin(strings.Repeat("x", 895))
-		answer, _ = c.https("POST /files/notifications/"+url.PathEscape(p.CorrelationID), nil, `{"isSuccess":false,"statusCode":500}`)
-		assert.Equal(t, 204, answer.StatusCode)
+		response, _ = c.https("POST /files/notifications/"+url.PathEscape(p.CorrelationID), nil, `{"isSuccess":false,"statusCode":500}`)
+		assert.Equal(t, 204, response.StatusCode)
 	})
 }
 
@@ -259,9 +259,9 @@ func TestStorageFaults(t *testing.T) {
 		h.Inject(Fault{On: BlobPut, DeviceID: "dev2", Status: 500})
 		h.Inject(Fault{On: BlobPut, Status: 503, ErrorCode: "ServerBusy", RetryAfter: "3", Delay: time.Second})
 		start := time.Now()
-		answer, body := c.https("PUT "+p.url(), whole, "hello")
-		assert.Equal(t, "503 ServerBusy", blobCode(t, answer, body))
-		assert.Equal(t, "3", answer.Header.Get("Retry-After"))
+		response, body := c.https("PUT "+p.url(), whole, "hello")
+		assert.Equal(t, "503 ServerBusy", blobCode(t, response, body))
+		assert.Equal(t, "3", response.Header.Get("Retry-After"))
 		assert.Equal(t, time.Second, time.Since(start))
 		h.Inject(Fault{On: BlobPut, Cut: true})
 		_, _, err := c.tryHTTPS("PUT "+p.url(), whole, "hello")

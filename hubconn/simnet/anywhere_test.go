@@ -29,8 +29,8 @@ func inMemory(t *testing.T, f func(t *testing.T, n *Network)) {
 	synctest.Test(t, func(t *testing.T) { f(t, ForTest(t)) })
 }
 
-// quiet waits until no more goroutines run than before.
-func quiet(t *testing.T, before int) {
+// waitForGoroutines waits until no more goroutines run than before.
+func waitForGoroutines(t *testing.T, before int) {
 	t.Helper()
 	for range 1000 {
 		if runtime.NumGoroutine() <= before {

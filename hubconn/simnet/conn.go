@@ -21,8 +21,8 @@ type conn struct {
 
 	ended chan struct{} // closed when this end is
 
-	held    []byte // arrived during a stall; only the one reader touches it
-	heldErr error  // as did this
+	late    []byte // arrived during a stall; only the one reader touches it
+	lateErr error  // as did this
 
 	mu       sync.Mutex
 	closed   bool
@@ -44,21 +44,21 @@ func (c *conn) Read(b []byte) (int, error) {
 		if err := c.untilFlowing(); err != nil {
 			return 0, c.fail("read", err)
 		}
-		if len(c.held) > 0 {
-			n := copy(b, c.held)
-			c.held = c.held[n:]
+		if len(c.late) > 0 {
+			n := copy(b, c.late)
+			c.late = c.late[n:]
 			return n, nil
 		}
-		if c.heldErr != nil {
-			return 0, c.heldErr
+		if c.lateErr != nil {
+			return 0, c.lateErr
 		}
 		n, err := c.Conn.Read(b)
 		if !c.isStalled() || errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
-		// It came too late to be let through: bytes, or the news that the client is gone.
-		c.held = append(c.held, b[:n]...)
-		c.heldErr = err
+		// It came too late to be let through: bytes, or the fact that the client is gone.
+		c.late = append(c.late, b[:n]...)
+		c.lateErr = err
 	}
 }
 

@@ -114,7 +114,7 @@ func (n *Network) dialMemory(target, address string, p protocol, refused error) 
 	number := n.lastClient
 	n.mu.Unlock()
 	client, server := memnet.Pipe(fmt.Sprintf("client-%d:50000", number), address)
-	if !n.admit(server, p, target, func() bool { return true }) {
+	if !n.accept(server, p, target, func() bool { return true }) {
 		return nil, refused
 	}
 	return client, nil

@@ -85,7 +85,7 @@ func (n *Network) RefuseFor(name string, d time.Duration) {
 	n.host(name).down = time.Now().Add(d)
 }
 
-// Dials returns how many connections to a host have been tried: dialled by DialContext, faults included, or come in by a
+// Dials returns how many connections to a host have been tried: dialled by DialContext, faults included, or arrived by a
 // socket with the host's TLS server name.
 func (n *Network) Dials(name string) int {
 	n.mu.Lock()

@@ -10,13 +10,18 @@ import (
 
 // ListenConfig says where a network on real sockets listens. The zero value takes free ports on 127.0.0.1 and a CA of its own.
 type ListenConfig struct {
-	Addr      string // IP address or host name to listen on. Default "127.0.0.1"
-	HTTPSPort int    // 0: a free one
-	MQTTPort  int    // 0: a free one
-	CA        *CA    // signs the hosts' certificates. nil: a new one
+	// Addr is the IP address or host name to listen on. Default "127.0.0.1".
+	Addr string
+	// HTTPSPort is the port for HTTPS and MQTT over WebSocket. 0 means a free one, see
+	// [Network.HTTPSAddr].
+	HTTPSPort int
+	// MQTTPort is the port for MQTT. 0 means a free one, see [Network.MQTTAddr].
+	MQTTPort int
+	// CA signs the hosts' certificates. Nil means a new one, see [Network.CA].
+	CA *CA
 }
 
-// sockets are the ports  of a network on real sockets.
+// sockets are the ports of a network on real sockets.
 type sockets struct{ https, mqtt net.Listener }
 
 // Listen returns an empty network on real sockets. It is reachable by any program that trusts its CA and resolves, or is
@@ -60,7 +65,7 @@ func (n *Network) acceptAll(l net.Listener, p protocol) {
 				return
 			}
 		}
-		n.admit(raw, p, "", n.wasCounted(raw.RemoteAddr()))
+		n.accept(raw, p, "", n.wasCounted(raw.RemoteAddr()))
 	}
 }
 
@@ -76,7 +81,7 @@ func (n *Network) wasCounted(client net.Addr) func() bool {
 	}
 }
 
-// protocolAddr is where DialContext finds a port .
+// protocolAddr is where DialContext finds a port.
 func (n *Network) protocolAddr(p protocol) string {
 	addr := n.HTTPSAddr()
 	if p == protocolMQTT {

@@ -14,7 +14,7 @@ import (
 
 // Site is one host of a Network: what answers behind its name.
 type Site interface {
-	// ServeHTTP answers HTTPS requests, WebSocket upgrades among them. The answer's Date is set to the network's
+	// ServeHTTP answers HTTPS requests, WebSocket upgrades among them. The response's Date is set to the network's
 	// clock before it is called.
 	http.Handler
 	// ServeMQTT serves one connection to port 8883 until its end, and closes it. The connection is a *tls.Conn whose
@@ -27,7 +27,7 @@ type Site interface {
 // provisioning service of package dpstest. It is in memory (New), for tests in one process and testing/synctest
 // bubbles, or on loopback sockets (Listen), for any program in any language.
 //
-// Every host shares two ports , HTTPS (443) and MQTT (8883), and is told apart by the TLS server name.
+// Every host shares two ports, HTTPS (443) and MQTT (8883), and is told apart by the TLS server name.
 //
 // All methods are safe for concurrent use. A Network must be closed.
 type Network struct {

@@ -164,7 +164,7 @@ func TestClientsThatNeverFinishAreDropped(t *testing.T) {
 }
 
 func TestCloseEndsEverything(t *testing.T) {
-	crowd := func(t *testing.T, n *Network) {
+	manyClients := func(t *testing.T, n *Network) {
 		n.Handle("a.example", echo("a"))
 		n.Handle("stalled.example", echo("s"))
 		n.Handle("waiting.example", waiting{})
@@ -200,14 +200,14 @@ func TestCloseEndsEverything(t *testing.T) {
 		assert.ErrorIs(t, err, syscall.ECONNREFUSED)
 	}
 	t.Run("memory", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) { crowd(t, New()) })
+		synctest.Test(t, func(t *testing.T) { manyClients(t, New()) })
 	})
 	t.Run("sockets", func(t *testing.T) {
 		before := runtime.NumGoroutine()
 		n, err := Listen(ListenConfig{})
 		require.NoError(t, err)
-		crowd(t, n)
-		quiet(t, before)
+		manyClients(t, n)
+		waitForGoroutines(t, before)
 	})
 }
 

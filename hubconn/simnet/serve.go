@@ -20,10 +20,10 @@ const (
 // handshakeTimeout is how long a client may take for its TLS handshake, and for the header of a request.
 const handshakeTimeout = 30 * time.Second
 
-var errTurnedAway = errors.New("turned away by a fault")
+var errFault = errors.New("turned away by a fault")
 
-// admit takes a connection in and serves it. It reports false, and closes the connection, when the network is closed.
-func (n *Network) admit(raw net.Conn, p protocol, target string, counted func() bool) bool {
+// accept starts to serve a connection. It reports false, and closes the connection, when the network is closed.
+func (n *Network) accept(raw net.Conn, p protocol, target string, counted func() bool) bool {
 	c := newConn(n, raw)
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -59,7 +59,7 @@ func (n *Network) serve(c *conn, p protocol) {
 	tc := tls.Server(c, &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-			return n.greet(c, p, hello.ServerName)
+			return n.configFor(c, p, hello.ServerName)
 		},
 	})
 	_ = c.SetDeadline(time.Now().Add(handshakeTimeout))
@@ -78,8 +78,8 @@ func (n *Network) serve(c *conn, p protocol) {
 	}
 }
 
-// greet is called with the server name of a ClientHello: the first moment at which a connection from outside shows its host.
-func (n *Network) greet(c *conn, p protocol, serverName string) (*tls.Config, error) {
+// configFor is called with the server name of a ClientHello: the first moment at which a connection from outside shows its host.
+func (n *Network) configFor(c *conn, p protocol, serverName string) (*tls.Config, error) {
 	counted := c.counted()
 	n.mu.Lock()
 	target := n.route(serverName)
@@ -92,7 +92,7 @@ func (n *Network) greet(c *conn, p protocol, serverName string) (*tls.Config, er
 	}
 	n.bind(c, target)
 	n.mu.Unlock()
-	if err := n.obstruct(c, target); err != nil {
+	if err := n.applyFault(c, target); err != nil {
 		return nil, err
 	}
 
@@ -110,8 +110,8 @@ func (n *Network) greet(c *conn, p protocol, serverName string) (*tls.Config, er
 	return cfg, nil
 }
 
-// obstruct applies the faults that a dial in this process meets earlier, to those who come in by a socket.
-func (n *Network) obstruct(c *conn, target string) error {
+// applyFault applies the faults that a dial in this process meets earlier, to those who arrive by a socket.
+func (n *Network) applyFault(c *conn, target string) error {
 	for {
 		n.mu.Lock()
 		h, changed := n.host(target), n.changed
@@ -130,7 +130,7 @@ func (n *Network) obstruct(c *conn, target string) error {
 			}
 		default:
 			c.Reset()
-			return errTurnedAway
+			return errFault
 		}
 	}
 }

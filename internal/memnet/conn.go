@@ -81,7 +81,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 		case len(b) == 0:
 			return 0, nil
 		case len(c.in.buf) > 0 && !l.stalled:
-			n := c.in.take(b)
+			n := c.in.read(b)
 			l.changed.Broadcast()
 			return n, nil
 		case l.reset:
@@ -116,7 +116,7 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 			return n, c.fail("write", os.ErrDeadlineExceeded)
 		case l.reset:
 			return n, c.fail("write", os.NewSyscallError("write", syscall.ECONNRESET))
-		case c.out.readerGone && !l.stalled: // on a stalled link the news has not arrived yet
+		case c.out.readerGone && !l.stalled: // on a stalled link the fact has not arrived yet
 			return n, c.fail("write", os.NewSyscallError("write", syscall.EPIPE))
 		case len(b) == 0:
 			return n, nil
@@ -228,8 +228,8 @@ func (d *deadline) stop() {
 	}
 }
 
-// take moves bytes out of the stream into b.
-func (s *stream) take(b []byte) int {
+// read moves bytes out of the stream into b.
+func (s *stream) read(b []byte) int {
 	n := copy(b, s.buf)
 	if s.buf = s.buf[n:]; len(s.buf) == 0 {
 		s.buf = nil // an idle connection holds no buffer

@@ -12,15 +12,15 @@ import (
 // While a call runs the session reads PUBACKs but answers nothing else, not even a ping: what takes longer
 // belongs into Session.Go. A call's context ends when the connection does. An error ends the session; ErrReset ends it by a reset.
 type Handler interface {
-	// Connect judges a CONNECT of protocol level 4 (any other was refused with return code 1). A return code other than 0 is
-	// sent, and the connection closed; an error closes it with no answer.
+	// Connect checks a CONNECT of protocol level 4 (any other was refused with return code 1). A return code other than 0 is
+	// sent, and the connection closed; an error closes it with no response.
 	Connect(ctx context.Context, s *Session, c *Connect) (Connack, error)
 	// Connected is called once a CONNACK with return code 0 has been written, before any further packet is handled.
 	Connected(ctx context.Context, s *Session) error
 	// Publish takes a message at QoS 0 or 1. It is acknowledged when Publish returns nil, unless Incoming.Ack was called
 	// before or Incoming.Withhold was.
 	Publish(ctx context.Context, s *Session, m *Incoming) error
-	// Subscribe judges filters. Nothing replied and nothing withheld, all are granted, at QoS 1 at most.
+	// Subscribe checks filters. Nothing replied and nothing withheld, all are granted, at QoS 1 at most.
 	Subscribe(ctx context.Context, s *Session, r *Subscribe) error
 	// Unsubscribe tells of filters that are given up. It is acknowledged when Unsubscribe returns nil.
 	Unsubscribe(ctx context.Context, s *Session, filters []string) error
@@ -40,7 +40,7 @@ type Connect struct {
 	Will         *Message      // nil: none
 }
 
-// Connack is the answer to a CONNECT.
+// Connack is the response to a CONNECT.
 type Connack struct {
 	ReturnCode     byte // 0 accepts. 1–5 are defined (section 3.2.2.3); any byte is sent as it is
 	SessionPresent bool // sent with return code 0 only

@@ -93,7 +93,7 @@ func (s *Session) read(incoming chan<- packets.ControlPacket) error {
 			return err
 		}
 		if first {
-			// The silence while a CONNECT waits for its answer is the server's, not the client's.
+			// The silence while a CONNECT waits for its response is the server's, not the client's.
 			if err := s.allow(0); err != nil {
 				return err
 			}
@@ -157,15 +157,15 @@ func (s *Session) connect(h Handler, cp packets.ControlPacket, connected *bool) 
 	s.mu.Unlock()
 
 	*connected = true
-	answer, err := h.Connect(s.ctx, s, &c)
+	response, err := h.Connect(s.ctx, s, &c)
 	if err != nil {
 		return err
 	}
-	if answer.ReturnCode != Accepted {
-		return s.refuse(answer.ReturnCode)
+	if response.ReturnCode != Accepted {
+		return s.refuse(response.ReturnCode)
 	}
 	ack := packets.NewControlPacket(packets.Connack).(*packets.ConnackPacket)
-	ack.SessionPresent = answer.SessionPresent
+	ack.SessionPresent = response.SessionPresent
 	if err := s.write(s.ctx, ack); err != nil {
 		return err
 	}

@@ -35,12 +35,12 @@ func WebSocket(w http.ResponseWriter, r *http.Request) (net.Conn, error) {
 		Subprotocols: []string{wanted},
 		CheckOrigin:  func(*http.Request) bool { return true }, // devices are no browsers
 	}
-	answer := http.Header{}
+	response := http.Header{}
 	if d := w.Header().Get("Date"); d != "" {
-		answer.Set("Date", d)
+		response.Set("Date", d)
 	}
 	var carrier *wsCarrier
-	ws, err := up.Upgrade(hijacker{w, &carrier}, r, answer)
+	ws, err := up.Upgrade(hijacker{w, &carrier}, r, response)
 	if err != nil {
 		return nil, &Error{Op: "upgrade", Err: err}
 	}

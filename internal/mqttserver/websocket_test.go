@@ -101,10 +101,10 @@ func receive(t *testing.T, ws *websocket.Conn) packets.ControlPacket {
 func TestPacketsMayBeSplitOverFramesAndShareOne(t *testing.T) {
 	for _, protocol := range []string{"mqtt", "MQTT"} {
 		within(t, &service{}, func(s *site) {
-			ws, answer, err := s.dial("mqttv3.1", protocol)
+			ws, response, err := s.dial("mqttv3.1", protocol)
 			require.NoError(t, err)
 			assert.Equal(t, protocol, ws.Subprotocol(), "named as the client spells it")
-			assert.Equal(t, "Sat, 01 Jan 2000 00:00:00 GMT", answer.Header.Get("Date"))
+			assert.Equal(t, "Sat, 01 Jan 2000 00:00:00 GMT", response.Header.Get("Date"))
 			bytes := encode(t, connectPacket(), publishPacket("t", 1, 7, "hello"), subscribePacket(8, 1, "a"))
 			for _, b := range bytes[:20] { // byte by byte, an empty frame now and then
 				require.NoError(t, ws.WriteMessage(websocket.BinaryMessage, []byte{b}))
@@ -192,19 +192,19 @@ func TestWebSocketEnds(t *testing.T) {
 
 func TestRequestsThatAreNoUpgradeAreRefused(t *testing.T) {
 	within(t, &service{}, func(s *site) {
-		_, answer, err := s.dial("amqp")
+		_, response, err := s.dial("amqp")
 		require.Error(t, err)
-		assert.Equal(t, http.StatusBadRequest, answer.StatusCode)
+		assert.Equal(t, http.StatusBadRequest, response.StatusCode)
 		assert.ErrorContains(t, <-s.failed, `mqtt upgrade: subprotocol "amqp"`)
 	})
 	within(t, &service{}, func(s *site) {
 		request, err := http.NewRequest(http.MethodGet, "http://server/", nil)
 		require.NoError(t, err)
 		transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return s.near, nil }}
-		answer, err := transport.RoundTrip(request)
+		response, err := transport.RoundTrip(request)
 		require.NoError(t, err)
-		require.NoError(t, answer.Body.Close())
-		assert.Equal(t, http.StatusBadRequest, answer.StatusCode)
+		require.NoError(t, response.Body.Close())
+		assert.Equal(t, http.StatusBadRequest, response.StatusCode)
 		assert.Error(t, <-s.failed)
 		transport.CloseIdleConnections()
 	})

@@ -227,7 +227,7 @@ func (s *Server) SetEnabled(id string, enabled bool) error {
 	now := Timestamp{s.network.Now()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// What is stored is never written to, since admitted requests read it without the lock.
+	// What is stored is never written to, since requests under way read it without the lock.
 	if e := s.individuals[foldID(id)]; e != nil {
 		c := *e
 		c.ProvisioningStatus, c.ETag, c.LastUpdatedDateTimeUTC = status, newETag(), &now

@@ -82,20 +82,33 @@ func (s *Server) linked(host string) *linkedHub {
 
 // An Allocation is what a custom allocation knows when it decides. What its pointers lead to is the server's: do not write to it.
 type Allocation struct {
+	// RegistrationID is the device that registers.
 	RegistrationID string
-	Individual     *IndividualEnrollment // the enrollment that admitted the device, or nil
-	Group          *EnrollmentGroup      // the group that admitted it, or nil
-	CurrentHub     string                // where the device lives, "" at its first registration
-	CurrentDevice  string                // its device ID there
-	Payload        json.RawMessage       // the device's custom payload, nil if it sent none
-	LinkedHubs     []string              // the hubs to choose from; the current one alone when the device may not be moved
+	// Individual is the enrollment that the device registers under, nil for a group.
+	Individual *IndividualEnrollment
+	// Group is the enrollment group that the device registers under, nil for an individual
+	// enrollment.
+	Group *EnrollmentGroup
+	// CurrentHub is the hub the device is assigned to, "" at its first registration.
+	CurrentHub string
+	// CurrentDevice is its device ID there.
+	CurrentDevice string
+	// Payload is the device's custom payload, nil if it sent none.
+	Payload json.RawMessage
+	// LinkedHubs are the hubs to choose from; the current one alone when the device may not be
+	// moved.
+	LinkedHubs []string
 }
 
 // Allocated is what a custom allocation decides.
 type Allocated struct {
-	Hub         string          // one of LinkedHubs
-	InitialTwin *InitialTwin    // in place of the enrollment's; nil for that
-	Payload     json.RawMessage // returned to the device with every registration; nil for none
+	// Hub is the host name of the chosen hub, one of LinkedHubs. Anything else fails the
+	// registration with errorCode 400207.
+	Hub string
+	// InitialTwin is used in place of the enrollment's. Nil: the enrollment's is used.
+	InitialTwin *InitialTwin
+	// Payload is returned to the device with every registration. Nil: none is.
+	Payload json.RawMessage
 }
 
 // An allocationError is a failed allocation: the device's registration ends in status "failed".
@@ -106,22 +119,22 @@ type allocationError struct {
 
 func (e *allocationError) Error() string { return e.message }
 
-// allocation returns the policy that chooses the hub of devices admitted under the terms.
+// allocation returns the policy that chooses the hub of devices that register under the terms.
 func (s *Server) allocation(t terms) string { return cmp.Or(t.allocation, s.cfg.AllocationPolicy) }
 
 // allocate chooses the hub of a registration. No lock is held.
-func (s *Server) allocate(ctx context.Context, c *call, adm admission, current place) (Allocated, error) {
+func (s *Server) allocate(ctx context.Context, c *call, dev attested, current place) (Allocated, error) {
 	s.mu.Lock()
 	hubs, moved := s.hubs, s.moves[foldID(c.registrationID)]
 	s.mu.Unlock()
 
 	var candidates []*linkedHub
 	for _, h := range hubs {
-		if len(adm.hubs) == 0 || slices.ContainsFunc(adm.hubs, func(name string) bool { return strings.EqualFold(name, h.Host()) }) {
+		if len(dev.hubs) == 0 || slices.ContainsFunc(dev.hubs, func(name string) bool { return strings.EqualFold(name, h.Host()) }) {
 			candidates = append(candidates, h)
 		}
 	}
-	stays := current.hub != "" && adm.stays(c.version)
+	stays := current.hub != "" && dev.stays(c.version)
 	if stays {
 		// The device stays whatever the allocation says, as long as DPS knows the hub at all.
 		i := slices.IndexFunc(hubs, func(h *linkedHub) bool { return strings.EqualFold(h.Host(), current.hub) })
@@ -141,9 +154,9 @@ func (s *Server) allocate(ctx context.Context, c *call, adm admission, current p
 		return Allocated{}, &allocationError{codeNoHub, "No IoT hub is linked for this enrollment."}
 	}
 
-	switch s.allocation(adm.terms) {
+	switch s.allocation(dev.terms) {
 	case PolicyCustom:
-		return s.askAllocate(ctx, c, adm, current, candidates)
+		return s.customAllocate(ctx, c, dev, current, candidates)
 	case PolicyGeoLatency:
 		candidates = s.nearest(c.registrationID, candidates)
 	case PolicyStatic:
@@ -154,20 +167,20 @@ func (s *Server) allocate(ctx context.Context, c *call, adm admission, current p
 	return Allocated{Hub: hashed(c.registrationID, candidates)}, nil
 }
 
-// askAllocate asks the custom allocation. It is asked also about devices that may not move, for its payload.
-func (s *Server) askAllocate(ctx context.Context, c *call, adm admission, current place, candidates []*linkedHub) (Allocated, error) {
+// customAllocate calls the custom allocation. It is called also about devices that may not move, for its payload.
+func (s *Server) customAllocate(ctx context.Context, c *call, dev attested, current place, candidates []*linkedHub) (Allocated, error) {
 	a := Allocation{
-		RegistrationID: c.registrationID, Individual: adm.individual, Group: adm.group,
+		RegistrationID: c.registrationID, Individual: dev.individual, Group: dev.group,
 		CurrentHub: current.hub, CurrentDevice: current.device, Payload: c.payload,
 	}
 	for _, h := range candidates {
 		a.LinkedHubs = append(a.LinkedHubs, h.Host())
 	}
-	ask := s.cfg.Allocate
-	if ask == nil {
-		ask = func(ctx context.Context, a Allocation) (Allocated, error) { return s.callWebhook(ctx, a, adm) }
+	allocate := s.cfg.Allocate
+	if allocate == nil {
+		allocate = func(ctx context.Context, a Allocation) (Allocated, error) { return s.callWebhook(ctx, a, dev) }
 	}
-	got, err := ask(ctx, a)
+	got, err := allocate(ctx, a)
 	if e, ok := errors.AsType[*allocationError](err); ok {
 		return Allocated{}, e
 	}

@@ -32,15 +32,15 @@ func (s *Server) place(registrationID string) place {
 }
 
 // start carries a registration out: at once if that takes no time, else while the operation lets the device wait.
-func (s *Server) start(ctx context.Context, c *call, adm admission, op *operation) {
-	if adm.status == Disabled || s.cfg.AssignTime <= 0 && s.allocation(adm.terms) != PolicyCustom {
-		s.finish(op, s.register(context.WithoutCancel(ctx), c, adm, op)) // a device that hangs up has registered all the same
+func (s *Server) start(ctx context.Context, c *call, dev attested, op *operation) {
+	if dev.status == Disabled || s.cfg.AssignTime <= 0 && s.allocation(dev.terms) != PolicyCustom {
+		s.finish(op, s.register(context.WithoutCancel(ctx), c, dev, op)) // a device that hangs up has registered all the same
 		return
 	}
-	s.write(c, adm, op, func(r *registration) { r.record.Status = StatusAssigning })
+	s.write(c, dev, op, func(r *registration) { r.record.Status = StatusAssigning })
 	s.network.Go(func(ctx context.Context) {
 		if pause(ctx, s.cfg.AssignTime) {
-			s.finish(op, s.register(ctx, c, adm, op))
+			s.finish(op, s.register(ctx, c, dev, op))
 		}
 	})
 }
@@ -48,19 +48,19 @@ func (s *Server) start(ctx context.Context, c *call, adm admission, op *operatio
 // register carries a registration out, from the allocation to the hub's registry, and writes its record. Its outcome is
 // final; the device is told step by step, by the operation. It returns nil if the device registered once more meanwhile:
 // the newest registration alone decides.
-func (s *Server) register(ctx context.Context, c *call, adm admission, op *operation) *registration {
-	if adm.status == Disabled {
-		return s.write(c, adm, op, func(r *registration) { r.record.Status = StatusDisabled })
+func (s *Server) register(ctx context.Context, c *call, dev attested, op *operation) *registration {
+	if dev.status == Disabled {
+		return s.write(c, dev, op, func(r *registration) { r.record.Status = StatusDisabled })
 	}
-	chosen, err := s.allocate(ctx, c, adm, s.place(c.registrationID))
+	chosen, err := s.allocate(ctx, c, dev, s.place(c.registrationID))
 	if ctx.Err() != nil {
 		return nil // the network is closed: nobody asks any more
 	}
 	if err != nil {
-		return s.fail(c, adm, op, err)
+		return s.fail(c, dev, op, err)
 	}
 	if chosen.InitialTwin != nil {
-		adm.twin, adm.override = chosen.InitialTwin, s.cfg.InitialTwinOverrides
+		dev.twin, dev.override = chosen.InitialTwin, s.cfg.InitialTwinOverrides
 	}
 
 	s.turn <- struct{}{}
@@ -70,23 +70,23 @@ func (s *Server) register(ctx context.Context, c *call, adm admission, op *opera
 	}
 	to := s.linked(chosen.Hub)
 	if to == nil {
-		return s.fail(c, adm, op, &allocationError{codeNoHub, "The IoT hub is not linked any more."})
+		return s.fail(c, dev, op, &allocationError{codeNoHub, "The IoT hub is not linked any more."})
 	}
 	current := s.place(c.registrationID) // may have changed while the allocation took its time
 	first := current.hub == ""
 	if current.device == "" {
-		if current.device = adm.deviceID; current.device == "" {
+		if current.device = dev.deviceID; current.device == "" {
 			current.device = c.registrationID
 		}
 	}
-	known, err := s.settle(to.Hub, current, adm.terms, adm.identity)
+	known, err := s.provision(to.Hub, current, dev.terms, dev.identity)
 	if err != nil {
-		return s.fail(c, adm, op, err)
+		return s.fail(c, dev, op, err)
 	}
 	substatus := substatus(c.version, outcome{
-		again: !first || known, moved: !first && !strings.EqualFold(current.hub, to.Host()), reset: !first && adm.resets(),
+		again: !first || known, moved: !first && !strings.EqualFold(current.hub, to.Host()), reset: !first && dev.resets(),
 	})
-	return s.write(c, adm, op, func(r *registration) {
+	return s.write(c, dev, op, func(r *registration) {
 		r.hub, r.device = to.Host(), current.device
 		r.record.Status, r.record.Substatus = StatusAssigned, substatus
 		r.record.AssignedHub, r.record.DeviceID = r.hub, r.device
@@ -113,8 +113,8 @@ func substatus(version string, o outcome) string {
 	return InitialAssignment
 }
 
-func (s *Server) fail(c *call, adm admission, op *operation, err error) *registration {
-	return s.write(c, adm, op, func(r *registration) {
+func (s *Server) fail(c *call, dev attested, op *operation, err error) *registration {
+	return s.write(c, dev, op, func(r *registration) {
 		r.record.Status = StatusFailed
 		r.record.ErrorCode, r.record.ErrorMessage = failure(err)
 	})
@@ -128,7 +128,7 @@ func (s *Server) newest(op *operation) bool {
 }
 
 // write brings the record of a device up to date. What an earlier registration wrote goes, but for its creation time.
-func (s *Server) write(c *call, adm admission, op *operation, change func(*registration)) *registration {
+func (s *Server) write(c *call, dev attested, op *operation, change func(*registration)) *registration {
 	now := Timestamp{s.network.Now()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,7 +141,7 @@ func (s *Server) write(c *call, adm admission, op *operation, change func(*regis
 		next.hub, next.device = old.hub, old.device
 	}
 	next.record.LastUpdatedDateTimeUTC, next.record.ETag = &now, newRecordETag()
-	next.terms, next.identity, next.by = adm.terms, adm.identity, adm.by
+	next.terms, next.identity, next.by = dev.terms, dev.identity, dev.by
 	change(next)
 	s.records[foldID(c.registrationID)] = next
 	return next

@@ -15,69 +15,99 @@ import (
 
 // Values of Attestation.Type.
 const (
+	// TypeSymmetricKey is attestation by a SAS token that is signed with a shared key.
 	TypeSymmetricKey = "symmetricKey"
-	TypeX509         = "x509"
-	TypeTPM          = "tpm"
-	TypeNone         = "none"
+	// TypeX509 is attestation by a client certificate.
+	TypeX509 = "x509"
+	// TypeTPM is attestation by a trusted platform module. It is not simulated: such an enrollment
+	// can be stored, and lets no device register.
+	TypeTPM = "tpm"
+	// TypeNone is what the service API calls no attestation. No enrollment can have it.
+	TypeNone = "none"
 )
 
 // An Attestation says how a device proves who it is. Its JSON form is the service API's own.
 type Attestation struct {
-	// Type is "symmetricKey" or "x509". "tpm" is kept and never admits a device. Default: whichever member is set, else "symmetricKey".
-	Type         string        `json:"type"`
+	// Type is "symmetricKey" or "x509". "tpm" is kept and lets no device register. Default: whichever member is set, else "symmetricKey".
+	Type string `json:"type"`
+	// SymmetricKey is set for TypeSymmetricKey. Nil: its keys are generated.
 	SymmetricKey *SymmetricKey `json:"symmetricKey,omitempty"`
-	X509         *X509         `json:"x509,omitempty"`
-	TPM          *TPM          `json:"tpm,omitempty"`
+	// X509 is set for TypeX509.
+	X509 *X509 `json:"x509,omitempty"`
+	// TPM is set for TypeTPM.
+	TPM *TPM `json:"tpm,omitempty"`
 }
 
-// A SymmetricKey is a pair of keys, base64 of 16 to 64 bytes; either admits the device. In a group they are the keys
+// A SymmetricKey is a pair of keys, base64 of 16 to 64 bytes; either attests the device. In a group they are the keys
 // devices' keys are derived from. Empty keys are generated.
 type SymmetricKey struct {
-	PrimaryKey   string `json:"primaryKey,omitempty"`
+	// PrimaryKey is base64 of 16 to 64 bytes. "": one is generated.
+	PrimaryKey string `json:"primaryKey,omitempty"`
+	// SecondaryKey counts as PrimaryKey does, so that keys can be changed one after the other.
 	SecondaryKey string `json:"secondaryKey,omitempty"`
 }
 
-// X509 is the certificates that admit a device. Individual enrollments have ClientCertificates; groups have
+// X509 is the certificates that attest a device. Individual enrollments have ClientCertificates; groups have
 // SigningCertificates or CAReferences.
 type X509 struct {
-	ClientCertificates  *Certificates `json:"clientCertificates,omitempty"`
+	// ClientCertificates are the device's own certificates, of an individual enrollment.
+	ClientCertificates *Certificates `json:"clientCertificates,omitempty"`
+	// SigningCertificates are CA certificates, of a group: they must be in the chain of the
+	// device's certificate.
 	SigningCertificates *Certificates `json:"signingCertificates,omitempty"`
-	CAReferences        *CAReferences `json:"caReferences,omitempty"`
+	// CAReferences are CA certificates by name, of a group. They go before SigningCertificates.
+	CAReferences *CAReferences `json:"caReferences,omitempty"`
 }
 
 // Certificates is a pair of certificates; either counts.
 type Certificates struct {
-	Primary   *Certificate `json:"primary,omitempty"`
+	// Primary is one of the two, and must be there.
+	Primary *Certificate `json:"primary,omitempty"`
+	// Secondary is the other; nil for none.
 	Secondary *Certificate `json:"secondary,omitempty"`
 }
 
 // A Certificate is a certificate as base64 DER, or as PEM.
 type Certificate struct {
-	Certificate string           `json:"certificate,omitempty"`
-	Info        *CertificateInfo `json:"info,omitempty"` // filled in by the server
+	// Certificate is the base64 of its DER, its PEM, or the base64 of its PEM.
+	Certificate string `json:"certificate,omitempty"`
+	// Info describes the certificate. The server fills it in.
+	Info *CertificateInfo `json:"info,omitempty"`
 }
 
 // CertificateInfo describes a certificate.
 type CertificateInfo struct {
-	SubjectName      string    `json:"subjectName"`
-	SHA1Thumbprint   string    `json:"sha1Thumbprint"`
-	SHA256Thumbprint string    `json:"sha256Thumbprint"`
-	IssuerName       string    `json:"issuerName"`
-	NotBeforeUTC     Timestamp `json:"notBeforeUtc"`
-	NotAfterUTC      Timestamp `json:"notAfterUtc"`
-	SerialNumber     string    `json:"serialNumber"`
-	Version          int       `json:"version"`
+	// SubjectName is the distinguished name of the subject.
+	SubjectName string `json:"subjectName"`
+	// SHA1Thumbprint is the SHA-1 digest in upper-case hexadecimal.
+	SHA1Thumbprint string `json:"sha1Thumbprint"`
+	// SHA256Thumbprint is the SHA-256 digest in upper-case hexadecimal.
+	SHA256Thumbprint string `json:"sha256Thumbprint"`
+	// IssuerName is the distinguished name of the issuer.
+	IssuerName string `json:"issuerName"`
+	// NotBeforeUTC is the beginning of the certificate's validity.
+	NotBeforeUTC Timestamp `json:"notBeforeUtc"`
+	// NotAfterUTC is the end of the certificate's validity.
+	NotAfterUTC Timestamp `json:"notAfterUtc"`
+	// SerialNumber is in upper-case hexadecimal.
+	SerialNumber string `json:"serialNumber"`
+	// Version is that of X.509: 3 for all but old certificates.
+	Version int `json:"version"`
 }
 
 // CAReferences names CA certificates known to the server, see [Server.AddCA].
 type CAReferences struct {
-	Primary   string `json:"primary,omitempty"`
+	// Primary is the name of one of the two, and must be there.
+	Primary string `json:"primary,omitempty"`
+	// Secondary is the name of the other; "" for none.
 	Secondary string `json:"secondary,omitempty"`
 }
 
 // TPM is the public part of a trusted platform module.
 type TPM struct {
+	// EndorsementKey is base64 of the public endorsement key, and must be there.
 	EndorsementKey string `json:"endorsementKey"`
+	// StorageRootKey is base64 of the public storage root key; "" for none.
 	StorageRootKey string `json:"storageRootKey,omitempty"`
 }
 
@@ -274,20 +304,20 @@ func newKey() string {
 	return base64.StdEncoding.EncodeToString(raw)
 }
 
-// blank is an attestation without its keys and certificates, as everybody sees it but those who ask for the attestation
+// redacted is an attestation without its keys and certificates, as everybody sees it but those who read the attestation
 // mechanism.
-func (a Attestation) blank() Attestation {
+func (a Attestation) redacted() Attestation {
 	a.SymmetricKey = nil
 	if a.X509 != nil {
 		a.X509 = &X509{
-			ClientCertificates: a.X509.ClientCertificates.blank(), SigningCertificates: a.X509.SigningCertificates.blank(),
+			ClientCertificates: a.X509.ClientCertificates.redacted(), SigningCertificates: a.X509.SigningCertificates.redacted(),
 			CAReferences: a.X509.CAReferences,
 		}
 	}
 	return a
 }
 
-func (c *Certificates) blank() *Certificates {
+func (c *Certificates) redacted() *Certificates {
 	if c == nil {
 		return nil
 	}
@@ -300,22 +330,22 @@ func (c *Certificates) blank() *Certificates {
 	return &Certificates{Primary: one(c.Primary), Secondary: one(c.Secondary)}
 }
 
-// blank is an enrollment without its keys and certificates.
-func (e *IndividualEnrollment) blank() IndividualEnrollment {
+// redacted is an enrollment without its keys and certificates.
+func (e *IndividualEnrollment) redacted() IndividualEnrollment {
 	c := *e
-	c.Attestation = e.Attestation.blank()
+	c.Attestation = e.Attestation.redacted()
 	return c
 }
 
-func (g *EnrollmentGroup) blank() EnrollmentGroup {
+func (g *EnrollmentGroup) redacted() EnrollmentGroup {
 	c := *g
-	c.Attestation = g.Attestation.blank()
+	c.Attestation = g.Attestation.redacted()
 	return c
 }
 
-// keep completes an attestation that was read blank and is now written back: keys and certificates that it leaves out
+// withSecretsOf completes an attestation that was read without its secrets and is now written back: keys and certificates that it leaves out
 // are those of the attestation it replaces.
-func (a Attestation) keep(old Attestation) Attestation {
+func (a Attestation) withSecretsOf(old Attestation) Attestation {
 	switch {
 	case a.Type == TypeSymmetricKey && old.Type == TypeSymmetricKey:
 		var keys SymmetricKey
@@ -327,14 +357,14 @@ func (a Attestation) keep(old Attestation) Attestation {
 		a.SymmetricKey = &keys
 	case a.Type == TypeX509 && old.Type == TypeX509 && a.X509 != nil:
 		x := *a.X509
-		x.ClientCertificates = x.ClientCertificates.keep(old.X509.ClientCertificates)
-		x.SigningCertificates = x.SigningCertificates.keep(old.X509.SigningCertificates)
+		x.ClientCertificates = x.ClientCertificates.withSecretsOf(old.X509.ClientCertificates)
+		x.SigningCertificates = x.SigningCertificates.withSecretsOf(old.X509.SigningCertificates)
 		a.X509 = &x
 	}
 	return a
 }
 
-func (c *Certificates) keep(old *Certificates) *Certificates {
+func (c *Certificates) withSecretsOf(old *Certificates) *Certificates {
 	if c == nil || old == nil {
 		return c
 	}

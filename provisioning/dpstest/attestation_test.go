@@ -145,20 +145,20 @@ func TestTokenExpiresByTheServicesClock(t *testing.T) {
 
 func TestUnknownDevice(t *testing.T) {
 	onEach(t, dpstest.Config{}, func(w *world, transport string) {
-		w.refused(transport, "stranger", byKey("stranger", key1), unauthorized(transport))
-		w.refused(transport, "stranger", byCertificate(w.net.CA().Device("stranger")), 401002)
-		_, ok := w.dps.Registration("stranger")
+		w.refused(transport, "unknown", byKey("unknown", key1), unauthorized(transport))
+		w.refused(transport, "unknown", byCertificate(w.net.CA().Device("unknown")), 401002)
+		_, ok := w.dps.Registration("unknown")
 		assert.False(w.t, ok)
-		_, ok = w.a.Get("stranger")
+		_, ok = w.a.Get("unknown")
 		assert.False(w.t, ok)
 	})
 	onEach(t, dpstest.Config{UnknownEnrollmentCode: 404201}, func(w *world, transport string) {
-		w.refused(transport, "stranger", byKey("stranger", key1), 404201)
+		w.refused(transport, "unknown", byKey("unknown", key1), 404201)
 	})
 	inBubble(t, dpstest.Config{}, func(w *world) {
-		d := w.https("stranger", version, credential{})
+		d := w.https("unknown", version, credential{})
 		defer d.close()
-		r := d.register(`{"registrationId":"stranger","tpm":{"endorsementKey":"AToAAQALAAMAsgAg"}}`)
+		r := d.register(`{"registrationId":"unknown","tpm":{"endorsementKey":"AToAAQALAAMAsgAg"}}`)
 		assert.Equal(t, 404201, r.decode(t).ErrorCode, "a TPM nobody enrolled")
 	})
 }
@@ -188,7 +188,7 @@ func TestIndividualEnrollmentDecidesAlone(t *testing.T) {
 		})
 		d := w.device(transport, "dev", c)
 		defer d.close()
-		assert.Equal(w.t, "disabled", w.finish(d, "").decode(w.t).Status, "though the group would admit it")
+		assert.Equal(w.t, "disabled", w.finish(d, "").decode(w.t).Status, "though the group would let it register")
 		_, ok := w.a.Get("dev")
 		assert.True(w.t, ok, "the hub is not told")
 

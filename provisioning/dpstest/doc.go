@@ -1,12 +1,11 @@
 // Package dpstest is a simulator of the Azure IoT Hub Device Provisioning Service (DPS), for tests of devices.
 //
 // A [Server] speaks what the service speaks to devices: HTTPS, MQTT 3.1.1 and MQTT over WebSocket, with real TLS and
-// client certificates, on a [simnet.Network] in memory or on loopback sockets. It verifies what the service verifies,
-// so a device that works here proves its identity in the right way, and it creates the device's identity at the
-// simulated hub it assigns.
+// client certificates, on a [simnet.Network]: in memory ([simnet.ForTest], [simnet.New]) or on loopback
+// sockets ([simnet.Listen]). It verifies what the service verifies, so a device that works here proves
+// its identity in the right way, and it creates the device's identity at the simulated hub it assigns.
 //
-//	network := simnet.New()
-//	defer network.Close()
+//	network := simnet.ForTest(t)
 //	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 //	service := dpstest.New(network, dpstest.Config{})
 //	service.Link(hub)
@@ -14,7 +13,7 @@
 //
 //	// … run the device: ID scope service.IDScope(), dial function network.DialContext, TLS network.TLSConfig() …
 //
-//	fmt.Println(service.Count(dpstest.Register)) // how often did it ask?
+//	fmt.Println(service.Count(dpstest.Register)) // how often it registered
 //
 // Operators' tools reach it too, by the service's REST API: give them [Server.ServiceConnectionString], and
 // [hubtest.Hub.ConnectionString] for the hubs. [Server.Save] and [Server.Load] keep its state over a restart.
@@ -35,7 +34,7 @@
 //	                          status lookup; API versions 2017-11-15 to
 //	                          2025-07-01-preview; HTTPS, MQTT, MQTT over
 //	                          WebSocket; headers, bodies, codes, topics
-//	attestation               symmetric keys and X.509 certificates,              TPM (enrollments are kept, and admit nobody),
+//	attestation               symmetric keys and X.509 certificates,              TPM (enrollments are kept, and attest nobody),
 //	                          individually and in groups; the nearest CA;         issuing of certificates, proof of possession
 //	                          CAs by name (Server.AddCA)                          of a CA
 //	enrollments               device ID, initial twin, capabilities, status,      trust bundles, credential policies
@@ -67,12 +66,12 @@
 //   - An operation outlives its connection: it can be polled over another one. A restart loses it.
 //   - Under the policy that resets devices, the substatus of every later registration is deviceDataReset, on the same hub too. A device
 //     that DPS did not know but the hub did keeps the twin it has there.
-//   - A token is judged at every request, so one that expires while the device polls is answered 401. An unknown ID scope is
+//   - A token is checked at every request, so one that expires while the device polls is answered 401. An unknown ID scope is
 //     answered 404 on every transport, and over MQTT only when the device registers. Where MQTT allows one session per client ID, the
 //     simulator serves them all, as a service of many front ends may.
 //   - A hub that was unlinked loses no device by itself: those registered there stay until they register again, and those that a policy
 //     keeps there fail with 400208. Nothing is taken from it: its devices begin elsewhere with their initial twin.
-//   - A webhook is called once. What is not an answer 200 with a hub that it was offered fails the registration with 400207.
+//   - A webhook is called once. What is no response 200 with a hub that it was offered fails the registration with 400207.
 //   - Reading an enrollment shows no keys and no certificates, only creating, replacing and asking for the attestation mechanism do. One that
 //     is written back without them keeps those it had. To replace one, If-Match must be its ETag or "*".
 package dpstest

@@ -7,70 +7,107 @@ import (
 
 // Values of ProvisioningStatus.
 const (
-	Enabled  = "enabled"
+	// Enabled lets devices register. It is the default.
+	Enabled = "enabled"
+	// Disabled ends registrations in status "disabled", and leaves hubs as they are.
 	Disabled = "disabled"
 )
 
 // Values of AllocationPolicy.
 const (
-	PolicyHashed     = "hashed"
+	// PolicyHashed spreads devices over the hubs by a hash, in proportion to the hubs' weights.
+	PolicyHashed = "hashed"
+	// PolicyGeoLatency chooses the nearest hub, see [Server.SetLatency].
 	PolicyGeoLatency = "geoLatency"
-	PolicyStatic     = "static"
-	PolicyCustom     = "custom"
+	// PolicyStatic assigns every device to the one hub of IoTHubs.
+	PolicyStatic = "static"
+	// PolicyCustom leaves the choice to Config.Allocate or to the webhook of the enrollment.
+	PolicyCustom = "custom"
 )
 
-// An IndividualEnrollment admits one device. Its JSON form is the service API's own.
+// An IndividualEnrollment lets one device register. Its JSON form is the service API's own.
 type IndividualEnrollment struct {
 	// RegistrationID names the device. It is case-insensitive.
 	RegistrationID string `json:"registrationId"`
 	// DeviceID is the device's name at the hub. Default: the registration ID. A change takes effect when the
 	// registration record has been deleted.
 	DeviceID string `json:"deviceId,omitempty"`
-	// RegistrationState is filled in by the server.
-	RegistrationState *Record       `json:"registrationState,omitempty"`
-	OptionalInfo      any           `json:"optionalDeviceInformation,omitempty"`
-	Attestation       Attestation   `json:"attestation"`
-	Capabilities      *Capabilities `json:"capabilities,omitempty"`
-	// IoTHubHostName is IoTHubs with a single member.
-	IoTHubHostName string       `json:"iotHubHostName,omitempty"`
-	InitialTwin    *InitialTwin `json:"initialTwin,omitempty"`
-	// ETag, CreatedDateTimeUTC and LastUpdatedDateTimeUTC are filled in by the server.
+	// RegistrationState is the registration record of the device, nil before its first
+	// registration. The server fills it in.
+	RegistrationState *Record `json:"registrationState,omitempty"`
+	// OptionalInfo is what operators note about the device: any JSON value. It is kept, and does
+	// nothing.
+	OptionalInfo any `json:"optionalDeviceInformation,omitempty"`
+	// Attestation is how the device proves who it is. Default: symmetric keys that are generated.
+	Attestation Attestation `json:"attestation"`
+	// Capabilities are those of the device identity at the hub. Nil: none.
+	Capabilities *Capabilities `json:"capabilities,omitempty"`
+	// IoTHubHostName is IoTHubs with a single member. IoTHubs goes before it.
+	IoTHubHostName string `json:"iotHubHostName,omitempty"`
+	// InitialTwin is what the twin at the hub starts with. Nil: it is empty.
+	InitialTwin *InitialTwin `json:"initialTwin,omitempty"`
+	// ETag changes with every change of the enrollment. The server fills it in.
 	ETag string `json:"etag,omitempty"`
-	// ProvisioningStatus is "enabled" (the default) or "disabled". A disabled enrollment blocks its device even
-	// where a group would admit it.
+	// ProvisioningStatus is Enabled (the default) or Disabled. A disabled enrollment blocks its
+	// device even where a group would let it register.
 	ProvisioningStatus string `json:"provisioningStatus,omitempty"`
 	// ReprovisionPolicy says what a registration does to a device that already has a hub. Nil: it is moved with its
 	// data, except for devices that speak api-version 2018-04-01 or older, which stay where they are.
-	ReprovisionPolicy      *ReprovisionPolicy `json:"reprovisionPolicy,omitempty"`
-	CreatedDateTimeUTC     *Timestamp         `json:"createdDateTimeUtc,omitempty"`
-	LastUpdatedDateTimeUTC *Timestamp         `json:"lastUpdatedDateTimeUtc,omitempty"`
-	// AllocationPolicy is "hashed", "geoLatency", "static" or "custom". Default: Config.AllocationPolicy.
+	ReprovisionPolicy *ReprovisionPolicy `json:"reprovisionPolicy,omitempty"`
+	// CreatedDateTimeUTC is when the enrollment was first stored, by the services' clock. The
+	// server fills it in.
+	CreatedDateTimeUTC *Timestamp `json:"createdDateTimeUtc,omitempty"`
+	// LastUpdatedDateTimeUTC is when the enrollment was stored last, by the services' clock. The
+	// server fills it in.
+	LastUpdatedDateTimeUTC *Timestamp `json:"lastUpdatedDateTimeUtc,omitempty"`
+	// AllocationPolicy is one of the Policy constants. Default: Config.AllocationPolicy.
 	AllocationPolicy string `json:"allocationPolicy,omitempty"`
 	// IoTHubs restricts the allocation to these linked hubs. Empty: to all of them; "static" needs it.
-	IoTHubs                    []string                    `json:"iotHubs,omitempty"`
+	IoTHubs []string `json:"iotHubs,omitempty"`
+	// CustomAllocationDefinition is the webhook of PolicyCustom. It is not called where there is a
+	// Config.Allocate.
 	CustomAllocationDefinition *CustomAllocationDefinition `json:"customAllocationDefinition,omitempty"`
 }
 
-// An EnrollmentGroup admits every device that proves a key derived from the group's key, or a certificate issued
+// An EnrollmentGroup lets every device register that proves a key derived from the group's key, or a certificate issued
 // under the group's CA. Its JSON form is the service API's own; its fields mean what those of [IndividualEnrollment] do.
 type EnrollmentGroup struct {
-	EnrollmentGroupID          string                      `json:"enrollmentGroupId"`
-	Attestation                Attestation                 `json:"attestation"`
-	Capabilities               *Capabilities               `json:"capabilities,omitempty"`
-	IoTHubHostName             string                      `json:"iotHubHostName,omitempty"`
-	InitialTwin                *InitialTwin                `json:"initialTwin,omitempty"`
-	ETag                       string                      `json:"etag,omitempty"`
-	ProvisioningStatus         string                      `json:"provisioningStatus,omitempty"`
-	ReprovisionPolicy          *ReprovisionPolicy          `json:"reprovisionPolicy,omitempty"`
-	CreatedDateTimeUTC         *Timestamp                  `json:"createdDateTimeUtc,omitempty"`
-	LastUpdatedDateTimeUTC     *Timestamp                  `json:"lastUpdatedDateTimeUtc,omitempty"`
-	AllocationPolicy           string                      `json:"allocationPolicy,omitempty"`
-	IoTHubs                    []string                    `json:"iotHubs,omitempty"`
+	// EnrollmentGroupID names the group. It is case-insensitive.
+	EnrollmentGroupID string `json:"enrollmentGroupId"`
+	// Attestation is how devices prove that they belong to the group: by keys derived from its key,
+	// or by certificates under its CA. Default: symmetric keys that are generated.
+	Attestation Attestation `json:"attestation"`
+	// Capabilities are those of the device identity at the hub. Nil: none.
+	Capabilities *Capabilities `json:"capabilities,omitempty"`
+	// IoTHubHostName is IoTHubs with a single member. IoTHubs goes before it.
+	IoTHubHostName string `json:"iotHubHostName,omitempty"`
+	// InitialTwin is what the twin at the hub starts with. Nil: it is empty.
+	InitialTwin *InitialTwin `json:"initialTwin,omitempty"`
+	// ETag changes with every change of the enrollment. The server fills it in.
+	ETag string `json:"etag,omitempty"`
+	// ProvisioningStatus is Enabled (the default) or Disabled.
+	ProvisioningStatus string `json:"provisioningStatus,omitempty"`
+	// ReprovisionPolicy is that of [IndividualEnrollment].
+	ReprovisionPolicy *ReprovisionPolicy `json:"reprovisionPolicy,omitempty"`
+	// CreatedDateTimeUTC is when the enrollment was first stored, by the services' clock. The
+	// server fills it in.
+	CreatedDateTimeUTC *Timestamp `json:"createdDateTimeUtc,omitempty"`
+	// LastUpdatedDateTimeUTC is when the enrollment was stored last, by the services' clock. The
+	// server fills it in.
+	LastUpdatedDateTimeUTC *Timestamp `json:"lastUpdatedDateTimeUtc,omitempty"`
+	// AllocationPolicy is one of the Policy constants. Default: Config.AllocationPolicy.
+	AllocationPolicy string `json:"allocationPolicy,omitempty"`
+	// IoTHubs restricts the allocation to these linked hubs, by host name. Empty: to all of them;
+	// PolicyStatic needs exactly one.
+	IoTHubs []string `json:"iotHubs,omitempty"`
+	// CustomAllocationDefinition is the webhook of PolicyCustom. It is not called where there is a
+	// Config.Allocate.
 	CustomAllocationDefinition *CustomAllocationDefinition `json:"customAllocationDefinition,omitempty"`
 }
 
 // Capabilities are given to the hub's device identity.
 type Capabilities struct {
+	// IoTEdge makes the identity that of an IoT Edge device.
 	IoTEdge bool `json:"iotEdge"`
 }
 
@@ -78,19 +115,24 @@ func (c *Capabilities) edge() bool { return c != nil && c.IoTEdge }
 
 // InitialTwin is the configuration a device starts with.
 type InitialTwin struct {
-	Tags       map[string]any  `json:"tags,omitempty"`
+	// Tags are the tags of the twin, as encoding/json decodes them.
+	Tags map[string]any `json:"tags,omitempty"`
+	// Properties holds the desired properties. Nil: there are none.
 	Properties *TwinProperties `json:"properties,omitempty"`
 }
 
 // TwinProperties holds the desired properties of an [InitialTwin].
 type TwinProperties struct {
+	// Desired are the desired properties, as encoding/json decodes them.
 	Desired map[string]any `json:"desired,omitempty"`
 }
 
 // CustomAllocationDefinition names the webhook of the allocation policy "custom". It is not asked if there is a
 // Config.Allocate.
 type CustomAllocationDefinition struct {
+	// WebhookURL is the http or https address of the webhook. Its query may hold a key.
 	WebhookURL string `json:"webhookUrl"`
+	// APIVersion is that of the requests to the webhook, 2018-09-01-preview or later.
 	APIVersion string `json:"apiVersion"`
 }
 
@@ -103,8 +145,11 @@ type CustomAllocationDefinition struct {
 //
 // In JSON an absent member is true.
 type ReprovisionPolicy struct {
+	// UpdateHubAssignment lets a registration move the device to another hub.
 	UpdateHubAssignment bool `json:"updateHubAssignment"`
-	MigrateDeviceData   bool `json:"migrateDeviceData"`
+	// MigrateDeviceData takes the twin along when the device moves; false starts it again from its
+	// initial configuration. It counts only with UpdateHubAssignment.
+	MigrateDeviceData bool `json:"migrateDeviceData"`
 }
 
 // UnmarshalJSON reads the service's form, where absent members are true.
@@ -128,7 +173,7 @@ func (t Timestamp) MarshalJSON() ([]byte, error) {
 	return []byte(`"` + t.UTC().Format(timestampLayout) + `"`), nil
 }
 
-// terms are what an individual enrollment and a group have in common: what a device gets once it is admitted.
+// terms are what an individual enrollment and a group have in common: what a device gets once it is attested.
 type terms struct {
 	individual *IndividualEnrollment // a copy; nil for a group
 	group      *EnrollmentGroup      // a copy; nil for an individual enrollment

@@ -43,9 +43,9 @@ type call struct {
 	tpm     bool            // the body offers a TPM
 }
 
-// A reply is what is to be sent: an answer, or what a fault makes of it.
+// A reply is what is to be sent: a response, or what a fault makes of it.
 type reply struct {
-	answer
+	response
 	silent bool   // send nothing, and keep the connection
 	cut    bool   // close the connection in place of answering
 	fault  *Fault // nil if none struck
@@ -56,13 +56,13 @@ func (s *Server) serve(ctx context.Context, c *call) reply {
 	entry := s.log.add(Request{
 		Op: c.op, Transport: c.transport, RegistrationID: c.registrationID, OperationID: c.operationID, APIVersion: c.version,
 	})
-	f := s.faults.take(occasion{op: c.op, registrationID: c.registrationID, transport: c.transport})
+	f := s.faults.next(occasion{op: c.op, registrationID: c.registrationID, transport: c.transport})
 	r := reply{fault: f}
 	if f == nil {
-		r.answer = s.carryOut(ctx, c)
+		r.response = s.carryOut(ctx, c)
 	} else {
 		if !f.replaces() || f.Perform {
-			r.answer = s.carryOut(ctx, c)
+			r.response = s.carryOut(ctx, c)
 		}
 		if f.DropOperation {
 			s.drop(cmp.Or(r.operationID, c.operationID))
@@ -70,7 +70,7 @@ func (s *Server) serve(ctx context.Context, c *call) reply {
 		if !pause(ctx, f.Delay) {
 			r.silent = true
 		}
-		r.answer = s.spoil(f, r.answer)
+		r.response = s.applyFault(f, r.response)
 		r.silent = r.silent || f.NoAnswer
 		r.cut = f.Cut
 	}
@@ -87,7 +87,7 @@ func (s *Server) serve(ctx context.Context, c *call) reply {
 }
 
 // carryOut does what a request asks for.
-func (s *Server) carryOut(ctx context.Context, c *call) answer {
+func (s *Server) carryOut(ctx context.Context, c *call) response {
 	if c.wrongMethod {
 		return s.refuse(codeBadMethod, "")
 	}
@@ -106,7 +106,7 @@ func (s *Server) carryOut(ctx context.Context, c *call) answer {
 	if !validID(c.registrationID) {
 		return s.refuse(codeBadRequest, "registrationId is not valid.")
 	}
-	if wait, ok := s.quota.admit(s.cfg, c.op, foldID(c.registrationID), time.Now()); !ok {
+	if wait, ok := s.quota.allow(s.cfg, c.op, foldID(c.registrationID), time.Now()); !ok {
 		return s.throttle(wait)
 	}
 	if len(c.body) > maxBody {
@@ -117,17 +117,17 @@ func (s *Server) carryOut(ctx context.Context, c *call) answer {
 			return s.refuse(codeBadRequest, problem)
 		}
 	}
-	adm, code, message := s.admit(c)
+	dev, code, message := s.attest(c)
 	if code != 0 {
 		return s.refuse(code, message)
 	}
 	switch c.op {
 	case Register:
-		if s.cfg.RefuseConcurrent && s.collides(c.registrationID) {
+		if s.cfg.RefuseConcurrent && s.inProgress(c.registrationID) {
 			return s.refuse(codeConflict, "")
 		}
 		op := s.begin(c)
-		s.start(ctx, c, adm, op)
+		s.start(ctx, c, dev, op)
 		a := succeed(202, operationStatus{OperationID: op.id, Status: StatusAssigning})
 		a.retryAfter, a.registered, a.operationID = s.cfg.retryAfter(), true, op.id
 		return a
@@ -147,7 +147,7 @@ func (s *Server) carryOut(ctx context.Context, c *call) answer {
 	}
 }
 
-func (s *Server) throttle(wait time.Duration) answer {
+func (s *Server) throttle(wait time.Duration) response {
 	a := s.refuse(codeThrottled, "")
 	switch {
 	case s.cfg.ThrottleRetryAfter > 0:
@@ -159,7 +159,7 @@ func (s *Server) throttle(wait time.Duration) answer {
 }
 
 // lookup answers a device registration status lookup: the bare record.
-func (s *Server) lookup(c *call) answer {
+func (s *Server) lookup(c *call) response {
 	s.mu.Lock()
 	var res *result
 	if r := s.records[foldID(c.registrationID)]; r != nil {

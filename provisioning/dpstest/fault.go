@@ -152,8 +152,8 @@ type occasion struct {
 	subscribe      bool
 }
 
-// take returns the fault that strikes, or nil, and uses it up.
-func (l *faultList) take(o occasion) *Fault {
+// next returns the fault that strikes, or nil, and uses it up.
+func (l *faultList) next(o occasion) *Fault {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, f := range l.faults {
@@ -169,8 +169,8 @@ func (l *faultList) take(o occasion) *Fault {
 				l.faults = append(l.faults[:i:i], l.faults[i+1:]...)
 			}
 		}
-		taken := f.Fault
-		return &taken
+		struck := f.Fault
+		return &struck
 	}
 	return nil
 }
@@ -197,8 +197,8 @@ func (f *activeFault) concerns(o occasion) bool {
 		(f.Transport == "" || f.Transport == o.transport)
 }
 
-// spoil turns an answer into the one the fault calls for.
-func (s *Server) spoil(f *Fault, a answer) answer {
+// applyFault turns a response into the one the fault calls for.
+func (s *Server) applyFault(f *Fault, a response) response {
 	status, code := f.Status, f.Code
 	if status == 0 {
 		status = code / 1000

@@ -45,8 +45,8 @@ func TestHostileClientsDoNotKeepOthersFromBeingServed(t *testing.T) {
 		require.NoError(t, tc.Handshake())
 		return tc
 	}
-	const crowd = 60
-	for i := range crowd {
+	const clients = 60
+	for i := range clients {
 		// Connections that never begin their handshake, and some that begin it and stop.
 		for _, address := range []string{n.HTTPSAddr(), n.MQTTAddr()} {
 			nc := dial(address)
@@ -101,7 +101,7 @@ func TestHostileClientsDoNotKeepOthersFromBeingServed(t *testing.T) {
 	assert.Less(t, time.Since(began), 20*time.Second)
 }
 
-// Whatever an HTTP client sends, it gets an answer or the end of its connection, and the next one is served.
+// Whatever an HTTP client sends, it gets a response or the end of its connection, and the next one is served.
 func TestNonsenseOverHTTPS(t *testing.T) {
 	inBubble(t, dpstest.Config{}, func(w *world) {
 		for name, text := range map[string]string{

@@ -28,7 +28,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.authorization = r.Header.Get("Authorization")
 	c.chain = peerChain(r)
 	if c.op != Clock {
-		// A body that ends early or never is the client's matter: what arrived is judged.
+		// A body that ends early or never is the client's matter: what arrived is checked.
 		c.body, _ = io.ReadAll(io.LimitReader(r.Body, c.maxBody()+1))
 	}
 	s.send(w, r, s.serve(r.Context(), c))
@@ -89,10 +89,10 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, a reply) {
 		<-r.Context().Done() // the client gives up, or the network is closed
 	}
 	if a.silent || a.cut {
-		panic(http.ErrAbortHandler) // the documented way to close a connection without an answer
+		panic(http.ErrAbortHandler) // the documented way to close a connection without a response
 	}
 	h := w.Header()
-	h.Set("Date", s.network.Now().UTC().Format(http.TimeFormat)) // of the answer: a fault may have held it back
+	h.Set("Date", s.network.Now().UTC().Format(http.TimeFormat)) // of the response: a fault may have held it back
 	if a.contentType != "" {
 		h.Set("Content-Type", a.contentType)
 	}
@@ -119,8 +119,8 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, a reply) {
 
 // serveWebSocket turns the request into an MQTT connection, unless a fault refuses it.
 func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
-	if f := s.faults.take(occasion{op: Connect, transport: WebSocket, upgrade: true}); f != nil {
-		a := reply{answer: s.spoil(f, answer{}), silent: f.NoAnswer, cut: f.Cut, fault: f}
+	if f := s.faults.next(occasion{op: Connect, transport: WebSocket, upgrade: true}); f != nil {
+		a := reply{response: s.applyFault(f, response{}), silent: f.NoAnswer, cut: f.Cut, fault: f}
 		entry := s.log.add(Request{Op: Connect, Transport: WebSocket})
 		if !pause(r.Context(), f.Delay) {
 			a.silent = true

@@ -45,7 +45,7 @@ func (s *Server) MoveNow(registrationID, hubHost string) error {
 	if strings.EqualFold(old.hub, hubHost) {
 		return nil
 	}
-	if _, err := s.settle(to.Hub, place{old.hub, old.device}, old.terms, old.identity); err != nil {
+	if _, err := s.provision(to.Hub, place{old.hub, old.device}, old.terms, old.identity); err != nil {
 		return fmt.Errorf("dpstest: move %s to %s: %w", registrationID, hubHost, err)
 	}
 

@@ -43,7 +43,7 @@ type device struct {
 
 var errClosed = errors.New("closed by the service")
 
-// Connect judges who the device says it is: its user name, its client ID and the name in its certificate. Its token
+// Connect checks who the device says it is: its user name, its client ID and the name in its certificate. Its token
 // is not looked at: that happens when it registers.
 func (d *device) Connect(ctx context.Context, _ *mqttserver.Session, c *mqttserver.Connect) (mqttserver.Connack, error) {
 	user, ok := parseUserName(c.Username)
@@ -60,7 +60,7 @@ func (d *device) Connect(ctx context.Context, _ *mqttserver.Session, c *mqttserv
 	case d.token == "" && len(d.chain) > 0 && !named(d.chain[0], user.registrationID):
 		refused = mqttserver.NotAuthorized
 	}
-	if f := d.server.faults.take(occasion{op: Connect, registrationID: user.registrationID, transport: d.transport}); f != nil {
+	if f := d.server.faults.next(occasion{op: Connect, registrationID: user.registrationID, transport: d.transport}); f != nil {
 		if !pause(ctx, f.Delay) {
 			return mqttserver.Connack{}, context.Cause(ctx)
 		}
@@ -85,7 +85,7 @@ func (d *device) Connected(context.Context, *mqttserver.Session) error { return 
 // Subscribe grants the response filter, at QoS 1 at most, and refuses every other.
 func (d *device) Subscribe(_ context.Context, _ *mqttserver.Session, r *mqttserver.Subscribe) error {
 	codes := r.Grant()
-	f := d.server.faults.take(occasion{registrationID: d.user.registrationID, transport: d.transport, subscribe: true})
+	f := d.server.faults.next(occasion{registrationID: d.user.registrationID, transport: d.transport, subscribe: true})
 	for i, filter := range r.Filters {
 		if filter.Topic != responseFilter || f != nil {
 			codes[i] = mqttserver.SubscribeFailure
@@ -112,7 +112,7 @@ func (d *device) Publish(ctx context.Context, session *mqttserver.Session, m *mq
 	if !ok {
 		return fmt.Errorf("%w: undocumented topic", errClosed)
 	}
-	// The acknowledgement comes before the answer: official clients wait for the two in that order.
+	// The acknowledgement comes before the response: official clients wait for the two in that order.
 	if err := m.Ack(); err != nil {
 		return err
 	}
@@ -128,13 +128,13 @@ func (d *device) Publish(ctx context.Context, session *mqttserver.Session, m *mq
 	}
 	session.Go(func(ctx context.Context) error {
 		defer func() { <-d.running }()
-		return d.answer(ctx, session, d.server.serve(ctx, c), t.requestID, granted)
+		return d.respond(ctx, session, d.server.serve(ctx, c), t.requestID, granted)
 	})
 	return nil
 }
 
-// answer publishes a reply to the device.
-func (d *device) answer(ctx context.Context, session *mqttserver.Session, r reply, requestID string, granted int) error {
+// respond publishes a reply to the device.
+func (d *device) respond(ctx context.Context, session *mqttserver.Session, r reply, requestID string, granted int) error {
 	switch {
 	case r.cut:
 		return mqttserver.ErrReset
@@ -165,7 +165,7 @@ func (d *device) answer(ctx context.Context, session *mqttserver.Session, r repl
 // Disconnected has nothing to do: a connection leaves nothing behind.
 func (d *device) Disconnected(*mqttserver.Session, error) {}
 
-// responseTopic names the topic of an answer. The service puts $rid first.
+// responseTopic names the topic of a response. The service puts $rid first.
 func responseTopic(status int, requestID, retryAfter string, retryAfterFirst bool) string {
 	topic := "$dps/registrations/res/" + strconv.Itoa(status) + "/?"
 	switch {

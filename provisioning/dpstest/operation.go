@@ -11,7 +11,7 @@ type operation struct {
 	begun          time.Time
 	assigning      int     // answers "assigning" still to give
 	result         *result // nil while the registration is carried out
-	overtaken      bool    // by a later registration of the device, whose outcome is then this one's too
+	superseded     bool    // by a later registration of the device, whose outcome is then this one's too
 	progress       progress
 }
 
@@ -22,7 +22,7 @@ func (s *Server) begin(c *call) *operation {
 	defer s.mu.Unlock()
 	op := &operation{
 		id: newOperationID(), registrationID: foldID(c.registrationID), version: c.version, begun: now,
-		assigning: s.cfg.Polls - 1, // the answer to the register request is one too
+		assigning: s.cfg.Polls - 1, // the response to the register request is one too
 		progress:  progress{RegistrationID: c.registrationID, Status: StatusAssigning},
 	}
 	s.operations[op.id] = op
@@ -44,7 +44,7 @@ func (s *Server) finish(op *operation, r *registration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r == nil {
-		op.overtaken = true
+		op.superseded = true
 		return
 	}
 	op.result = r.result(op.version)
@@ -52,7 +52,7 @@ func (s *Server) finish(op *operation, r *registration) {
 
 // outcome returns what came of an operation, nil while it runs. The caller holds the lock.
 func (s *Server) outcome(op *operation) *result {
-	if newest := s.latest[op.registrationID]; op.overtaken && newest != nil {
+	if newest := s.latest[op.registrationID]; op.superseded && newest != nil {
 		return newest.result
 	}
 	return op.result
@@ -81,8 +81,8 @@ func (s *Server) drop(operationID string) {
 	delete(s.operations, operationID)
 }
 
-// collides says whether a device has an operation that the service would still be working on.
-func (s *Server) collides(registrationID string) bool {
+// inProgress says whether a device has an operation that the service would still be working on.
+func (s *Server) inProgress(registrationID string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	busy := time.Duration(s.cfg.Polls) * max(s.cfg.RetryAfter, time.Second)

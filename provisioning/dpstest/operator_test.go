@@ -84,7 +84,7 @@ func (o *operator) do(method, path string, body any, headers ...string) (status 
 	return res.StatusCode, answer
 }
 
-// must sends a request that succeeds, and returns the answer's members.
+// must sends a request that succeeds, and returns the response's members.
 func (o *operator) must(method, path string, body any, headers ...string) map[string]any {
 	o.t.Helper()
 	status, answer := o.do(method, path, body, headers...)

@@ -19,7 +19,7 @@ const (
 var selectAll = regexp.MustCompile(`(?i)^\s*(\*|select\s+\*(\s+from\s+\w+)?)\s*;?\s*$`)
 
 // query answers a page of a query: the items in the order of their IDs.
-func (s *Server) query(c *call, item string, all map[string]any) answer {
+func (s *Server) query(c *call, item string, all map[string]any) response {
 	var specification struct {
 		Query string `json:"query"`
 	}
@@ -36,7 +36,7 @@ func (s *Server) query(c *call, item string, all map[string]any) answer {
 
 // page answers one page. The continuation token is the ID that the next page begins after, so that items that come and go
 // between two pages neither repeat nor hide others.
-func (s *Server) page(c *call, item string, all map[string]any) answer {
+func (s *Server) page(c *call, item string, all map[string]any) response {
 	size, err := strconv.Atoi(c.service.header.Get("x-ms-max-item-count"))
 	if err != nil || size < 1 {
 		size = defaultPage

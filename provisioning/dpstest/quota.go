@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// A window admits a number of events in any stretch of time of a given length.
+// A window allows a number of events in any stretch of time of a given length.
 type window struct {
 	limit int // negative: no limit
 	span  time.Duration
 	hits  []time.Time
 }
 
-// admit counts an event, or says how long it has to wait. Refused events do not count.
-func (w *window) admit(now time.Time) (wait time.Duration, ok bool) {
+// allow counts an event, or says how long it has to wait. Refused events do not count.
+func (w *window) allow(now time.Time) (wait time.Duration, ok bool) {
 	if w.limit < 0 {
 		return 0, true
 	}
@@ -47,16 +47,16 @@ type quotas struct {
 
 const maxPollWindows = 10_000 // idle ones are dropped when there are more
 
-func (q *quotas) admit(cfg Config, op Op, registrationID string, now time.Time) (wait time.Duration, ok bool) {
+func (q *quotas) allow(cfg Config, op Op, registrationID string, now time.Time) (wait time.Duration, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if op == Service {
 		q.operations.limit, q.operations.span = cfg.ServiceOperationsPerMinute, time.Minute
-		return q.operations.admit(now)
+		return q.operations.allow(now)
 	}
 	if op != Poll {
 		q.registrations.limit, q.registrations.span = cfg.RegistrationsPerMinute, time.Minute
-		return q.registrations.admit(now)
+		return q.registrations.allow(now)
 	}
 	if q.polls == nil {
 		q.polls = map[string]*window{}
@@ -73,5 +73,5 @@ func (q *quotas) admit(cfg Config, op Op, registrationID string, now time.Time) 
 		w = &window{limit: cfg.PollsPer10s, span: 10 * time.Second}
 		q.polls[registrationID] = w
 	}
-	return w.admit(now)
+	return w.allow(now)
 }

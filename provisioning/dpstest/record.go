@@ -9,35 +9,58 @@ import (
 
 // Values of Record.Status.
 const (
+	// StatusUnassigned is a device that has no hub.
 	StatusUnassigned = "unassigned"
-	StatusAssigning  = "assigning"
-	StatusAssigned   = "assigned"
-	StatusFailed     = "failed"
-	StatusDisabled   = "disabled"
+	// StatusAssigning is a registration under way.
+	StatusAssigning = "assigning"
+	// StatusAssigned is a device that has a hub.
+	StatusAssigned = "assigned"
+	// StatusFailed is a registration that failed; ErrorCode says why.
+	StatusFailed = "failed"
+	// StatusDisabled is a device whose enrollment was disabled when it registered.
+	StatusDisabled = "disabled"
 )
 
 // Values of Record.Substatus.
 const (
-	InitialAssignment                = "initialAssignment"
-	DeviceDataMigrated               = "deviceDataMigrated"
-	DeviceDataReset                  = "deviceDataReset"
+	// InitialAssignment is the first assignment of a device; under old API versions also one that
+	// repeats it.
+	InitialAssignment = "initialAssignment"
+	// DeviceDataMigrated is a device that moved to another hub, with its twin.
+	DeviceDataMigrated = "deviceDataMigrated"
+	// DeviceDataReset is a device that starts again from the initial twin of its enrollment.
+	DeviceDataReset = "deviceDataReset"
+	// ReprovisionedToInitialAssignment is a device that registered again and kept its hub and data.
+	// API versions before 2019-04-15 do not have it.
 	ReprovisionedToInitialAssignment = "reprovisionedToInitialAssignment"
 )
 
 // A Record is the registration record of a device: what its last registration came to. Its JSON form is the service
 // API's own.
 type Record struct {
-	RegistrationID         string          `json:"registrationId"`
-	CreatedDateTimeUTC     *Timestamp      `json:"createdDateTimeUtc,omitempty"` // of the first registration
-	AssignedHub            string          `json:"assignedHub,omitempty"`
-	DeviceID               string          `json:"deviceId,omitempty"`
-	Status                 string          `json:"status"`
-	Substatus              string          `json:"substatus,omitempty"`
-	ErrorCode              int             `json:"errorCode,omitempty"`
-	ErrorMessage           string          `json:"errorMessage,omitempty"`
-	LastUpdatedDateTimeUTC *Timestamp      `json:"lastUpdatedDateTimeUtc,omitempty"`
-	ETag                   string          `json:"etag,omitempty"` // base64
-	Payload                json.RawMessage `json:"payload,omitempty"`
+	// RegistrationID names the device, in the letter case it registered in first.
+	RegistrationID string `json:"registrationId"`
+	// CreatedDateTimeUTC is the time of the first registration, by the services' clock.
+	CreatedDateTimeUTC *Timestamp `json:"createdDateTimeUtc,omitempty"`
+	// AssignedHub is the host name of the hub; "" unless Status is "assigned".
+	AssignedHub string `json:"assignedHub,omitempty"`
+	// DeviceID is the device ID at that hub, which may differ from the registration ID.
+	DeviceID string `json:"deviceId,omitempty"`
+	// Status is one of the Status constants: what the last registration came to.
+	Status string `json:"status"`
+	// Substatus says how an assignment came about: one of the constants from InitialAssignment on.
+	// It is "" unless Status is "assigned".
+	Substatus string `json:"substatus,omitempty"`
+	// ErrorCode is the six-digit code of a failed registration, 0 for none.
+	ErrorCode int `json:"errorCode,omitempty"`
+	// ErrorMessage is the text to ErrorCode, for people.
+	ErrorMessage string `json:"errorMessage,omitempty"`
+	// LastUpdatedDateTimeUTC is the time of the last registration, by the services' clock.
+	LastUpdatedDateTimeUTC *Timestamp `json:"lastUpdatedDateTimeUtc,omitempty"`
+	// ETag changes with every change of the record. It is base64.
+	ETag string `json:"etag,omitempty"`
+	// Payload is what a custom allocation returned for the device, nil for none.
+	Payload json.RawMessage `json:"payload,omitempty"`
 }
 
 // A registration is the record and what the server remembers beside it.
@@ -49,7 +72,7 @@ type registration struct {
 	hub, device string
 
 	identity hubtest.Device // the credentials it last proved
-	terms    terms          // of the enrollment that admitted it last
+	terms    terms          // of the enrollment it registered under last
 	by       string         // attestation type
 }
 

@@ -361,7 +361,7 @@ func TestCustomAllocation(t *testing.T) {
 	})
 	inBubble(t, dpstest.Config{AllocationPolicy: dpstest.PolicyCustom}, func(w *world) {
 		w.enroll("dev")
-		assert.Equal(t, 400207, w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).ErrorCode, "nobody to ask")
+		assert.Equal(t, 400207, w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).ErrorCode, "nobody to call")
 	})
 }
 

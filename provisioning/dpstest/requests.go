@@ -14,12 +14,18 @@ type Op string
 
 // The kinds of request a [Server] knows.
 const (
-	Register Op = "register" // asks for a registration
-	Poll     Op = "poll"     // asks how a registration goes on
-	Lookup   Op = "lookup"   // asks for the registration record; HTTPS only
-	Connect  Op = "connect"  // an MQTT CONNECT, or a WebSocket upgrade that was refused
-	Service  Op = "service"  // a request of an operator; HTTPS only
-	Clock    Op = "clock"    // any other HTTP request: all it yields is a Date
+	// Register asks for a registration.
+	Register Op = "register"
+	// Poll asks how a registration goes on.
+	Poll Op = "poll"
+	// Lookup asks for the registration record: the device registration status lookup. HTTPS only.
+	Lookup Op = "lookup"
+	// Connect is an MQTT CONNECT, or a WebSocket upgrade that was refused.
+	Connect Op = "connect"
+	// Service is a request of an operator. HTTPS only.
+	Service Op = "service"
+	// Clock is any other HTTP request: all that it yields is a Date.
+	Clock Op = "clock"
 )
 
 var ops = []string{
@@ -44,8 +50,11 @@ func (o *Op) UnmarshalText(text []byte) error {
 
 // Values of Request.Transport.
 const (
-	HTTPS     = "https"
-	MQTT      = "mqtt"
+	// HTTPS is one request, one response.
+	HTTPS = "https"
+	// MQTT is MQTT 3.1.1 on port 8883.
+	MQTT = "mqtt"
+	// WebSocket is MQTT 3.1.1 over a WebSocket on port 443.
 	WebSocket = "ws"
 )
 

@@ -23,12 +23,12 @@ type Config struct {
 	// Endpoint is the host name the server answers under. Default [GlobalEndpoint].
 	Endpoint string
 
-	// Polls is how often a registration is answered "assigning", the answer to the register request included: with
+	// Polls is how often a registration is answered "assigning", the response to the register request included: with
 	// the default, 2, a device sees register, assigning, one poll, assigning, a second poll, assigned. 1 makes the
 	// first poll final.
 	Polls int
 
-	// RetryAfter is what an answer "assigning" asks the device to wait, in whole seconds, rounded up. Default 3 s.
+	// RetryAfter is what a response "assigning" asks the device to wait, in whole seconds, rounded up. Default 3 s.
 	// Negative: such answers carry no Retry-After.
 	RetryAfter time.Duration
 
@@ -39,8 +39,8 @@ type Config struct {
 	// PollsPer10s is how many operation polls one device may make in any 10 s. Default 5. Negative: no limit.
 	PollsPer10s int
 
-	// ThrottleRetryAfter is the Retry-After of an answer 429, in whole seconds, rounded up. Default: the time until
-	// the limit admits a request again. Negative: such answers carry none.
+	// ThrottleRetryAfter is the Retry-After of a response 429, in whole seconds, rounded up. Default: the time until
+	// the limit allows a request again. Negative: such responses carry none.
 	ThrottleRetryAfter time.Duration
 
 	// OperationLifetime is how long an operation can be polled. Later polls are answered 404203. Default 24 h;
@@ -53,7 +53,7 @@ type Config struct {
 	// to requests that truly collide; a device that was restarted half-way must not be locked out.)
 	RefuseConcurrent bool
 
-	// UnknownEnrollmentCode answers a SAS token of a device that no enrollment and no group admits. Default: as a
+	// UnknownEnrollmentCode answers a SAS token of a device that has no enrollment and no group. Default: as a
 	// wrong key, since a service that cannot attest a device should not say what it knows. 404201 is the other
 	// plausible answer.
 	UnknownEnrollmentCode int
@@ -170,7 +170,7 @@ type Server struct {
 	faults faultList
 	quota  quotas
 
-	// turn admits one assignment at a time. It is a channel and not a mutex, because a hub may take its time to let
+	// turn allows one assignment at a time. It is a channel and not a mutex, because a hub may take its time to let
 	// go of a connection, and a goroutine that waits for a mutex would stop a synctest bubble's clock.
 	turn chan struct{}
 

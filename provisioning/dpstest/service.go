@@ -57,14 +57,14 @@ func routeService(r *http.Request) *call {
 }
 
 // operate answers an operator's request.
-func (s *Server) operate(c *call) answer {
+func (s *Server) operate(c *call) response {
 	if !s.authorized(c) {
 		return s.refuseService(codeUnauthorized, "Unauthorized")
 	}
 	if !knownVersion(c.version) {
 		return s.refuseService(codeBadRequest, "api-version is missing or not supported.")
 	}
-	if wait, ok := s.quota.admit(s.cfg, Service, "", time.Now()); !ok {
+	if wait, ok := s.quota.allow(s.cfg, Service, "", time.Now()); !ok {
 		return s.throttle(wait)
 	}
 	if int64(len(c.body)) > maxServiceBody {
@@ -95,14 +95,14 @@ func (s *Server) authorized(c *call) bool {
 }
 
 // refuseService is refuse with the header that errors of the service API have.
-func (s *Server) refuseService(code int, message string) answer {
+func (s *Server) refuseService(code int, message string) response {
 	a := s.refuse(code, message)
 	a.header = http.Header{"X-Ms-Error-Code": {http.StatusText(a.status)}}
 	return a
 }
 
-// refuseChange is the answer to a change that failed.
-func (s *Server) refuseChange(err error) answer {
+// refuseChange is the response to a change that failed.
+func (s *Server) refuseChange(err error) response {
 	code, message := explain(err)
 	return s.refuseService(code, message)
 }

@@ -15,7 +15,7 @@ type enrollment[T any] interface {
 	id() *string
 	etag() string
 	attestation() *Attestation
-	blank() T
+	redacted() T
 }
 
 func (e *IndividualEnrollment) id() *string               { return &e.RegistrationID }
@@ -111,7 +111,7 @@ func (s *Server) groupCollection() collection[EnrollmentGroup, *EnrollmentGroup]
 //	POST              /enrollments/{id}/attestationmechanism
 //	POST              /enrollments/query
 //	POST              /enrollments (bulk)
-func (l collection[T, E]) serve(c *call) answer {
+func (l collection[T, E]) serve(c *call) response {
 	path, method := c.service.path[1:], c.service.method
 	switch {
 	case len(path) == 0 && method == http.MethodPost:
@@ -119,7 +119,7 @@ func (l collection[T, E]) serve(c *call) answer {
 	case len(path) == 1 && method == http.MethodPost && strings.EqualFold(path[0], "query"):
 		all := map[string]any{}
 		for id, e := range l.all() {
-			all[id] = E(&e).blank()
+			all[id] = E(&e).redacted()
 		}
 		return l.server.query(c, l.item, all)
 	case len(path) == 2 && method == http.MethodPost && strings.EqualFold(path[1], "attestationmechanism"):
@@ -136,19 +136,19 @@ func (l collection[T, E]) serve(c *call) answer {
 	return l.server.refuseService(codeNoInstance, "Resource not found.")
 }
 
-func (l collection[T, E]) notFound() answer {
+func (l collection[T, E]) notFound() response {
 	return l.server.refuseService(codeNoRegistration, "Enrollment not found.")
 }
 
 // serveOne handles a request about one enrollment.
-func (l collection[T, E]) serveOne(c *call, id string) answer {
+func (l collection[T, E]) serveOne(c *call, id string) response {
 	switch c.service.method {
 	case http.MethodGet:
 		e, ok := l.get(id)
 		if !ok {
 			return l.notFound()
 		}
-		return succeed(200, E(&e).blank())
+		return succeed(200, E(&e).redacted())
 	case http.MethodPut:
 		var e T
 		if problem := c.decode(&e); problem != "" {
@@ -172,7 +172,7 @@ func (l collection[T, E]) serveOne(c *call, id string) answer {
 		case !ok:
 			return l.notFound()
 		}
-		return answer{status: 204, requestID: newGUID()}
+		return response{status: 204, requestID: newGUID()}
 	}
 	return l.server.refuseService(codeBadMethod, "")
 }
@@ -182,19 +182,19 @@ func (l collection[T, E]) serveOne(c *call, id string) answer {
 func (l collection[T, E]) replace(e T, allowed precondition) (T, error) {
 	if old, ok := l.get(*E(&e).id()); ok {
 		attestation := E(&e).attestation()
-		*attestation = attestation.keep(*E(&old).attestation())
+		*attestation = attestation.withSecretsOf(*E(&old).attestation())
 	}
 	return l.put(e, allowed)
 }
 
-// bulkResult is the answer to a bulk operation.
+// bulkResult is the response to a bulk operation.
 type bulkResult struct {
 	IsSuccessful bool             `json:"isSuccessful"`
 	Errors       []map[string]any `json:"errors"`
 }
 
 // serveBulk carries a bulk operation out, as far as it goes: what fails does not keep the rest from being done.
-func (l collection[T, E]) serveBulk(c *call) answer {
+func (l collection[T, E]) serveBulk(c *call) response {
 	var members map[string]json.RawMessage
 	if problem := c.decode(&members); problem != "" {
 		return l.server.refuseService(codeBadRequest, problem)

@@ -9,7 +9,7 @@ import (
 //
 //	GET, DELETE  /registrations/{registrationId}
 //	POST         /registrations/{enrollmentGroupId}/query
-func (s *Server) serveRecords(c *call) answer {
+func (s *Server) serveRecords(c *call) response {
 	path, method := c.service.path[1:], c.service.method
 	switch {
 	case len(path) == 2 && strings.EqualFold(path[1], "query"):
@@ -38,7 +38,7 @@ func (s *Server) serveRecords(c *call) answer {
 		case !ok:
 			return s.refuseService(codeNoRegistration, "")
 		}
-		return answer{status: 204, requestID: newGUID()}
+		return response{status: 204, requestID: newGUID()}
 	}
 	return s.refuseService(codeBadMethod, "")
 }

@@ -70,7 +70,7 @@ func TestStateSurvivesARestart(t *testing.T) {
 		moved, _ := again.b.Twin("dev")
 		assert.Equal(t, document{"temperature": 20.5}, moved.Reported)
 		assert.Equal(t, "reprovisionedToInitialAssignment", again.assigned(dpstest.HTTPS, "cam", version, byCertificate(ca.Device("cam"))).Substatus)
-		require.NoError(t, again.dps.MoveNow("cam", hubA), "under the terms it was admitted under")
+		require.NoError(t, again.dps.MoveNow("cam", hubA), "under the terms it registered under")
 	})
 }
 

@@ -42,7 +42,7 @@ type topic struct {
 	operationID string
 }
 
-// maxRequestID keeps the topic of an answer, which echoes the ID, within what MQTT can carry.
+// maxRequestID keeps the topic of a response, which echoes the ID, within what MQTT can carry.
 const maxRequestID = 8 << 10
 
 const (

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// maxWebhookAnswer is how much of a webhook's answer is read.
-const maxWebhookAnswer = 256 << 10
+// maxWebhookResponse is how much of a webhook's response is read.
+const maxWebhookResponse = 256 << 10
 
 // allocationRequest is what a webhook is sent (Azure docs: "Understand custom allocation policies with Azure IoT Hub Device
 // Provisioning Service").
@@ -37,16 +37,16 @@ type runtimeContext struct {
 	Payload        json.RawMessage `json:"payload,omitempty"`
 }
 
-// allocationAnswer is what a webhook answers.
-type allocationAnswer struct {
+// allocationResponse is what a webhook answers.
+type allocationResponse struct {
 	IoTHubHostName string          `json:"iotHubHostName"`
 	InitialTwin    *InitialTwin    `json:"initialTwin"`
 	Payload        json.RawMessage `json:"payload"`
 }
 
-// callWebhook asks the webhook of the enrollment that admitted a device. It asks once.
-func (s *Server) callWebhook(ctx context.Context, a Allocation, adm admission) (Allocated, error) {
-	if adm.webhook == nil || adm.webhook.WebhookURL == "" {
+// callWebhook calls the webhook of the enrollment a device registers under. It calls once.
+func (s *Server) callWebhook(ctx context.Context, a Allocation, dev attested) (Allocated, error) {
+	if dev.webhook == nil || dev.webhook.WebhookURL == "" {
 		return Allocated{}, errors.New("the enrollment names no webhook")
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.WebhookTimeout, errWebhookTimeout)
@@ -57,7 +57,7 @@ func (s *Server) callWebhook(ctx context.Context, a Allocation, adm admission) (
 		},
 		LinkedHubs: a.LinkedHubs,
 	}
-	switch adm.by {
+	switch dev.by {
 	case TypeX509:
 		request.DeviceRuntimeContext.X509 = &struct{}{}
 	case TypeTPM:
@@ -66,44 +66,44 @@ func (s *Server) callWebhook(ctx context.Context, a Allocation, adm admission) (
 		request.DeviceRuntimeContext.SymmetricKey = &struct{}{}
 	}
 	if a.Individual != nil {
-		e := a.Individual.blank()
+		e := a.Individual.redacted()
 		e.RegistrationState, e.CustomAllocationDefinition = nil, e.CustomAllocationDefinition.masked()
 		request.IndividualEnrollment = &e
 	}
 	if a.Group != nil {
-		g := a.Group.blank()
+		g := a.Group.redacted()
 		g.CustomAllocationDefinition = g.CustomAllocationDefinition.masked()
 		request.EnrollmentGroup = &g
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, adm.webhook.WebhookURL, bytes.NewReader(encode(request)))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, dev.webhook.WebhookURL, bytes.NewReader(encode(request)))
 	if err != nil {
 		return Allocated{}, errors.New("the webhook's URL is not one") // whose query may hold a key
 	}
 	r.Header.Set("Content-Type", contentJSON)
 	r.Header.Set("Accept", "application/json")
 	r.Header.Set("User-Agent", "dpstest")
-	answer, err := s.cfg.Webhook.Do(r)
+	response, err := s.cfg.Webhook.Do(r)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return Allocated{}, cause
 		}
 		return Allocated{}, errors.New("the webhook cannot be reached")
 	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, maxWebhookAnswer+1))
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxWebhookResponse+1))
 	switch {
-	case answer.StatusCode != http.StatusOK:
+	case response.StatusCode != http.StatusOK:
 		// The wording devices have been seen to get.
-		return Allocated{}, &allocationError{codeAllocationFailed, fmt.Sprintf("Custom allocation failed with status code: %d", answer.StatusCode)}
+		return Allocated{}, &allocationError{codeAllocationFailed, fmt.Sprintf("Custom allocation failed with status code: %d", response.StatusCode)}
 	case err != nil:
 		if cause := context.Cause(ctx); cause != nil {
 			return Allocated{}, cause
 		}
 		return Allocated{}, errors.New("the webhook's answer broke off")
-	case len(body) > maxWebhookAnswer:
+	case len(body) > maxWebhookResponse:
 		return Allocated{}, errors.New("the webhook's answer is too large")
 	}
-	var got allocationAnswer
+	var got allocationResponse
 	if err := json.Unmarshal(body, &got); err != nil {
 		return Allocated{}, errors.New("the webhook's answer is not the JSON that was asked for")
 	}

@@ -50,7 +50,7 @@ func (h *webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer(w, r)
 }
 
-// says sets the answer to a JSON document, a string that is sent as it is, or a function.
+// says sets the response to a JSON document, a string that is sent as it is, or a function.
 func (h *webhook) says(answer any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -12,19 +12,19 @@ import (
 	"github.com/rehome-iot/rehome/internal/sas"
 )
 
-// An admission is what came of attesting a device: under whose terms it is admitted, and the credentials its identity
-// at the hub gets. Admitted devices may still be disabled.
-type admission struct {
+// attested is what came of attesting a device: whose terms hold for it, and the credentials its identity
+// at the hub gets. Its enrollment may still be disabled.
+type attested struct {
 	terms
 	by       string         // attestation type
 	identity hubtest.Device // credentials only
 }
 
-// admit attests the device that makes a call. On failure it returns the error code and message to answer with.
+// attest checks the device that makes a call. On failure it returns the error code and message to answer with.
 //
 // An individual enrollment alone decides about its device. Otherwise a token is tried against the groups with keys, and
 // a certificate against the groups with CAs (Azure docs: "How to disenroll or revoke device access").
-func (s *Server) admit(c *call) (admission, int, string) {
+func (s *Server) attest(c *call) (attested, int, string) {
 	s.mu.Lock()
 	individual := s.individuals[foldID(c.registrationID)]
 	groups := make([]*EnrollmentGroup, 0, len(s.groups))
@@ -39,27 +39,27 @@ func (s *Server) admit(c *call) (admission, int, string) {
 
 	switch {
 	case individual != nil && individual.Attestation.Type == TypeSymmetricKey:
-		return s.admitByKey(c, individual)
+		return s.attestByKey(c, individual)
 	case individual != nil && individual.Attestation.Type == TypeX509:
-		return s.admitByCertificate(c, individual)
+		return s.attestByCertificate(c, individual)
 	case individual != nil:
-		return admission{}, codeUnauthorized, "TPM attestation is not simulated."
+		return attested{}, codeUnauthorized, "TPM attestation is not simulated."
 	case c.authorization != "":
-		return s.admitByDerivedKey(c, groups)
+		return s.attestByDerivedKey(c, groups)
 	case len(c.chain) > 0:
-		return s.admitByAuthority(c, groups)
+		return s.attestByAuthority(c, groups)
 	case c.tpm:
-		return admission{}, codeNoRegistration, ""
+		return attested{}, codeNoRegistration, ""
 	}
 	return s.unauthorized(c)
 }
 
-// unauthorized is the answer to a wrong or missing token. The code differs by transport, as it was seen to.
-func (s *Server) unauthorized(c *call) (admission, int, string) {
+// unauthorized is the response to a wrong or missing token. The code differs by transport, as it was seen to.
+func (s *Server) unauthorized(c *call) (attested, int, string) {
 	if c.transport == HTTPS {
-		return admission{}, codeBadCertificate, "Unauthorized"
+		return attested{}, codeBadCertificate, "Unauthorized"
 	}
-	return admission{}, codeUnauthorized, "Unauthorized"
+	return attested{}, codeUnauthorized, "Unauthorized"
 }
 
 // token reads the call's token and checks all of it but the signature.
@@ -78,7 +78,7 @@ func (s *Server) token(c *call) *sas.Signature {
 	return signature
 }
 
-func (s *Server) admitByKey(c *call, e *IndividualEnrollment) (admission, int, string) {
+func (s *Server) attestByKey(c *call, e *IndividualEnrollment) (attested, int, string) {
 	signature := s.token(c)
 	if signature == nil {
 		return s.unauthorized(c)
@@ -87,7 +87,7 @@ func (s *Server) admitByKey(c *call, e *IndividualEnrollment) (admission, int, s
 	if !verifies(signature, keys.PrimaryKey) && !verifies(signature, keys.SecondaryKey) {
 		return s.unauthorized(c)
 	}
-	return admission{
+	return attested{
 		terms: e.terms(), by: TypeSymmetricKey,
 		identity: hubtest.Device{PrimaryKey: keys.PrimaryKey, SecondaryKey: keys.SecondaryKey},
 	}, 0, ""
@@ -98,9 +98,9 @@ func verifies(signature *sas.Signature, key string) bool {
 	return err == nil && signature.Verify(raw)
 }
 
-// admitByDerivedKey finds the group from whose key the device's is derived. The ID enters the derivation as the device
+// attestByDerivedKey finds the group from whose key the device's is derived. The ID enters the derivation as the device
 // writes it or in lower case: clients differ, and the service does not say.
-func (s *Server) admitByDerivedKey(c *call, groups []*EnrollmentGroup) (admission, int, string) {
+func (s *Server) attestByDerivedKey(c *call, groups []*EnrollmentGroup) (attested, int, string) {
 	signature := s.token(c)
 	if signature == nil {
 		return s.unauthorized(c)
@@ -113,7 +113,7 @@ func (s *Server) admitByDerivedKey(c *call, groups []*EnrollmentGroup) (admissio
 		for _, id := range []string{c.registrationID, foldID(c.registrationID)} {
 			primary, secondary := deriveKey(keys.PrimaryKey, id), deriveKey(keys.SecondaryKey, id)
 			if verifies(signature, primary) || verifies(signature, secondary) {
-				return admission{
+				return attested{
 					terms: g.terms(), by: TypeSymmetricKey,
 					identity: hubtest.Device{PrimaryKey: primary, SecondaryKey: secondary},
 				}, 0, ""
@@ -121,7 +121,7 @@ func (s *Server) admitByDerivedKey(c *call, groups []*EnrollmentGroup) (admissio
 		}
 	}
 	if s.cfg.UnknownEnrollmentCode != 0 {
-		return admission{}, s.cfg.UnknownEnrollmentCode, ""
+		return attested{}, s.cfg.UnknownEnrollmentCode, ""
 	}
 	return s.unauthorized(c)
 }
@@ -134,28 +134,28 @@ func deriveKey(groupKey, registrationID string) string {
 	return base64.StdEncoding.EncodeToString(sas.DeriveKey(raw, registrationID))
 }
 
-func (s *Server) admitByCertificate(c *call, e *IndividualEnrollment) (admission, int, string) {
+func (s *Server) attestByCertificate(c *call, e *IndividualEnrollment) (attested, int, string) {
 	if len(c.chain) == 0 || !named(c.chain[0], c.registrationID) {
-		return admission{}, codeBadCertificate, ""
+		return attested{}, codeBadCertificate, ""
 	}
 	leaf, now := c.chain[0], s.network.Now()
 	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
-		return admission{}, codeBadCertificate, ""
+		return attested{}, codeBadCertificate, ""
 	}
 	for _, enrolled := range e.Attestation.X509.ClientCertificates.all() {
 		if bytes.Equal(enrolled.Raw, leaf.Raw) {
-			return admission{terms: e.terms(), by: TypeX509, identity: hubtest.Device{PrimaryThumbprint: thumbprint(leaf)}}, 0, ""
+			return attested{terms: e.terms(), by: TypeX509, identity: hubtest.Device{PrimaryThumbprint: thumbprint(leaf)}}, 0, ""
 		}
 	}
-	return admission{}, codeBadCertificate, ""
+	return attested{}, codeBadCertificate, ""
 }
 
-// admitByAuthority finds the group whose CA is nearest to the device's certificate. The enrolled CA itself need not be in
+// attestByAuthority finds the group whose CA is nearest to the device's certificate. The enrolled CA itself need not be in
 // the chain the device sent, but everything below it must be.
-func (s *Server) admitByAuthority(c *call, groups []*EnrollmentGroup) (admission, int, string) {
+func (s *Server) attestByAuthority(c *call, groups []*EnrollmentGroup) (attested, int, string) {
 	leaf := c.chain[0]
 	if !named(leaf, c.registrationID) {
-		return admission{}, codeBadCertificate, ""
+		return attested{}, codeBadCertificate, ""
 	}
 	var nearest *EnrollmentGroup
 	length := 0
@@ -167,10 +167,10 @@ func (s *Server) admitByAuthority(c *call, groups []*EnrollmentGroup) (admission
 		}
 	}
 	if nearest == nil {
-		return admission{}, codeBadCertificate, ""
+		return attested{}, codeBadCertificate, ""
 	}
 	// Even under a group's CA, the hub knows the device by the thumbprint of its own certificate.
-	return admission{terms: nearest.terms(), by: TypeX509, identity: hubtest.Device{PrimaryThumbprint: thumbprint(leaf)}}, 0, ""
+	return attested{terms: nearest.terms(), by: TypeX509, identity: hubtest.Device{PrimaryThumbprint: thumbprint(leaf)}}, 0, ""
 }
 
 // signers returns the CA certificates of a group.

@@ -56,7 +56,7 @@ func populate(t *testing.T, n *simnet.Network, cfg dpstest.Config) *world {
 	return w
 }
 
-// enroll admits a device by key1 or key2.
+// enroll stores an enrollment of a device with key1 or key2.
 func (w *world) enroll(id string, change ...func(*dpstest.IndividualEnrollment)) {
 	e := dpstest.IndividualEnrollment{RegistrationID: id, Attestation: dpstest.Keys(key1, key2)}
 	for _, f := range change {
@@ -92,7 +92,7 @@ type credential struct {
 func byKey(id, key string) credential            { return credential{token: token(id, key)} }
 func byCertificate(c tls.Certificate) credential { return credential{certificate: &c} }
 
-// result is an answer as a device sees it, the same over all transports.
+// result is a response as a device sees it, the same over all transports.
 type result struct {
 	status     int
 	retryAfter string
@@ -166,7 +166,7 @@ func (w *world) deviceOf(transport, id, version string, c credential) device {
 	return m
 }
 
-// finish registers and polls, as a device does, until the answer is no 202.
+// finish registers and polls, as a device does, until the response is no 202.
 func (w *world) finish(d device, payload string) result {
 	w.t.Helper()
 	r := d.register(payload)
@@ -215,7 +215,7 @@ func (w *world) https(id, version string, c credential) *httpsDevice {
 
 func (d *httpsDevice) close() { d.client.CloseIdleConnections() }
 
-// do sends a request and returns the answer, or the error.
+// do sends a request and returns the response, or the error.
 func (d *httpsDevice) do(ctx context.Context, method, path, body string) (result, error) {
 	address := "https://" + dpstest.GlobalEndpoint + path
 	req, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))

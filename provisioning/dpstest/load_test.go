@@ -14,14 +14,14 @@ import (
 
 // Devices register over every transport while the operator changes everything there is to change. In the end each device
 // lives at one hub, the one its record tells.
-func TestCrowdAndBusyOperator(t *testing.T) {
+func TestManyDevicesAndABusyOperator(t *testing.T) {
 	inBubble(t, dpstest.Config{}, func(w *world) {
 		w.dps.Link(w.b)
 		require.NoError(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "g", Attestation: dpstest.Keys(key1, "")}))
 		const devices = 24
-		var crowd, operator sync.WaitGroup
+		var running, operator sync.WaitGroup
 		for i := range devices {
-			crowd.Go(func() {
+			running.Go(func() {
 				id := "dev-" + strconv.Itoa(i)
 				transport := []string{dpstest.HTTPS, dpstest.MQTT, dpstest.WebSocket}[i%3]
 				for range 5 {
@@ -55,7 +55,7 @@ func TestCrowdAndBusyOperator(t *testing.T) {
 				w.dps.Group("g")
 			}
 		})
-		crowd.Wait()
+		running.Wait()
 		close(done)
 		operator.Wait()
 		for i := range devices {

@@ -42,15 +42,15 @@ var messages = map[int]string{
 	codeThrottled:      "Operations are being throttled for this tenant.",
 }
 
-// An answer is what a request is answered with, whatever carries it.
-type answer struct {
+// A response is what a request is answered with, whatever carries it.
+type response struct {
 	status      int
 	code        int // six digits; 0 for no error
 	body        []byte
 	contentType string
 	retryAfter  string // raw; "" for none
 	requestID   string
-	registered  bool // the answer to a register request, which names its own address
+	registered  bool // the response to a register request, which names its own address
 	operationID string
 	header      http.Header // more of them; nil for none
 }
@@ -65,7 +65,7 @@ type errorBody struct {
 	TimestampUTC Timestamp `json:"timestampUtc"`
 }
 
-// operationStatus is the answer to a registration and to a poll.
+// operationStatus is the response to a registration and to a poll.
 type operationStatus struct {
 	OperationID       string `json:"operationId"`
 	Status            string `json:"status"`
@@ -78,19 +78,19 @@ type progress struct {
 	Status         string `json:"status"`
 }
 
-func (s *Server) refuse(code int, message string) answer {
+func (s *Server) refuse(code int, message string) response {
 	if message == "" {
 		message = messages[code]
 	}
 	id := newGUID()
-	return answer{
+	return response{
 		status: code / 1000, code: code, requestID: id, contentType: contentJSON,
 		body: encode(errorBody{ErrorCode: code, TrackingID: id, Message: message, TimestampUTC: Timestamp{s.network.Now()}}),
 	}
 }
 
-func succeed(status int, v any) answer {
-	return answer{status: status, requestID: newGUID(), contentType: contentJSON, body: encode(v)}
+func succeed(status int, v any) response {
+	return response{status: status, requestID: newGUID(), contentType: contentJSON, body: encode(v)}
 }
 
 func encode(v any) []byte {

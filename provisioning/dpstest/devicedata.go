@@ -7,7 +7,7 @@ import (
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 )
 
-// settle gives a device its identity at a hub, and takes it away from the hub it lived at. The new one comes first: a
+// provision gives a device its identity at a hub, and takes it away from the hub it lived at. The new one comes first: a
 // device whose new identity is refused keeps the old. It reports whether the hub knew the device already.
 //
 // What the service does with a device's data (Azure docs: "IoT Hub Device reprovisioning concepts"):
@@ -16,7 +16,7 @@ import (
 //	registers again, stays              nothing, unless its policy resets it
 //	moves, its policy migrates          twin and capabilities move along
 //	moves or stays, its policy resets   the initial twin and capabilities again
-func (s *Server) settle(to *hubtest.Hub, current place, t terms, credentials hubtest.Device) (known bool, err error) {
+func (s *Server) provision(to *hubtest.Hub, current place, t terms, credentials hubtest.Device) (known bool, err error) {
 	moved := current.hub != "" && !strings.EqualFold(current.hub, to.Host())
 	var from *hubtest.Hub
 	if moved {
