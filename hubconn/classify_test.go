@@ -239,14 +239,3 @@ func TestClassOfAForeignErrorIsUnreachable(t *testing.T) {
 	assert.Equal(t, hubconn.Unreachable, hubconn.ClassOf(nil))
 	assert.Equal(t, hubconn.Throttled, hubconn.ClassOf(fmt.Errorf("a: %w", errors.Join(io.EOF, &hubconn.Error{Class: hubconn.Throttled}))))
 }
-
-func TestClassesHaveNames(t *testing.T) {
-	names := map[hubconn.Class]string{
-		hubconn.Unreachable: "unreachable", hubconn.Throttled: "throttled", hubconn.Server: "server",
-		hubconn.Untrusted: "untrusted", hubconn.Rejected: "rejected", hubconn.Caller: "caller", 99: "class(99)",
-	}
-	for class, name := range names {
-		assert.Equal(t, name, class.String())
-	}
-	assert.Equal(t, "unreachable", hubconn.Class(0).String())
-}
