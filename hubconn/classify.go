@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/rehome-iot/rehome/internal/https"
 	"github.com/rehome-iot/rehome/internal/mqtt"
 	"github.com/rehome-iot/rehome/retry"
 )
@@ -57,37 +58,36 @@ func connackClass(code byte, elapsed time.Duration) Class {
 }
 
 // refused judges a WebSocket upgrade. Only an answer that carries the hub's own header speaks for the hub; without it a
-// proxy or a front end spoke, which can be busy or broken but knows nothing of the device.
+// proxy or a front end fromHub, which can be busy or broken but knows nothing of the device.
 func (e *Error) refused(u *mqtt.UpgradeError) {
 	e.Status = u.Status
 	if u.Proxy {
 		e.Code = u.Status * 1000
 		return
 	}
-	spoke := e.read(u.Status, u.Header, u.Body)
+	fromHub := e.read(https.NewResponse(u.Status, u.Header, u.Body))
 	switch {
 	case u.Status == http.StatusTooManyRequests:
 		e.Class = Throttled
 	case u.Status/100 == 5:
 		e.Class = Server
-	case u.Status/100 == 4 && spoke:
+	case u.Status/100 == 4 && fromHub:
 		e.Class = codeClass(e.Code)
 	}
 }
 
-// read takes over what an answer says, and reports whether it was the hub who spoke.
-func (e *Error) read(status int, header http.Header, body []byte) (spoke bool) {
-	e.Status = status
-	e.Date, _ = http.ParseTime(header.Get("Date"))
-	e.Wait, _ = retry.ParseRetryAfter(header.Get("Retry-After"), e.Date)
-	r := parseRefusal(status, header.Get(errorCodeHeader), body)
+// read sets the fields that come from a response, and reports whether the hub itself sent it.
+func (e *Error) read(response https.Response) (fromHub bool) {
+	e.Status, e.Date = response.Status, response.Date
+	e.Wait, _ = retry.ParseRetryAfter(response.RetryAfter, response.Date)
+	r := parseRefusal(response.Status, response.Header.Get(errorCodeHeader), response.Body)
 	e.Code, e.Name, e.Message, e.TrackingID = r.code, r.name, r.message, r.trackingID
-	return header.Get(errorCodeHeader) != ""
+	return response.Marked(errorCodeHeader)
 }
 
 // operationClass judges the answer to a single operation. It differs from a refused connection in that the operation itself
 // can be at fault: that is the caller's to know, and says nothing of the device.
-func (e *Error) operationClass(spoke bool) Class {
+func (e *Error) operationClass(fromHub bool) Class {
 	switch e.Status {
 	case http.StatusTooManyRequests:
 		return Throttled
@@ -101,7 +101,7 @@ func (e *Error) operationClass(spoke bool) Class {
 	switch {
 	case e.Status/100 == 5:
 		return Server
-	case e.Status/100 == 4 && spoke:
+	case e.Status/100 == 4 && fromHub:
 		switch e.Code {
 		case 403010, // OperationNotAvailableInCurrentTier: the device is known, the hub does not do that
 			412002: // DeviceMessageLockLost

@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/rehome-iot/rehome/internal/https"
 	"github.com/stretchr/testify/require"
 )
 
@@ -147,7 +149,7 @@ func FuzzDelivery(f *testing.F) {
 	f.Add("ETag", `"abc"`, "Iothub-App-a", "b", []byte("x"))
 	f.Add("Iothub-Expiry", "1/2/2006 3:04:05 PM", "Iothub-Sequencenumber", "-1", []byte(nil))
 	f.Fuzz(func(t *testing.T, name1, value1, name2, value2 string, body []byte) {
-		m := reply{status: 200, header: http.Header{name1: {value1}, name2: {value2}}, body: body}.message()
+		m := messageOf(https.Response{Status: 200, Header: http.Header{name1: {value1}, name2: {value2}}, Body: body})
 		assert.NotContains(t, m.LockToken, "\n")
 		assert.NotContains(t, m.Properties, "")
 		assert.Equal(t, body, m.Body)

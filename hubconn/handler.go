@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
+
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
 // response is what the hub is told of a call.
@@ -53,14 +55,14 @@ func (c *Conn) handle(ctx context.Context, call call, m Methods) (r response) {
 		default:
 			reason = fmt.Sprintf("panic of type %T", p)
 		}
-		c.log(slog.LevelError, "the handler of a direct method panicked", slog.String("method", clean(call.name, 128)),
+		c.log(slog.LevelError, "the handler of a direct method panicked", slog.String("method", oneline.ASCII(call.name, 128)),
 			slog.String("reason", reason), slog.String("stack", string(debug.Stack())))
 		r = failed(500, "the handler failed")
 	}()
 	status, payload, err := handler(ctx, MethodRequest{Name: call.name, Payload: call.payload})
 	// What the handler returned may panic too: its Error, as that of a nil pointer in an interface does, and its MarshalJSON.
 	if err != nil {
-		r = failed(500, clean(err.Error(), 1024))
+		r = failed(500, oneline.ASCII(err.Error(), 1024))
 		returned = true
 		return r
 	}
@@ -72,7 +74,7 @@ func (c *Conn) handle(ctx context.Context, call call, m Methods) (r response) {
 	returned = true
 	switch {
 	case err != nil:
-		c.log(slog.LevelError, "the response to a direct method cannot be sent", slog.String("method", clean(call.name, 128)), slog.String("error", reason))
+		c.log(slog.LevelError, "the response to a direct method cannot be sent", slog.String("method", oneline.ASCII(call.name, 128)), slog.String("error", reason))
 		return failed(500, "the response cannot be sent")
 	case status == 0:
 		status = 200

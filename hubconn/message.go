@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
 // MaxMessageSize is the largest device-to-cloud message IoT Hub takes, in bytes: the body, the values of system
@@ -94,7 +96,7 @@ func (m *Message) check(hub Hub, system *[7][2]string) (size int, err error) {
 		case !utf8.ValidString(name) || strings.IndexByte(name, 0) >= 0:
 			return 0, errors.New("the name of a property is not valid text")
 		case !utf8.ValidString(value) || strings.IndexByte(value, 0) >= 0:
-			return 0, fmt.Errorf("property %q is not valid text", clean(name, 64))
+			return 0, fmt.Errorf("property %q is not valid text", oneline.ASCII(name, 64))
 		}
 		size += len(name) + len(value)
 	}

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
 // MaxMethodPayload is the largest payload of a direct method, in bytes, either way (Azure docs: "IoT Hub quotas and
@@ -126,6 +128,6 @@ func (c *Conn) respond(serving context.Context, call call, limit time.Duration, 
 	defer context.AfterFunc(serving, func() { time.AfterFunc(lastWord, cancel) })()
 	err := c.publish(ctx, "methods", r.topic(call.id), r.payload)
 	if err != nil {
-		c.log(slog.LevelWarn, "could not answer a direct method", slog.String("method", clean(call.name, 128)), slog.Any("error", err))
+		c.log(slog.LevelWarn, "could not answer a direct method", slog.String("method", oneline.ASCII(call.name, 128)), slog.Any("error", err))
 	}
 }

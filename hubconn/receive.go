@@ -7,6 +7,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/https"
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
 // Delivery is a cloud-to-device message received over HTTPS. The hub keeps it locked for a minute: within that time it is
@@ -41,12 +44,12 @@ func (d *Dialer) Receive(ctx context.Context, hub Hub, credential Credential) (*
 	switch {
 	case err != nil:
 		return nil, err
-	case r.status == http.StatusNoContent:
+	case r.Status == http.StatusNoContent:
 		return nil, nil
 	}
-	m := r.message()
+	m := messageOf(r)
 	if m.LockToken == "" {
-		return nil, &Error{Op: "receive", Hub: hub, Class: Server, Status: r.status, Err: errors.New("the answer has no ETag")}
+		return nil, &Error{Op: "receive", Hub: hub, Class: Server, Status: r.Status, Err: errors.New("the answer has no ETag")}
 	}
 	lock := "/messages/deviceBound/" + escape(m.LockToken)
 	return &Delivery{Message: m, settle: func(ctx context.Context, op string) error {
@@ -67,10 +70,10 @@ func (d *Dialer) Receive(ctx context.Context, hub Hub, credential Credential) (*
 }
 
 // message reads a message as HTTPS delivers it.
-func (r reply) message() Message {
-	header := func(name string) string { return clean(r.header.Get(name), 64<<10) }
+func messageOf(r https.Response) Message {
+	header := func(name string) string { return oneline.ASCII(r.Header.Get(name), 64<<10) }
 	m := Message{
-		Body:            r.body,
+		Body:            r.Body,
 		MessageID:       header("iothub-messageid"),
 		CorrelationID:   header("iothub-correlationid"),
 		UserID:          header("iothub-userid"),
@@ -85,7 +88,7 @@ func (r reply) message() Message {
 	}
 	m.SequenceNumber, _ = strconv.ParseUint(header("iothub-sequencenumber"), 10, 64)
 	m.DeliveryCount, _ = strconv.Atoi(header("iothub-deliverycount"))
-	for name, values := range r.header {
+	for name, values := range r.Header {
 		// Names of headers have no case; the hub's own writes them in lower case.
 		if property, ok := strings.CutPrefix(strings.ToLower(name), "iothub-app-"); ok && property != "" && len(values) > 0 {
 			m.set(property, values[0])

@@ -11,9 +11,12 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
+	"github.com/rehome-iot/rehome/internal/https"
 	"github.com/rehome-iot/rehome/retry"
 )
 
@@ -79,7 +82,7 @@ func (o UploadOptions) check(hub Hub, name string) error {
 	switch {
 	case hub.ModuleID != "":
 		return errors.New("modules have no uploads")
-	case name == "" || utf8.RuneCountInString(name) > 1024 || !utf8.ValidString(name) || oneLine(name) != name:
+	case name == "" || utf8.RuneCountInString(name) > 1024 || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
 		return errors.New("a blob name is one line of 1 to 1024 characters")
 	case o.BlockSize < 0 || o.BlockSize > maxBlockSize:
 		return fmt.Errorf("BlockSize of %d is not between 0 and %d", o.BlockSize, maxBlockSize)
@@ -102,11 +105,11 @@ func (u *upload) place(ctx context.Context, name string) (blobPlace, error) {
 	if err != nil {
 		return blobPlace{}, &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: err}
 	}
-	answer, failed := u.ask(ctx, "/files", body)
+	response, failed := u.ask(ctx, "/files", body)
 	if failed != nil {
 		return blobPlace{}, failed
 	}
-	place, err := parsePlace(answer.body)
+	place, err := parsePlace(response.Body)
 	if err != nil {
 		return place, &Error{Op: "upload", Hub: u.conn.hub, Class: Server, Err: err}
 	}
@@ -130,15 +133,15 @@ func (u *upload) notify(ctx context.Context, place blobPlace, status int, descri
 }
 
 // ask sends a request to the hub.
-func (u *upload) ask(ctx context.Context, path string, body []byte) (answer reply, failed *Error) {
+func (u *upload) ask(ctx context.Context, path string, body []byte) (response https.Response, failed *Error) {
 	failed = u.persist(ctx, func() (e *Error) {
-		answer, e = u.conn.dialer.call(ctx, u.conn.hub, u.conn.credential, request{
+		response, e = u.conn.dialer.call(ctx, u.conn.hub, u.conn.credential, request{
 			op: "upload", method: http.MethodPost, path: path, body: body,
 			header: http.Header{"Content-Type": {"application/json; charset=utf-8"}},
 		})
 		return e
 	})
-	return answer, failed
+	return response, failed
 }
 
 // send sends the content: at once if it fits in a block, else in blocks and then the list of them.
@@ -165,10 +168,10 @@ func (u *upload) send(ctx context.Context, place blobPlace, r io.Reader) *Error 
 		if err != nil && !last {
 			return &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: fmt.Errorf("reading: %w", err)}
 		}
-		put := func() (reply, error) { return b.putBlock(ctx, n, block.Bytes()) }
+		put := func() (https.Response, error) { return b.putBlock(ctx, n, block.Bytes()) }
 		switch {
 		case n == 0 && last:
-			put = func() (reply, error) { return b.put(ctx, block.Bytes()) }
+			put = func() (https.Response, error) { return b.put(ctx, block.Bytes()) }
 		case n >= maxBlocks:
 			return &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: fmt.Errorf("more than %d blocks of %d bytes", maxBlocks, u.options.BlockSize)}
 		}
@@ -183,23 +186,23 @@ func (u *upload) send(ctx context.Context, place blobPlace, r io.Reader) *Error 
 			continue
 		}
 		if n > 0 {
-			return u.store(ctx, func() (reply, error) { return b.commit(ctx, n+1) })
+			return u.store(ctx, func() (https.Response, error) { return b.commit(ctx, n+1) })
 		}
 		return nil
 	}
 }
 
 // store sends a request to the storage account. Nothing it says is about the device and its hub.
-func (u *upload) store(ctx context.Context, put func() (reply, error)) *Error {
+func (u *upload) store(ctx context.Context, put func() (https.Response, error)) *Error {
 	return u.persist(ctx, func() *Error {
-		answer, err := put()
+		response, err := put()
 		if err != nil {
 			if ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
 			return storageFailed(u.conn.hub, err)
 		}
-		return storageRefused(u.conn.hub, answer)
+		return storageRefused(u.conn.hub, response)
 	})
 }
 

@@ -22,11 +22,14 @@ var arrows = map[string][]string{
 	"retry":               {backoff},
 	"cache":               {"internal/atomicfile"},
 	"cache/cachetest":     {"cache"},
-	"hubconn":             {"internal/mqtt", "retry"},
+	"hubconn":             {"internal/https", "internal/mqtt", "internal/oneline", "retry"},
 	"provisioning":        {"cache", "hubconn", "internal/mqtt", "internal/sas", "retry"},
+	"provisioning/dps":    {"hubconn", "internal/https", "internal/mqtt", "internal/oneline", "internal/sas", "retry"},
 	"internal/atomicfile": {},
 	"internal/sas":        {},
-	"internal/mqtt":       {paho, packets, websocket},
+	"internal/https":      {},
+	"internal/mqtt":       {"internal/https", paho, packets, websocket},
+	"internal/oneline":    {},
 
 	// The simulators, and what they stand on.
 	"hubconn/hubtest":      {"internal/memnet", "internal/mqttserver", "internal/sas"},
