@@ -15,8 +15,8 @@ import (
 	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
-// blobPlace is where the hub wants a blob. It is a credential: whoever has it can write the blob.
-type blobPlace struct {
+// blobLocation is where the hub wants a blob. It is a credential: whoever has it can write the blob.
+type blobLocation struct {
 	CorrelationID string `json:"correlationId"`
 	HostName      string `json:"hostName"`
 	ContainerName string `json:"containerName"`
@@ -24,28 +24,28 @@ type blobPlace struct {
 	SASToken      string `json:"sasToken"`
 }
 
-// parsePlace reads the hub's answer, and refuses what would make a URL of another host or another meaning.
-func parsePlace(body []byte) (blobPlace, error) {
-	var p blobPlace
+// parseBlobLocation reads the hub's answer, and refuses what would make a URL of another host or another meaning.
+func parseBlobLocation(body []byte) (blobLocation, error) {
+	var p blobLocation
 	if err := json.Unmarshal(body, &p); err != nil {
-		return blobPlace{}, errors.New("the answer is not what it should be: no JSON object of strings") // err may quote the token
+		return blobLocation{}, errors.New("the answer is not what it should be: no JSON object of strings") // err may quote the token
 	}
 	if checkHost(p.HostName) != nil {
-		return blobPlace{}, errors.New("the answer's hostName is no DNS name")
+		return blobLocation{}, errors.New("the answer's hostName is no DNS name")
 	}
 	p.SASToken = strings.TrimPrefix(p.SASToken, "?")
 	switch {
 	case p.CorrelationID == "":
-		return blobPlace{}, errors.New("the answer has no correlationId")
+		return blobLocation{}, errors.New("the answer has no correlationId")
 	case p.ContainerName == "" || strings.Contains(p.ContainerName, "/") || p.BlobName == "":
-		return blobPlace{}, errors.New("the answer has no containerName or no blobName")
+		return blobLocation{}, errors.New("the answer has no containerName or no blobName")
 	case p.SASToken == "" || strings.Trim(p.SASToken, alphanumeric+"-._~%!$&'()*+,;=:@/?") != "":
-		return blobPlace{}, errors.New("the answer's sasToken is no query of a URL")
+		return blobLocation{}, errors.New("the answer's sasToken is no query of a URL")
 	}
 	return p, nil
 }
 
-func (p blobPlace) url() string {
+func (p blobLocation) url() string {
 	segments := strings.Split(p.BlobName, "/")
 	for i, s := range segments {
 		segments[i] = escape(s)
@@ -66,7 +66,7 @@ type blob struct {
 	contentType string
 }
 
-func (d *Dialer) openBlob(place blobPlace, contentType string) (*blob, error) {
+func (d *Dialer) openBlob(place blobLocation, contentType string) (*blob, error) {
 	o := d.httpsOptions(nil)
 	o.TLSConfig.Certificates, o.TLSConfig.GetClientCertificate = nil, nil
 	dial := o.DialContext

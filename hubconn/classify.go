@@ -14,9 +14,9 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// late is how long a CONNACK 5 has to take to mean overload: the hub queues the connections it has no room for, and in
+// overloadAfter is how long a CONNACK 5 has to take to mean overload: the hub queues the connections it has no room for, and in
 // the end answers them so. A credential that does not hold is answered within seconds.
-const late = 45 * time.Second
+const overloadAfter = 45 * time.Second
 
 // classify makes an Error of what internal/mqtt returned.
 func classify(op string, hub Hub, err error) *Error {
@@ -32,7 +32,7 @@ func classify(op string, hub Hub, err error) *Error {
 		return e
 	}
 	if refused, ok := errors.AsType[*mqtt.UpgradeError](err); ok {
-		e.refused(refused)
+		e.readUpgrade(refused)
 		return e
 	}
 	if _, ok := errors.AsType[*mqtt.SubscribeError](err); ok {
@@ -51,15 +51,15 @@ func classify(op string, hub Hub, err error) *Error {
 // connackClass judges a CONNACK. IoT Hub answers 5 to whatever it does not like, so a code that MQTT 3.1.1 does not
 // define is no better.
 func connackClass(code byte, elapsed time.Duration) Class {
-	if code == 3 || code == 5 && elapsed >= late {
+	if code == 3 || code == 5 && elapsed >= overloadAfter {
 		return Server
 	}
 	return Rejected
 }
 
-// refused judges a WebSocket upgrade. Only an answer that carries the hub's own header speaks for the hub; without it a
+// readUpgrade classifies a WebSocket upgrade. Only an answer that carries the hub's own header speaks for the hub; without it a
 // proxy or a front end fromHub, which can be busy or broken but knows nothing of the device.
-func (e *Error) refused(u *mqtt.UpgradeError) {
+func (e *Error) readUpgrade(u *mqtt.UpgradeError) {
 	e.Status = u.Status
 	if u.Proxy {
 		e.Code = u.Status * 1000

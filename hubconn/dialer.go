@@ -46,7 +46,7 @@ type Dialer struct {
 	WebSocket bool
 	// DialTimeout bounds name look-up, TCP, TLS and WebSocket upgrade together. Default: 30 s.
 	DialTimeout time.Duration
-	// ConnectTimeout bounds the wait for CONNACK. Default: 75 s. The hub answers up to a minute late under load; giving up
+	// ConnectTimeout bounds the wait for CONNACK. Default: 75 s. The hub answers up to a minute overloadAfter under load; giving up
 	// earlier and coming back makes that worse.
 	ConnectTimeout time.Duration
 	// KeepAlive is the longest silence on an idle connection, in whole seconds; a peer that does not answer is given up

@@ -52,7 +52,7 @@ func FuzzAnswerTopic(f *testing.F) {
 	f.Add("$iothub/twin/res/429/?%24rid=1&retry-after=7", []byte(`{"errorCode":429001}`))
 	f.Add("$iothub/twin/res/", []byte("x"))
 	f.Fuzz(func(t *testing.T, topic string, body []byte) {
-		a, ok := parseAnswer(topic, body)
+		a, ok := parseTwinResponse(topic, body)
 		if !ok {
 			return
 		}
@@ -60,9 +60,9 @@ func FuzzAnswerTopic(f *testing.F) {
 		assert.True(t, a.status >= 100 && a.status <= 999)
 		assert.GreaterOrEqual(t, a.version, int64(0))
 		assert.GreaterOrEqual(t, a.wait, time.Duration(0))
-		var all answers
+		var all twinRequests
 		all.deliver(a) // that nobody waits for
-		err := (&Conn{}).judge("twin", a)
+		err := (&Conn{}).checkTwinResponse("twin", a)
 		if a.status/100 != 2 {
 			require.Error(t, err)
 			assert.NotContains(t, err.Error(), "\n")
@@ -115,7 +115,7 @@ func FuzzCall(f *testing.F) {
 			return
 		}
 		assert.NotEmpty(t, c.name)
-		assert.True(t, strings.HasSuffix(response{status: 200}.topic(c.id), "="+c.id), "as it came")
+		assert.True(t, strings.HasSuffix(methodResponse{status: 200}.topic(c.id), "="+c.id), "as it came")
 		r := (&Conn{}).handle(t.Context(), c, Methods{})
 		assert.Equal(t, 501, r.status)
 	})
@@ -127,7 +127,7 @@ func FuzzPlace(f *testing.F) {
 	f.Add([]byte(`{"correlationId":"c","hostName":"x","containerName":"u","blobName":"../../x?y#z","sasToken":"sig=a#b"}`))
 	f.Add([]byte(`{"correlationId":"c","hostName":"x/y@z","containerName":"u","blobName":"b","sasToken":"s"}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		p, err := parsePlace(body)
+		p, err := parseBlobLocation(body)
 		if err != nil {
 			assert.NotContains(t, err.Error(), "sig=")
 			return

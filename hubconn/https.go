@@ -10,8 +10,8 @@ import (
 	"github.com/rehome-iot/rehome/internal/https"
 )
 
-// request is one HTTPS request to the hub's device API.
-type request struct {
+// apiRequest is one HTTPS request to the hub's device API.
+type apiRequest struct {
 	op     string
 	method string
 	path   string // below the identity's own, with its leading slash
@@ -26,7 +26,7 @@ type request struct {
 // 2xx is an error.
 //
 // Azure REST API: IoT Hub, Device.
-func (d *Dialer) call(ctx context.Context, hub Hub, credential Credential, r request) (https.Response, *Error) {
+func (d *Dialer) call(ctx context.Context, hub Hub, credential Credential, r apiRequest) (https.Response, *Error) {
 	caller := ctx
 	limit := d.dialTimeout() + cmp.Or(d.ConnectTimeout, defaultConnectTimeout)
 	ctx, cancel := https.WithLimit(ctx, limit) // the credential's own work counts too

@@ -3,6 +3,7 @@ package hubconn
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -104,4 +105,22 @@ func (m *Message) check(hub Hub, system *[7][2]string) (size int, err error) {
 		return 0, fmt.Errorf("message of %d bytes is larger than the %d that IoT Hub takes", size, MaxMessageSize)
 	}
 	return size, nil
+}
+
+// setProperty sets a property of the application.
+func (m *Message) setProperty(name, value string) {
+	if m.Properties == nil {
+		m.Properties = map[string]string{}
+	}
+	m.Properties[name] = value
+}
+
+// parseTime reads the forms of time that the service writes; the zero time is none of them.
+func parseTime(s string) time.Time {
+	for _, layout := range []string{time.RFC3339Nano, http.TimeFormat, "1/2/2006 3:04:05 PM"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC()
+		}
+	}
+	return time.Time{}
 }

@@ -43,7 +43,7 @@ func (d *Dialer) Post(ctx context.Context, hub Hub, credential Credential, messa
 			return fault(fmt.Errorf("batch of more than the %d bytes that IoT Hub takes", MaxMessageSize))
 		}
 	}
-	r := request{op: "post", method: http.MethodPost, path: "/messages/events", header: http.Header{}}
+	r := apiRequest{op: "post", method: http.MethodPost, path: "/messages/events", header: http.Header{}}
 	if len(messages) == 1 {
 		r.body = messages[0].Body
 		r.header.Set("Content-Type", "application/octet-stream")

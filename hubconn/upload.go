@@ -30,8 +30,8 @@ const (
 	uploadUnknown = 400015
 )
 
-// uploadPatience spaces the retries of one request of an upload.
-var uploadPatience = retry.Policy{MaxDelay: time.Minute}
+// uploadRetry spaces the retries of one request of an upload.
+var uploadRetry = retry.Policy{MaxDelay: time.Minute}
 
 // UploadOptions says how to upload a file. The zero value is ready.
 type UploadOptions struct {
@@ -62,7 +62,7 @@ func (c *Conn) Upload(ctx context.Context, name string, r io.Reader, o UploadOpt
 	uploading, cancel := c.within(ctx)
 	defer cancel()
 	u := &upload{conn: c, options: o}
-	place, err := u.place(uploading, name)
+	place, err := u.locate(uploading, name)
 	if err != nil {
 		return err
 	}
@@ -71,10 +71,10 @@ func (c *Conn) Upload(ctx context.Context, name string, r io.Reader, o UploadOpt
 		return u.notify(uploading, place, http.StatusOK, "uploaded")
 	}
 	// The hub counts an upload until it hears of its end.
-	telling, stop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	reporting, stop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer stop()
 	u.options.MaxRetries = -1
-	_ = u.notify(telling, place, cmp.Or(failed.Status, http.StatusInternalServerError), "upload failed: "+failed.Class.String())
+	_ = u.notify(reporting, place, cmp.Or(failed.Status, http.StatusInternalServerError), "upload failed: "+failed.Class.String())
 	return failed
 }
 
@@ -99,17 +99,17 @@ type upload struct {
 	retried bool // the request before, or this one, was tried more than once
 }
 
-// place asks the hub where to put the blob (Azure docs: "Upload files with IoT Hub").
-func (u *upload) place(ctx context.Context, name string) (blobPlace, error) {
+// locate asks the hub where to put the blob (Azure docs: "Upload files with IoT Hub").
+func (u *upload) locate(ctx context.Context, name string) (blobLocation, error) {
 	body, err := json.Marshal(map[string]string{"blobName": name})
 	if err != nil {
-		return blobPlace{}, &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: err}
+		return blobLocation{}, &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: err}
 	}
-	response, failed := u.ask(ctx, "/files", body)
+	response, failed := u.call(ctx, "/files", body)
 	if failed != nil {
-		return blobPlace{}, failed
+		return blobLocation{}, failed
 	}
-	place, err := parsePlace(response.Body)
+	place, err := parseBlobLocation(response.Body)
 	if err != nil {
 		return place, &Error{Op: "upload", Hub: u.conn.hub, Class: Server, Err: err}
 	}
@@ -117,7 +117,7 @@ func (u *upload) place(ctx context.Context, name string) (blobPlace, error) {
 }
 
 // notify tells the hub how the upload ended.
-func (u *upload) notify(ctx context.Context, place blobPlace, status int, description string) error {
+func (u *upload) notify(ctx context.Context, place blobLocation, status int, description string) error {
 	body, err := json.Marshal(map[string]any{
 		"correlationId": place.CorrelationID, "isSuccess": status == http.StatusOK, "statusCode": status, "statusDescription": description,
 	})
@@ -125,17 +125,17 @@ func (u *upload) notify(ctx context.Context, place blobPlace, status int, descri
 		return err
 	}
 	u.retried = false
-	_, failed := u.ask(ctx, "/files/notifications", body)
+	_, failed := u.call(ctx, "/files/notifications", body)
 	if failed == nil || u.retried && failed.Code == uploadUnknown {
 		return nil // the hub knew of it when it was asked for a place: what it has forgotten since, it was told of
 	}
 	return failed
 }
 
-// ask sends a request to the hub.
-func (u *upload) ask(ctx context.Context, path string, body []byte) (response https.Response, failed *Error) {
+// call sends a request to the hub.
+func (u *upload) call(ctx context.Context, path string, body []byte) (response https.Response, failed *Error) {
 	failed = u.persist(ctx, func() (e *Error) {
-		response, e = u.conn.dialer.call(ctx, u.conn.hub, u.conn.credential, request{
+		response, e = u.conn.dialer.call(ctx, u.conn.hub, u.conn.credential, apiRequest{
 			op: "upload", method: http.MethodPost, path: path, body: body,
 			header: http.Header{"Content-Type": {"application/json; charset=utf-8"}},
 		})
@@ -145,7 +145,7 @@ func (u *upload) ask(ctx context.Context, path string, body []byte) (response ht
 }
 
 // send sends the content: at once if it fits in a block, else in blocks and then the list of them.
-func (u *upload) send(ctx context.Context, place blobPlace, r io.Reader) *Error {
+func (u *upload) send(ctx context.Context, place blobLocation, r io.Reader) *Error {
 	b, err := u.conn.dialer.openBlob(place, u.options.ContentType)
 	if err != nil {
 		return &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: err}
@@ -217,7 +217,7 @@ func (u *upload) persist(ctx context.Context, try func() *Error) *Error {
 			return e
 		}
 		u.retried = true
-		timer := time.NewTimer(uploadPatience.Delay(n, e.RetryAfter(), rand.Float64()))
+		timer := time.NewTimer(uploadRetry.Delay(n, e.RetryAfter(), rand.Float64()))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
