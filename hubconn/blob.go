@@ -10,10 +10,13 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/https"
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
-// blobPlace is where the hub wants a blob. It is a credential: whoever has it can write the blob.
-type blobPlace struct {
+// blobLocation is where the hub wants a blob. It is a credential: whoever has it can write the blob.
+type blobLocation struct {
 	CorrelationID string `json:"correlationId"`
 	HostName      string `json:"hostName"`
 	ContainerName string `json:"containerName"`
@@ -21,28 +24,28 @@ type blobPlace struct {
 	SASToken      string `json:"sasToken"`
 }
 
-// parsePlace reads the hub's answer, and refuses what would make a URL of another host or another meaning.
-func parsePlace(body []byte) (blobPlace, error) {
-	var p blobPlace
+// parseBlobLocation reads the hub's answer, and refuses what would make a URL of another host or another meaning.
+func parseBlobLocation(body []byte) (blobLocation, error) {
+	var p blobLocation
 	if err := json.Unmarshal(body, &p); err != nil {
-		return blobPlace{}, errors.New("the answer is not what it should be: no JSON object of strings") // err may quote the token
+		return blobLocation{}, errors.New("the answer is not what it should be: no JSON object of strings") // err may quote the token
 	}
 	if checkHost(p.HostName) != nil {
-		return blobPlace{}, errors.New("the answer's hostName is no DNS name")
+		return blobLocation{}, errors.New("the answer's hostName is no DNS name")
 	}
 	p.SASToken = strings.TrimPrefix(p.SASToken, "?")
 	switch {
 	case p.CorrelationID == "":
-		return blobPlace{}, errors.New("the answer has no correlationId")
+		return blobLocation{}, errors.New("the answer has no correlationId")
 	case p.ContainerName == "" || strings.Contains(p.ContainerName, "/") || p.BlobName == "":
-		return blobPlace{}, errors.New("the answer has no containerName or no blobName")
+		return blobLocation{}, errors.New("the answer has no containerName or no blobName")
 	case p.SASToken == "" || strings.Trim(p.SASToken, alphanumeric+"-._~%!$&'()*+,;=:@/?") != "":
-		return blobPlace{}, errors.New("the answer's sasToken is no query of a URL")
+		return blobLocation{}, errors.New("the answer's sasToken is no query of a URL")
 	}
 	return p, nil
 }
 
-func (p blobPlace) url() string {
+func (p blobLocation) url() string {
 	segments := strings.Split(p.BlobName, "/")
 	for i, s := range segments {
 		segments[i] = escape(s)
@@ -58,46 +61,49 @@ func (p blobPlace) url() string {
 //
 // Azure REST API: Blob service, Put Blob, Put Block, Put Block List.
 type blob struct {
-	dialer      *Dialer
-	transport   *http.Transport
+	conn        *https.Conn
 	url         string
 	contentType string
 }
 
-func (d *Dialer) openBlob(place blobPlace, contentType string) (*blob, error) {
-	transport, err := d.transport(nil)
-	if err != nil {
-		return nil, err
+func (d *Dialer) openBlob(place blobLocation, contentType string) (*blob, error) {
+	o := d.httpsOptions(nil)
+	o.TLSConfig.Certificates, o.TLSConfig.GetClientCertificate = nil, nil
+	dial := o.DialContext
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
 	}
-	transport.TLSClientConfig.Certificates, transport.TLSClientConfig.GetClientCertificate = nil, nil
-	dial := transport.DialContext
-	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, transport.TLSHandshakeTimeout)
+	o.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, d.dialTimeout())
 		defer cancel()
 		nc, err := dial(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
-		return lively{nc}, nil
+		return stallConn{nc}, nil
 	}
-	return &blob{dialer: d, transport: transport, url: place.url(), contentType: contentType}, nil
+	conn, err := https.Open(o)
+	if err != nil {
+		return nil, err
+	}
+	return &blob{conn: conn, url: place.url(), contentType: contentType}, nil
 }
 
-func (b *blob) close() { b.transport.CloseIdleConnections() }
+func (b *blob) close() { b.conn.Close() }
 
 // put writes the whole blob.
-func (b *blob) put(ctx context.Context, content []byte) (reply, error) {
+func (b *blob) put(ctx context.Context, content []byte) (https.Response, error) {
 	header := http.Header{"X-Ms-Blob-Type": {"BlockBlob"}}
 	return b.do(ctx, b.url, b.typed(header), content)
 }
 
 // putBlock writes a block that is not yet part of the blob.
-func (b *blob) putBlock(ctx context.Context, n int, content []byte) (reply, error) {
+func (b *blob) putBlock(ctx context.Context, n int, content []byte) (https.Response, error) {
 	return b.do(ctx, b.url+"&comp=block&blockid="+escape(blockID(n)), http.Header{}, content)
 }
 
 // commit makes the blob of the first n blocks.
-func (b *blob) commit(ctx context.Context, n int) (reply, error) {
+func (b *blob) commit(ctx context.Context, n int) (https.Response, error) {
 	var list strings.Builder
 	list.WriteString(`<?xml version="1.0" encoding="utf-8"?><BlockList>`)
 	for i := range n {
@@ -117,25 +123,25 @@ func (b *blob) typed(header http.Header) http.Header {
 	return header
 }
 
-func (b *blob) do(ctx context.Context, target string, header http.Header, content []byte) (reply, error) {
-	return b.dialer.roundTrip(ctx, b.transport, http.MethodPut, target, header, content)
+func (b *blob) do(ctx context.Context, target string, header http.Header, content []byte) (https.Response, error) {
+	return b.conn.Do(ctx, https.Request{Method: http.MethodPut, URL: target, Header: header, Body: content})
 }
 
 // storageRefused judges an answer of the storage account.
-func storageRefused(hub Hub, r reply) *Error {
-	if r.status/100 == 2 {
+func storageRefused(hub Hub, r https.Response) *Error {
+	if r.Status/100 == 2 {
 		return nil
 	}
 	e := &Error{Op: "upload", Hub: hub, Class: Caller}
-	e.read(r.status, r.header, nil)
-	e.Name, e.Message = clean(r.header.Get("X-Ms-Error-Code"), 64), "this is the storage account's answer"
-	e.TrackingID = clean(r.header.Get("X-Ms-Request-Id"), 128)
+	e.read(https.NewResponse(r.Status, r.Header, nil)) // without the body, which is XML
+	e.Name, e.Message = oneline.ASCII(r.Header.Get("X-Ms-Error-Code"), 64), "this is the storage account's answer"
+	e.TrackingID = oneline.ASCII(r.RequestID, 128)
 	switch {
-	case r.status == http.StatusTooManyRequests:
+	case r.Status == http.StatusTooManyRequests:
 		e.Class = Throttled
-	case r.status/100 == 5, r.status == http.StatusRequestTimeout:
+	case r.Status/100 == 5, r.Status == http.StatusRequestTimeout:
 		e.Class = Server
-	case r.status/100 != 4:
+	case r.Status/100 != 4:
 		e.Class = Unreachable
 	}
 	return e
@@ -157,22 +163,22 @@ func storageFailed(hub Hub, err error) *Error {
 	return e
 }
 
-// stuck is how long a connection to a storage account may make no progress. A limit for a whole block would be too long for
+// stallTimeout is how long a connection to a storage account may make no progress. A limit for a whole block would be too long for
 // some networks and too short for others.
-const stuck = time.Minute
+const stallTimeout = time.Minute
 
-// lively is a connection that fails when nothing moves.
-type lively struct{ net.Conn }
+// stallConn is a connection that fails when nothing is read or written for stallTimeout.
+type stallConn struct{ net.Conn }
 
-func (c lively) Read(p []byte) (int, error) {
-	_ = c.SetReadDeadline(time.Now().Add(stuck))
+func (c stallConn) Read(p []byte) (int, error) {
+	_ = c.SetReadDeadline(time.Now().Add(stallTimeout))
 	return c.Conn.Read(p)
 }
 
 // Write gives the answer its time anew, too: it comes when all is written.
-func (c lively) Write(p []byte) (int, error) {
-	_ = c.SetDeadline(time.Now().Add(stuck))
+func (c stallConn) Write(p []byte) (int, error) {
+	_ = c.SetDeadline(time.Now().Add(stallTimeout))
 	n, err := c.Conn.Write(p)
-	_ = c.SetReadDeadline(time.Now().Add(stuck))
+	_ = c.SetReadDeadline(time.Now().Add(stallTimeout))
 	return n, err
 }

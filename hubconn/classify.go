@@ -9,13 +9,14 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/rehome-iot/rehome/internal/https"
 	"github.com/rehome-iot/rehome/internal/mqtt"
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// late is how long a CONNACK 5 has to take to mean overload: the hub queues the connections it has no room for, and in
+// overloadAfter is how long a CONNACK 5 has to take to mean overload: the hub queues the connections it has no room for, and in
 // the end answers them so. A credential that does not hold is answered within seconds.
-const late = 45 * time.Second
+const overloadAfter = 45 * time.Second
 
 // classify makes an Error of what internal/mqtt returned.
 func classify(op string, hub Hub, err error) *Error {
@@ -31,7 +32,7 @@ func classify(op string, hub Hub, err error) *Error {
 		return e
 	}
 	if refused, ok := errors.AsType[*mqtt.UpgradeError](err); ok {
-		e.refused(refused)
+		e.readUpgrade(refused)
 		return e
 	}
 	if _, ok := errors.AsType[*mqtt.SubscribeError](err); ok {
@@ -50,44 +51,43 @@ func classify(op string, hub Hub, err error) *Error {
 // connackClass judges a CONNACK. IoT Hub answers 5 to whatever it does not like, so a code that MQTT 3.1.1 does not
 // define is no better.
 func connackClass(code byte, elapsed time.Duration) Class {
-	if code == 3 || code == 5 && elapsed >= late {
+	if code == 3 || code == 5 && elapsed >= overloadAfter {
 		return Server
 	}
 	return Rejected
 }
 
-// refused judges a WebSocket upgrade. Only an answer that carries the hub's own header speaks for the hub; without it a
-// proxy or a front end spoke, which can be busy or broken but knows nothing of the device.
-func (e *Error) refused(u *mqtt.UpgradeError) {
+// readUpgrade classifies a WebSocket upgrade. Only an answer that carries the hub's own header speaks for the hub; without it a
+// proxy or a front end fromHub, which can be busy or broken but knows nothing of the device.
+func (e *Error) readUpgrade(u *mqtt.UpgradeError) {
 	e.Status = u.Status
 	if u.Proxy {
 		e.Code = u.Status * 1000
 		return
 	}
-	spoke := e.read(u.Status, u.Header, u.Body)
+	fromHub := e.read(https.NewResponse(u.Status, u.Header, u.Body))
 	switch {
 	case u.Status == http.StatusTooManyRequests:
 		e.Class = Throttled
 	case u.Status/100 == 5:
 		e.Class = Server
-	case u.Status/100 == 4 && spoke:
+	case u.Status/100 == 4 && fromHub:
 		e.Class = codeClass(e.Code)
 	}
 }
 
-// read takes over what an answer says, and reports whether it was the hub who spoke.
-func (e *Error) read(status int, header http.Header, body []byte) (spoke bool) {
-	e.Status = status
-	e.Date, _ = http.ParseTime(header.Get("Date"))
-	e.Wait, _ = retry.ParseRetryAfter(header.Get("Retry-After"), e.Date)
-	r := parseRefusal(status, header.Get(errorCodeHeader), body)
+// read sets the fields that come from a response, and reports whether the hub itself sent it.
+func (e *Error) read(response https.Response) (fromHub bool) {
+	e.Status, e.Date = response.Status, response.Date
+	e.Wait, _ = retry.ParseRetryAfter(response.RetryAfter, response.Date)
+	r := parseRefusal(response.Status, response.Header.Get(errorCodeHeader), response.Body)
 	e.Code, e.Name, e.Message, e.TrackingID = r.code, r.name, r.message, r.trackingID
-	return header.Get(errorCodeHeader) != ""
+	return response.Marked(errorCodeHeader)
 }
 
 // operationClass judges the answer to a single operation. It differs from a refused connection in that the operation itself
 // can be at fault: that is the caller's to know, and says nothing of the device.
-func (e *Error) operationClass(spoke bool) Class {
+func (e *Error) operationClass(fromHub bool) Class {
 	switch e.Status {
 	case http.StatusTooManyRequests:
 		return Throttled
@@ -101,7 +101,7 @@ func (e *Error) operationClass(spoke bool) Class {
 	switch {
 	case e.Status/100 == 5:
 		return Server
-	case e.Status/100 == 4 && spoke:
+	case e.Status/100 == 4 && fromHub:
 		switch e.Code {
 		case 403010, // OperationNotAvailableInCurrentTier: the device is known, the hub does not do that
 			412002: // DeviceMessageLockLost

@@ -2,9 +2,7 @@ package hubconn
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
-	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -26,10 +24,10 @@ type Conn struct {
 
 	expires bool // the link was opened with a token
 
-	inbox   *inbox  // messages for Messages
-	answers answers // to twin operations
-	feeds   feeds   // of desired properties
-	calls   calls   // of methods
+	inbox        *inbox       // messages for Messages
+	twinRequests twinRequests // to twin operations
+	feeds        feeds        // of desired properties
+	calls        calls        // of methods
 
 	mu            sync.Mutex
 	link          *mqtt.Conn     // nil while one replaces another
@@ -103,22 +101,6 @@ func (c *Conn) dial(ctx context.Context) (next, error) {
 	return next{nc: nc, token: token}, nil
 }
 
-// identify asks the credential for what it has.
-func (d *Dialer) identify(ctx context.Context, hub Hub, credential Credential) (*tls.Certificate, string, error) {
-	var token string
-	certificate, err := credential.Certificate(ctx)
-	if err == nil {
-		token, err = credential.Token(ctx, hub.resource(), d.clock().Add(d.tokenTTL()))
-	}
-	if err == nil && certificate == nil && token == "" {
-		err = errors.New("it has neither a certificate nor a token")
-	}
-	if err != nil {
-		return nil, "", fmt.Errorf("credential: %w", err)
-	}
-	return certificate, token, nil
-}
-
 // connect sends CONNECT and, when it is accepted, sets up again what was set up on the former link, and puts the new one in
 // its place.
 func (c *Conn) connect(ctx context.Context, n next) error {
@@ -134,7 +116,7 @@ func (c *Conn) connect(ctx context.Context, n next) error {
 		_ = link.Close()
 		return classify("connect", c.hub, err)
 	}
-	c.feeds.outdate()
+	c.feeds.markStale()
 	return nil
 }
 
@@ -161,23 +143,56 @@ func (c *Conn) current() (*mqtt.Conn, <-chan struct{}) {
 	return c.link, c.changed
 }
 
-// publish sends at QoS 1 over whichever link there is; when a renewal takes the link away under it, it sends again over
-// the next one.
-func (c *Conn) publish(ctx context.Context, op, topic string, body []byte) error {
-	for {
-		link, changed := c.current()
-		if link != nil {
-			err := link.Publish(ctx, topic, 1, body)
-			if err == nil {
-				return nil
-			}
-			if link.Context().Err() == nil {
-				return classify(op, c.hub, err) // ctx ended
-			}
-		}
-		// No link, or a dead one: it is either replaced or the end of the connection.
-		if err := c.await(ctx, op, changed); err != nil {
-			return err
-		}
+// ended is the error of an operation when the connection or ctx has ended.
+func (c *Conn) ended(ctx context.Context, op string) error {
+	switch {
+	case c.ctx.Err() != nil:
+		return classify(op, c.hub, context.Cause(c.ctx))
+	case ctx.Err() != nil:
+		return classify(op, c.hub, context.Cause(ctx))
 	}
+	return nil
+}
+
+// pause waits, within the connection and ctx.
+func (c *Conn) pause(ctx context.Context, op string, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.ctx.Done():
+	case <-ctx.Done():
+	}
+	return c.ended(ctx, op)
+}
+
+// await waits for another link; its error is the end of the connection or of ctx.
+func (c *Conn) await(ctx context.Context, op string, changed <-chan struct{}) error {
+	select {
+	case <-changed:
+		return nil
+	case <-c.ctx.Done():
+		return classify(op, c.hub, context.Cause(c.ctx))
+	case <-ctx.Done():
+		return classify(op, c.hub, context.Cause(ctx))
+	}
+}
+
+// within returns a context that ends with ctx, and with the connection and its cause. Its cancel must be called.
+func (c *Conn) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(c.ctx, func() { cancel(context.Cause(c.ctx)) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
+// log tells the program's Logger, if it has one. What is in a message, a twin or a call is never logged.
+func (c *Conn) log(level slog.Level, message string, args ...slog.Attr) {
+	if c.dialer.Logger == nil {
+		return
+	}
+	attrs := append([]slog.Attr{slog.String("hub", c.hub.Host), slog.String("device", c.hub.clientID())}, args...)
+	c.dialer.Logger.LogAttrs(c.ctx, level, message, attrs...)
 }

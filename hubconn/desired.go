@@ -71,7 +71,7 @@ func (f *follower) run(ctx context.Context) error {
 			stale = false
 			if f.version < ahead { // the hub answered from before it sent the change
 				tries++
-				if err := f.conn.pause(ctx, "desired", twinPatience.Delay(tries, 0, rand.Float64())); err != nil {
+				if err := f.conn.pause(ctx, "desired", twinRetry.Delay(tries, 0, rand.Float64())); err != nil {
 					return err
 				}
 				stale = true
@@ -79,7 +79,7 @@ func (f *follower) run(ctx context.Context) error {
 			}
 			tries = 0
 		}
-		if err := f.conn.over(ctx, "desired"); err != nil {
+		if err := f.conn.ended(ctx, "desired"); err != nil {
 			return err
 		}
 		p, ok, missed := f.feed.pop()
@@ -115,13 +115,13 @@ func (f *follower) state(ctx context.Context) (Properties, error) {
 		if err == nil {
 			return twin.Desired, nil
 		}
-		if over := f.conn.over(ctx, "desired"); over != nil {
+		if over := f.conn.ended(ctx, "desired"); over != nil {
 			return Properties{}, over
 		}
 		if ClassOf(err) == Caller {
 			return Properties{}, err
 		}
-		if err := f.conn.pause(ctx, "desired", twinPatience.Delay(n, retry.After(err), rand.Float64())); err != nil {
+		if err := f.conn.pause(ctx, "desired", twinRetry.Delay(n, retry.After(err), rand.Float64())); err != nil {
 			return Properties{}, err
 		}
 	}

@@ -14,12 +14,16 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/internal/mqtt"
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
 const (
 	defaultAPIVersion = "2021-04-12"
 	defaultUserAgent  = "rehome-go"
 	defaultTokenTTL   = time.Hour
+
+	defaultDialTimeout    = 30 * time.Second
+	defaultConnectTimeout = 75 * time.Second
 
 	// maxKeepAlive: the hub gives a silent client 1.5 times its keep-alive, and no one more than 1767 s (Azure docs:
 	// "Communicate with an IoT hub using the MQTT protocol").
@@ -42,7 +46,7 @@ type Dialer struct {
 	WebSocket bool
 	// DialTimeout bounds name look-up, TCP, TLS and WebSocket upgrade together. Default: 30 s.
 	DialTimeout time.Duration
-	// ConnectTimeout bounds the wait for CONNACK. Default: 75 s. The hub answers up to a minute late under load; giving up
+	// ConnectTimeout bounds the wait for CONNACK. Default: 75 s. The hub answers up to a minute overloadAfter under load; giving up
 	// earlier and coming back makes that worse.
 	ConnectTimeout time.Duration
 	// KeepAlive is the longest silence on an idle connection, in whole seconds; a peer that does not answer is given up
@@ -105,8 +109,8 @@ func (d *Dialer) Validate() error {
 		return fmt.Errorf("TokenTTL of %v is less than a minute", d.TokenTTL)
 	case d.MaxInFlight < 0:
 		return errors.New("MaxInFlight is negative")
-	case d.ModelID != "" && (!strings.HasPrefix(d.ModelID, "dtmi:") || clean(d.ModelID, 4096) != d.ModelID):
-		return fmt.Errorf("ModelID %q does not start with dtmi: or is not ASCII", clean(d.ModelID, 128))
+	case d.ModelID != "" && (!strings.HasPrefix(d.ModelID, "dtmi:") || oneline.ASCII(d.ModelID, 4096) != d.ModelID):
+		return fmt.Errorf("ModelID %q does not start with dtmi: or is not ASCII", oneline.ASCII(d.ModelID, 128))
 	case d.TLSConfig != nil && d.TLSConfig.InsecureSkipVerify:
 		return errors.New("InsecureSkipVerify is refused: put the hub's authority into TLSConfig.RootCAs")
 	}

@@ -7,13 +7,6 @@ import (
 	"github.com/rehome-iot/rehome/internal/mqtt"
 )
 
-// Topics of what the hub sends (Azure docs: "Communicate with an IoT hub using the MQTT protocol").
-const (
-	twinAnswers    = "$iothub/twin/res/"
-	desiredPatches = "$iothub/twin/PATCH/properties/desired/"
-	methodCalls    = "$iothub/methods/POST/"
-)
-
 // receive is given every message from the hub, in order, by the goroutine of the link that reads. It never waits and calls no
 // code of the program: it only puts each where somebody waits for it. Those places are bounded, and each says what it does when
 // it is full.
@@ -27,9 +20,9 @@ func (c *Conn) receive(m mqtt.Message) {
 			c.inbox.push(m)
 		}
 		return
-	case strings.HasPrefix(m.Topic, twinAnswers):
-		if a, ok := parseAnswer(m.Topic, m.Payload); ok {
-			c.answers.deliver(a)
+	case strings.HasPrefix(m.Topic, twinResponses):
+		if a, ok := parseTwinResponse(m.Topic, m.Payload); ok {
+			c.twinRequests.deliver(a)
 		}
 	case strings.HasPrefix(m.Topic, desiredPatches):
 		c.feeds.push(parsePatch(m.Topic, m.Payload))
@@ -50,16 +43,4 @@ func (c *Conn) forInbox(topic string) bool {
 		return false
 	}
 	return strings.HasPrefix(rest, "/messages/devicebound/") || c.hub.ModuleID != "" && strings.HasPrefix(rest, "/inputs/")
-}
-
-// parameters calls yield with each parameter of a topic's query, decoded: "$rid", "$version". Unlike a property bag it
-// follows a question mark.
-func parameters(query string, yield func(name, value string)) {
-	_, query, _ = strings.Cut(query, "?")
-	for query != "" {
-		var pair string
-		pair, query, _ = strings.Cut(query, "&")
-		name, value, _ := strings.Cut(pair, "=")
-		yield(unescape(name), value)
-	}
 }

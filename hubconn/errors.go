@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 
+	"github.com/rehome-iot/rehome/internal/oneline"
 	"github.com/rehome-iot/rehome/retry"
 )
+
+// maxErrorText is the longest text of an Error, in characters: room for every field, and for what an error underneath quotes.
+const maxErrorText = 4096
 
 // ErrClosed is the cause of a connection's end when [Conn.Close] ended it.
 var ErrClosed = errors.New("hubconn: connection closed")
@@ -48,7 +51,7 @@ type Error struct {
 
 // Error returns one line, starting with "hubconn: " and the operation.
 func (e *Error) Error() string {
-	return oneLine(fmt.Sprintf("hubconn: %s %s: %s%s", e.Op, e.Hub, e.Class, e.detail()))
+	return oneline.Of(fmt.Sprintf("hubconn: %s %s: %s%s", e.Op, e.Hub, e.Class, e.detail()), maxErrorText)
 }
 
 func (e *Error) detail() string {
@@ -108,26 +111,4 @@ func (e *Error) RetryAfter() time.Duration {
 		return time.Minute
 	}
 	return 0
-}
-
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, s)
-}
-
-// clean makes a foreign text fit for one line: printable ASCII, at most limit bytes.
-func clean(s string, limit int) string {
-	if len(s) > limit {
-		s = s[:limit]
-	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return ' '
-		}
-		return r
-	}, s)
 }

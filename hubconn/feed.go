@@ -46,7 +46,7 @@ func (f *feed) push(p patch) {
 	signal(f.arrived)
 }
 
-func (f *feed) outdate() {
+func (f *feed) markStale() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.stale = true
@@ -103,11 +103,11 @@ func (fs *feeds) push(p patch) {
 	}
 }
 
-// outdate tells all loops that patches may have been missed, as while there was no link.
-func (fs *feeds) outdate() {
+// markStale tells all loops that patches may have been missed, as while there was no link.
+func (fs *feeds) markStale() {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	for f := range fs.all {
-		f.outdate()
+		f.markStale()
 	}
 }

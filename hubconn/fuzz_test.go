@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/rehome-iot/rehome/internal/https"
 	"github.com/stretchr/testify/require"
 )
 
@@ -50,7 +52,7 @@ func FuzzAnswerTopic(f *testing.F) {
 	f.Add("$iothub/twin/res/429/?%24rid=1&retry-after=7", []byte(`{"errorCode":429001}`))
 	f.Add("$iothub/twin/res/", []byte("x"))
 	f.Fuzz(func(t *testing.T, topic string, body []byte) {
-		a, ok := parseAnswer(topic, body)
+		a, ok := parseTwinResponse(topic, body)
 		if !ok {
 			return
 		}
@@ -58,9 +60,9 @@ func FuzzAnswerTopic(f *testing.F) {
 		assert.True(t, a.status >= 100 && a.status <= 999)
 		assert.GreaterOrEqual(t, a.version, int64(0))
 		assert.GreaterOrEqual(t, a.wait, time.Duration(0))
-		var all answers
+		var all twinRequests
 		all.deliver(a) // that nobody waits for
-		err := (&Conn{}).judge("twin", a)
+		err := (&Conn{}).checkTwinResponse("twin", a)
 		if a.status/100 != 2 {
 			require.Error(t, err)
 			assert.NotContains(t, err.Error(), "\n")
@@ -113,7 +115,7 @@ func FuzzCall(f *testing.F) {
 			return
 		}
 		assert.NotEmpty(t, c.name)
-		assert.True(t, strings.HasSuffix(response{status: 200}.topic(c.id), "="+c.id), "as it came")
+		assert.True(t, strings.HasSuffix(methodResponse{status: 200}.topic(c.id), "="+c.id), "as it came")
 		r := (&Conn{}).handle(t.Context(), c, Methods{})
 		assert.Equal(t, 501, r.status)
 	})
@@ -125,7 +127,7 @@ func FuzzPlace(f *testing.F) {
 	f.Add([]byte(`{"correlationId":"c","hostName":"x","containerName":"u","blobName":"../../x?y#z","sasToken":"sig=a#b"}`))
 	f.Add([]byte(`{"correlationId":"c","hostName":"x/y@z","containerName":"u","blobName":"b","sasToken":"s"}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		p, err := parsePlace(body)
+		p, err := parseBlobLocation(body)
 		if err != nil {
 			assert.NotContains(t, err.Error(), "sig=")
 			return
@@ -147,7 +149,7 @@ func FuzzDelivery(f *testing.F) {
 	f.Add("ETag", `"abc"`, "Iothub-App-a", "b", []byte("x"))
 	f.Add("Iothub-Expiry", "1/2/2006 3:04:05 PM", "Iothub-Sequencenumber", "-1", []byte(nil))
 	f.Fuzz(func(t *testing.T, name1, value1, name2, value2 string, body []byte) {
-		m := reply{status: 200, header: http.Header{name1: {value1}, name2: {value2}}, body: body}.message()
+		m := messageOf(https.Response{Status: 200, Header: http.Header{name1: {value1}, name2: {value2}}, Body: body})
 		assert.NotContains(t, m.LockToken, "\n")
 		assert.NotContains(t, m.Properties, "")
 		assert.Equal(t, body, m.Body)

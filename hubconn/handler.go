@@ -9,35 +9,37 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
+
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
-// response is what the hub is told of a call.
-type response struct {
+// methodResponse is what the hub is told of a call.
+type methodResponse struct {
 	status  int
 	payload []byte
 }
 
-func (r response) topic(id string) string {
+func (r methodResponse) topic(id string) string {
 	return "$iothub/methods/res/" + strconv.Itoa(r.status) + "/?$rid=" + id
 }
 
-// failed is a response that says what went wrong.
-func failed(status int, message string) response {
+// errorResponse is a response that says what went wrong.
+func errorResponse(status int, message string) methodResponse {
 	payload, _ := json.Marshal(map[string]string{"message": message}) // cannot fail
-	return response{status: status, payload: payload}
+	return methodResponse{status: status, payload: payload}
 }
 
 // handle runs the handler of a call. Whatever that does, there is a response.
-func (c *Conn) handle(ctx context.Context, call call, m Methods) (r response) {
+func (c *Conn) handle(ctx context.Context, call call, m Methods) (r methodResponse) {
 	handler, ok := m.Handlers[call.name]
 	if !ok || handler == nil {
 		handler = m.Default
 	}
 	switch {
 	case handler == nil:
-		return failed(501, "method not implemented")
+		return errorResponse(501, "method not implemented")
 	case len(call.payload) > 0 && !json.Valid(call.payload):
-		return failed(400, "payload is not JSON")
+		return errorResponse(400, "payload is not JSON")
 	}
 	returned := false
 	defer func() {
@@ -53,14 +55,14 @@ func (c *Conn) handle(ctx context.Context, call call, m Methods) (r response) {
 		default:
 			reason = fmt.Sprintf("panic of type %T", p)
 		}
-		c.log(slog.LevelError, "the handler of a direct method panicked", slog.String("method", clean(call.name, 128)),
+		c.log(slog.LevelError, "the handler of a direct method panicked", slog.String("method", oneline.ASCII(call.name, 128)),
 			slog.String("reason", reason), slog.String("stack", string(debug.Stack())))
-		r = failed(500, "the handler failed")
+		r = errorResponse(500, "the handler failed")
 	}()
 	status, payload, err := handler(ctx, MethodRequest{Name: call.name, Payload: call.payload})
 	// What the handler returned may panic too: its Error, as that of a nil pointer in an interface does, and its MarshalJSON.
 	if err != nil {
-		r = failed(500, clean(err.Error(), 1024))
+		r = errorResponse(500, oneline.ASCII(err.Error(), 1024))
 		returned = true
 		return r
 	}
@@ -72,14 +74,14 @@ func (c *Conn) handle(ctx context.Context, call call, m Methods) (r response) {
 	returned = true
 	switch {
 	case err != nil:
-		c.log(slog.LevelError, "the response to a direct method cannot be sent", slog.String("method", clean(call.name, 128)), slog.String("error", reason))
-		return failed(500, "the response cannot be sent")
+		c.log(slog.LevelError, "the response to a direct method cannot be sent", slog.String("method", oneline.ASCII(call.name, 128)), slog.String("error", reason))
+		return errorResponse(500, "the response cannot be sent")
 	case status == 0:
 		status = 200
 	case status < 0:
 		status = 500
 	}
-	return response{status: status, payload: body}
+	return methodResponse{status: status, payload: body}
 }
 
 func encodePayload(payload any) ([]byte, error) {

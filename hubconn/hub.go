@@ -3,6 +3,8 @@ package hubconn
 import (
 	"fmt"
 	"strings"
+
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
 // Hub names a device, or a module of one, at an IoT hub: where to connect, and as whom. Host and DeviceID come from an
@@ -71,7 +73,7 @@ func checkHost(host string) error {
 	}
 	for label := range strings.SplitSeq(host, ".") {
 		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' || strings.Trim(label, hostAlphabet) != "" {
-			return fmt.Errorf("hub host %q is not a DNS name (no scheme, no port)", clean(host, 64))
+			return fmt.Errorf("hub host %q is not a DNS name (no scheme, no port)", oneline.ASCII(host, 64))
 		}
 	}
 	return nil
@@ -93,7 +95,7 @@ func checkID(what, id string) error {
 		return fmt.Errorf("%s has %d characters, IoT Hub allows 128", what, len(id))
 	}
 	if i := strings.IndexFunc(id, func(r rune) bool { return !strings.ContainsRune(deviceAlphabet, r) }); i >= 0 {
-		return fmt.Errorf("%s %q has a character that cannot stand in an MQTT topic or is not allowed by IoT Hub at index %d", what, clean(id, 128), i)
+		return fmt.Errorf("%s %q has a character that cannot stand in an MQTT topic or is not allowed by IoT Hub at index %d", what, oneline.ASCII(id, 128), i)
 	}
 	return nil
 }

@@ -9,11 +9,11 @@ import (
 // inboxSize is above the 50 messages that the hub keeps for a device (Azure docs: "IoT Hub quotas and throttling").
 const inboxSize = 64
 
-// inbox holds the messages that arrived and that nobody has taken yet. One that finds it full is dropped without being
-// acknowledged: it is the hub's still, and comes again.
+// inbox holds the messages that arrived and that no loop over Messages has received yet. A message that finds it full is
+// dropped and not acknowledged: the hub keeps it, and sends it again.
 type inbox struct {
 	mu      sync.Mutex
-	taken   bool // by a loop over Messages
+	claimed bool // by a loop over Messages
 	queue   []mqtt.Message
 	dropped int
 	arrived chan struct{} // holds one token when the queue may have something
@@ -32,7 +32,7 @@ func (b *inbox) push(m mqtt.Message) {
 	signal(b.arrived)
 }
 
-// pop takes the next message, and says how many were dropped since the last time.
+// pop removes the next message, and returns how many were dropped since the last pop.
 func (b *inbox) pop() (m mqtt.Message, ok bool, dropped int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -46,31 +46,33 @@ func (b *inbox) pop() (m mqtt.Message, ok bool, dropped int) {
 	return m, true, dropped
 }
 
-// clear drops what came over a link that is gone: it can no longer be acknowledged, and comes again over the next one.
+// clear drops what came over a link that has ended: it can no longer be acknowledged, and the hub sends it again over the next
+// one.
 func (b *inbox) clear() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.queue = nil
 }
 
-// claim makes the caller the one who takes messages, if there is none.
+// claim reserves the inbox for the caller, unless another loop has it.
 func (b *inbox) claim() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	free := !b.taken
-	b.taken = true
+	free := !b.claimed
+	b.claimed = true
 	return free
 }
 
 func (b *inbox) release() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.taken = false
+	b.claimed = false
 	if len(b.queue) > 0 {
 		signal(b.arrived)
 	}
 }
 
+// signal puts a token into c, unless there is one already.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

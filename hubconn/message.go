@@ -3,9 +3,12 @@ package hubconn
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
 // MaxMessageSize is the largest device-to-cloud message IoT Hub takes, in bytes: the body, the values of system
@@ -94,7 +97,7 @@ func (m *Message) check(hub Hub, system *[7][2]string) (size int, err error) {
 		case !utf8.ValidString(name) || strings.IndexByte(name, 0) >= 0:
 			return 0, errors.New("the name of a property is not valid text")
 		case !utf8.ValidString(value) || strings.IndexByte(value, 0) >= 0:
-			return 0, fmt.Errorf("property %q is not valid text", clean(name, 64))
+			return 0, fmt.Errorf("property %q is not valid text", oneline.ASCII(name, 64))
 		}
 		size += len(name) + len(value)
 	}
@@ -102,4 +105,22 @@ func (m *Message) check(hub Hub, system *[7][2]string) (size int, err error) {
 		return 0, fmt.Errorf("message of %d bytes is larger than the %d that IoT Hub takes", size, MaxMessageSize)
 	}
 	return size, nil
+}
+
+// setProperty sets a property of the application.
+func (m *Message) setProperty(name, value string) {
+	if m.Properties == nil {
+		m.Properties = map[string]string{}
+	}
+	m.Properties[name] = value
+}
+
+// parseTime reads the forms of time that the service writes; the zero time is none of them.
+func parseTime(s string) time.Time {
+	for _, layout := range []string{time.RFC3339Nano, http.TimeFormat, "1/2/2006 3:04:05 PM"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC()
+		}
+	}
+	return time.Time{}
 }

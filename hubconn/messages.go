@@ -52,7 +52,7 @@ func (c *Conn) Messages(ctx context.Context) iter.Seq2[Message, error] {
 
 func (c *Conn) nextMessage(ctx context.Context) (m Message, ack func(), err error) {
 	for {
-		if err := c.over(ctx, "messages"); err != nil {
+		if err := c.ended(ctx, "messages"); err != nil {
 			return m, nil, err // what is left could not be acknowledged, or is for the next loop
 		}
 		raw, ok, dropped := c.inbox.pop()
@@ -89,14 +89,14 @@ func parseMessage(topic string) Message {
 		pair, rest, _ = strings.Cut(rest, "&")
 		name, value, _ := strings.Cut(pair, "=")
 		if name = unescape(name); name != "" {
-			m.take(name, unescape(value))
+			m.setByName(name, unescape(value))
 		}
 	}
 	return m
 }
 
-// take puts a property where it belongs.
-func (m *Message) take(name, value string) {
+// setByName puts a property where it belongs.
+func (m *Message) setByName(name, value string) {
 	switch name {
 	case "$.mid":
 		m.MessageID = value
@@ -121,6 +121,6 @@ func (m *Message) take(name, value string) {
 	case "iothub-ack":
 		m.Ack = value
 	default:
-		m.set(name, value)
+		m.setProperty(name, value)
 	}
 }

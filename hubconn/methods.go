@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
 // MaxMethodPayload is the largest payload of a direct method, in bytes, either way (Azure docs: "IoT Hub quotas and
@@ -16,7 +18,7 @@ const MaxMethodPayload = 128 << 10
 const (
 	defaultConcurrent    = 8
 	defaultMethodTimeout = 30 * time.Second
-	lastWord             = 500 * time.Millisecond // for the hub to take what is said at the end
+	finalTimeout         = 500 * time.Millisecond // for the hub to take what is said at the end
 )
 
 // Methods says how to serve direct methods.
@@ -80,7 +82,7 @@ func (c *Conn) HandleMethods(ctx context.Context, m Methods) error {
 		for {
 			select {
 			case call := <-refused:
-				c.respond(serving, call, m.Timeout, response{status: 429})
+				c.respond(serving, call, m.Timeout, methodResponse{status: 429})
 			case <-serving.Done():
 				return
 			}
@@ -113,19 +115,19 @@ func (c *Conn) serve(serving context.Context, call call, m Methods) {
 	if handling.Err() != nil {
 		return
 	}
-	r := failed(500, "the handler failed") // if it does not even return, by runtime.Goexit
+	r := errorResponse(500, "the handler failed") // if it does not even return, by runtime.Goexit
 	defer func() { c.respond(serving, call, m.Timeout, r) }()
 	r = c.handle(handling, call, m)
 }
 
 // respond publishes a response if it is in time, also when HandleMethods is about to end: the handler's work is done. But then
 // it does not wait long for the hub, which may have gone silent.
-func (c *Conn) respond(serving context.Context, call call, limit time.Duration, r response) {
+func (c *Conn) respond(serving context.Context, call call, limit time.Duration, r methodResponse) {
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(serving), call.arrived.Add(limit))
 	defer cancel()
-	defer context.AfterFunc(serving, func() { time.AfterFunc(lastWord, cancel) })()
+	defer context.AfterFunc(serving, func() { time.AfterFunc(finalTimeout, cancel) })()
 	err := c.publish(ctx, "methods", r.topic(call.id), r.payload)
 	if err != nil {
-		c.log(slog.LevelWarn, "could not answer a direct method", slog.String("method", clean(call.name, 128)), slog.Any("error", err))
+		c.log(slog.LevelWarn, "could not answer a direct method", slog.String("method", oneline.ASCII(call.name, 128)), slog.Any("error", err))
 	}
 }

@@ -92,7 +92,7 @@ func TestTheVersionsOfLostChangesAreRemembered(t *testing.T) {
 	p, _, stale = f.pop()
 	assert.True(t, stale)
 	assert.EqualValues(t, 99, p.properties.Version)
-	fs.outdate()
+	fs.markStale()
 	p, _, stale = f.pop()
 	assert.True(t, stale)
 	assert.Zero(t, p.properties.Version)
@@ -110,7 +110,7 @@ func TestMessagesOfOtherTopicsAreLeftToTheHub(t *testing.T) {
 	assert.Zero(t, acknowledged)
 	_, ok, _ := c.inbox.pop()
 	assert.False(t, ok)
-	for _, topic := range []string{twinAnswers + "x", desiredPatches, methodCalls, "$iothub/other"} {
+	for _, topic := range []string{twinResponses + "x", desiredPatches, methodCalls, "$iothub/other"} {
 		c.receive(mqtt.Message{Topic: topic, QoS: 1, Ack: ack})
 	}
 	assert.Equal(t, 4, acknowledged, "of no use later either")

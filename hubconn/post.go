@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
 // Post sends telemetry over HTTPS, without a connection that stays: for devices that wake, send and sleep. One message, or
@@ -41,7 +43,7 @@ func (d *Dialer) Post(ctx context.Context, hub Hub, credential Credential, messa
 			return fault(fmt.Errorf("batch of more than the %d bytes that IoT Hub takes", MaxMessageSize))
 		}
 	}
-	r := request{op: "post", method: http.MethodPost, path: "/messages/events", header: http.Header{}}
+	r := apiRequest{op: "post", method: http.MethodPost, path: "/messages/events", header: http.Header{}}
 	if len(messages) == 1 {
 		r.body = messages[0].Body
 		r.header.Set("Content-Type", "application/octet-stream")
@@ -100,7 +102,7 @@ func (m *Message) headers() (map[string]string, error) {
 	}
 	for name, value := range m.Properties {
 		if strings.Trim(name, alphanumeric+"!#$%&'*+-.^_`|~") != "" {
-			return nil, fmt.Errorf("property name %q is not an HTTP token", clean(name, 64))
+			return nil, fmt.Errorf("property name %q is not an HTTP token", oneline.ASCII(name, 64))
 		}
 		if !printable(value) {
 			return nil, fmt.Errorf("property %q is not printable ASCII, as HTTPS needs it", name)
@@ -110,4 +112,4 @@ func (m *Message) headers() (map[string]string, error) {
 	return headers, nil
 }
 
-func printable(s string) bool { return clean(s, len(s)) == s && strings.TrimSpace(s) == s }
+func printable(s string) bool { return oneline.ASCII(s, len(s)) == s && strings.TrimSpace(s) == s }

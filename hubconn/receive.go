@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
+
+	"github.com/rehome-iot/rehome/internal/https"
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
 // Delivery is a cloud-to-device message received over HTTPS. The hub keeps it locked for a minute: within that time it is
@@ -14,17 +16,17 @@ import (
 // (or 404), and the message comes again.
 type Delivery struct {
 	Message
-	settle func(ctx context.Context, op string) error
+	conclude func(ctx context.Context, op string) error
 }
 
 // Complete takes the message from the queue.
-func (d *Delivery) Complete(ctx context.Context) error { return d.settle(ctx, "complete") }
+func (d *Delivery) Complete(ctx context.Context) error { return d.conclude(ctx, "complete") }
 
 // Abandon puts the message back: it is delivered again at once, up to the number of times that the hub is set to.
-func (d *Delivery) Abandon(ctx context.Context) error { return d.settle(ctx, "abandon") }
+func (d *Delivery) Abandon(ctx context.Context) error { return d.conclude(ctx, "abandon") }
 
 // Reject takes the message from the queue and tells the sender that it was not handled, if it wants to know.
-func (d *Delivery) Reject(ctx context.Context) error { return d.settle(ctx, "reject") }
+func (d *Delivery) Reject(ctx context.Context) error { return d.conclude(ctx, "reject") }
 
 // Receive asks for one cloud-to-device message over HTTPS, without a connection that stays; nil, nil when there is none.
 // It makes one attempt, as Post does. The service asks not to poll more often than every 25 minutes (Azure docs: "Choose
@@ -37,20 +39,20 @@ func (d *Dialer) Receive(ctx context.Context, hub Hub, credential Credential) (*
 	if hub.ModuleID != "" {
 		return nil, fault(errors.New("modules receive no messages over HTTPS"))
 	}
-	r, err := d.call(ctx, hub, credential, request{op: "receive", method: http.MethodGet, path: "/messages/deviceBound"})
+	r, err := d.call(ctx, hub, credential, apiRequest{op: "receive", method: http.MethodGet, path: "/messages/deviceBound"})
 	switch {
 	case err != nil:
 		return nil, err
-	case r.status == http.StatusNoContent:
+	case r.Status == http.StatusNoContent:
 		return nil, nil
 	}
-	m := r.message()
+	m := messageOf(r)
 	if m.LockToken == "" {
-		return nil, &Error{Op: "receive", Hub: hub, Class: Server, Status: r.status, Err: errors.New("the answer has no ETag")}
+		return nil, &Error{Op: "receive", Hub: hub, Class: Server, Status: r.Status, Err: errors.New("the answer has no ETag")}
 	}
 	lock := "/messages/deviceBound/" + escape(m.LockToken)
-	return &Delivery{Message: m, settle: func(ctx context.Context, op string) error {
-		r := request{op: op, method: http.MethodDelete, path: lock, lock: true}
+	return &Delivery{Message: m, conclude: func(ctx context.Context, op string) error {
+		r := apiRequest{op: op, method: http.MethodDelete, path: lock, lock: true}
 		switch op {
 		case "complete":
 			r.header = http.Header{"If-Match": {m.LockToken}}
@@ -67,10 +69,10 @@ func (d *Dialer) Receive(ctx context.Context, hub Hub, credential Credential) (*
 }
 
 // message reads a message as HTTPS delivers it.
-func (r reply) message() Message {
-	header := func(name string) string { return clean(r.header.Get(name), 64<<10) }
+func messageOf(r https.Response) Message {
+	header := func(name string) string { return oneline.ASCII(r.Header.Get(name), 64<<10) }
 	m := Message{
-		Body:            r.body,
+		Body:            r.Body,
 		MessageID:       header("iothub-messageid"),
 		CorrelationID:   header("iothub-correlationid"),
 		UserID:          header("iothub-userid"),
@@ -85,29 +87,11 @@ func (r reply) message() Message {
 	}
 	m.SequenceNumber, _ = strconv.ParseUint(header("iothub-sequencenumber"), 10, 64)
 	m.DeliveryCount, _ = strconv.Atoi(header("iothub-deliverycount"))
-	for name, values := range r.header {
+	for name, values := range r.Header {
 		// Names of headers have no case; the hub's own writes them in lower case.
 		if property, ok := strings.CutPrefix(strings.ToLower(name), "iothub-app-"); ok && property != "" && len(values) > 0 {
-			m.set(property, values[0])
+			m.setProperty(property, values[0])
 		}
 	}
 	return m
-}
-
-// set sets a property of the application.
-func (m *Message) set(name, value string) {
-	if m.Properties == nil {
-		m.Properties = map[string]string{}
-	}
-	m.Properties[name] = value
-}
-
-// parseTime reads the forms of time that the service writes; the zero time is none of them.
-func parseTime(s string) time.Time {
-	for _, layout := range []string{time.RFC3339Nano, http.TimeFormat, "1/2/2006 3:04:05 PM"} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t.UTC()
-		}
-	}
-	return time.Time{}
 }

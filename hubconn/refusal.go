@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
+
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
 const errorCodeHeader = "Iothub-Errorcode"
@@ -28,7 +30,7 @@ type hubBody struct {
 // parseRefusal reads a refusal, whatever it is: both shapes of the hub's body, the body of a front end, HTML, nothing. The
 // code is the body's number, else the number of the body's name, else that of the header, else the status times 1000.
 func parseRefusal(status int, header string, body []byte) refusal {
-	r := refusal{name: clean(header, 64)}
+	r := refusal{name: oneline.ASCII(header, 64)}
 	var outer hubBody
 	if json.Unmarshal(body, &outer) != nil {
 		outer = hubBody{} // a part of it may have been filled in
@@ -44,15 +46,15 @@ func parseRefusal(status int, header string, body []byte) refusal {
 	if !strings.HasPrefix(inner.Message, "ErrorCode:") || !ok {
 		named, text = "", inner.Message
 	}
-	r.message = clean(text, 256)
+	r.message = oneline.ASCII(text, 256)
 	if r.name == "" {
-		r.name = clean(named, 64)
+		r.name = oneline.ASCII(named, 64)
 	}
 	_, tracking, _ := strings.Cut(outer.ExceptionMessage, "Tracking ID:")
 	if inner.TrackingID != "" {
 		tracking = inner.TrackingID
 	}
-	r.trackingID = clean(strings.TrimSpace(tracking), 128)
+	r.trackingID = oneline.ASCII(strings.TrimSpace(tracking), 128)
 
 	for _, candidate := range []string{strings.Trim(string(inner.ErrorCode), `"`), named, header} {
 		if code, ok := codeOf(candidate); ok {

@@ -10,9 +10,9 @@ import (
 	"github.com/rehome-iot/rehome/internal/mqtt"
 )
 
-// settle is how long a renewal waits for messages in flight before it leaves the old link; what is still in flight then
+// drainTimeout is how long a renewal waits for messages in flight before it leaves the old link; what is still in flight then
 // is sent again on the new one.
-const settle = 5 * time.Second
+const drainTimeout = 5 * time.Second
 
 func (d *Dialer) tokenTTL() time.Duration { return cmp.Or(d.TokenTTL, defaultTokenTTL) }
 
@@ -77,7 +77,7 @@ func (c *Conn) renew(old *mqtt.Conn) error {
 
 // drain gives the messages in flight the time to be acknowledged.
 func (c *Conn) drain(link *mqtt.Conn) {
-	ctx, cancel := context.WithTimeout(c.ctx, settle)
+	ctx, cancel := context.WithTimeout(c.ctx, drainTimeout)
 	defer cancel()
 	_ = link.Drain(ctx)
 }

@@ -15,7 +15,7 @@ type subscription struct {
 }
 
 var (
-	toTwinAnswers    = subscription{twinAnswers + "#", 0}
+	toTwinResponses  = subscription{twinResponses + "#", 0}
 	toDesiredPatches = subscription{desiredPatches + "#", 0}
 	toMethodCalls    = subscription{methodCalls + "#", 0}
 )
@@ -31,13 +31,13 @@ func (h Hub) toMessages() subscription {
 // subscribe returns once a subscription stands; from then on every new link has it from its start.
 func (c *Conn) subscribe(ctx context.Context, op string, s subscription) error {
 	for {
-		link, changed, stands := c.standing(s)
+		link, changed, stands := c.subscribed(s)
 		if stands {
 			return nil
 		}
 		if link != nil {
 			err := link.Subscribe(ctx, s.filter, s.qos)
-			if err == nil && c.stand(link, s) {
+			if err == nil && c.record(link, s) {
 				return nil
 			}
 			if err != nil && link.Context().Err() == nil {
@@ -50,14 +50,14 @@ func (c *Conn) subscribe(ctx context.Context, op string, s subscription) error {
 	}
 }
 
-func (c *Conn) standing(s subscription) (*mqtt.Conn, <-chan struct{}, bool) {
+func (c *Conn) subscribed(s subscription) (*mqtt.Conn, <-chan struct{}, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.link, c.changed, slices.Contains(c.subscriptions, s)
 }
 
-// stand notes that a subscription was made on link; false if that is no longer the link in use.
-func (c *Conn) stand(link *mqtt.Conn, s subscription) bool {
+// record notes that a subscription was made on link; false if that is no longer the link in use.
+func (c *Conn) record(link *mqtt.Conn, s subscription) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.link != link {
@@ -79,7 +79,7 @@ func (c *Conn) unsubscribe(ctx context.Context, s subscription) {
 	if link == nil || c.ctx.Err() != nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWord)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalTimeout)
 	defer cancel()
 	_ = link.Unsubscribe(ctx, s.filter)
 }

@@ -22,6 +22,27 @@ func (c *Conn) Send(ctx context.Context, m Message) error {
 	return c.publish(ctx, "send", topic, m.Body)
 }
 
+// publish sends at QoS 1 over whichever link there is; when a renewal takes the link away under it, it sends again over
+// the next one.
+func (c *Conn) publish(ctx context.Context, op, topic string, body []byte) error {
+	for {
+		link, changed := c.current()
+		if link != nil {
+			err := link.Publish(ctx, topic, 1, body)
+			if err == nil {
+				return nil
+			}
+			if link.Context().Err() == nil {
+				return classify(op, c.hub, err) // ctx ended
+			}
+		}
+		// No link, or a dead one: it is either replaced or the end of the connection.
+		if err := c.await(ctx, op, changed); err != nil {
+			return err
+		}
+	}
+}
+
 const maxTopic = 65535 // MQTT 3.1.1 §1.5.3
 
 // events is the topic that telemetry is published to, without properties.

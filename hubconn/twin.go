@@ -39,7 +39,7 @@ func (p Properties) Decode(v any) error { return json.Unmarshal(p.JSON, v) }
 func (c *Conn) Twin(ctx context.Context) (Twin, error) { return c.twin(ctx, "twin") }
 
 func (c *Conn) twin(ctx context.Context, op string) (Twin, error) {
-	a, err := c.ask(ctx, op, "$iothub/twin/GET/", nil)
+	a, err := c.request(ctx, op, "$iothub/twin/GET/", nil)
 	if err != nil {
 		return Twin{}, err
 	}
@@ -62,7 +62,7 @@ func (c *Conn) Report(ctx context.Context, patch any) (version int64, err error)
 	if err != nil {
 		return 0, &Error{Op: "report", Hub: c.hub, Class: Caller, Err: err}
 	}
-	a, err := c.ask(ctx, "report", "$iothub/twin/PATCH/properties/reported/", body)
+	a, err := c.request(ctx, "report", "$iothub/twin/PATCH/properties/reported/", body)
 	if err != nil {
 		return 0, err
 	}

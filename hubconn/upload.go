@@ -11,9 +11,12 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
+	"github.com/rehome-iot/rehome/internal/https"
 	"github.com/rehome-iot/rehome/retry"
 )
 
@@ -27,8 +30,8 @@ const (
 	uploadUnknown = 400015
 )
 
-// uploadPatience spaces the retries of one request of an upload.
-var uploadPatience = retry.Policy{MaxDelay: time.Minute}
+// uploadRetry spaces the retries of one request of an upload.
+var uploadRetry = retry.Policy{MaxDelay: time.Minute}
 
 // UploadOptions says how to upload a file. The zero value is ready.
 type UploadOptions struct {
@@ -59,7 +62,7 @@ func (c *Conn) Upload(ctx context.Context, name string, r io.Reader, o UploadOpt
 	uploading, cancel := c.within(ctx)
 	defer cancel()
 	u := &upload{conn: c, options: o}
-	place, err := u.place(uploading, name)
+	place, err := u.locate(uploading, name)
 	if err != nil {
 		return err
 	}
@@ -68,10 +71,10 @@ func (c *Conn) Upload(ctx context.Context, name string, r io.Reader, o UploadOpt
 		return u.notify(uploading, place, http.StatusOK, "uploaded")
 	}
 	// The hub counts an upload until it hears of its end.
-	telling, stop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	reporting, stop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer stop()
 	u.options.MaxRetries = -1
-	_ = u.notify(telling, place, cmp.Or(failed.Status, http.StatusInternalServerError), "upload failed: "+failed.Class.String())
+	_ = u.notify(reporting, place, cmp.Or(failed.Status, http.StatusInternalServerError), "upload failed: "+failed.Class.String())
 	return failed
 }
 
@@ -79,7 +82,7 @@ func (o UploadOptions) check(hub Hub, name string) error {
 	switch {
 	case hub.ModuleID != "":
 		return errors.New("modules have no uploads")
-	case name == "" || utf8.RuneCountInString(name) > 1024 || !utf8.ValidString(name) || oneLine(name) != name:
+	case name == "" || utf8.RuneCountInString(name) > 1024 || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
 		return errors.New("a blob name is one line of 1 to 1024 characters")
 	case o.BlockSize < 0 || o.BlockSize > maxBlockSize:
 		return fmt.Errorf("BlockSize of %d is not between 0 and %d", o.BlockSize, maxBlockSize)
@@ -96,17 +99,17 @@ type upload struct {
 	retried bool // the request before, or this one, was tried more than once
 }
 
-// place asks the hub where to put the blob (Azure docs: "Upload files with IoT Hub").
-func (u *upload) place(ctx context.Context, name string) (blobPlace, error) {
+// locate asks the hub where to put the blob (Azure docs: "Upload files with IoT Hub").
+func (u *upload) locate(ctx context.Context, name string) (blobLocation, error) {
 	body, err := json.Marshal(map[string]string{"blobName": name})
 	if err != nil {
-		return blobPlace{}, &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: err}
+		return blobLocation{}, &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: err}
 	}
-	answer, failed := u.ask(ctx, "/files", body)
+	response, failed := u.call(ctx, "/files", body)
 	if failed != nil {
-		return blobPlace{}, failed
+		return blobLocation{}, failed
 	}
-	place, err := parsePlace(answer.body)
+	place, err := parseBlobLocation(response.Body)
 	if err != nil {
 		return place, &Error{Op: "upload", Hub: u.conn.hub, Class: Server, Err: err}
 	}
@@ -114,7 +117,7 @@ func (u *upload) place(ctx context.Context, name string) (blobPlace, error) {
 }
 
 // notify tells the hub how the upload ended.
-func (u *upload) notify(ctx context.Context, place blobPlace, status int, description string) error {
+func (u *upload) notify(ctx context.Context, place blobLocation, status int, description string) error {
 	body, err := json.Marshal(map[string]any{
 		"correlationId": place.CorrelationID, "isSuccess": status == http.StatusOK, "statusCode": status, "statusDescription": description,
 	})
@@ -122,27 +125,27 @@ func (u *upload) notify(ctx context.Context, place blobPlace, status int, descri
 		return err
 	}
 	u.retried = false
-	_, failed := u.ask(ctx, "/files/notifications", body)
+	_, failed := u.call(ctx, "/files/notifications", body)
 	if failed == nil || u.retried && failed.Code == uploadUnknown {
 		return nil // the hub knew of it when it was asked for a place: what it has forgotten since, it was told of
 	}
 	return failed
 }
 
-// ask sends a request to the hub.
-func (u *upload) ask(ctx context.Context, path string, body []byte) (answer reply, failed *Error) {
+// call sends a request to the hub.
+func (u *upload) call(ctx context.Context, path string, body []byte) (response https.Response, failed *Error) {
 	failed = u.persist(ctx, func() (e *Error) {
-		answer, e = u.conn.dialer.call(ctx, u.conn.hub, u.conn.credential, request{
+		response, e = u.conn.dialer.call(ctx, u.conn.hub, u.conn.credential, apiRequest{
 			op: "upload", method: http.MethodPost, path: path, body: body,
 			header: http.Header{"Content-Type": {"application/json; charset=utf-8"}},
 		})
 		return e
 	})
-	return answer, failed
+	return response, failed
 }
 
 // send sends the content: at once if it fits in a block, else in blocks and then the list of them.
-func (u *upload) send(ctx context.Context, place blobPlace, r io.Reader) *Error {
+func (u *upload) send(ctx context.Context, place blobLocation, r io.Reader) *Error {
 	b, err := u.conn.dialer.openBlob(place, u.options.ContentType)
 	if err != nil {
 		return &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: err}
@@ -165,10 +168,10 @@ func (u *upload) send(ctx context.Context, place blobPlace, r io.Reader) *Error 
 		if err != nil && !last {
 			return &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: fmt.Errorf("reading: %w", err)}
 		}
-		put := func() (reply, error) { return b.putBlock(ctx, n, block.Bytes()) }
+		put := func() (https.Response, error) { return b.putBlock(ctx, n, block.Bytes()) }
 		switch {
 		case n == 0 && last:
-			put = func() (reply, error) { return b.put(ctx, block.Bytes()) }
+			put = func() (https.Response, error) { return b.put(ctx, block.Bytes()) }
 		case n >= maxBlocks:
 			return &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: fmt.Errorf("more than %d blocks of %d bytes", maxBlocks, u.options.BlockSize)}
 		}
@@ -183,23 +186,23 @@ func (u *upload) send(ctx context.Context, place blobPlace, r io.Reader) *Error 
 			continue
 		}
 		if n > 0 {
-			return u.store(ctx, func() (reply, error) { return b.commit(ctx, n+1) })
+			return u.store(ctx, func() (https.Response, error) { return b.commit(ctx, n+1) })
 		}
 		return nil
 	}
 }
 
 // store sends a request to the storage account. Nothing it says is about the device and its hub.
-func (u *upload) store(ctx context.Context, put func() (reply, error)) *Error {
+func (u *upload) store(ctx context.Context, put func() (https.Response, error)) *Error {
 	return u.persist(ctx, func() *Error {
-		answer, err := put()
+		response, err := put()
 		if err != nil {
 			if ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
 			return storageFailed(u.conn.hub, err)
 		}
-		return storageRefused(u.conn.hub, answer)
+		return storageRefused(u.conn.hub, response)
 	})
 }
 
@@ -214,7 +217,7 @@ func (u *upload) persist(ctx context.Context, try func() *Error) *Error {
 			return e
 		}
 		u.retried = true
-		timer := time.NewTimer(uploadPatience.Delay(n, e.RetryAfter(), rand.Float64()))
+		timer := time.NewTimer(uploadRetry.Delay(n, e.RetryAfter(), rand.Float64()))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

@@ -22,18 +22,21 @@ var arrows = map[string][]string{
 	"retry":           {backoff},
 	"cache":           {"internal/atomicfile"},
 	"cache/cachetest": {"cache"},
-	"hubconn":         {"internal/mqtt", "retry"},
+	"hubconn":         {"internal/https", "internal/mqtt", "internal/oneline", "retry"},
 	"provisioning": {
 		"cache", "hubconn", "internal/entry", "internal/oneline", "internal/rules",
 		"provisioning/dps", "retry",
 	},
-	"provisioning/dps":    {"hubconn", "internal/mqtt", "internal/oneline", "internal/sas", "retry"},
+	"provisioning/dps": {
+		"hubconn", "internal/https", "internal/mqtt", "internal/oneline", "internal/sas", "retry",
+	},
 	"internal/rules":      {"retry"},
 	"internal/entry":      {},
-	"internal/oneline":    {},
 	"internal/atomicfile": {},
 	"internal/sas":        {},
-	"internal/mqtt":       {paho, packets, websocket},
+	"internal/https":      {},
+	"internal/mqtt":       {"internal/https", paho, packets, websocket},
+	"internal/oneline":    {},
 
 	// The simulators, and what they stand on.
 	"hubconn/simnet":  {"internal/memnet"},

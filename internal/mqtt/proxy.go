@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -66,18 +65,4 @@ func askTunnel(nc net.Conn, proxy *url.URL, address string) error {
 		return &UpgradeError{Status: response.StatusCode, Header: response.Header, Body: body, Proxy: true}
 	}
 	return nil
-}
-
-// Proxy returns choose, or [http.ProxyFromEnvironment] in its place, with errors that do not quote the setting: it may hold a password.
-func Proxy(choose func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
-	if choose == nil {
-		choose = http.ProxyFromEnvironment
-	}
-	return func(r *http.Request) (*url.URL, error) {
-		proxy, err := choose(r)
-		if err != nil {
-			return nil, errors.New("the proxy setting (HTTPS_PROXY, or the field Proxy) is not a valid url")
-		}
-		return proxy, nil
-	}
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/rehome-iot/rehome/internal/https"
 )
 
 const maxBody = 1 << 10 // what the WebSocket library keeps of a refusal's body
@@ -66,7 +68,7 @@ func (d *Dialer) upgrade(u *url.URL) (*upgrade, error) {
 	// The front end of port 443 serves several protocols, and may ask for a client certificate by TLS 1.2 renegotiation
 	// once it has seen the path; a client that has none must be able to say so.
 	config.Renegotiation = tls.RenegotiateOnceAsClient
-	proxy, err := Proxy(d.Proxy)(&http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "https", Host: u.Host, Path: u.Path}})
+	proxy, err := https.Proxy(d.Proxy)(&http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "https", Host: u.Host, Path: u.Path}})
 	if err != nil {
 		return nil, fmt.Errorf("mqtt: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rehome-iot/rehome/internal/https"
 	"github.com/rehome-iot/rehome/internal/oneline"
 	"github.com/rehome-iot/rehome/retry"
 )
@@ -26,7 +27,7 @@ const (
 
 // Limits on what is accepted from the other side.
 const (
-	maxBody        = 128 << 10 // the service's own limit is 96 KB a message
+	maxBody        = https.MaxBody
 	maxOperationID = 512
 	maxDeviceID    = 128
 )
@@ -37,7 +38,7 @@ const pollDelay = 3 * time.Second
 // response is what the service answered, by whatever transport.
 type response struct {
 	status     int
-	body       []byte // up to maxBody + 1 bytes
+	body       []byte
 	retryAfter string
 	date       time.Time
 	requestID  string // the x-ms-request-id header
@@ -247,7 +248,7 @@ func decode(body []byte, into any) error {
 	switch {
 	case len(trimmed) == 0:
 		return unreadable("the answer is empty")
-	case trimmed[0] == '<':
+	case https.IsHTML(trimmed):
 		return unreadable("the answer is an html page, not the service's: is there a proxy or a captive portal in between?")
 	case trimmed[0] != '{':
 		return unreadable("the answer is not a json object")

@@ -1,28 +1,24 @@
 package dps
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
-	"github.com/rehome-iot/rehome/internal/mqtt"
+	"github.com/rehome-iot/rehome/internal/https"
 )
 
 // httpsExchange speaks the service's HTTPS API over one connection, kept between requests and closed at the end.
 //
 // Azure REST API: Runtime Registration.
 type httpsExchange struct {
-	client    *Client
-	transport *http.Transport
-	token     token
-	body      []byte // of register
+	client *Client
+	conn   *https.Conn
+	token  token
+	body   []byte // of register
 }
 
 func (c *Client) openHTTPS(ctx context.Context, body []byte) (*httpsExchange, error) {
@@ -30,24 +26,20 @@ func (c *Client) openHTTPS(ctx context.Context, body []byte) (*httpsExchange, er
 	if err != nil {
 		return nil, err
 	}
-	return &httpsExchange{
-		client:    c,
-		body:      body,
-		token:     token{client: c},
-		transport: c.httpTransport(config),
-	}, nil
+	conn, err := https.Open(c.httpsOptions(config))
+	if err != nil {
+		return nil, err
+	}
+	return &httpsExchange{client: c, conn: conn, body: body, token: token{client: c}}, nil
 }
 
-// httpTransport is how every HTTPS request of the client travels. The caller closes its idle connection.
-func (c *Client) httpTransport(config *tls.Config) *http.Transport {
-	return &http.Transport{
-		DialContext:            c.dialContext(),
-		TLSClientConfig:        config,
-		Proxy:                  mqtt.Proxy(c.Proxy),
-		ProxyConnectHeader:     http.Header{"User-Agent": {c.userAgent()}},
-		MaxIdleConns:           1,
-		MaxResponseHeaderBytes: 64 << 10,
-		DisableCompression:     true,
+// httpsOptions is how every HTTPS request of the client travels.
+func (c *Client) httpsOptions(config *tls.Config) https.Options {
+	return https.Options{
+		DialContext: c.dialContext(),
+		TLSConfig:   config,
+		Proxy:       c.Proxy,
+		UserAgent:   c.userAgent(),
 	}
 }
 
@@ -66,7 +58,7 @@ func (x *httpsExchange) lookup(ctx context.Context) (response, *Error) {
 // ended never happens: a connection lost between two requests is opened again.
 func (x *httpsExchange) ended() context.Context { return context.Background() }
 
-func (x *httpsExchange) close() { x.transport.CloseIdleConnections() }
+func (x *httpsExchange) close() { x.conn.Close() }
 
 // do sends one request, with the credential, to the device's own path.
 func (x *httpsExchange) do(ctx context.Context, op, method, path string, body []byte) (response, *Error) {
@@ -82,69 +74,35 @@ func (x *httpsExchange) do(ctx context.Context, op, method, path string, body []
 	if sas != "" {
 		header.Set("Authorization", sas)
 	}
-	target := "https://" + strings.TrimSuffix(c.address(false), ":443") + "/" + escape(c.IDScope) + "/registrations/" +
-		escape(c.Attestation.RegistrationID()) + path + "?api-version=" + url.QueryEscape(c.apiVersion())
-	a, _, err := c.roundTrip(ctx, x.transport, method, target, header, body)
+	r, err := x.conn.Do(ctx, https.Request{
+		Method: method,
+		URL: c.httpsURL() + escape(c.IDScope) + "/registrations/" + escape(c.Attestation.RegistrationID()) + path +
+			"?api-version=" + url.QueryEscape(c.apiVersion()),
+		Header: header,
+		Body:   body,
+		Limit:  c.requestTimeout(httpsRequestTimeout),
+	})
+	a := overHTTPS(r)
 	if err != nil {
-		a.body = nil
+		if cut, ok := errors.AsType[*https.BodyError](err); ok {
+			err = &answerError{problem: cut.Problem, cause: cut.Err}
+		}
 		return response{}, a.fail(op, err)
 	}
 	return a, nil
 }
 
-// roundTrip uses the transport itself rather than an http.Client: no redirect is followed (it would carry the token to
-// wherever an answer points) and no cookie kept.
-func (c *Client) roundTrip(ctx context.Context, transport *http.Transport, method, target string, header http.Header, body []byte) (response, *http.Response, error) {
-	caller := ctx
-	limit := c.requestTimeout(httpsRequestTimeout)
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, timeoutError(limit))
-	defer cancel()
-
-	request, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
-	if err != nil {
-		return response{}, nil, err
-	}
-	request.Header = header
-	request.Header.Set("User-Agent", c.userAgent())
-	reply, err := transport.RoundTrip(request)
-	if err != nil {
-		return response{}, nil, endOf(caller, ctx, err)
-	}
-	defer func() { _ = reply.Body.Close() }()
-	a := response{
-		status:     reply.StatusCode,
-		retryAfter: reply.Header.Get("Retry-After"),
-		requestID:  reply.Header.Get("X-Ms-Request-Id"),
-	}
-	if date, err := http.ParseTime(reply.Header.Get("Date")); err == nil {
-		a.date = date
-	}
-	a.body, err = io.ReadAll(io.LimitReader(reply.Body, maxBody+1))
-	if errors.Is(err, io.ErrUnexpectedEOF) && ctx.Err() == nil {
-		return a, reply, &answerError{problem: "the answer is cut short", cause: err}
-	}
-	if err != nil {
-		return a, reply, endOf(caller, ctx, err)
-	}
-	return a, reply, nil
+// httpsURL is the root of the service over HTTPS.
+func (c *Client) httpsURL() string {
+	return "https://" + strings.TrimSuffix(c.address(false), ":443") + "/"
 }
 
-// endOf says why an operation ended: because the caller's ctx did, because of our own time limit, or because of err.
-func endOf(caller, limited context.Context, err error) error {
-	if caller.Err() != nil {
-		return context.Cause(caller)
+// overHTTPS is what the service said in an HTTP response.
+func overHTTPS(r https.Response) response {
+	return response{
+		status: r.Status, body: r.Body, retryAfter: r.RetryAfter, date: r.Date, requestID: r.RequestID,
 	}
-	if limited.Err() != nil {
-		return context.Cause(limited)
-	}
-	return err
 }
-
-// timeoutError is the cause when a request is given up.
-type timeoutError time.Duration
-
-func (e timeoutError) Error() string { return fmt.Sprintf("no answer within %v", time.Duration(e)) }
-func (e timeoutError) Timeout() bool { return true }
 
 // escape makes one path segment or query value of s. It escapes more than a path needs (':' above all, which
 // registration IDs may hold), so that the same text fits everywhere.

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rehome-iot/rehome/internal/https"
 	"github.com/rehome-iot/rehome/internal/mqtt"
 )
 
@@ -72,7 +73,7 @@ func (x *mqttExchange) connect(ctx context.Context) *Error {
 	if err != nil {
 		return &Error{Op: op, Err: err}
 	}
-	dialer := &mqtt.Dialer{DialContext: c.dialContext(), TLSConfig: config, Proxy: mqtt.Proxy(c.Proxy), Timeout: dialTimeout}
+	dialer := &mqtt.Dialer{DialContext: c.dialContext(), TLSConfig: config, Proxy: c.Proxy, Timeout: dialTimeout}
 	dial := func() (net.Conn, error) { return dialer.TLS(ctx, c.address(true)) }
 	if c.Transport == MQTTWebSocket {
 		dial = func() (net.Conn, error) {
@@ -99,11 +100,11 @@ func (x *mqttExchange) connect(ctx context.Context) *Error {
 		return connectError(ctx, err)
 	}
 	limit := c.requestTimeout(mqttRequestTimeout)
-	limited, cancel := context.WithTimeoutCause(ctx, limit, timeoutError(limit))
+	limited, cancel := https.WithLimit(ctx, limit)
 	defer cancel()
 	if err := conn.Subscribe(limited, responseFilter, 1); err != nil {
 		_ = conn.Close()
-		return &Error{Op: op, Err: endOf(ctx, limited, err)}
+		return &Error{Op: op, Err: https.Cause(ctx, limited, err)}
 	}
 	x.conn = conn
 	return nil
@@ -119,15 +120,7 @@ func connectError(ctx context.Context, err error) *Error {
 		return &Error{Op: op, ReturnCode: refused.Code, Err: err}
 	}
 	if refused, ok := errors.AsType[*mqtt.UpgradeError](err); ok && !refused.Proxy {
-		a := response{
-			status:     refused.Status,
-			body:       refused.Body,
-			retryAfter: refused.Header.Get("Retry-After"),
-			requestID:  refused.Header.Get("X-Ms-Request-Id"),
-		}
-		if date, err := http.ParseTime(refused.Header.Get("Date")); err == nil {
-			a.date = date
-		}
+		a := overHTTPS(https.NewResponse(refused.Status, refused.Header, refused.Body))
 		failure := readRefusal(op, a)
 		if failure.Code == 0 && failure.Err == nil {
 			// No credential went with the upgrade, so only the service's own code can be about the device.
@@ -155,7 +148,7 @@ func (x *mqttExchange) poll(ctx context.Context, operationID string) (response, 
 // do sends one request and waits for its answer.
 func (x *mqttExchange) do(ctx context.Context, op, topic, parameters string, body []byte) (response, *Error) {
 	limit := x.client.requestTimeout(mqttRequestTimeout)
-	limited, cancel := context.WithTimeoutCause(ctx, limit, timeoutError(limit))
+	limited, cancel := https.WithLimit(ctx, limit)
 	defer cancel()
 	// The answer also ends the wait for the request's PUBACK, which says less than the answer does.
 	sending, answered := context.WithCancel(limited)
@@ -183,7 +176,7 @@ func (x *mqttExchange) do(ctx context.Context, op, topic, parameters string, bod
 	case a := <-request.answer:
 		return a, nil
 	default:
-		return response{}, &Error{Op: op, Err: endOf(ctx, limited, err)}
+		return response{}, &Error{Op: op, Err: https.Cause(ctx, limited, err)}
 	}
 }
 

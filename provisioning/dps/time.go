@@ -6,8 +6,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/https"
 )
 
 // Time asks DPS what time it is: the Date header of its answer to a plain HTTPS request, to the second, over a
@@ -23,10 +24,10 @@ func (c *Client) Time(ctx context.Context) (time.Time, error) {
 	if err := c.Validate(); err != nil {
 		return time.Time{}, err
 	}
-	date, err := c.askTime(ctx, c.anonymousClock(nil))
+	date, err := c.requestTime(ctx, c.anonymousClock(nil))
 	if failed, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		if at, ok := bootstrapTime(failed.UnverifiedCertificates, c.now()); ok {
-			date, err = c.askTime(ctx, c.anonymousClock(func() time.Time { return at }))
+			date, err = c.requestTime(ctx, c.anonymousClock(func() time.Time { return at }))
 		}
 	}
 	if err != nil {
@@ -46,25 +47,30 @@ func (c *Client) anonymousClock(now func() time.Time) *tls.Config {
 	return config
 }
 
-func (c *Client) askTime(ctx context.Context, config *tls.Config) (time.Time, error) {
+func (c *Client) requestTime(ctx context.Context, config *tls.Config) (time.Time, error) {
 	if ctx.Err() != nil {
 		return time.Time{}, context.Cause(ctx)
 	}
-	transport := c.httpTransport(config)
-	transport.DisableKeepAlives = true
-	defer transport.CloseIdleConnections()
-	target := "https://" + strings.TrimSuffix(c.address(false), ":443") + "/"
-	a, reply, err := c.roundTrip(ctx, transport, http.MethodHead, target, http.Header{}, nil)
+	o := c.httpsOptions(config)
+	o.Single = true
+	conn, err := https.Open(o)
 	if err != nil {
 		return time.Time{}, err
 	}
-	if a.date.IsZero() {
+	defer conn.Close()
+	r, err := conn.Do(ctx, https.Request{
+		Method: http.MethodHead, URL: c.httpsURL(), Limit: c.requestTimeout(httpsRequestTimeout),
+	})
+	if err != nil {
+		return time.Time{}, err
+	}
+	if r.Date.IsZero() {
 		return time.Time{}, unreadable("the answer has no readable date header")
 	}
-	if !validAt(reply.TLS.VerifiedChains, a.date) {
-		return time.Time{}, unreadable("the answer's date %s is outside the validity of the server's certificate", a.date.Format(time.RFC3339))
+	if !validAt(r.Chains, r.Date) {
+		return time.Time{}, unreadable("the answer's date %s is outside the validity of the server's certificate", r.Date.Format(time.RFC3339))
 	}
-	return a.date, nil
+	return r.Date, nil
 }
 
 // bootstrapTime is the moment at which the chain that a server sent became valid, if the reason to refuse it may be

@@ -22,14 +22,11 @@ func (c *Client) tlsConfig(ctx context.Context) (*tls.Config, error) {
 	return config, nil
 }
 
-// anonymousTLSConfig presents no certificate of the device.
+// anonymousTLSConfig is a copy of the caller's TLS configuration, without a certificate of the device. Version, server name and
+// protocols are set where the connection is made, by internal/https and internal/mqtt.
 func (c *Client) anonymousTLSConfig() *tls.Config {
-	config := &tls.Config{}
-	if c.TLSConfig != nil {
-		config = c.TLSConfig.Clone()
+	if c.TLSConfig == nil {
+		return &tls.Config{}
 	}
-	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
-	config.ServerName = ""  // always that of the endpoint
-	config.NextProtos = nil // HTTP/1.1 and MQTT need none, and HTTP/2 knows no renegotiation
-	return config
+	return c.TLSConfig.Clone()
 }

@@ -5,6 +5,13 @@ import (
 	"strings"
 )
 
+// Topics of what the hub sends (Azure docs: "Communicate with an IoT hub using the MQTT protocol").
+const (
+	twinResponses  = "$iothub/twin/res/"
+	desiredPatches = "$iothub/twin/PATCH/properties/desired/"
+	methodCalls    = "$iothub/methods/POST/"
+)
+
 // escape is percent-encoding by RFC 3986: all but unreserved characters, a space as %20.
 func escape(s string) string {
 	var b strings.Builder
@@ -49,4 +56,16 @@ func unescape(s string) string {
 		return plain
 	}
 	return s
+}
+
+// parameters calls yield with each parameter of a topic's query, decoded: "$rid", "$version". Unlike a property bag it
+// follows a question mark.
+func parameters(query string, yield func(name, value string)) {
+	_, query, _ = strings.Cut(query, "?")
+	for query != "" {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		name, value, _ := strings.Cut(pair, "=")
+		yield(unescape(name), value)
+	}
 }
