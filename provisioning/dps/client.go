@@ -3,7 +3,6 @@ package dps
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -14,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
@@ -102,48 +100,6 @@ type Client struct {
 	RequestTimeout time.Duration
 }
 
-// Registration is what a device tells DPS when it registers. The zero value is a plain registration.
-type Registration struct {
-	// Payload is handed to the custom allocation webhook. It is marshalled to JSON; nil (or what marshals to null) sends
-	// none.
-	Payload any
-
-	// OperationID resumes an earlier registration, whose [Error] named it: Register polls it instead of starting anew.
-	// Payload is then not sent.
-	OperationID string
-}
-
-// Assignment is DPS's decision where the device lives.
-type Assignment struct {
-	Hub            string          // host name of the assigned hub, as the service spells it
-	DeviceID       string          // device ID at that hub; it may differ from the registration ID
-	RegistrationID string          // as asked
-	Status         string          // "assigned"
-	Substatus      string          // such as "initialAssignment" or "deviceDataReset"; "" if the service gave none
-	ETag           string          // of the registration record
-	Payload        json.RawMessage // what the custom allocation webhook returned; nil if nothing
-	Created        time.Time       // when the registration record was created; zero if absent or unreadable
-	Updated        time.Time       // when it was last updated; zero if absent or unreadable
-	Date           time.Time       // the service's clock when it answered; zero over MQTT, which does not tell it
-}
-
-// Validate reports what cannot be sent: a Payload that is not JSON, or an OperationID that is not one.
-func (r Registration) Validate() error {
-	if r.OperationID != "" && checkOperationID(r.OperationID) != nil {
-		return invalid(fmt.Errorf(
-			"operation id %q is not one: use the one an earlier error named",
-			oneline.Of(r.OperationID, 64),
-		))
-	}
-	if _, err := registrationBody("", r.Payload); err != nil {
-		return invalid(fmt.Errorf("payload cannot be written as json: %w", err))
-	}
-	return nil
-}
-
-// Target is where to connect.
-func (a Assignment) Target() hubconn.Hub { return hubconn.Hub{Host: a.Hub, DeviceID: a.DeviceID} }
-
 // Validate reports the first wrong field in one line, before any use of the network. Every other method begins with it.
 func (c *Client) Validate() error {
 	if err := c.check(); err != nil {
@@ -215,16 +171,6 @@ func (c *Client) endpoint() string {
 		return DefaultEndpoint
 	}
 	return c.Endpoint
-}
-
-func splitEndpoint(endpoint string) (host, port string) {
-	if host, port, err := net.SplitHostPort(endpoint); err == nil {
-		if port == "" {
-			port = "0" // "host:" names no port at all
-		}
-		return host, port
-	}
-	return endpoint, ""
 }
 
 func (c *Client) apiVersion() string {

@@ -121,7 +121,7 @@ func (e *Error) RetryAfter() time.Duration {
 //   - Stop: everything that no retry mends by itself: 401, 403, 404 of a registration, other 4xx, CONNACK 1, 2, 4 and
 //     5, a registration that is failed or disabled, and what Validate refuses.
 func (e *Error) Verdict() retry.Verdict {
-	_, unreadable := errors.AsType[*answerError](e.Err)
+	_, unreadable := errors.AsType[*responseError](e.Err)
 	switch {
 	case e.Op == "validate":
 		return retry.Stop
@@ -169,17 +169,17 @@ func (e *Error) statusVerdict() retry.Verdict {
 	return retry.Wait
 }
 
-// answerError is an answer that cannot be the service's, or is not whole: a proxy's page, an outage, a cut connection.
-type answerError struct {
+// responseError is an answer that cannot be the service's, or is not whole: a proxy's page, an outage, a cut connection.
+type responseError struct {
 	problem string
 	cause   error
 }
 
-func (e *answerError) Error() string { return e.problem }
-func (e *answerError) Unwrap() error { return e.cause }
+func (e *responseError) Error() string { return e.problem }
+func (e *responseError) Unwrap() error { return e.cause }
 
-func unreadable(format string, args ...any) *answerError {
-	return &answerError{problem: fmt.Sprintf(format, args...)}
+func unreadable(format string, args ...any) *responseError {
+	return &responseError{problem: fmt.Sprintf(format, args...)}
 }
 
 // invalid is an error in what the program set.

@@ -82,10 +82,10 @@ func (x *httpsExchange) do(ctx context.Context, op, method, path string, body []
 		Body:   body,
 		Limit:  c.requestTimeout(httpsRequestTimeout),
 	})
-	a := overHTTPS(r)
+	a := responseOf(r)
 	if err != nil {
 		if cut, ok := errors.AsType[*https.BodyError](err); ok {
-			err = &answerError{problem: cut.Problem, cause: cut.Err}
+			err = &responseError{problem: cut.Problem, cause: cut.Err}
 		}
 		return response{}, a.fail(op, err)
 	}
@@ -96,14 +96,3 @@ func (x *httpsExchange) do(ctx context.Context, op, method, path string, body []
 func (c *Client) httpsURL() string {
 	return "https://" + strings.TrimSuffix(c.address(false), ":443") + "/"
 }
-
-// overHTTPS is what the service said in an HTTP response.
-func overHTTPS(r https.Response) response {
-	return response{
-		status: r.Status, body: r.Body, retryAfter: r.RetryAfter, date: r.Date, requestID: r.RequestID,
-	}
-}
-
-// escape makes one path segment or query value of s. It escapes more than a path needs (':' above all, which
-// registration IDs may hold), so that the same text fits everywhere.
-func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }

@@ -120,7 +120,7 @@ func connectError(ctx context.Context, err error) *Error {
 		return &Error{Op: op, ReturnCode: refused.Code, Err: err}
 	}
 	if refused, ok := errors.AsType[*mqtt.UpgradeError](err); ok && !refused.Proxy {
-		a := overHTTPS(https.NewResponse(refused.Status, refused.Header, refused.Body))
+		a := responseOf(https.NewResponse(refused.Status, refused.Header, refused.Body))
 		failure := readRefusal(op, a)
 		if failure.Code == 0 && failure.Err == nil {
 			// No credential went with the upgrade, so only the service's own code can be about the device.

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
 // exchange is one conversation with DPS about one registration.
@@ -20,6 +22,31 @@ type exchange interface {
 
 	// close returns when nothing of the exchange is left.
 	close()
+}
+
+// Registration is what a device tells DPS when it registers. The zero value is a plain registration.
+type Registration struct {
+	// Payload is handed to the custom allocation webhook. It is marshalled to JSON; nil (or what marshals to null) sends
+	// none.
+	Payload any
+
+	// OperationID resumes an earlier registration, whose [Error] named it: Register polls it instead of starting anew.
+	// Payload is then not sent.
+	OperationID string
+}
+
+// Validate reports what cannot be sent: a Payload that is not JSON, or an OperationID that is not one.
+func (r Registration) Validate() error {
+	if r.OperationID != "" && checkOperationID(r.OperationID) != nil {
+		return invalid(fmt.Errorf(
+			"operation id %q is not one: use the one an earlier error named",
+			oneline.Of(r.OperationID, 64),
+		))
+	}
+	if _, err := registrationBody("", r.Payload); err != nil {
+		return invalid(fmt.Errorf("payload cannot be written as json: %w", err))
+	}
+	return nil
 }
 
 // Register registers the device and returns where it is assigned to. It sends the register request, then polls the

@@ -14,23 +14,8 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// StatusAssigned is the status of every [Assignment].
-const StatusAssigned = "assigned"
-
-// The other registration statuses. Azure REST API: Device Registration, EnrollmentStatus.
-const (
-	statusUnassigned = "unassigned"
-	statusAssigning  = "assigning"
-	statusFailed     = "failed"
-	statusDisabled   = "disabled"
-)
-
-// Limits on what is accepted from the other side.
-const (
-	maxBody        = https.MaxBody
-	maxOperationID = 512
-	maxDeviceID    = 128
-)
+// maxBody is what is accepted from the other side: the service's own limit is 96 KB a message.
+const maxBody = https.MaxBody
 
 // Pace of polling. Azure docs: "How to use symmetric key attestation over HTTPS": the service says Retry-After: 3.
 const pollDelay = 3 * time.Second
@@ -262,50 +247,12 @@ func decode(body []byte, into any) error {
 		return unreadable("the answer is not json: it goes on after its end")
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return &answerError{problem: "the answer is cut short", cause: err}
+		return &responseError{problem: "the answer is cut short", cause: err}
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
-		return &answerError{problem: "the answer's field " + oneline.Of(wrong.Field, 64) + " has the wrong type: " + oneline.Of(wrong.Value, 32) + " for " + wrong.Type.String(), cause: err}
+		return &responseError{problem: "the answer's field " + oneline.Of(wrong.Field, 64) + " has the wrong type: " + oneline.Of(wrong.Value, 32) + " for " + wrong.Type.String(), cause: err}
 	}
-	return &answerError{problem: "the answer is not json: " + err.Error(), cause: err}
-}
-
-// checkOperationID: an operation ID is opaque, but it must fit into a path and a topic.
-func checkOperationID(id string) error {
-	if id == "" {
-		return unreadable("the answer has no field operationId")
-	}
-	if len(id) > maxOperationID || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return unreadable("the answer's operationId %q is not one", oneline.Of(id, 64))
-	}
-	return nil
-}
-
-// isDeviceID allows what IoT Hub allows and a little more: nothing that could end a topic level or a line.
-func isDeviceID(id string) bool {
-	return id != "" && len(id) <= maxDeviceID && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' || r == '/' })
-}
-
-// isHostName accepts DNS names of letters, digits and hyphens (RFC 1123 §2.1). A last label of digits alone would be an
-// IP address.
-func isHostName(name string) bool {
-	if name == "" || len(name) > 253 {
-		return false
-	}
-	digits := true
-	for label := range strings.SplitSeq(name, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return false
-		}
-		digits = true
-		for i := range len(label) {
-			if c := label[i]; !isAlphanumeric(c) && c != '-' {
-				return false
-			}
-			digits = digits && '0' <= label[i] && label[i] <= '9'
-		}
-	}
-	return !digits
+	return &responseError{problem: "the answer is not json: " + err.Error(), cause: err}
 }
 
 // readTime: timestamps inform people and decide nothing, so an odd one is not worth an assignment.
@@ -315,4 +262,11 @@ func readTime(s string) time.Time {
 		return time.Time{}
 	}
 	return t.UTC()
+}
+
+// responseOf is what the service said in an HTTP response.
+func responseOf(r https.Response) response {
+	return response{
+		status: r.Status, body: r.Body, retryAfter: r.RetryAfter, date: r.Date, requestID: r.RequestID,
+	}
 }
