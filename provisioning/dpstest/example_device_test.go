@@ -160,7 +160,8 @@ func ExampleSigningCertificates() {
 	}
 
 	fmt.Println(register(network, dps.X509{KeyPair: factory.Device("camera-7")}))
-	fmt.Println(register(network, dps.X509{KeyPair: simnet.NewCA("Other", time.Now()).Device("camera-8")}))
+	other := simnet.NewCA("Other", time.Now())
+	fmt.Println(register(network, dps.X509{KeyPair: other.Device("camera-8")}))
 	// Output:
 	// camera-7 at hub-north.azure-devices.net, initialAssignment
 	// 401 401002
