@@ -52,8 +52,8 @@ const (
 
 // stageNames are the texts of the stages, from Upgrade on.
 var stageNames = []string{
-	"upgrade", "connect", "connected", "publish", "subscribe", "twinGet", "twinPatch", "desired", "method",
-	"command", "send", "receive", "settle", "uploadStart", "uploadNotify", "blobPut",
+	"upgrade", "connect", "connected", "publish", "subscribe", "twinGet", "twinPatch", "desired",
+	"method", "command", "send", "receive", "settle", "uploadStart", "uploadNotify", "blobPut",
 }
 
 // String returns the stage's text, "unknown stage" for a value that is none.

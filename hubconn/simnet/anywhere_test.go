@@ -32,7 +32,7 @@ func inMemory(t *testing.T, f func(t *testing.T, n *Network)) {
 // waitForGoroutines waits until no more goroutines run than before.
 func waitForGoroutines(t *testing.T, before int) {
 	t.Helper()
-	for range 1000 {
+	for range 10_000 {
 		if runtime.NumGoroutine() <= before {
 			return
 		}

@@ -32,25 +32,25 @@ func Example() {
 	secure.Certificates = []tls.Certificate{certificate}
 	client := &http.Client{Transport: &http.Transport{DialContext: network.DialContext, TLSClientConfig: secure}}
 	defer client.CloseIdleConnections()
-	ask := func(method, path string) (answer struct {
+	request := func(method, path string) (body struct {
 		OperationID       string         `json:"operationId"`
 		Status            string         `json:"status"`
 		RegistrationState dpstest.Record `json:"registrationState"`
 	}) {
 		address := "https://" + service.Endpoint() + "/" + service.IDScope() + "/registrations/sensor-042/" + path
-		request, _ := http.NewRequest(method, address+"?api-version=2021-06-01", nil)
-		response, err := client.Do(request)
+		r, _ := http.NewRequest(method, address+"?api-version=2021-06-01", nil)
+		response, err := client.Do(r)
 		if err != nil {
 			fmt.Println(err)
-			return answer
+			return body
 		}
 		defer response.Body.Close()
-		_ = json.NewDecoder(response.Body).Decode(&answer)
-		fmt.Printf("%d %s, Retry-After %q\n", response.StatusCode, answer.Status, response.Header.Get("Retry-After"))
-		return answer
+		_ = json.NewDecoder(response.Body).Decode(&body)
+		fmt.Printf("%d %s, Retry-After %q\n", response.StatusCode, body.Status, response.Header.Get("Retry-After"))
+		return body
 	}
-	accepted := ask("PUT", "register")
-	final := ask("GET", "operations/"+accepted.OperationID)
+	accepted := request("PUT", "register")
+	final := request("GET", "operations/"+accepted.OperationID)
 	fmt.Println(final.RegistrationState.AssignedHub, final.RegistrationState.Substatus)
 	_, known := hub.Get("sensor-042")
 	fmt.Println("known at the hub:", known)
@@ -61,32 +61,4 @@ func Example() {
 	// hub-a.azure-devices.net initialAssignment
 	// known at the hub: true
 	// requests: 2
-}
-
-// What a throttled service does to a device is a matter of one line.
-func ExampleServer_Inject() {
-	network := simnet.New()
-	defer network.Close()
-	service := dpstest.New(network, dpstest.Config{})
-	service.Inject(dpstest.Fault{On: dpstest.Clock, Status: 429, RetryAfter: "120"})
-
-	client := &http.Client{Transport: &http.Transport{DialContext: network.DialContext, TLSClientConfig: network.TLSConfig()}}
-	defer client.CloseIdleConnections()
-	for range 2 {
-		response, err := client.Head("https://" + service.Endpoint() + "/")
-		if err != nil {
-			fmt.Println(err)
-			return
-		}
-		response.Body.Close()
-		fmt.Printf("%d %q\n", response.StatusCode, response.Header.Get("Retry-After"))
-	}
-	for _, request := range service.Requests() {
-		fmt.Println(request.Op, request.Transport, request.Status, request.Code)
-	}
-	// Output:
-	// 429 "120"
-	// 404 ""
-	// clock https 429 429001
-	// clock https 404 404000
 }

@@ -122,7 +122,7 @@ func (l collection[T, E]) serve(c *call) response {
 			all[id] = E(&e).redacted()
 		}
 		return l.server.query(c, l.item, all)
-	case len(path) == 2 && method == http.MethodPost && strings.EqualFold(path[1], "attestationmechanism"):
+	case len(path) == 2 && method == http.MethodPost && isMechanism(path):
 		e, ok := l.get(path[0])
 		if !ok {
 			return l.notFound()
@@ -130,11 +130,14 @@ func (l collection[T, E]) serve(c *call) response {
 		return succeed(200, E(&e).attestation())
 	case len(path) == 1:
 		return l.serveOne(c, path[0])
-	case len(path) == 0 || len(path) == 2 && strings.EqualFold(path[1], "attestationmechanism"):
+	case len(path) == 0 || len(path) == 2 && isMechanism(path):
 		return l.server.refuseService(codeBadMethod, "")
 	}
 	return l.server.refuseService(codeNoInstance, "Resource not found.")
 }
+
+// isMechanism reports whether a path of two parts ends in that of the attestation mechanism.
+func isMechanism(path []string) bool { return strings.EqualFold(path[1], "attestationmechanism") }
 
 func (l collection[T, E]) notFound() response {
 	return l.server.refuseService(codeNoRegistration, "Enrollment not found.")
@@ -157,7 +160,8 @@ func (l collection[T, E]) serveOne(c *call, id string) response {
 		if written := E(&e).id(); *written == "" {
 			*written = id
 		} else if !strings.EqualFold(*written, id) {
-			return l.server.refuseService(codeBadRequest, l.idMember+" of URI and request body differ.")
+			problem := l.idMember + " of URI and request body differ."
+			return l.server.refuseService(codeBadRequest, problem)
 		}
 		stored, err := l.replace(e, l.server.replacing(c.service.header))
 		if err != nil {
@@ -193,7 +197,8 @@ type bulkResult struct {
 	Errors       []map[string]any `json:"errors"`
 }
 
-// serveBulk carries a bulk operation out, as far as it goes: what fails does not keep the rest from being done.
+// serveBulk carries a bulk operation out, as far as it goes: what fails does not keep the rest from
+// being done.
 func (l collection[T, E]) serveBulk(c *call) response {
 	var members map[string]json.RawMessage
 	if problem := c.decode(&members); problem != "" {
@@ -212,7 +217,8 @@ func (l collection[T, E]) serveBulk(c *call) response {
 	}
 	change := bulkModes[strings.ToLower(mode)]
 	if change == nil {
-		return l.server.refuseService(codeBadRequest, "mode must be create, update, updateIfMatchETag or delete.")
+		return l.server.refuseService(codeBadRequest,
+			"mode must be create, update, updateIfMatchETag or delete.")
 	}
 	result := bulkResult{IsSuccessful: true, Errors: []map[string]any{}}
 	for _, e := range list {
