@@ -85,7 +85,7 @@ func (x *httpsExchange) do(ctx context.Context, op, method, path string, body []
 	a := overHTTPS(r)
 	if err != nil {
 		if cut, ok := errors.AsType[*https.BodyError](err); ok {
-			err = &answerError{problem: cut.Problem, cause: cut.Err}
+			err = &responseError{problem: cut.Problem, cause: cut.Err}
 		}
 		return response{}, a.fail(op, err)
 	}
