@@ -1,5 +1,5 @@
 // Package cache is where a device keeps what it has learned, so that the next
-// boot need not ask for it again.
+// boot need not request it again.
 //
 // A [Store] has the shape of autocert's Cache: Get, Put and Delete of small
 // values by key. [Dir] keeps each in a file that a power cut leaves old or new and

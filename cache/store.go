@@ -6,12 +6,12 @@ import (
 	"fmt"
 )
 
-// MaxSize is the longest value, in bytes, that Dir and Memory take and give. A
+// MaxSize is the longest value, in bytes, that Dir and Memory store and return. A
 // device remembers a few hundred; the limit is there so that a damaged or planted
 // file cannot exhaust the memory of a small board.
 const MaxSize = 1 << 20
 
-// ErrMiss is what Get returns for a key that is not there. It may be wrapped: ask
+// ErrMiss is what Get returns for a key that is not there. It may be wrapped: compare
 // with errors.Is.
 var ErrMiss = errors.New("no such entry")
 

@@ -24,7 +24,7 @@ type blobLocation struct {
 	SASToken      string `json:"sasToken"`
 }
 
-// parseBlobLocation reads the hub's answer, and refuses what would make a URL of another host or another meaning.
+// parseBlobLocation reads the hub's response, and refuses what would make a URL of another host or another meaning.
 func parseBlobLocation(body []byte) (blobLocation, error) {
 	var p blobLocation
 	if err := json.Unmarshal(body, &p); err != nil {
@@ -127,7 +127,7 @@ func (b *blob) do(ctx context.Context, target string, header http.Header, conten
 	return b.conn.Do(ctx, https.Request{Method: http.MethodPut, URL: target, Header: header, Body: content})
 }
 
-// storageRefused judges an answer of the storage account.
+// storageRefused is the error of a response of the storage account outside 2xx; nil for any other.
 func storageRefused(hub Hub, r https.Response) *Error {
 	if r.Status/100 == 2 {
 		return nil
@@ -147,8 +147,9 @@ func storageRefused(hub Hub, r https.Response) *Error {
 	return e
 }
 
-// storageFailed is for a storage account that did not answer. What says that a hub is gone or does not know the device must not
-// be taken for that: so a name that does not exist loses its type, and a rejection its class.
+// storageFailed is the error of a storage account that sent no response. The loop concludes from the type of a DNS error that a hub
+// is gone, and from a rejection that the hub does not know the device; neither may be concluded from a storage account, so a
+// name that does not exist loses its type, and a rejection its class.
 func storageFailed(hub Hub, err error) *Error {
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
 		err = errors.New(err.Error())
@@ -175,7 +176,7 @@ func (c stallConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// Write gives the answer its time anew, too: it comes when all is written.
+// Write also extends the deadline for reading: the response comes when all is written.
 func (c stallConn) Write(p []byte) (int, error) {
 	_ = c.SetDeadline(time.Now().Add(stallTimeout))
 	n, err := c.Conn.Write(p)

@@ -7,7 +7,7 @@ import (
 )
 
 // callQueue is how many calls of methods wait for a handler to be free; as many again wait for being refused. Any more get no
-// answer, and their callers time out.
+// response, and their callers time out.
 const callQueue = 64
 
 // call is one call of a direct method.
@@ -33,7 +33,7 @@ func parseCall(topic string, payload []byte, now time.Time) (call, bool) {
 	return c, ok && c.name != "" && c.id != ""
 }
 
-// calls are those on their way to HandleMethods. Without one they are dropped.
+// calls are those on their way to HandleMethods. While no HandleMethods runs they are dropped.
 type calls struct {
 	mu      sync.Mutex
 	waiting chan call

@@ -40,7 +40,7 @@ type Conn struct {
 type Stats struct {
 	// Since is when the hub accepted the connection; renewals do not change it.
 	Since time.Time
-	// Acknowledged counts the hub's acknowledgements and answers to pings: signs that the connection is of use.
+	// Acknowledged counts the hub's acknowledgements and ping responses: signs that the connection is of use.
 	Acknowledged uint64
 }
 
@@ -82,13 +82,13 @@ func (c *Conn) CloseCause(cause error) error {
 	return nil
 }
 
-// next is a network connection made ready for a CONNECT.
+// next is a network connection over which CONNECT can be sent, with the token for it.
 type next struct {
 	nc    net.Conn
 	token string
 }
 
-// dial asks the credential and opens the network connection.
+// dial gets the certificate and token, then opens the network connection.
 func (c *Conn) dial(ctx context.Context) (next, error) {
 	certificate, token, err := c.dialer.identify(ctx, c.hub, c.credential)
 	if err != nil {
@@ -101,8 +101,8 @@ func (c *Conn) dial(ctx context.Context) (next, error) {
 	return next{nc: nc, token: token}, nil
 }
 
-// connect sends CONNECT and, when it is accepted, sets up again what was set up on the former link, and puts the new one in
-// its place.
+// connect sends CONNECT and, when the hub accepts it, makes the subscriptions of the former link on the new one and puts that
+// in use.
 func (c *Conn) connect(ctx context.Context, n next) error {
 	c.inbox.clear()
 	o := c.dialer.options(c.hub, n.token)
@@ -188,7 +188,7 @@ func (c *Conn) within(ctx context.Context) (context.Context, context.CancelFunc)
 	}
 }
 
-// log tells the program's Logger, if it has one. What is in a message, a twin or a call is never logged.
+// log writes to the program's Logger, if it has one. What is in a message, a twin or a call is never logged.
 func (c *Conn) log(level slog.Level, message string, args ...slog.Attr) {
 	if c.dialer.Logger == nil {
 		return

@@ -23,10 +23,10 @@ type Desired struct {
 func (d Desired) Decode(v any) error { return json.Unmarshal(d.JSON, v) }
 
 // Desired yields the desired properties: first all there are, then each change, in the order of their versions, which strictly
-// rise. After a renewal of the connection, or when the loop body is so slow that more than 64 changes wait, it asks the
-// hub again; if changes were missed, all properties are yielded in their place (Full). Nothing is repeated.
+// rise. After a renewal of the connection, or when the loop body is so slow that more than 64 changes wait, it reads the
+// twin again; if changes were missed, all properties are yielded in their place (Full). Nothing is repeated.
 //
-// While the hub throttles or is in trouble, it goes on asking. The sequence ends after yielding an error: an *Error with
+// While the hub throttles or is in trouble, it repeats the request. The sequence ends after yielding an error: an *Error with
 // the connection's cause, or with that of ctx in its tree; of class Server if the hub refuses a subscription, of class Caller if
 // it refuses the request. Each loop sees all changes; there may be several.
 func (c *Conn) Desired(ctx context.Context) iter.Seq2[Desired, error] {
@@ -56,7 +56,7 @@ type follower struct {
 // run returns nil when the loop was left.
 func (f *follower) run(ctx context.Context) error {
 	stale := true
-	var ahead int64 // a version that is known to exist: the state asked for has to have it
+	var ahead int64 // a version that is known to exist: the state that is requested has to have it
 	for tries := 0; ; {
 		if stale {
 			state, err := f.state(ctx)
@@ -69,7 +69,7 @@ func (f *follower) run(ctx context.Context) error {
 				}
 			}
 			stale = false
-			if f.version < ahead { // the hub answered from before it sent the change
+			if f.version < ahead { // the hub responded with a state from before the change
 				tries++
 				if err := f.conn.pause(ctx, "desired", twinRetry.Delay(tries, 0, rand.Float64())); err != nil {
 					return err
@@ -108,7 +108,7 @@ func (f *follower) emit(d Desired) bool {
 	return f.yield(d, nil)
 }
 
-// state asks for all properties until the hub tells, or says that it will not.
+// state requests all properties until the hub sends them, or refuses for good.
 func (f *follower) state(ctx context.Context) (Properties, error) {
 	for n := 1; ; n++ {
 		twin, err := f.conn.twin(ctx, "desired")

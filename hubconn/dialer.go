@@ -39,17 +39,17 @@ type Dialer struct {
 	// system does. Its Time, if set, is also the clock that token expiries are counted from. The server name is always
 	// the hub's, the version at least 1.2, the client certificate the credential's; InsecureSkipVerify is an error.
 	TLSConfig *tls.Config
-	// Proxy is asked for the proxy of a WebSocket connection. Default: http.ProxyFromEnvironment, so HTTPS_PROXY. The
+	// Proxy chooses the proxy of WebSocket connections and HTTPS requests. Default: http.ProxyFromEnvironment, so HTTPS_PROXY. The
 	// MQTT port is never dialed through a proxy.
 	Proxy func(*http.Request) (*url.URL, error)
 	// WebSocket carries MQTT in WebSocket on port 443, for networks where port 8883 is closed.
 	WebSocket bool
 	// DialTimeout bounds name look-up, TCP, TLS and WebSocket upgrade together. Default: 30 s.
 	DialTimeout time.Duration
-	// ConnectTimeout bounds the wait for CONNACK. Default: 75 s. The hub answers up to a minute overloadAfter under load; giving up
+	// ConnectTimeout bounds the wait for CONNACK. Default: 75 s. The hub may send it a minute late under load; giving up
 	// earlier and coming back makes that worse.
 	ConnectTimeout time.Duration
-	// KeepAlive is the longest silence on an idle connection, in whole seconds; a peer that does not answer is given up
+	// KeepAlive is the longest silence on an idle connection, in whole seconds; a peer that does not respond is given up
 	// 10 s later. Default: 240 s, also the idle limit of Azure's load balancers. More than 1177 s counts as 1177 s.
 	KeepAlive time.Duration
 	// AckTimeout ends the connection when a message is not acknowledged for as long. Default: 4 min.
@@ -64,7 +64,7 @@ type Dialer struct {
 	UserAgent string
 	// ModelID announces the IoT Plug and Play model that the device implements, "dtmi:com:example:thermostat;1". Default: none.
 	ModelID string
-	// Logger is told of renewals, of handlers that panic and of messages that there was no room for; never what is in a message. Default: nothing is logged.
+	// Logger gets renewals, handlers that panic and messages that there was no room for; never the content of a message. Default: nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -117,7 +117,7 @@ func (d *Dialer) Validate() error {
 	return nil
 }
 
-// clock is the time that tokens and certificates are judged by.
+// clock is the time that token expiries and certificates are checked against.
 func (d *Dialer) clock() time.Time {
 	if d.TLSConfig != nil && d.TLSConfig.Time != nil {
 		return d.TLSConfig.Time()

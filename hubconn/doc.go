@@ -10,8 +10,8 @@
 //	defer conn.Close()
 //	return conn.Send(ctx, hubconn.Message{Body: []byte(`{"temperature":21.5}`), ContentType: "application/json"})
 //
-// [Dialer.Dial] makes one attempt and never retries; the errors say what they call for through [ClassOf], and through the
-// Verdict and RetryAfter methods that package retry asks for. [Conn.Context] is done when the connection is, and its
+// [Dialer.Dial] makes one attempt and never retries; [ClassOf] and package retry say what its
+// errors call for. [Conn.Context] is done when the connection is, and its
 // cause says why. A SAS token is renewed behind the same [Conn] before it expires, since the hub ends the connections of
 // expired tokens and MQTT 3.1.1 cannot hand it a new one.
 //
@@ -27,14 +27,14 @@
 //
 // All of it goes on through a renewal: messages in flight are sent again, subscriptions are made anew before anything else uses
 // the new link, and the desired properties are compared with the hub's. What waits here for the program is bounded;
-// each method says what happens above that. What the hub would close the connection for, a message that is too large or
+// each method says what happens above the bound. What the hub would close the connection for, a message that is too large or
 // malformed, is refused before it is sent.
 //
 // # Classes of failure
 //
 //	throttled    429, or the hub's daily quota is used up
 //	server       5xx; CONNACK 3; CONNACK 5 that took 45 s or more; the hub fails over or closes connections for an upgrade
-//	unreachable  no answer, a lost connection, an upgrade refused by somebody who is not the hub
+//	unreachable  no response, a lost connection, an upgrade refused by a proxy in the hub's place
 //	untrusted    the server's certificate does not verify; no credential was sent
 //	rejected     CONNACK 1, 2, 4, 5 and undefined codes; 401, 403, 404 and other 4xx of the hub itself
 //	caller       the operation was at fault: refused before it was sent, or by the hub with 400, 412, 413 or 415 or by any

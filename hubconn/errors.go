@@ -37,11 +37,11 @@ type Error struct {
 	Name string
 	// Message is the hub's own explanation, shortened to one line.
 	Message string
-	// TrackingID is what Azure support asks for; empty when the hub gave none.
+	// TrackingID is the hub's name for the exchange, which Azure support needs; empty when the hub gave none.
 	TrackingID string
-	// Date is the answer's Date, the zero time when it had none. It was read over verified TLS.
+	// Date is the response's Date, the zero time when it had none. It was read over verified TLS.
 	Date time.Time
-	// Wait is the answer's Retry-After; 0 when it had none.
+	// Wait is the response's Retry-After; 0 when it had none.
 	Wait time.Duration
 	// Elapsed is the time from CONNECT to CONNACK, when there was a CONNACK.
 	Elapsed time.Duration
@@ -97,8 +97,8 @@ func (e *Error) Verdict() retry.Verdict {
 	return retry.Wait
 }
 
-// RetryAfter is how long to leave the hub alone: what it asked for, but no less than 5 s after a server error; 10 s when
-// it throttles without asking, 60 s after a certificate that does not verify; otherwise 0.
+// RetryAfter is how long to send the hub nothing: its Retry-After, but no less than 5 s after a server error; 10 s when
+// it throttles without a Retry-After, 60 s after a certificate that does not verify; otherwise 0.
 func (e *Error) RetryAfter() time.Duration {
 	switch {
 	case e.Class == Server && e.Wait > 0:

@@ -9,7 +9,7 @@ import (
 // then gets the whole state instead.
 const feedSize = 64
 
-// patch is a change of desired properties, as the hub tells of it.
+// patch is a change of desired properties, as the hub sends it.
 type patch struct {
 	properties Properties
 	readable   bool
@@ -53,8 +53,8 @@ func (f *feed) markStale() {
 	signal(f.arrived)
 }
 
-// pop takes the next patch; or says that the state has to be asked for, once. p then has the version that the state must
-// have reached, if that is known: the hub may answer from before it sent what was thrown away here.
+// pop removes the next patch; or reports, once, that the state has to be requested. p then has the version that the state must
+// have reached, if that is known: the hub may respond with a state from before the patches that were thrown away here.
 func (f *feed) pop() (p patch, ok, stale bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -103,7 +103,7 @@ func (fs *feeds) push(p patch) {
 	}
 }
 
-// markStale tells all loops that patches may have been missed, as while there was no link.
+// markStale lets every loop request the state, since patches may have been missed, as while there was no link.
 func (fs *feeds) markStale() {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
-// methodResponse is what the hub is told of a call.
+// methodResponse is the response to a call.
 type methodResponse struct {
 	status  int
 	payload []byte

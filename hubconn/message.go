@@ -11,7 +11,7 @@ import (
 	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
-// MaxMessageSize is the largest device-to-cloud message IoT Hub takes, in bytes: the body, the values of system
+// MaxMessageSize is the largest device-to-cloud message IoT Hub accepts, in bytes: the body, the values of system
 // properties, and the names and values of the others together (Azure docs: "IoT Hub quotas and throttling").
 const MaxMessageSize = 256 << 10
 
@@ -47,7 +47,7 @@ type Message struct {
 	To string
 	// Expiry is when the hub would have given the message up; the zero time: not said.
 	Expiry time.Time
-	// Ack is the feedback that the sender asked for: "none", "positive", "negative" or "full".
+	// Ack is the feedback that the sender requested: "none", "positive", "negative" or "full".
 	Ack string
 	// Input is the input of a module that the message arrived at.
 	Input string
@@ -75,7 +75,7 @@ func (m *Message) system() [7][2]string {
 	}
 }
 
-// check refuses what the hub would not take, and returns the message's size as the hub counts it.
+// check refuses what the hub would not accept, and returns the message's size as the hub counts it.
 func (m *Message) check(hub Hub, system *[7][2]string) (size int, err error) {
 	if m.Output != "" && hub.ModuleID == "" {
 		return 0, errors.New("a device has no Output, only modules have")
@@ -86,7 +86,7 @@ func (m *Message) check(hub Hub, system *[7][2]string) (size int, err error) {
 			return 0, fmt.Errorf("system property %q is not valid text", p[0])
 		}
 		size += len(p[1])
-		if _, taken := m.Properties[p[0]]; taken {
+		if _, twice := m.Properties[p[0]]; twice {
 			return 0, fmt.Errorf("property %q has a field of its own in Message", p[0])
 		}
 	}

@@ -22,8 +22,8 @@ import (
 // least once, and MessageID tells duplicates. While the body works, messages wait here and, above 64, at the hub.
 //
 // The sequence ends after yielding an error: an *Error with the connection's cause or with that of ctx in its tree, or of class
-// Server if the hub refuses the subscription. There is one loop at a time; a second one is told so by an *Error of class Caller. Several goroutines share messages by
-// handing them on from the one loop.
+// Server if the hub refuses the subscription. There is one loop at a time; a second one yields an *Error of class
+// Caller. Several goroutines share messages by handing them on from the one loop.
 func (c *Conn) Messages(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		if !c.inbox.claim() {
@@ -73,7 +73,8 @@ func (c *Conn) nextMessage(ctx context.Context) (m Message, ack func(), err erro
 }
 
 // parseMessage reads what a topic says of its message, below the identity's own path: "messages/devicebound/{bag}" or
-// "inputs/{input}/{bag}". It takes whatever comes, so that no message is one that cannot be taken from the queue.
+// "inputs/{input}/{bag}". It reads whatever comes, so that every message can be
+// acknowledged: one that could not would come again for ever.
 func parseMessage(topic string) Message {
 	m := Message{}
 	rest, ok := strings.CutPrefix(topic, "messages/devicebound/")

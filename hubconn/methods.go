@@ -18,20 +18,20 @@ const MaxMethodPayload = 128 << 10
 const (
 	defaultConcurrent    = 8
 	defaultMethodTimeout = 30 * time.Second
-	finalTimeout         = 500 * time.Millisecond // for the hub to take what is said at the end
+	finalTimeout         = 500 * time.Millisecond // for what is sent at the end
 )
 
 // Methods says how to serve direct methods.
 type Methods struct {
 	// Handlers are called by the name of the method; case matters.
 	Handlers map[string]MethodHandler
-	// Default is called for every other name. Default: those are answered with status 501.
+	// Default is called for every other name. Default: the response is status 501.
 	Default MethodHandler
 	// MaxConcurrent is how many handlers may run at the same time. Default: 8. As many calls again as 64 wait for their
-	// turn; what comes on top is answered with status 429.
+	// turn; the response to any more is status 429.
 	MaxConcurrent int
 	// Timeout is how long a call may take, from its arrival to the handler's return. Default: 30 s, as the service's own:
-	// the device is not told how long the caller waits, and the hub drops a response that nobody waits for any more.
+	// the device does not learn how long the caller waits, and the hub drops a response that nobody waits for any more.
 	Timeout time.Duration
 }
 
@@ -43,16 +43,16 @@ type MethodRequest struct {
 	Payload json.RawMessage
 }
 
-// MethodHandler answers a call with a status, 0 being 200, and a payload that is encoded as JSON (a json.RawMessage is sent
-// as it is, nil is an empty payload). An error is answered with status 500 and its text; a panic, and a payload that does
-// not encode or has more than 128 KB, with 500 and no detail. ctx ends with the call's time, with HandleMethods' context, and
+// MethodHandler handles a call and returns the response: a status, 0 being 200, and a payload that is encoded as JSON (a json.RawMessage is sent
+// as it is, nil is an empty payload). The response to an error is status 500 and its text; to a panic, and to a payload that does
+// not encode or has more than 128 KB, 500 without detail. ctx ends with the call's time, with HandleMethods' context, and
 // with the connection. What a handler returns after the call's time is dropped.
 type MethodHandler func(ctx context.Context, r MethodRequest) (status int, payload any, err error)
 
 // HandleMethods serves direct methods until ctx or the connection ends, and returns when every handler has: an *Error with
-// the cause in its tree. A handler that panics takes nothing else with it; Dialer.Logger gets the stack. There is one
-// HandleMethods at a time; a second one is told so by an *Error of class Caller. While there is none, the hub tells callers
-// that the device is not online.
+// the cause in its tree. A handler that panics harms nothing else; Dialer.Logger gets the stack. There is one
+// HandleMethods at a time; a second one returns an *Error of class Caller. While there is none, callers get the
+// hub's status 404, device not online.
 func (c *Conn) HandleMethods(ctx context.Context, m Methods) error {
 	caller := func(reason string) error {
 		return &Error{Op: "methods", Hub: c.hub, Class: Caller, Err: errors.New(reason)}
@@ -128,6 +128,6 @@ func (c *Conn) respond(serving context.Context, call call, limit time.Duration, 
 	defer context.AfterFunc(serving, func() { time.AfterFunc(finalTimeout, cancel) })()
 	err := c.publish(ctx, "methods", r.topic(call.id), r.payload)
 	if err != nil {
-		c.log(slog.LevelWarn, "could not answer a direct method", slog.String("method", oneline.ASCII(call.name, 128)), slog.Any("error", err))
+		c.log(slog.LevelWarn, "could not respond to a direct method", slog.String("method", oneline.ASCII(call.name, 128)), slog.Any("error", err))
 	}
 }

@@ -7,15 +7,15 @@ import (
 )
 
 // Ack is how a device acknowledges a writable property in its reported properties: the value it now has, why, and which
-// version of the desired properties asked for it (Azure docs: "IoT Plug and Play conventions").
+// version of the desired properties set it (Azure docs: "IoT Plug and Play conventions").
 //
 //	conn.Report(ctx, map[string]any{"targetTemperature": hubconn.Ack{Value: 21.5, Code: 200, Version: desired.Version}})
 type Ack struct {
-	// Value is the value that the property has now, which need not be the one asked for.
+	// Value is the value that the property has now, which need not be the desired one.
 	Value any `json:"value"`
 	// Code is an HTTP status: 200 done, 202 in progress, 203 the device's own default, 400 refused, 500 failed.
 	Code int `json:"ac"`
-	// Version is that of the desired properties which this answers; 0 for a default of the device's own.
+	// Version is that of the desired properties which this acknowledges; 0 for a default of the device's own.
 	Version int64 `json:"av"`
 	// Description says more, for people.
 	Description string `json:"ad,omitempty"`

@@ -58,7 +58,7 @@ func (c *Conn) watch(link *mqtt.Conn) *mqtt.Conn {
 	return nil
 }
 
-// renew replaces the link by one with a new token. The hub takes one connection a device, so the old one goes before the
+// renew replaces the link by one with a new token. The hub accepts one connection a device, so the old one ends before the
 // new one introduces itself; but only when the slow part, the network connection, is ready.
 func (c *Conn) renew(old *mqtt.Conn) error {
 	n, err := c.dial(c.ctx)
@@ -75,7 +75,7 @@ func (c *Conn) renew(old *mqtt.Conn) error {
 	return nil
 }
 
-// drain gives the messages in flight the time to be acknowledged.
+// drain waits until the messages in flight are acknowledged, for drainTimeout at most.
 func (c *Conn) drain(link *mqtt.Conn) {
 	ctx, cancel := context.WithTimeout(c.ctx, drainTimeout)
 	defer cancel()

@@ -8,7 +8,7 @@ import (
 )
 
 // A device may have five subscriptions (Azure docs: "Communicate with an IoT hub using the MQTT protocol"); there are four
-// that it can need, each made when something first asks for it.
+// that it can need, each made when something first needs it.
 type subscription struct {
 	filter string
 	qos    byte
@@ -85,7 +85,7 @@ func (c *Conn) unsubscribe(ctx context.Context, s subscription) {
 }
 
 // restore makes all subscriptions on a new link, then puts it in use. What was given up meanwhile does not stand on it
-// either: the hub would go on sending to nobody.
+// either: the hub would go on sending what nothing here receives.
 func (c *Conn) restore(ctx context.Context, link *mqtt.Conn) error {
 	c.mu.Lock()
 	made := slices.Clone(c.subscriptions)

@@ -47,8 +47,8 @@ type UploadOptions struct {
 	ContentType string
 }
 
-// Upload sends what r has to the storage account of the hub, as the blob {device}/{name}: it asks the hub for the place, sends
-// blocks, and tells the hub of the end, good or bad. It goes over HTTPS beside the connection, but ends with it.
+// Upload sends what r has to the storage account of the hub, as the blob {device}/{name}: it requests the place from the hub,
+// sends blocks, and notifies the hub of the end, good or bad. It goes over HTTPS beside the connection, but ends with it.
 //
 // A block that fails is sent again from memory, so r need not be rewindable; r is read to its end and not closed, and a Read
 // that blocks holds up the end of ctx. The error is an *Error; its class is Caller when r fails or the storage account
@@ -70,7 +70,7 @@ func (c *Conn) Upload(ctx context.Context, name string, r io.Reader, o UploadOpt
 	if failed == nil {
 		return u.notify(uploading, place, http.StatusOK, "uploaded")
 	}
-	// The hub counts an upload until it hears of its end.
+	// The hub counts an upload as under way until it is notified of the end.
 	reporting, stop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer stop()
 	u.options.MaxRetries = -1
@@ -99,7 +99,7 @@ type upload struct {
 	retried bool // the request before, or this one, was tried more than once
 }
 
-// locate asks the hub where to put the blob (Azure docs: "Upload files with IoT Hub").
+// locate requests the place for the blob from the hub (Azure docs: "Upload files with IoT Hub").
 func (u *upload) locate(ctx context.Context, name string) (blobLocation, error) {
 	body, err := json.Marshal(map[string]string{"blobName": name})
 	if err != nil {
@@ -116,7 +116,7 @@ func (u *upload) locate(ctx context.Context, name string) (blobLocation, error) 
 	return place, nil
 }
 
-// notify tells the hub how the upload ended.
+// notify sends the hub the end of the upload, good or bad.
 func (u *upload) notify(ctx context.Context, place blobLocation, status int, description string) error {
 	body, err := json.Marshal(map[string]any{
 		"correlationId": place.CorrelationID, "isSuccess": status == http.StatusOK, "statusCode": status, "statusDescription": description,
@@ -127,7 +127,7 @@ func (u *upload) notify(ctx context.Context, place blobLocation, status int, des
 	u.retried = false
 	_, failed := u.call(ctx, "/files/notifications", body)
 	if failed == nil || u.retried && failed.Code == uploadUnknown {
-		return nil // the hub knew of it when it was asked for a place: what it has forgotten since, it was told of
+		return nil // the hub gave the correlation ID itself: if it no longer knows it, the first notification arrived
 	}
 	return failed
 }

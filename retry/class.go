@@ -7,7 +7,7 @@ import "fmt"
 // delays. The zero value is Unreachable, the class that costs least if it is wrong.
 //
 // The class stands here, below everything that uses the network, so that the rules
-// can name it without importing a connection. hubconn.ClassOf tells an error's class.
+// can name it without importing a connection. hubconn.ClassOf returns an error's class.
 type Class int
 
 const (

@@ -1,9 +1,10 @@
 // Package retry says what an error calls for and when to try again.
 //
-// An error answers for itself: any error in the tree with a method
-// Verdict() Verdict is asked by [Classify], any with a method
-// RetryAfter() time.Duration by [After]. Wrapping therefore breaks no rule, and
-// this package knows nothing of the packages whose errors it judges.
+// An error says itself what it calls for: [Classify] calls the method
+// Verdict() Verdict of the errors in a tree, [After] their method
+// RetryAfter() time.Duration. Wrapping therefore breaks no rule, and this package
+// imports none of the packages whose errors it reads. A [Class] says what a failure
+// means for the relation of a device to its hub.
 //
 // There is one delay, [Policy.Delay]:
 //
@@ -21,8 +22,8 @@
 //		return fmt.Errorf("upload: %w", err)
 //	}
 //
-// A loop that must do something else between two tries takes a [Schedule] from
-// [Policy.Start] and asks it for each delay.
+// A loop that must do something else between two tries gets a [Schedule] from
+// [Policy.Start], and each delay from that.
 //
 // It is not a circuit breaker, a rate limiter or a queue, and it runs nothing in
 // the background: [Do] returns when the last call of the operation has.

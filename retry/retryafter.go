@@ -25,8 +25,8 @@ const rfc850 = "Monday, 02-Jan-06 15:04:05 GMT"
 // an HTTP date in any of its three forms, and the retry-after parameter of the
 // provisioning service's MQTT topics, which is seconds.
 //
-// A date is read against date, the answer's own Date, so that the device's clock
-// does not matter; the zero time stands for an answer without one and is replaced
+// A date is read against date, the response's own Date, so that the device's clock
+// does not matter; the zero time stands for a response without one and is replaced
 // by time.Now. Waits below a second, "0" and dates that have passed are one
 // second. Values too large for a time.Duration are MaxRetryAfter: never earlier
 // than asked. Empty, negative, fractional and malformed values are ok false, as if

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A Verdict is what an error calls for. The zero value is Wait, the answer that
+// A Verdict is what an error calls for. The zero value is Wait, which
 // costs the service least and gives nothing up.
 type Verdict int
 
@@ -48,24 +48,25 @@ type Classifier func(error) Verdict
 // it wraps. An error without one, and nil, is Wait: a failure nobody foresaw must
 // not make a device give up or register anew.
 func Classify(err error) Verdict {
-	if e, ok := errors.AsType[judge](err); ok {
+	if e, ok := errors.AsType[verdicter](err); ok {
 		return e.Verdict()
 	}
 	return Wait
 }
 
-type judge interface {
+// verdicter is an error that says itself what it calls for.
+type verdicter interface {
 	error
 	Verdict() Verdict
 }
 
-// After returns how long the service asked to be left alone: the longest
+// After returns how long the service is to be sent nothing: the longest
 // RetryAfter() in err's tree, so that of several joined refusals none is
-// answered earlier than it asked. Zero means nothing was asked.
+// tried again earlier than it allows. Zero means that nothing was asked for.
 func After(err error) time.Duration {
 	var longest time.Duration
 	for err != nil {
-		// Not errors.AsType, which would end at the first: every level is asked.
+		// Not errors.AsType, which would end at the first: every level counts.
 		if e, ok := err.(interface{ RetryAfter() time.Duration }); ok {
 			longest = max(longest, e.RetryAfter())
 		}

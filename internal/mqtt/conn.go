@@ -24,7 +24,7 @@ const (
 type Options struct {
 	// ClientID, Username and Password go into CONNECT. An empty password is not sent.
 	ClientID, Username, Password string
-	// CleanSession asks the server to forget what it holds for ClientID.
+	// CleanSession makes the server discard the session that it keeps for ClientID (MQTT 3.1.1 §3.1.2.4).
 	CleanSession bool
 	// KeepAlive is the longest silence before a PINGREQ, in whole seconds, at most 65535 s. Default: 240 s. A peer that
 	// is silent after it is given up 10 s later.
@@ -35,7 +35,7 @@ type Options struct {
 	WriteTimeout time.Duration
 	// AckTimeout ends the connection when a PUBACK or SUBACK is outstanding for as long. Default: none.
 	AckTimeout time.Duration
-	// MaxPacket is the longest packet taken from the server, in bytes after the fixed header. A longer one ends the
+	// MaxPacket is the longest packet accepted from the server, in bytes after the fixed header. A longer one ends the
 	// connection before memory is set aside for it. Default: 384 KiB.
 	MaxPacket int
 	// MaxInFlight is how many QoS 1 messages may be waiting for their PUBACK. Default: 32.
@@ -113,7 +113,7 @@ func Connect(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 	inTime = stop() && inTime
 	if err := token.Error(); err != nil {
 		c.tap.fail(err) // the tap's own reason, if it has one, is the true one
-		<-c.tap.quiet
+		<-c.tap.drained
 		return nil, c.tap.cause()
 	}
 	if connack, ok := token.(*paho.ConnectToken); ok {
@@ -175,7 +175,7 @@ func (c *Conn) reap() {
 	c.tap.fail(err) // only if Paho found a fault that the tap did not
 	close(c.queue)
 	<-c.delivered
-	<-c.tap.quiet
+	<-c.tap.drained
 	c.overdue.Stop()
 	c.tap.flows.Wait()
 	close(c.done)
@@ -192,14 +192,14 @@ func (c *Conn) Acknowledged() uint64 { return c.tap.acks.Load() }
 func (c *Conn) SessionPresent() bool { return c.present }
 
 // Close sends DISCONNECT, closes the network connection and waits for everything that the connection started; with a
-// peer that takes no more bytes that is 2 s. It is idempotent, and its error is always nil.
+// peer that accepts no more bytes that is 2 s. It is idempotent, and its error is always nil.
 func (c *Conn) Close() error {
 	c.closing.Do(c.tap.shutdown)
 	<-c.done
 	return nil
 }
 
-// Subscribe asks for the messages of a topic filter and returns at the SUBACK. A refusal is a *SubscribeError.
+// Subscribe subscribes to a topic filter and returns at the SUBACK. A refusal is a *SubscribeError.
 func (c *Conn) Subscribe(ctx context.Context, filter string, qos byte) error {
 	if qos > 1 {
 		return fmt.Errorf("mqtt: QoS %d is not supported", qos)
@@ -241,21 +241,21 @@ func (c *Conn) Unsubscribe(ctx context.Context, filter string) error {
 	}, func(paho.Token) error { return nil })
 }
 
-// do runs one exchange: the call into Paho, the wait for the acknowledgement, and what it says. The exchange has a
+// do runs one exchange: the call into Paho, the wait for the acknowledgement, and the check of it. The exchange has a
 // goroutine of its own, so that it may outlast ctx.
-func (c *Conn) do(ctx context.Context, call func() paho.Token, judge func(paho.Token) error) error {
+func (c *Conn) do(ctx context.Context, call func() paho.Token, check func(paho.Token) error) error {
 	if err := c.tap.enter(ctx, 0); err != nil {
 		return err
 	}
 	token := call()
 	c.tap.leave(0)
 	if !c.tap.flow() {
-		return c.await(token, judge)
+		return c.await(token, check)
 	}
 	result := make(chan error, 1)
 	go func() {
 		defer c.tap.flows.Done()
-		result <- c.await(token, judge)
+		result <- c.await(token, check)
 	}()
 	select {
 	case err := <-result:
@@ -265,7 +265,7 @@ func (c *Conn) do(ctx context.Context, call func() paho.Token, judge func(paho.T
 	}
 }
 
-func (c *Conn) await(token paho.Token, judge func(paho.Token) error) error {
+func (c *Conn) await(token paho.Token, check func(paho.Token) error) error {
 	var late <-chan time.Time
 	if c.options.AckTimeout > 0 {
 		timer := time.NewTimer(c.options.AckTimeout)
@@ -281,7 +281,7 @@ func (c *Conn) await(token paho.Token, judge func(paho.Token) error) error {
 	if err := c.outcome(token); err != nil {
 		return err
 	}
-	return judge(token)
+	return check(token)
 }
 
 // outcome is what became of a token whose time is up.

@@ -19,7 +19,7 @@ type Dialer struct {
 	// TLSConfig is the base of the TLS configuration; it is cloned. The server name is always that of the address, the
 	// version at least 1.2, and InsecureSkipVerify is an error.
 	TLSConfig *tls.Config
-	// Proxy is asked for the proxy of a WebSocket connection. Default: http.ProxyFromEnvironment.
+	// Proxy chooses the proxy of a WebSocket connection. Default: http.ProxyFromEnvironment.
 	Proxy func(*http.Request) (*url.URL, error)
 	// Timeout bounds everything from the name look-up to the finished TLS handshake or upgrade. Default: 30 s.
 	Timeout time.Duration
@@ -39,11 +39,11 @@ func (d *Dialer) TLS(ctx context.Context, address string) (net.Conn, error) {
 	}
 	raw, err := d.dial(ctx, address)
 	if err != nil {
-		return nil, because(ctx, err)
+		return nil, causeOf(ctx, err)
 	}
 	nc, err := handshake(ctx, raw, config)
 	if err != nil {
-		return nil, because(ctx, err)
+		return nil, causeOf(ctx, err)
 	}
 	return nc, nil
 }
@@ -53,9 +53,9 @@ func (d *Dialer) bound(ctx context.Context) (context.Context, context.CancelFunc
 	return context.WithTimeoutCause(ctx, timeout, &TimeoutError{For: "network connection", After: timeout})
 }
 
-// because is the reason for err: the context's, when that has ended. A connection's deadline, taken from the context, may
+// causeOf is the reason for err: the context's cause, when that has ended. A connection's deadline, taken from the context, may
 // pass an instant before the context's own.
-func because(ctx context.Context, err error) error {
+func causeOf(ctx context.Context, err error) error {
 	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
 		<-ctx.Done()
 	}

@@ -1,5 +1,5 @@
 // Package mqtt is one MQTT 3.1.1 connection behind contexts: dial, CONNECT, publish, subscribe, close. It wraps the
-// Eclipse Paho client, which this package alone imports, and guards the process against what Paho trusts its peer with.
+// Eclipse Paho client, which this package alone imports, and guards the process against peers that Paho would trust.
 //
 //	nc, err := (&mqtt.Dialer{}).TLS(ctx, "contoso.azure-devices.net:8883")
 //	if err != nil {
@@ -7,7 +7,7 @@
 //	}
 //	conn, err := mqtt.Connect(ctx, nc, mqtt.Options{ClientID: "dev1", Username: user, Password: token})
 //	if err != nil {
-//		return err // *RefusedError when the server answered and said no
+//		return err // *RefusedError when the server refused
 //	}
 //	defer conn.Close()
 //	return conn.Publish(ctx, "devices/dev1/messages/events/", 1, []byte("hello"))

@@ -10,8 +10,8 @@ import (
 // ErrClosed is the cause of a connection's end when [Conn.Close] ended it.
 var ErrClosed = errors.New("mqtt: connection closed")
 
-// ErrOverflow is the cause of a connection's end when messages arrived faster than Options.Receive took them. Those not
-// acknowledged are the server's still.
+// ErrOverflow is the cause of a connection's end when messages arrived faster than Options.Receive handled them. Those not
+// acknowledged stay with the server.
 var ErrOverflow = errors.New("mqtt: too many received messages are waiting to be handled")
 
 // RefusedError is a CONNACK whose return code is not 0.
@@ -42,13 +42,13 @@ func refusal(code byte) string {
 	return "undefined"
 }
 
-// UpgradeError is an HTTP answer other than 101 to a WebSocket upgrade.
+// UpgradeError is an HTTP response other than 101 to a WebSocket upgrade.
 type UpgradeError struct {
 	// Status is the HTTP status.
 	Status int
-	// Header is the answer's header.
+	// Header is the response's header.
 	Header http.Header
-	// Body is the start of the answer's body, at most 1 KiB.
+	// Body is the start of the response's body, at most 1 KiB.
 	Body []byte
 	// Proxy is true when a proxy refused the tunnel: the server was never reached.
 	Proxy bool
@@ -91,7 +91,7 @@ func (e *TimeoutError) Temporary() bool { return true }
 
 // SubscribeError is a SUBACK that refused the subscription.
 type SubscribeError struct {
-	// Filter is the topic filter that was asked for.
+	// Filter is the topic filter of the SUBSCRIBE.
 	Filter string
 	// Code is the SUBACK's return code, 0x80 or more.
 	Code byte

@@ -12,7 +12,7 @@ import (
 	"net/url"
 )
 
-// tunnel asks an HTTP proxy for a connection to address (RFC 9110 §9.3.6). Its refusal is an *UpgradeError.
+// tunnel opens a connection to address through an HTTP proxy, by CONNECT (RFC 9110 §9.3.6). A proxy's refusal is an *UpgradeError.
 func (d *Dialer) tunnel(ctx context.Context, proxy *url.URL, address string) (net.Conn, error) {
 	port := "80"
 	if proxy.Scheme == "https" {
@@ -28,7 +28,7 @@ func (d *Dialer) tunnel(ctx context.Context, proxy *url.URL, address string) (ne
 			_ = nc.Close()
 			return nil, err
 		}
-		config.Certificates, config.GetClientCertificate = nil, nil // the device's identity is not the proxy's business
+		config.Certificates, config.GetClientCertificate = nil, nil // the certificate would identify the device to the proxy
 		secured, err := handshake(ctx, nc, config)
 		if err != nil {
 			return nil, err
@@ -36,15 +36,15 @@ func (d *Dialer) tunnel(ctx context.Context, proxy *url.URL, address string) (ne
 		nc = secured
 	}
 	stop := context.AfterFunc(ctx, func() { abort(nc) })
-	err = askTunnel(nc, proxy, address)
+	err = requestTunnel(nc, proxy, address)
 	if !stop() || err != nil {
 		abort(nc)
-		return nil, because(ctx, err)
+		return nil, causeOf(ctx, err)
 	}
 	return nc, nil
 }
 
-func askTunnel(nc net.Conn, proxy *url.URL, address string) error {
+func requestTunnel(nc net.Conn, proxy *url.URL, address string) error {
 	header := make(http.Header)
 	if user := proxy.User; user != nil {
 		password, _ := user.Password()
@@ -52,13 +52,13 @@ func askTunnel(nc net.Conn, proxy *url.URL, address string) error {
 	}
 	request := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: address}, Host: address, Header: header}
 	if err := request.Write(nc); err != nil {
-		return fmt.Errorf("mqtt: asking the proxy: %w", err)
+		return fmt.Errorf("mqtt: request to the proxy: %w", err)
 	}
-	// The reader must not take bytes beyond the answer's header; the server does not speak first, so there are none.
+	// The reader must not consume bytes beyond the response's header; the server does not speak first, so there are none.
 	reader := bufio.NewReader(io.LimitReader(nc, 64<<10))
 	response, err := http.ReadResponse(reader, request)
 	if err != nil {
-		return fmt.Errorf("mqtt: the proxy's answer: %w", err)
+		return fmt.Errorf("mqtt: response of the proxy: %w", err)
 	}
 	if response.StatusCode/100 != 2 {
 		body, _ := io.ReadAll(io.LimitReader(response.Body, maxBody))

@@ -20,7 +20,7 @@ type slot struct {
 	since   atomic.Int64 // when its PUBACK began to be waited for, in nanoseconds from Conn.start; 0: it is not
 }
 
-// copy takes a payload over: the message outlives the call when ctx ends it.
+// copy keeps a copy of the payload: the message outlives the call when ctx ends that.
 func (s *slot) copy(payload []byte) []byte {
 	if cap(s.payload) > keepPayload {
 		s.payload = nil

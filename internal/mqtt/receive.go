@@ -52,12 +52,12 @@ func (c *Conn) ack(m paho.Message) {
 		return
 	}
 	defer c.tap.leave(0)
-	c.tap.owe()
+	c.tap.countAck()
 	m.Ack() // puts it behind what is to be written
 }
 
 // deliver hands the messages to Receive one by one. What came in before the server ended the connection is still
-// delivered, so that an answer followed by a close is not lost; after Close nothing is.
+// delivered, so that a response followed by a close is not lost; after Close nothing is.
 func (c *Conn) deliver() {
 	defer close(c.delivered)
 	for m := range c.queue {

@@ -16,8 +16,8 @@ const (
 
 // scanner follows the packet framing of the bytes a server sends, however they are split, and stops them at the first
 // packet that must not reach Paho: one longer than the limit (Paho allocates what a header announces), a SUBACK with
-// another number of codes than the one filter asked for (Paho panics), a CONNACK out of place or one that refuses
-// (Paho takes unknown codes for success), anything only a client may send.
+// another number of codes than the SUBSCRIBE has filters (Paho panics), a CONNACK out of place or one that refuses
+// (Paho treats unknown codes as success), anything only a client may send.
 type scanner struct {
 	limit int // largest remaining length let through
 
@@ -38,7 +38,7 @@ type event struct {
 	id   uint16 // the first two bytes of the body
 }
 
-// feed takes the next bytes of the stream and returns how many of them may be handed on. With an error, the byte at
+// feed reads the next bytes of the stream and returns how many of them may be handed on. With an error, the byte at
 // that index completes the offence. Each whole packet is reported to seen, in order.
 func (s *scanner) feed(p []byte, seen func(event)) (int, error) {
 	for i := 0; i < len(p); {
@@ -69,7 +69,7 @@ func (s *scanner) feed(p []byte, seen func(event)) (int, error) {
 	return len(p), nil
 }
 
-// head takes one byte of a fixed header.
+// head reads one byte of a fixed header.
 func (s *scanner) head(b byte) error {
 	if s.header == 0 {
 		s.header = b
@@ -122,7 +122,7 @@ func (s *scanner) checkLength() error {
 	case typeConnack, typePuback, typeUnsuback:
 		want = 2
 	case typeSuback:
-		want = 3 // packet identifier and one return code, since a SUBSCRIBE asks for one filter
+		want = 3 // packet identifier and one return code, since a SUBSCRIBE has one filter
 	case typePingresp:
 		want = 0
 	case typePublish:
@@ -147,7 +147,7 @@ func (s *scanner) publishHead() int {
 	return 2
 }
 
-// checkBody judges a packet by its first two body bytes, when they have just become known.
+// checkBody checks a packet by its first two body bytes, when they have just become known.
 func (s *scanner) checkBody(before int) error {
 	if before >= len(s.prefix) || s.got < len(s.prefix) {
 		return nil

@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	pingTimeout = 10 * time.Second // from PINGREQ to PINGRESP
-	maxOwed     = 65535            // as many packet identifiers as there are
-	goodbye     = time.Second      // for DISCONNECT, close_notify and the WebSocket close frame, each
+	pingTimeout  = 10 * time.Second // from PINGREQ to PINGRESP
+	maxUnsent    = 65535            // as many packet identifiers as there are
+	closeTimeout = time.Second      // for DISCONNECT, close_notify and the WebSocket close frame, each
 )
 
 var (
@@ -21,7 +21,7 @@ var (
 )
 
 // tap stands between Paho and the network. It sees every packet, so it, and not Paho, decides when and why a connection
-// ends: Paho is told last, once no call of ours is inside it. A call into a Paho client that knows its connection to be
+// ends: Paho learns of it last, once no call of ours is inside it. A call into a Paho client that knows its connection to be
 // lost may block for the whole of its write timeout; one into a client that does not know returns at once, because writes
 // only put packets aside, and after the end succeed into nothing.
 type tap struct {
@@ -32,7 +32,7 @@ type tap struct {
 	chunk   [4 << 10]byte // what was read last
 	ready   []byte        // of chunk: what Paho may have
 	some    chan struct{} // holds one token when there may be something to write
-	quiet   chan struct{} // closed when the writer has ended
+	drained chan struct{} // closed when the writer has ended
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	acks    atomic.Uint64
@@ -49,14 +49,14 @@ type tap struct {
 	queued  uint64        // bytes that were ever put into pending
 	written uint64        // bytes of them that are written
 	moved   chan struct{} // closed when load or written changes; nil: nobody waits
-	owed    int           // acknowledgements that Paho has been told to send
-	clear   chan struct{} // closed when none is; nil: none is
+	unsent  int           // acknowledgements that Paho was made to send and that are not yet written
+	sent    chan struct{} // closed when none is; nil: none is
 }
 
 func newTap(nc net.Conn, step time.Duration, limit int) *tap {
 	t := &tap{
 		nc: nc, step: step, slot: make(chan struct{}, 1), scan: scanner{limit: limit},
-		some: make(chan struct{}, 1), quiet: make(chan struct{}),
+		some: make(chan struct{}, 1), drained: make(chan struct{}),
 	}
 	t.ctx, t.cancel = context.WithCancelCause(context.Background())
 	t.ping = time.AfterFunc(time.Hour, func() { t.fail(&TimeoutError{For: "PINGRESP", After: pingTimeout}) })
@@ -124,8 +124,8 @@ func (t *tap) flow() bool {
 	return t.err == nil
 }
 
-// end records why the connection ended and tells everyone who waits. It reports whether it is the first to do so. Both happen under the lock:
-// who is told the reason finds the context done.
+// end records why the connection ended and ends the context, and reports whether it was the first to do so. Both happen
+// under the lock, so that whoever reads the reason finds the context done.
 func (t *tap) end(cause error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -151,37 +151,37 @@ func (t *tap) cause() error {
 	return t.err
 }
 
-// owe notes that an acknowledgement is on its way from Paho. A server that sends on and on and takes none ends the connection.
-func (t *tap) owe() {
+// countAck notes that Paho has an acknowledgement to write. A server that goes on sending and reads none ends the connection.
+func (t *tap) countAck() {
 	t.mu.Lock()
-	t.owed++
-	if t.owed == 1 {
-		t.clear = make(chan struct{})
+	t.unsent++
+	if t.unsent == 1 {
+		t.sent = make(chan struct{})
 	}
-	tooMany := t.owed > maxOwed
+	tooMany := t.unsent > maxUnsent
 	t.mu.Unlock()
 	if tooMany {
 		t.fail(ErrOverflow)
 	}
 }
 
-// settle waits until no acknowledgement is on its way, or for late.
-func (t *tap) settle(late <-chan struct{}) {
+// awaitAcks waits until all acknowledgements are written, or until late is closed.
+func (t *tap) awaitAcks(late <-chan struct{}) {
 	t.mu.Lock()
-	clear := t.clear
+	sent := t.sent
 	t.mu.Unlock()
-	if clear == nil {
+	if sent == nil {
 		return
 	}
 	select {
-	case <-clear:
+	case <-sent:
 	case <-late:
 	case <-t.ctx.Done():
 	}
 }
 
-// abort closes a network connection from below first: a TLS or WebSocket close has a farewell to write, which a stalled
-// peer would hold up.
+// abort closes a network connection from below first: a TLS or WebSocket close writes a last message, which a stalled
+// peer would block.
 func abort(nc net.Conn) {
 	under := nc
 	for {
@@ -195,21 +195,21 @@ func abort(nc net.Conn) {
 	_ = nc.Close()
 }
 
-// shutdown ends the connection politely: acknowledgements, DISCONNECT, then the farewells of the layers below, all within a
-// bounded time.
+// shutdown ends the connection in order: acknowledgements, DISCONNECT, then the closing messages of the layers below, all within
+// a bounded time.
 func (t *tap) shutdown() {
 	late := make(chan struct{})
-	wait := time.AfterFunc(goodbye, func() { close(late) })
+	wait := time.AfterFunc(closeTimeout, func() { close(late) })
 	defer wait.Stop()
-	timer := time.AfterFunc(2*goodbye, func() { abort(t.nc) })
+	timer := time.AfterFunc(2*closeTimeout, func() { abort(t.nc) })
 	defer timer.Stop()
-	t.settle(late)
+	t.awaitAcks(late)
 	if !t.end(ErrClosed) {
 		return
 	}
 	select {
 	case t.slot <- struct{}{}:
-		_, _ = t.write([]byte{0xe0, 0x00}, goodbye)
+		_, _ = t.write([]byte{0xe0, 0x00}, closeTimeout)
 		<-t.slot
 		_ = t.nc.Close()
 	case <-late:
@@ -218,7 +218,7 @@ func (t *tap) shutdown() {
 }
 
 // Read hands on the server's bytes as far as the scanner lets them. At the end of the connection it first waits until no
-// call is inside Paho, then tells it.
+// call is inside Paho, then returns an error to it.
 func (t *tap) Read(p []byte) (int, error) {
 	if len(t.ready) == 0 && t.cause() == nil {
 		t.fill()
@@ -235,7 +235,7 @@ func (t *tap) Read(p []byte) (int, error) {
 	return 0, errEnded
 }
 
-// fill reads once. Paho asks for a few bytes at a time.
+// fill reads once, as much as there is: Paho reads a few bytes at a time.
 func (t *tap) fill() {
 	n, err := t.nc.Read(t.chunk[:])
 	pass, bad := t.scan.feed(t.chunk[:n], t.seen)

@@ -18,7 +18,7 @@ import (
 
 const maxBody = 1 << 10 // what the WebSocket library keeps of a refusal's body
 
-// WebSocket connects to a wss URL with the subprotocol mqtt, through a proxy if there is one for it. An answer other than
+// WebSocket connects to a wss URL with the subprotocol mqtt, through a proxy if there is one for it. A response other than
 // 101 is an *UpgradeError; when ctx ends first the error is its cause. Secrets belong in header, never in rawURL.
 func (d *Dialer) WebSocket(ctx context.Context, rawURL string, header http.Header) (net.Conn, error) {
 	ctx, cancel := d.bound(ctx)
@@ -44,7 +44,7 @@ func (d *Dialer) WebSocket(ctx context.Context, rawURL string, header http.Heade
 		body, _ := io.ReadAll(io.LimitReader(response.Body, maxBody))
 		return nil, &UpgradeError{Status: response.StatusCode, Header: response.Header, Body: body}
 	case err != nil:
-		return nil, because(ctx, err)
+		return nil, causeOf(ctx, err)
 	}
 	if got := ws.Subprotocol(); got != "" && got != "mqtt" {
 		_ = ws.Close()
@@ -168,8 +168,8 @@ func (c *wsConn) writeSteps(p []byte, size int, step time.Duration) (int, error)
 }
 
 func (c *wsConn) Close() error {
-	farewell := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
-	_ = c.ws.WriteControl(websocket.CloseMessage, farewell, time.Now().Add(goodbye))
+	frame := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
+	_ = c.ws.WriteControl(websocket.CloseMessage, frame, time.Now().Add(closeTimeout))
 	return c.ws.Close()
 }
 

@@ -33,7 +33,7 @@ func (o *outbox) reset() {
 	o.bytes, o.ends = o.bytes[:0], o.ends[:0]
 }
 
-// Write takes one packet. It never waits for the network, so neither does a call into Paho; and it never fails: an error
+// Write queues one packet. It never waits for the network, so neither does a call into Paho; and it never fails: an error
 // ends the connection, and Paho learns of that by Read.
 func (t *tap) Write(p []byte) (int, error) {
 	t.mu.Lock()
@@ -52,7 +52,7 @@ func (t *tap) Write(p []byte) (int, error) {
 
 // writeLoop writes what is pending until the connection ends. All that has gathered while it was writing goes out together.
 func (t *tap) writeLoop() {
-	defer close(t.quiet)
+	defer close(t.drained)
 	var batch outbox
 	for {
 		select {
@@ -115,12 +115,12 @@ func (t *tap) wrote(n, acks int) {
 	t.load -= n
 	t.written += uint64(n)
 	t.move()
-	if t.owed == 0 || acks == 0 {
+	if t.unsent == 0 || acks == 0 {
 		return
 	}
-	if t.owed -= min(acks, t.owed); t.owed == 0 {
-		close(t.clear)
-		t.clear = nil
+	if t.unsent -= min(acks, t.unsent); t.unsent == 0 {
+		close(t.sent)
+		t.sent = nil
 	}
 }
 

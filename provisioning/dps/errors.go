@@ -24,10 +24,10 @@ type Error struct {
 	// over MQTT), "time", "validate" (of what the program set, before any use of the network), "seal" or "verify".
 	Op string
 
-	// Endpoint is the host that was asked.
+	// Endpoint is the host of DPS that the request went to.
 	Endpoint string
 
-	// Status is the HTTP status, or its equivalent in an MQTT response topic; 0 if there was no answer. A registration
+	// Status is the HTTP status, or its equivalent in an MQTT response topic; 0 if there was no response. A registration
 	// that failed inside the service comes with status 200 and a State.
 	Status int
 
@@ -37,7 +37,7 @@ type Error struct {
 	// Message is the service's own text.
 	Message string
 
-	// TrackingID is the service's name for the exchange: support asks for it.
+	// TrackingID is the service's name for the exchange, which Azure support needs.
 	TrackingID string
 
 	// OperationID is the registration in progress, when known: [Client.Register] resumes it with
@@ -51,13 +51,13 @@ type Error struct {
 	// ReturnCode is the code of a CONNACK that refused the connection (MQTT 3.1.1 §3.2.2.3); 0 if none did.
 	ReturnCode byte
 
-	// Date is the service's clock when it answered (the Date header); zero if it did not say. MQTT has none.
+	// Date is the service's clock when it responded (the Date header); zero if it did not say. MQTT has none.
 	Date time.Time
 
-	// Wait is how long the service asked to be left alone (Retry-After), zero if it did not ask.
+	// Wait is how long the service is to be sent nothing (its Retry-After); zero if it gave none.
 	Wait time.Duration
 
-	// Err is the cause: an error of the network, TLS or ctx, or what is wrong with the answer.
+	// Err is the cause: an error of the network, TLS or ctx, or what is wrong with the response.
 	Err error
 }
 
@@ -105,7 +105,7 @@ func (e *Error) Error() string {
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// RetryAfter returns Wait, but no less than 5 s after a server error; [retry.After] asks for it.
+// RetryAfter returns Wait, but no less than 5 s after a server error; [retry.After] calls it.
 func (e *Error) RetryAfter() time.Duration {
 	if e.Status >= 500 && e.Wait > 0 {
 		return max(e.Wait, retry.DefaultMinDelay)
@@ -113,9 +113,9 @@ func (e *Error) RetryAfter() time.Duration {
 	return e.Wait
 }
 
-// Verdict is what the failure calls for; [retry.Classify] asks for it.
+// Verdict is what the failure calls for; [retry.Classify] calls it.
 //
-//   - Wait: no answer, 429, any 5xx, 409 (two registrations of one device at once), CONNACK 3, and an answer that is
+//   - Wait: no response, 429, any 5xx, 409 (two registrations of one device at once), CONNACK 3, and a response that is
 //     not the service's (HTML, cut short, fields missing), whatever its status.
 //   - Register: the operation polled is not known any more (404203); a lookup finds no registration (404, unassigned).
 //   - Stop: everything that no retry mends by itself: 401, 403, 404 of a registration, other 4xx, CONNACK 1, 2, 4 and
@@ -169,7 +169,7 @@ func (e *Error) statusVerdict() retry.Verdict {
 	return retry.Wait
 }
 
-// responseError is an answer that cannot be the service's, or is not whole: a proxy's page, an outage, a cut connection.
+// responseError is a response that cannot be the service's, or is not whole: a proxy's page, an outage, a cut connection.
 type responseError struct {
 	problem string
 	cause   error

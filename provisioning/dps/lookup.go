@@ -2,7 +2,7 @@ package dps
 
 import "context"
 
-// Lookup asks DPS where the device is assigned, without registering it. It uses HTTPS whatever Transport is: the
+// Lookup returns where DPS has the device assigned, without registering it. It uses HTTPS whatever Transport is: the
 // service has no status lookup over MQTT.
 //
 // A device that is not registered (404, or status "unassigned") is an [*Error] whose verdict is to register. A record

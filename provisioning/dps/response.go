@@ -20,7 +20,7 @@ const maxBody = https.MaxBody
 // Pace of polling. Azure docs: "How to use symmetric key attestation over HTTPS": the service says Retry-After: 3.
 const pollDelay = 3 * time.Second
 
-// response is what the service answered, by whatever transport.
+// response is the service's response, over whichever transport.
 type response struct {
 	status     int
 	body       []byte
@@ -29,12 +29,12 @@ type response struct {
 	requestID  string // the x-ms-request-id header
 }
 
-// wait is what the answer asks for; ok is false if it asks for nothing that makes sense.
+// wait is the Retry-After of the response; ok is false if it has none that makes sense.
 func (a response) wait() (d time.Duration, ok bool) {
 	return retry.ParseRetryAfter(a.retryAfter, a.date)
 }
 
-// progress is what an answer to a register request or a poll comes to: either an assignment, or an operation to poll
+// progress is what the response to a register request or a poll says: either an assignment, or an operation to poll
 // after a delay.
 type progress struct {
 	assigned   bool
@@ -71,7 +71,7 @@ type (
 	}
 )
 
-// readOperation understands the answer to a register request or a poll.
+// readOperation reads the response to a register request or a poll.
 func readOperation(op, registrationID string, a response) (progress, *Error) {
 	if a.status != http.StatusOK && a.status != http.StatusAccepted {
 		return progress{}, readRefusal(op, a)
@@ -80,7 +80,7 @@ func readOperation(op, registrationID string, a response) (progress, *Error) {
 	if err := decode(a.body, &operation); err != nil {
 		return progress{}, a.fail(op, err)
 	}
-	// What a later poll needs comes first, so that a bad answer does not lose an operation.
+	// What a later poll needs comes first, so that a bad response does not lose an operation.
 	if err := checkOperationID(operation.OperationID); err != nil {
 		operation.OperationID = ""
 		if op != "poll" && (operation.Status == statusAssigning || operation.Status == statusUnassigned) {
@@ -102,7 +102,7 @@ func readOperation(op, registrationID string, a response) (progress, *Error) {
 	return progress{operationID: operation.OperationID, delay: delay}, nil
 }
 
-// readState tells an assignment, a registration in progress (a zero Assignment) and a failure apart.
+// readState reads an assignment, a registration in progress (a zero Assignment) or a failure.
 func readState(op, registrationID string, operation wireOperation, a response) (Assignment, *Error) {
 	switch operation.Status {
 	case statusAssigning, statusUnassigned:
@@ -127,7 +127,7 @@ func readState(op, registrationID string, operation wireOperation, a response) (
 	return Assignment{}, a.fail(op, unreadable("the answer has an unknown status %q", oneline.Of(operation.Status, 32)))
 }
 
-// readLookup understands the answer to a status lookup: a bare registration, in no operation.
+// readLookup reads the response to a status lookup: a bare registration, in no operation.
 func readLookup(registrationID string, a response) (Assignment, *Error) {
 	const op = "lookup"
 	if a.status != http.StatusOK {
@@ -152,7 +152,7 @@ func readLookup(registrationID string, a response) (Assignment, *Error) {
 	return Assignment{}, a.fail(op, unreadable("the answer has an unknown status %q", oneline.Of(registration.Status, 32)))
 }
 
-// readAssignment believes an answer as a whole or not at all: a device sent to a wrong name is lost.
+// readAssignment accepts a response as a whole or not at all: a device sent to a wrong name is lost.
 func readAssignment(prefix, registrationID string, r *wireRegistration, a response) (Assignment, error) {
 	switch {
 	case r.AssignedHub == "":
@@ -184,7 +184,7 @@ func readAssignment(prefix, registrationID string, r *wireRegistration, a respon
 	}, nil
 }
 
-// readRefusal understands an answer whose status says no.
+// readRefusal reads a response whose status is that of a refusal.
 func readRefusal(op string, a response) *Error {
 	var body wireError
 	err := error(nil)
@@ -205,7 +205,7 @@ func readRefusal(op string, a response) *Error {
 	return e
 }
 
-// fail is an error that carries all that the answer says outside its body.
+// fail is an error that carries all that the response has outside its body.
 func (a response) fail(op string, err error) *Error {
 	e := &Error{Op: op, Status: a.status, TrackingID: a.requestID, Date: a.date, Err: err}
 	if a.status >= 300 {

@@ -11,7 +11,7 @@ import (
 	"github.com/rehome-iot/rehome/internal/https"
 )
 
-// Time asks DPS what time it is: the Date header of its answer to a plain HTTPS request, to the second, over a
+// Time returns DPS's time: the Date header of its response to a plain HTTPS request, to the second, over a
 // connection whose certificate was verified. No credential is sent and nothing is registered. It uses HTTPS whatever
 // Transport is.
 //

@@ -16,7 +16,7 @@ func (c *Client) tlsConfig(ctx context.Context) (*tls.Config, error) {
 		config.Certificates = nil
 		// Whatever authorities the server lists: the service knows enrolled leaf certificates that no authority signed.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }
-		// A front end may ask for the certificate only once it has seen the path, by TLS 1.2 renegotiation.
+		// A front end may request the certificate only once it has seen the path, by TLS 1.2 renegotiation.
 		config.Renegotiation = tls.RenegotiateOnceAsClient
 	}
 	return config, nil
