@@ -58,7 +58,7 @@ func connackClass(code byte, elapsed time.Duration) Class {
 }
 
 // readUpgrade classifies a refused WebSocket upgrade. Only a response with the hub's own header is the hub's; without it a
-// proxy or a front end fromHub, which can be busy or broken but knows nothing of the device.
+// proxy or a front end answered, which can be busy or broken but knows nothing of the device.
 func (e *Error) readUpgrade(u *mqtt.UpgradeError) {
 	e.Status = u.Status
 	if u.Proxy {

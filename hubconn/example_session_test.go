@@ -159,7 +159,7 @@ func ExampleConn_Desired() {
 		}
 		fmt.Println("full:", d.Full, "target:", settings.TargetTemperature)
 		// Acknowledge, as IoT Plug and Play asks.
-		ack := hubconn.Ack{Value: settings.TargetTemperature, Code: 200, Version: d.Version}
+		ack := hubconn.PropertyAck{Value: settings.TargetTemperature, Code: 200, Version: d.Version}
 		if _, err := conn.Report(ctx, map[string]any{"targetTemperature": ack}); err != nil {
 			log.Fatal(err)
 		}
@@ -176,7 +176,7 @@ func ExampleConn_Desired() {
 
 func ExampleComponent() {
 	patch := hubconn.Component("thermostat1", map[string]any{
-		"targetTemperature": hubconn.Ack{Value: 21.5, Code: 200, Version: 7, Description: "set"},
+		"targetTemperature": hubconn.PropertyAck{Value: 21.5, Code: 200, Version: 7, Description: "set"},
 	})
 	text, err := json.Marshal(patch)
 	if err != nil {

@@ -6,11 +6,11 @@ import (
 	"errors"
 )
 
-// Ack is how a device acknowledges a writable property in its reported properties: the value it now has, why, and which
+// PropertyAck is how a device acknowledges a writable property in its reported properties: the value it now has, why, and which
 // version of the desired properties set it (Azure docs: "IoT Plug and Play conventions").
 //
-//	conn.Report(ctx, map[string]any{"targetTemperature": hubconn.Ack{Value: 21.5, Code: 200, Version: desired.Version}})
-type Ack struct {
+//	conn.Report(ctx, map[string]any{"targetTemperature": hubconn.PropertyAck{Value: 21.5, Code: 200, Version: desired.Version}})
+type PropertyAck struct {
 	// Value is the value that the property has now, which need not be the desired one.
 	Value any `json:"value"`
 	// Code is an HTTP status: 200 done, 202 in progress, 203 the device's own default, 400 refused, 500 failed.

@@ -68,7 +68,7 @@ func (d *Dialer) Receive(ctx context.Context, hub Hub, credential Credential) (*
 	}}, nil
 }
 
-// message reads a message as HTTPS delivers it.
+// messageOf reads a message as HTTPS delivers it.
 func messageOf(r https.Response) Message {
 	header := func(name string) string { return oneline.ASCII(r.Header.Get(name), 64<<10) }
 	m := Message{

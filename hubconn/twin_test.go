@@ -267,7 +267,7 @@ func TestPlugAndPlay(t *testing.T) {
 		s.dialer.ModelID = "dtmi:com:example:Thermostat;1"
 		conn := s.connect()
 		assert.Equal(s, "dtmi:com:example:Thermostat;1", s.hub.Attempts()[0].ModelID)
-		patch := hubconn.Component("thermostat1", object{"target": hubconn.Ack{Value: 21.5, Code: 200, Version: 7, Description: "done"}, "old": nil})
+		patch := hubconn.Component("thermostat1", object{"target": hubconn.PropertyAck{Value: 21.5, Code: 200, Version: 7, Description: "done"}, "old": nil})
 		patch["serial"] = "x1"
 		_, err := conn.Report(s.Context(), patch)
 		require.NoError(s, err)
@@ -299,7 +299,7 @@ func TestAComponentIsAnObject(t *testing.T) {
 		_, err := json.Marshal(hubconn.Component("c", properties))
 		assert.Error(t, err)
 	}
-	ack, err := json.Marshal(hubconn.Ack{Value: nil, Code: 400})
+	ack, err := json.Marshal(hubconn.PropertyAck{Value: nil, Code: 400})
 	require.NoError(t, err)
 	assert.Equal(t, `{"value":null,"ac":400,"av":0}`, string(ack))
 }

@@ -120,7 +120,7 @@ func (l *loop) connect(hub hubconn.Hub) {
 		}
 		failure := hubFailure(err)
 		if nameNotFound(err, hub.Host) && l.client.Resolves(ctx) {
-			failure.Class, failure.Gone = retry.Rejected, true
+			failure.Class, failure.NameNotFound = retry.Rejected, true
 		}
 		return result{event: failure, err: err}
 	})

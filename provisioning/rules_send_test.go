@@ -280,7 +280,7 @@ func TestSendingToAnUntrustedServerTellsItNothing(t *testing.T) {
 func TestAHubTurnsASendAwayClockCheckThenRegisterThenTheNewHub(t *testing.T) {
 	for name, fault := range map[string]hubtest.Fault{
 		"401": {Status: 401, ErrorCode: "IotHubUnauthorized"}, "401002": {Status: 401, ErrorCode: "IotHubUnauthorizedAccess", Code: 401002},
-		"403": {Status: 403, ErrorCode: "DeviceDisabled"}, "404": {Status: 404, ErrorCode: "DeviceNotFound"}, "unknown": {Status: 410, ErrorCode: "Gone"},
+		"403": {Status: 403, ErrorCode: "DeviceDisabled"}, "404": {Status: 404, ErrorCode: "DeviceNotFound"}, "unknown": {Status: 410, ErrorCode: "NameNotFound"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, append(dpsWirings, wiring{x509: true}), func(t *testing.T, r *rig) {

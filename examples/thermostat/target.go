@@ -38,7 +38,7 @@ func (t *thermostat) followTarget(ctx context.Context, hub *hubconn.Conn) error 
 
 // setTarget sets the target that a state or a change of the desired properties asks for, if it says anything of it, and returns the answer
 // to that.
-func (t *thermostat) setTarget(desired hubconn.Desired) (ack hubconn.Ack, changed bool) {
+func (t *thermostat) setTarget(desired hubconn.Desired) (ack hubconn.PropertyAck, changed bool) {
 	var properties map[string]json.RawMessage
 	if err := desired.Decode(&properties); err != nil {
 		return ack, false // the hub has objects only
@@ -49,15 +49,15 @@ func (t *thermostat) setTarget(desired hubconn.Desired) (ack hubconn.Ack, change
 		return ack, false
 	case !named, string(value) == "null": // never set, or deleted
 		t.room.setTarget(defaultTarget)
-		return hubconn.Ack{Value: defaultTarget, Code: 203, Description: "the default"}, true
+		return hubconn.PropertyAck{Value: defaultTarget, Code: 203, Description: "the default"}, true
 	}
 	var celsius float64
 	if err := json.Unmarshal(value, &celsius); err != nil || celsius < minTarget || celsius > maxTarget {
-		return hubconn.Ack{
+		return hubconn.PropertyAck{
 			Value: t.room.currentTarget(), Code: 400, Version: desired.Version,
 			Description: fmt.Sprintf("must be a number from %d to %d", minTarget, maxTarget),
 		}, true
 	}
 	t.room.setTarget(celsius)
-	return hubconn.Ack{Value: celsius, Code: 200, Version: desired.Version}, true
+	return hubconn.PropertyAck{Value: celsius, Code: 200, Version: desired.Version}, true
 }

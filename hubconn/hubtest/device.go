@@ -153,7 +153,7 @@ func (h *Hub) setDisabled(id string, disabled bool) bool {
 type record struct {
 	Device
 	twin     Twin
-	queue    []*command // oldest first
+	queue    []*queuedC2D // oldest first
 	sequence uint64
 	session  map[string]byte // the subscriptions that the next connection with CleanSession 0 finds; nil: no session
 }

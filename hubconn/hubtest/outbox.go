@@ -17,7 +17,7 @@ var errSlow = errors.New("device does not read its messages")
 type outgoing struct {
 	stage   Stage // the faults it may meet; 0: none
 	message mqttserver.Message
-	command *command // nil: not from the queue
+	c2d     *queuedC2D // nil: not from the queue
 }
 
 // post puts a message behind those that wait. It never blocks: the hub's lock may be held.
@@ -101,19 +101,19 @@ func (l *link) next() (o outgoing, unlock time.Time, ok bool) {
 		return o, unlock, false
 	}
 	var qos byte
-	fits := func(c *command) bool {
+	fits := func(c *queuedC2D) bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		var fit bool
-		qos, fit = commandFilter(l.id, &c.C2D, l.subscriptions)
+		qos, fit = c2dFilter(l.id, &c.C2D, l.subscriptions)
 		return fit && !l.paused
 	}
 	c := h.lockNext(r, fits, l, time.Time{}, now)
 	if c == nil {
 		return o, r.nextUnlock(), false
 	}
-	o = outgoing{stage: Command, command: c, message: mqttserver.Message{
-		Topic: commandTopic(l.id, &c.C2D), Payload: c.Body, QoS: qos, Duplicate: c.again && qos > 0,
+	o = outgoing{stage: DeliverC2D, c2d: c, message: mqttserver.Message{
+		Topic: c2dTopic(l.id, &c.C2D), Payload: c.Body, QoS: qos, Duplicate: c.again && qos > 0,
 	}}
 	c.again = true
 	if qos == 0 {
@@ -131,12 +131,12 @@ func (l *link) send(ctx context.Context, o outgoing) error {
 			}
 		}
 	}
-	_, err := l.session.PublishFunc(ctx, o.message, func() { l.complete(o.command) })
+	_, err := l.session.PublishFunc(ctx, o.message, func() { l.complete(o.c2d) })
 	return err
 }
 
 // complete takes a message off its queue: its PUBACK has arrived.
-func (l *link) complete(c *command) {
+func (l *link) complete(c *queuedC2D) {
 	h, now := l.hub, l.hub.network.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -91,8 +91,8 @@ const (
 	maxTopicSize = 65535
 )
 
-// command is a message in a queue.
-type command struct {
+// queuedC2D is a message in a queue.
+type queuedC2D struct {
 	Queued
 	token  string    // the lock's; it changes with each delivery
 	holder *link     // the connection that has it; nil: an HTTPS client has it, or nobody
@@ -122,7 +122,7 @@ func (h *Hub) SendC2D(id string, m C2D) error {
 	switch {
 	case size > maxC2D:
 		return refuse(codeTooLarge, fmt.Sprintf("message above %d bytes", maxC2D))
-	case len(commandTopic(id, &m)) > maxTopicSize:
+	case len(c2dTopic(id, &m)) > maxTopicSize:
 		return refuse(codeTooLarge, "properties do not fit into a topic")
 	case !m.Expiry.After(now) || m.Expiry.After(now.Add(maxTTL)):
 		return refuse(codeBadExpiry, "expiry is past, or more than two days ahead")
@@ -147,7 +147,7 @@ func (h *Hub) SendC2D(id string, m C2D) error {
 		return refuse(codeQueueFull, fmt.Sprintf("total number of messages on device exceeded the maximum number of messages allowed per device: %d", maxQueue))
 	}
 	r.sequence++
-	r.queue = append(r.queue, &command{Queued: Queued{C2D: m, SequenceNumber: r.sequence, EnqueuedTime: now}})
+	r.queue = append(r.queue, &queuedC2D{Queued: Queued{C2D: m, SequenceNumber: r.sequence, EnqueuedTime: now}})
 	h.links[id].wake()
 	return nil
 }
@@ -201,7 +201,7 @@ func (h *Hub) Feedback() []Settled {
 	})
 }
 
-func (c *command) copy() Queued {
+func (c *queuedC2D) copy() Queued {
 	out := c.Queued
 	out.Body, out.Properties = slices.Clone(out.Body), maps.Clone(out.Properties)
 	return out
@@ -220,7 +220,7 @@ func (h *Hub) sweep(r *record, now time.Time) {
 }
 
 // lockNext gives the first message that fits to the device, under a new lock.
-func (h *Hub) lockNext(r *record, fits func(*command) bool, to *link, until, now time.Time) *command {
+func (h *Hub) lockNext(r *record, fits func(*queuedC2D) bool, to *link, until, now time.Time) *queuedC2D {
 	h.sweep(r, now)
 	for _, c := range r.queue {
 		if !c.Locked && fits(c) {
@@ -233,7 +233,7 @@ func (h *Hub) lockNext(r *record, fits func(*command) bool, to *link, until, now
 }
 
 // release gives a message back to its queue, unless it has been delivered too often.
-func (h *Hub) release(r *record, c *command, now time.Time) {
+func (h *Hub) release(r *record, c *queuedC2D, now time.Time) {
 	if c.DeliveryCount >= maxDelivery {
 		h.finish(r, c, OutcomeDeliveryCountExceeded, now)
 		return
@@ -254,7 +254,7 @@ func (h *Hub) releaseAll(r *record, now time.Time) {
 }
 
 // finish takes a message out of its queue. It reports false if it was not there any more.
-func (h *Hub) finish(r *record, c *command, o Outcome, now time.Time) bool {
+func (h *Hub) finish(r *record, c *queuedC2D, o Outcome, now time.Time) bool {
 	at := slices.Index(r.queue, c)
 	if at < 0 {
 		return false

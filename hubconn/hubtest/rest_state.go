@@ -140,7 +140,7 @@ func (s *deviceState) record() (*record, error) {
 		}
 	}
 	for _, q := range s.Queue {
-		c := &command{Queued: q}
+		c := &queuedC2D{Queued: q}
 		// Whoever had it is gone.
 		c.Locked, c.until = false, time.Time{}
 		r.queue = append(r.queue, c)

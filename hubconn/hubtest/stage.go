@@ -33,8 +33,8 @@ const (
 	Desired
 	// Method is a direct method's request on its way to the device. NoAnswer loses it.
 	Method
-	// Command is a cloud-to-device message on its way to the device, over MQTT. NoAnswer loses it.
-	Command
+	// DeliverC2D is a cloud-to-device message on its way to the device, over MQTT. NoAnswer loses it.
+	DeliverC2D
 
 	// Send is telemetry over HTTPS.
 	Send
@@ -53,7 +53,7 @@ const (
 // stageNames are the texts of the stages, from Upgrade on.
 var stageNames = []string{
 	"upgrade", "connect", "connected", "publish", "subscribe", "twinGet", "twinPatch", "desired",
-	"method", "command", "send", "receive", "settle", "uploadStart", "uploadNotify", "blobPut",
+	"method", "deliverC2D", "send", "receive", "settle", "uploadStart", "uploadNotify", "blobPut",
 }
 
 // String returns the stage's text, "unknown stage" for a value that is none.

@@ -21,10 +21,10 @@ type Connected struct{}
 
 // HubFailure is the failure of an attempt at the hub.
 type HubFailure struct {
-	Class      retry.Class
-	RetryAfter time.Duration // what the hub asked for, 0: nothing
-	Gone       bool          // the hub's name does not exist, so no clock is to blame
-	Dates      bool          // only the dates of the server's certificate were wrong
+	Class        retry.Class
+	RetryAfter   time.Duration // what the hub asked for, 0: nothing
+	NameNotFound bool          // the hub's name does not exist, so no clock is to blame
+	Dates        bool          // only the dates of the server's certificate were wrong
 }
 
 // Lost is the end of a connection that the program did not want.

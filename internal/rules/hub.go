@@ -86,7 +86,7 @@ func (t *transition) rejectedBy(e HubFailure) (atCap bool) {
 		}
 	}
 	atCap = t.Rejections == 0
-	t.registerAfterRejection(e.Class == retry.Rejected && !e.Gone)
+	t.registerAfterRejection(e.Class == retry.Rejected && !e.NameNotFound)
 	return atCap
 }
 

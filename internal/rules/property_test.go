@@ -227,7 +227,7 @@ func (w *world) hubAnswers() {
 	case hubRejects:
 		e.Class = retry.Rejected
 	case hubGone:
-		e.Class, e.Gone = retry.Rejected, true
+		e.Class, e.NameNotFound = retry.Rejected, true
 	case hubThrottles:
 		e.Class, e.RetryAfter = retry.Throttled, w.retryAfter()
 		floor = e.RetryAfter

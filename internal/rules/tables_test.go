@@ -65,7 +65,7 @@ func (s *script) waitHub() {
 }
 
 func (s *script) refuse() []string {
-	return s.feed(HubFailure{Class: retry.Rejected, Gone: true})
+	return s.feed(HubFailure{Class: retry.Rejected, NameNotFound: true})
 }
 
 func (s *script) assign(hub string) []string {

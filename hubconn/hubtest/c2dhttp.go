@@ -24,7 +24,7 @@ func (h *Hub) deliverCommand(r *http.Request, id string) webReply {
 	if rec == nil {
 		return webRefusal(codeDeviceNotFound, id)
 	}
-	c := h.lockNext(rec, func(*command) bool { return true }, nil, now.Add(lock), now)
+	c := h.lockNext(rec, func(*queuedC2D) bool { return true }, nil, now.Add(lock), now)
 	if c == nil {
 		return webReply{reply: reply{status: http.StatusNoContent}}
 	}
@@ -59,7 +59,7 @@ func (h *Hub) settleCommand(e endpoint) webReply {
 		return webRefusal(codeDeviceNotFound, e.id)
 	}
 	h.sweep(r, now)
-	var c *command
+	var c *queuedC2D
 	for _, queued := range r.queue {
 		if queued.Locked && queued.holder == nil && queued.token == e.token {
 			c = queued

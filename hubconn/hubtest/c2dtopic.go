@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// commandTopic is the topic a message is published to: its properties are in it.
-func commandTopic(id string, m *C2D) string {
+// c2dTopic is the topic a message is published to: its properties are in it.
+func c2dTopic(id string, m *C2D) string {
 	device, module := splitID(id)
 	var b strings.Builder
 	b.WriteString("devices/" + device)
@@ -49,8 +49,8 @@ func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+"
 // isInput reports whether a text can be the name of a module input: one level of a topic.
 func isInput(name string) bool { return name != "" && !strings.ContainsAny(name, "/+#\x00") }
 
-// commandFilter returns the filter among a client's subscriptions that a message is delivered through, if there is one.
-func commandFilter(id string, m *C2D, subscriptions map[string]byte) (qos byte, ok bool) {
+// c2dFilter returns the filter among a client's subscriptions that a message is delivered through, if there is one.
+func c2dFilter(id string, m *C2D, subscriptions map[string]byte) (qos byte, ok bool) {
 	device, module := splitID(id)
 	prefix, kind := "devices/"+device+"/", "messages/devicebound/#"
 	if module != "" {
