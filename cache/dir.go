@@ -110,7 +110,9 @@ func read(path string) ([]byte, error) {
 		return nil, err
 	}
 	if len(data) > MaxSize {
-		return nil, fmt.Errorf("%s is over the limit of %d bytes: remove it", filepath.Base(path), MaxSize)
+		return nil, fmt.Errorf(
+			"%s is over the limit of %d bytes: remove it", filepath.Base(path), MaxSize,
+		)
 	}
 	return data, nil
 }

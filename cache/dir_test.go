@@ -104,8 +104,13 @@ func TestDirectoryThatIsAFile(t *testing.T) {
 
 func TestMissingParentIsNotMade(t *testing.T) {
 	parent := filepath.Join(t.TempDir(), "mnt")
-	for _, dir := range []string{filepath.Join(parent, "store"), filepath.Join(parent, "store") + "/"} {
-		oneLine(t, cache.Dir(dir).Put(t.Context(), "key", nil), dir, parent+" does not exist: make or mount that first")
+	for _, dir := range []string{
+		filepath.Join(parent, "store"), filepath.Join(parent, "store") + "/",
+	} {
+		oneLine(
+			t, cache.Dir(dir).Put(t.Context(), "key", nil), dir,
+			parent+" does not exist: make or mount that first",
+		)
 		_, err := cache.Dir(dir).Get(t.Context(), "key")
 		assert.ErrorIs(t, err, cache.ErrMiss)
 	}
@@ -117,7 +122,10 @@ func TestDanglingDirectoryLink(t *testing.T) {
 	if err := os.Symlink(filepath.Join(t.TempDir(), "absent"), dir); err != nil {
 		t.Skip(err)
 	}
-	oneLine(t, cache.Dir(dir).Put(t.Context(), "key", nil), dir, "is a link to a place that does not exist")
+	oneLine(
+		t, cache.Dir(dir).Put(t.Context(), "key", nil), dir,
+		"is a link to a place that does not exist",
+	)
 }
 
 func TestDirectoryWithoutAName(t *testing.T) {
@@ -137,7 +145,10 @@ func TestUnwritableDirectory(t *testing.T) {
 	require.NoError(t, d.Put(t.Context(), "key", []byte("old")))
 	require.NoError(t, os.Chmod(dir, 0o500))
 	t.Cleanup(func() { os.Chmod(dir, 0o700) })
-	oneLine(t, d.Put(t.Context(), "key", []byte("new")), dir, "is not accessible to user", "change its owner or permissions")
+	oneLine(
+		t, d.Put(t.Context(), "key", []byte("new")), dir, "is not accessible to user",
+		"change its owner or permissions",
+	)
 	oneLine(t, d.Delete(t.Context(), "key"), dir, "is not accessible to user")
 	got, err := d.Get(t.Context(), "key")
 	require.NoError(t, err)
@@ -152,7 +163,9 @@ func TestUnwritableDirectory(t *testing.T) {
 
 func TestValueAtTheLimitAndBeyond(t *testing.T) {
 	dir := t.TempDir()
-	for name, s := range map[string]cache.Store{"dir": cache.Dir(dir), "memory": new(cache.Memory)} {
+	for name, s := range map[string]cache.Store{
+		"dir": cache.Dir(dir), "memory": new(cache.Memory),
+	} {
 		value := bytes.Repeat([]byte("x"), cache.MaxSize)
 		require.NoError(t, s.Put(t.Context(), "key", value), name)
 		err := s.Put(t.Context(), "key", append(value, 'x'))
@@ -161,7 +174,9 @@ func TestValueAtTheLimitAndBeyond(t *testing.T) {
 		require.NoError(t, err, name)
 		assert.Len(t, got, cache.MaxSize, name)
 	}
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "key"), bytes.Repeat([]byte("x"), cache.MaxSize+1), 0o600))
+	require.NoError(t, os.WriteFile(
+		filepath.Join(dir, "key"), bytes.Repeat([]byte("x"), cache.MaxSize+1), 0o600,
+	))
 	_, err := cache.Dir(dir).Get(t.Context(), "key")
 	oneLine(t, err, dir, "key is over the limit of 1048576 bytes: remove it")
 }
@@ -177,7 +192,9 @@ func TestEndlessFileIsNotRead(t *testing.T) {
 }
 
 func TestPlantedLinkIsNeitherReadNorWrittenThrough(t *testing.T) {
-	for name, link := range map[string]func(oldname, newname string) error{"symbolic": os.Symlink, "hard": os.Link} {
+	for name, link := range map[string]func(oldname, newname string) error{
+		"symbolic": os.Symlink, "hard": os.Link,
+	} {
 		t.Run(name, func(t *testing.T) {
 			dir, victim := t.TempDir(), filepath.Join(t.TempDir(), "victim")
 			require.NoError(t, os.WriteFile(victim, []byte("untouched"), 0o600))
@@ -228,7 +245,10 @@ func TestDirectoryInPlaceOfAnEntry(t *testing.T) {
 func TestNoKeyLeavesTheDirectory(t *testing.T) {
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "store")
-	for _, key := range []string{"../up", "..", ".", "/abs", "a/../../b", "\\", "", "C:\\x", "a\x00b", strings.Repeat("../", 100)} {
+	for _, key := range []string{
+		"../up", "..", ".", "/abs", "a/../../b", "\\", "", "C:\\x", "a\x00b",
+		strings.Repeat("../", 100),
+	} {
 		require.NoError(t, cache.Dir(dir).Put(t.Context(), key, []byte(key)), "%q", key)
 	}
 	assert.Equal(t, []string{"store"}, names(t, parent))
@@ -242,7 +262,9 @@ func TestKilledWriterLeavesNothingThatGrows(t *testing.T) {
 	dir := t.TempDir()
 	d := cache.Dir(dir)
 	for range 3 {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, ".key.tmp0123456789abcdef"), []byte("half"), 0o600))
+		require.NoError(
+			t, os.WriteFile(filepath.Join(dir, ".key.tmp0123456789abcdef"), []byte("half"), 0o600),
+		)
 		require.NoError(t, d.Put(t.Context(), "key", []byte("value")))
 		assert.Equal(t, []string{"key"}, names(t, dir))
 	}

@@ -59,15 +59,21 @@ func (d Dir) fail(op, key string, err error) error {
 	case errors.Is(err, syscall.ENOTDIR):
 		e.Problem = dir + " cannot exist, part of its path is a file: name another directory"
 	case errors.Is(statErr, fs.ErrNotExist) && absent(parent):
-		e.Problem = fmt.Sprintf("%s cannot be made, %s does not exist: make or mount that first", dir, parent)
+		e.Problem = fmt.Sprintf(
+			"%s cannot be made, %s does not exist: make or mount that first", dir, parent,
+		)
 	case errors.Is(statErr, fs.ErrNotExist) && isLink(e.Dir):
 		e.Problem = dir + " is a link to a place that does not exist: make or mount that first"
 	case errors.Is(err, syscall.EROFS):
-		e.Problem = dir + " is on a read-only file system: remount it writable or name another directory"
+		e.Problem = dir +
+			" is on a read-only file system: remount it writable or name another directory"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		e.Problem = fmt.Sprintf("%s is full: free some space (%v)", dir, cause(err))
 	case errors.Is(err, fs.ErrPermission):
-		e.Problem = fmt.Sprintf("%s is not accessible%s: change its owner or permissions (%s %q: %v)", dir, byUser(), op, key, cause(err))
+		e.Problem = fmt.Sprintf(
+			"%s is not accessible%s: change its owner or permissions (%s %q: %v)", dir, byUser(),
+			op, key, cause(err),
+		)
 	}
 	return e
 }

@@ -27,7 +27,9 @@ func TestConditionsOfTheMediumAreExplained(t *testing.T) {
 		"forbidden": {syscall.EACCES, "store directory " + dir + " is not accessible" + byUser() + `: change its owner or permissions (put "key": ` + syscall.EACCES.Error() + ")"},
 	}
 	for name, test := range tests {
-		err := Dir(dir).fail("put", "key", &atomicfile.Error{Op: "sync", Path: filepath.Join(dir, "key"), Err: test.err})
+		err := Dir(dir).fail("put", "key", &atomicfile.Error{
+			Op: "sync", Path: filepath.Join(dir, "key"), Err: test.err,
+		})
 		assert.EqualError(t, err, test.want, name)
 		assert.ErrorIs(t, err, test.err, name)
 	}

@@ -36,7 +36,11 @@ func TestFileNames(t *testing.T) {
 		assert.Equal(t, want, fileName(key), "%q", key)
 	}
 	// sha256 of 101 letters k.
-	assert.Equal(t, strings.Repeat("k", 35)+"~dec651a2cfdb388ffb5e01b69d4d79971b0a7af493a0865bb40784c545621354", fileName(strings.Repeat("k", 101)))
+	assert.Equal(
+		t,
+		strings.Repeat("k", 35)+"~dec651a2cfdb388ffb5e01b69d4d79971b0a7af493a0865bb40784c545621354",
+		fileName(strings.Repeat("k", 101)),
+	)
 }
 
 // unescape is fileName's inverse for names that are not hashed, written from the
@@ -68,8 +72,10 @@ func unescape(name string) (key string, ok bool) {
 func FuzzFileNameIsInjective(f *testing.F) {
 	for _, pair := range [][2]string{
 		{"", "%"}, {"a", "A"}, {".", "%2e"}, {"a/b", "a%2fb"}, {"con", "%63on"}, {"~", "%7e"},
-		{strings.Repeat("k", 100), strings.Repeat("k", 101)}, {strings.Repeat("k", 101), strings.Repeat("k", 102)},
-		{strings.Repeat("k", 101), fileName(strings.Repeat("k", 101))}, {strings.Repeat("/", 33), strings.Repeat("/", 34)},
+		{strings.Repeat("k", 100), strings.Repeat("k", 101)},
+		{strings.Repeat("k", 101), strings.Repeat("k", 102)},
+		{strings.Repeat("k", 101), fileName(strings.Repeat("k", 101))},
+		{strings.Repeat("/", 33), strings.Repeat("/", 34)},
 	} {
 		f.Add(pair[0], pair[1])
 	}
@@ -79,7 +85,8 @@ func FuzzFileNameIsInjective(f *testing.F) {
 			if name == "" || len(name) > longestName {
 				t.Errorf("%q has a name of %d bytes", key, len(name))
 			}
-			if name[0] == '.' || name[len(name)-1] == '.' || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789._-%~") != "" {
+			if name[0] == '.' || name[len(name)-1] == '.' ||
+				strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789._-%~") != "" {
 				t.Errorf("%q has the unsafe name %q", key, name)
 			}
 			if isDeviceName(name) {

@@ -27,8 +27,8 @@ const inFlight = 32
 // sender sends one message and returns when it is acknowledged.
 type sender func() error
 
-// BenchmarkSend compares Send with the bare Paho client, both against the same simulated hub, over TLS on loopback
-// sockets, taking turns. What it prints besides the time of a message:
+// BenchmarkSend compares Send with the bare Paho client, both against the same simulated hub, over
+// TLS on loopback sockets, taking turns. What it prints besides the time of a message:
 //
 //	x-paho        messages a second, as a multiple of bare Paho's: the median of the turns
 //	allocs-more   allocations a message, above bare Paho's (both include the simulator's)
@@ -36,8 +36,9 @@ func BenchmarkSend(b *testing.B) {
 	for name, message := range map[string]hubconn.Message{
 		"body": {Body: []byte(`{"temperature":21.5}`)},
 		"properties": {
-			Body: []byte(`{"temperature":21.5}`), MessageID: "m1", ContentType: "application/json", ContentEncoding: "utf-8",
-			Properties: map[string]string{"level": "normal", "site": "plant 1"},
+			Body: []byte(`{"temperature":21.5}`), MessageID: "m1", ContentType: "application/json",
+			ContentEncoding: "utf-8",
+			Properties:      map[string]string{"level": "normal", "site": "plant 1"},
 		},
 	} {
 		b.Run(name, func(b *testing.B) { benchmarkSend(b, message) })
@@ -50,7 +51,9 @@ func benchmarkSend(b *testing.B, message hubconn.Message) {
 	defer func() { _ = network.Close() }()
 	hub, key := hubtest.NewHub(network, host), sasKey("0123456789abcdef")
 	for _, id := range []string{"ours", "bare"} {
-		require.NoError(b, hub.Put(hubtest.Device{ID: id, PrimaryKey: base64.StdEncoding.EncodeToString(key)}))
+		require.NoError(
+			b, hub.Put(hubtest.Device{ID: id, PrimaryKey: base64.StdEncoding.EncodeToString(key)}),
+		)
 	}
 	dialer := &hubconn.Dialer{DialContext: network.DialContext, TLSConfig: network.TLSConfig()}
 	conn, err := dialer.Dial(b.Context(), hubconn.Hub{Host: host, DeviceID: "ours"}, key)
@@ -134,7 +137,8 @@ func barePaho(b *testing.B, network *simnet.Network, key sasKey) paho.Client {
 	require.NoError(b, err)
 	o := paho.NewClientOptions()
 	o.AddBroker(fmt.Sprintf("ssl://%s:8883", host))
-	o.SetClientID("bare").SetUsername(host + "/bare/?api-version=2021-04-12").SetPassword(token).SetTLSConfig(config)
+	o.SetClientID("bare").SetUsername(host + "/bare/?api-version=2021-04-12").SetPassword(token).
+		SetTLSConfig(config)
 	o.SetProtocolVersion(4)
 	o.SetCustomOpenConnectionFn(func(*url.URL, paho.ClientOptions) (net.Conn, error) {
 		nc, err := network.DialContext(context.Background(), "tcp", host+":8883")

@@ -15,7 +15,8 @@ import (
 	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
-// blobLocation is where the hub wants a blob. It is a credential: whoever has it can write the blob.
+// blobLocation is where the hub wants a blob. It is a credential: whoever has it can write the
+// blob.
 type blobLocation struct {
 	CorrelationID string `json:"correlationId"`
 	HostName      string `json:"hostName"`
@@ -24,11 +25,15 @@ type blobLocation struct {
 	SASToken      string `json:"sasToken"`
 }
 
-// parseBlobLocation reads the hub's response, and refuses what would make a URL of another host or another meaning.
+// parseBlobLocation reads the hub's response, and refuses what would make a URL of another host or
+// another meaning.
 func parseBlobLocation(body []byte) (blobLocation, error) {
 	var p blobLocation
 	if err := json.Unmarshal(body, &p); err != nil {
-		return blobLocation{}, errors.New("the answer is not what it should be: no JSON object of strings") // err may quote the token
+		// err may quote the token
+		return blobLocation{}, errors.New(
+			"the answer is not what it should be: no JSON object of strings",
+		)
 	}
 	if checkHost(p.HostName) != nil {
 		return blobLocation{}, errors.New("the answer's hostName is no DNS name")
@@ -56,8 +61,8 @@ func (p blobLocation) url() string {
 	return "https://" + p.HostName + "/" + escape(p.ContainerName) + "/" + strings.Join(segments, "/") + "?" + p.SASToken
 }
 
-// blob writes one block blob, over a connection of its own that is kept between blocks. The storage account gets neither the
-// device's token nor its certificate.
+// blob writes one block blob, over a connection of its own that is kept between blocks. The storage
+// account gets neither the device's token nor its certificate.
 //
 // Azure REST API: Blob service, Put Blob, Put Block, Put Block List.
 type blob struct {
@@ -123,8 +128,12 @@ func (b *blob) typed(header http.Header) http.Header {
 	return header
 }
 
-func (b *blob) do(ctx context.Context, target string, header http.Header, content []byte) (https.Response, error) {
-	return b.conn.Do(ctx, https.Request{Method: http.MethodPut, URL: target, Header: header, Body: content})
+func (b *blob) do(
+	ctx context.Context, target string, header http.Header, content []byte,
+) (https.Response, error) {
+	return b.conn.Do(
+		ctx, https.Request{Method: http.MethodPut, URL: target, Header: header, Body: content},
+	)
 }
 
 // storageRefused is the error of a response of the storage account outside 2xx; nil for any other.
@@ -134,7 +143,8 @@ func storageRefused(hub Hub, r https.Response) *Error {
 	}
 	e := &Error{Op: "upload", Hub: hub, Class: Caller}
 	e.read(https.NewResponse(r.Status, r.Header, nil)) // without the body, which is XML
-	e.Name, e.Message = oneline.ASCII(r.Header.Get("X-Ms-Error-Code"), 64), "this is the storage account's answer"
+	e.Name, e.Message = oneline.ASCII(r.Header.Get("X-Ms-Error-Code"), 64),
+		"this is the storage account's answer"
 	e.TrackingID = oneline.ASCII(r.RequestID, 128)
 	switch {
 	case r.Status == http.StatusTooManyRequests:
@@ -147,9 +157,10 @@ func storageRefused(hub Hub, r https.Response) *Error {
 	return e
 }
 
-// storageFailed is the error of a storage account that sent no response. The loop concludes from the type of a DNS error that a hub
-// is gone, and from a rejection that the hub does not know the device; neither may be concluded from a storage account, so a
-// name that does not exist loses its type, and a rejection its class.
+// storageFailed is the error of a storage account that sent no response. The loop concludes from
+// the type of a DNS error that a hub is gone, and from a rejection that the hub does not know the
+// device; neither may be concluded from a storage account, so a name that does not exist loses its
+// type, and a rejection its class.
 func storageFailed(hub Hub, err error) *Error {
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
 		err = errors.New(err.Error())
@@ -164,8 +175,8 @@ func storageFailed(hub Hub, err error) *Error {
 	return e
 }
 
-// stallTimeout is how long a connection to a storage account may make no progress. A limit for a whole block would be too long for
-// some networks and too short for others.
+// stallTimeout is how long a connection to a storage account may make no progress. A limit for a
+// whole block would be too long for some networks and too short for others.
 const stallTimeout = time.Minute
 
 // stallConn is a connection that fails when nothing is read or written for stallTimeout.

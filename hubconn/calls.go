@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// callQueue is how many calls of methods wait for a handler to be free; as many again wait for being refused. Any more get no
-// response, and their callers time out.
+// callQueue is how many calls of methods wait for a handler to be free; as many again wait for
+// being refused. Any more get no response, and their callers time out.
 const callQueue = 64
 
 // call is one call of a direct method.

@@ -17,16 +17,19 @@ const (
 	Throttled = retry.Throttled
 	// Server is [retry.Server]: the hub is in trouble (5xx, CONNACK return code 3, overload).
 	Server = retry.Server
-	// Untrusted is [retry.Untrusted]: the server's certificate does not verify. No credential was sent to it.
+	// Untrusted is [retry.Untrusted]: the server's certificate does not verify. No credential was
+	// sent to it.
 	Untrusted = retry.Untrusted
-	// Rejected is [retry.Rejected]: the hub does not accept this device, or not with this credential.
+	// Rejected is [retry.Rejected]: the hub does not accept this device, or not with this
+	// credential.
 	Rejected = retry.Rejected
-	// Caller is [retry.Caller]: an operation was wrong in itself. The connection and the identity are untouched.
+	// Caller is [retry.Caller]: an operation was wrong in itself. The connection and the identity
+	// are untouched.
 	Caller = retry.Caller
 )
 
-// ClassOf returns the class of the first *Error in err's tree. Any other error is Unreachable, the class that costs the
-// least if it is wrong; so is nil.
+// ClassOf returns the class of the first *Error in err's tree. Any other error is Unreachable, the
+// class that costs the least if it is wrong; so is nil.
 func ClassOf(err error) Class {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Class

@@ -14,8 +14,9 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// overloadAfter is how long a CONNACK 5 has to take to mean overload: the hub queues the connections it has no room for, and
-// refuses them with this code in the end. A wrong credential is refused within seconds.
+// overloadAfter is how long a CONNACK 5 has to take to mean overload: the hub queues the
+// connections it has no room for, and refuses them with this code in the end. A wrong credential is
+// refused within seconds.
 const overloadAfter = 45 * time.Second
 
 // classify makes an Error of what internal/mqtt returned.
@@ -48,8 +49,8 @@ func classify(op string, hub Hub, err error) *Error {
 	return e
 }
 
-// connackClass is the class of a CONNACK that refuses. IoT Hub refuses with 5 for many reasons, so a code that MQTT 3.1.1 does not
-// define is no better.
+// connackClass is the class of a CONNACK that refuses. IoT Hub refuses with 5 for many reasons, so
+// a code that MQTT 3.1.1 does not define is no better.
 func connackClass(code byte, elapsed time.Duration) Class {
 	if code == 3 || code == 5 && elapsed >= overloadAfter {
 		return Server
@@ -57,8 +58,9 @@ func connackClass(code byte, elapsed time.Duration) Class {
 	return Rejected
 }
 
-// readUpgrade classifies a refused WebSocket upgrade. Only a response with the hub's own header is the hub's; without it a
-// proxy or a front end answered, which can be busy or broken but knows nothing of the device.
+// readUpgrade classifies a refused WebSocket upgrade. Only a response with the hub's own header is
+// the hub's; without it a proxy or a front end answered, which can be busy or broken but knows
+// nothing of the device.
 func (e *Error) readUpgrade(u *mqtt.UpgradeError) {
 	e.Status = u.Status
 	if u.Proxy {
@@ -85,8 +87,9 @@ func (e *Error) read(response https.Response) (fromHub bool) {
 	return response.Marked(errorCodeHeader)
 }
 
-// operationClass is the class of the response to a single operation. It differs from a refused connection in that the operation itself
-// can be at fault: that is the caller's to know, and says nothing of the device.
+// operationClass is the class of the response to a single operation. It differs from a refused
+// connection in that the operation itself can be at fault: that is the caller's to know, and says
+// nothing of the device.
 func (e *Error) operationClass(fromHub bool) Class {
 	switch e.Status {
 	case http.StatusTooManyRequests:
@@ -103,7 +106,8 @@ func (e *Error) operationClass(fromHub bool) Class {
 		return Server
 	case e.Status/100 == 4 && fromHub:
 		switch e.Code {
-		case 403010, // OperationNotAvailableInCurrentTier: the device is known, the hub does not do that
+		// OperationNotAvailableInCurrentTier: the device is known, the hub does not do that
+		case 403010,
 			412002: // DeviceMessageLockLost
 			return Caller
 		}
@@ -112,10 +116,12 @@ func (e *Error) operationClass(fromHub bool) Class {
 	return Unreachable
 }
 
-// codeClass is the class of the hub's six-digit code at connection level; an unknown one counts as its first three digits.
+// codeClass is the class of the hub's six-digit code at connection level; an unknown one counts as
+// its first three digits.
 func codeClass(code int) Class {
 	switch code {
-	case 403002, // IotHubQuotaExceeded: the hub knows the device and has no more messages for it today
+	// IotHubQuotaExceeded: the hub knows the device and has no more messages for it today
+	case 403002,
 		403006: // DeviceMaximumActiveFileUploadLimitExceeded
 		return Throttled
 	case 400021, 400024, // the request was cancelled, or timed out
@@ -126,7 +132,8 @@ func codeClass(code int) Class {
 	switch status := code / 1000; {
 	case status == http.StatusTooManyRequests:
 		return Throttled
-	case status/100 == 5, status == http.StatusRequestTimeout, status == http.StatusConflict, status == 499:
+	case status/100 == 5, status == http.StatusRequestTimeout, status == http.StatusConflict,
+		status == 499:
 		return Server
 	case status == http.StatusProxyAuthRequired, status/100 != 4:
 		return Unreachable
@@ -152,7 +159,8 @@ func unverified(err error) bool {
 	return ok
 }
 
-// certificateRefused reports whether the server ended TLS over the device's certificate (RFC 8446 §6.2).
+// certificateRefused reports whether the server ended TLS over the device's certificate (RFC 8446
+// §6.2).
 func certificateRefused(err error) bool {
 	op, ok := errors.AsType[*net.OpError](err)
 	if !ok || op.Op != "remote error" { // crypto/tls's mark of an alert that was received

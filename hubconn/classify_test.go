@@ -49,7 +49,9 @@ func TestConnackDecidesTheClass(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d after %v", row.code, row.delay), func(t *testing.T) {
 			play(t, func(s *stage) {
-				s.hub.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: row.code, Delay: row.delay})
+				s.hub.Inject(hubtest.Fault{
+					On: hubtest.Connect, ReturnCode: row.code, Delay: row.delay,
+				})
 				e := s.fails(row.class)
 				assert.Equal(s, row.code, e.ReturnCode)
 				assert.Equal(s, row.delay, e.Elapsed)
@@ -73,19 +75,24 @@ func TestNoAnswerIsUnreachable(t *testing.T) {
 		after time.Duration
 		check func(*stage, *hubconn.Error)
 	}{
-		"the name does not exist": {func(s *stage) { s.network.SetFault(host, simnet.NameNotFound) }, 0, func(s *stage, e *hubconn.Error) {
-			dns, ok := errors.AsType[*net.DNSError](e)
-			require.True(s, ok)
-			assert.True(s, dns.IsNotFound)
-		}},
-		"the name server fails": {func(s *stage) { s.network.SetFault(host, simnet.NameFailure) }, 0, func(s *stage, e *hubconn.Error) {
-			dns, ok := errors.AsType[*net.DNSError](e)
-			require.True(s, ok)
-			assert.False(s, dns.IsNotFound)
-		}},
-		"refused": {func(s *stage) { s.network.SetFault(host, simnet.Refused) }, 0, func(s *stage, e *hubconn.Error) {
-			assert.ErrorIs(s, e, syscall.ECONNREFUSED)
-		}},
+		"the name does not exist": {
+			func(s *stage) { s.network.SetFault(host, simnet.NameNotFound) }, 0,
+			func(s *stage, e *hubconn.Error) {
+				dns, ok := errors.AsType[*net.DNSError](e)
+				require.True(s, ok)
+				assert.True(s, dns.IsNotFound)
+			},
+		},
+		"the name server fails": {func(s *stage) { s.network.SetFault(host, simnet.NameFailure) },
+			0, func(s *stage, e *hubconn.Error) {
+				dns, ok := errors.AsType[*net.DNSError](e)
+				require.True(s, ok)
+				assert.False(s, dns.IsNotFound)
+			}},
+		"refused": {func(s *stage) { s.network.SetFault(host, simnet.Refused) }, 0,
+			func(s *stage, e *hubconn.Error) {
+				assert.ErrorIs(s, e, syscall.ECONNREFUSED)
+			}},
 		"reset":                {func(s *stage) { s.network.SetFault(host, simnet.ResetOnAccept) }, 0, nil},
 		"black hole":           {func(s *stage) { s.network.SetFault(host, simnet.Blackhole) }, 30 * time.Second, nil},
 		"silent server":        {func(s *stage) { s.network.Stall(host, true) }, 30 * time.Second, nil},
@@ -112,7 +119,9 @@ func TestNoAnswerIsUnreachable(t *testing.T) {
 }
 
 func TestAServerThatDoesNotVerifyIsUntrustedAndToldNothing(t *testing.T) {
-	for _, kind := range []simnet.CertificateKind{simnet.Expired, simnet.NotYetValid, simnet.UnknownCA, simnet.WrongName} {
+	for _, kind := range []simnet.CertificateKind{
+		simnet.Expired, simnet.NotYetValid, simnet.UnknownCA, simnet.WrongName,
+	} {
 		t.Run(kind.String(), func(t *testing.T) {
 			play(t, func(s *stage) {
 				s.network.SetCertificate(host, kind)
@@ -121,8 +130,11 @@ func TestAServerThatDoesNotVerifyIsUntrustedAndToldNothing(t *testing.T) {
 				assert.Equal(s, retry.Wait, retry.Classify(e))
 				assert.Empty(s, s.hub.Attempts(), "no CONNECT, no upgrade")
 				invalid, dates := errors.AsType[x509.CertificateInvalidError](error(e))
-				assert.Equal(s, kind == simnet.Expired || kind == simnet.NotYetValid, dates && invalid.Reason == x509.Expired,
-					"whether only the dates are wrong can be told")
+				assert.Equal(
+					s, kind == simnet.Expired || kind == simnet.NotYetValid,
+					dates && invalid.Reason == x509.Expired,
+					"whether only the dates are wrong can be told",
+				)
 				s.network.SetCertificate(host, simnet.Valid)
 				s.connect()
 			})
@@ -191,7 +203,10 @@ func TestRetryAfterIsReadByTheServersClock(t *testing.T) {
 		s := newStage(t, simnet.New(), true)
 		s.network.SetClockOffset(20 * 365 * 24 * time.Hour)
 		s.dialer.TLSConfig.Time = s.network.Now
-		s.hub.Inject(hubtest.Fault{On: hubtest.Upgrade, Status: 429, RetryAfter: s.network.Now().Add(90 * time.Second).UTC().Format(http.TimeFormat)})
+		s.hub.Inject(hubtest.Fault{
+			On: hubtest.Upgrade, Status: 429,
+			RetryAfter: s.network.Now().Add(90 * time.Second).UTC().Format(http.TimeFormat),
+		})
 		e := s.fails(hubconn.Throttled)
 		assert.Equal(t, 90*time.Second, retry.After(e))
 	})
@@ -201,7 +216,10 @@ func TestAProxyThatRefusesIsUnreachable(t *testing.T) {
 	for _, status := range []int{403, 407, 429, 502, 503} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStage(t, simnet.New(), true)
-			s.dialer.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.example:3128", User: url.UserPassword("user", "canary-secret")})
+			s.dialer.Proxy = http.ProxyURL(&url.URL{
+				Scheme: "http", Host: "proxy.example:3128",
+				User: url.UserPassword("user", "canary-secret"),
+			})
 			s.dialer.DialContext = refusingProxy(status)
 			e := s.fails(hubconn.Unreachable)
 			assert.Equal(t, status, e.Status)
@@ -211,8 +229,8 @@ func TestAProxyThatRefusesIsUnreachable(t *testing.T) {
 	}
 }
 
-// A hub that ends TLS over the device's certificate rejects the device. Under TLS 1.3 the news arrives after the client's
-// handshake.
+// A hub that ends TLS over the device's certificate rejects the device. Under TLS 1.3 the news
+// arrives after the client's handshake.
 func TestAnAlertAboutTheCertificateIsARejection(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		play(t, func(s *stage) {
@@ -221,8 +239,9 @@ func TestAnAlertAboutTheCertificateIsARejection(t *testing.T) {
 			s.dialer.TLSConfig = &tls.Config{RootCAs: ca.Pool()}
 			s.dialer.DialContext = inMemory(func(nc net.Conn) {
 				tc := tls.Server(nc, &tls.Config{
-					Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert,
-					ClientCAs: x509.NewCertPool(), MinVersion: version, MaxVersion: version,
+					Certificates: []tls.Certificate{cert},
+					ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: x509.NewCertPool(),
+					MinVersion: version, MaxVersion: version,
 				})
 				_ = tc.Handshake()
 				_, _ = io.Copy(io.Discard, nc)
@@ -237,5 +256,7 @@ func TestAnAlertAboutTheCertificateIsARejection(t *testing.T) {
 func TestClassOfAForeignErrorIsUnreachable(t *testing.T) {
 	assert.Equal(t, hubconn.Unreachable, hubconn.ClassOf(errors.New("what")))
 	assert.Equal(t, hubconn.Unreachable, hubconn.ClassOf(nil))
-	assert.Equal(t, hubconn.Throttled, hubconn.ClassOf(fmt.Errorf("a: %w", errors.Join(io.EOF, &hubconn.Error{Class: hubconn.Throttled}))))
+	assert.Equal(t, hubconn.Throttled, hubconn.ClassOf(
+		fmt.Errorf("a: %w", errors.Join(io.EOF, &hubconn.Error{Class: hubconn.Throttled})),
+	))
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/rehome-iot/rehome/internal/mqtt"
 )
 
-// Conn is a device's connection to its hub. Under it there may be several network connections, one after another: each
-// SAS token has its own. Its methods are safe for concurrent use.
+// Conn is a device's connection to its hub. Under it there may be several network connections, one
+// after another: each SAS token has its own. Its methods are safe for concurrent use.
 type Conn struct {
 	dialer     Dialer
 	hub        Hub
@@ -40,12 +40,16 @@ type Conn struct {
 type Stats struct {
 	// Since is when the hub accepted the connection; renewals do not change it.
 	Since time.Time
-	// Acknowledged counts the hub's acknowledgements and ping responses: signs that the connection is of use.
+	// Acknowledged counts the hub's acknowledgements and ping responses: signs that the connection
+	// is of use.
 	Acknowledged uint64
 }
 
 func newConn(ctx context.Context, d Dialer, hub Hub, credential Credential) *Conn {
-	c := &Conn{dialer: d, hub: hub, events: hub.events(), credential: credential, done: make(chan struct{}), changed: make(chan struct{}), inbox: newInbox()}
+	c := &Conn{
+		dialer: d, hub: hub, events: hub.events(), credential: credential,
+		done: make(chan struct{}), changed: make(chan struct{}), inbox: newInbox(),
+	}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	return c
 }
@@ -53,8 +57,9 @@ func newConn(ctx context.Context, d Dialer, hub Hub, credential Credential) *Con
 // Hub returns where, and as whom, the connection is.
 func (c *Conn) Hub() Hub { return c.hub }
 
-// Context is done when the connection has ended, and before any Send returns because of that. Its cause is an *Error with
-// the reason; ErrClosed, or what CloseCause was given, when the program ended it.
+// Context is done when the connection has ended, and before any Send returns because of that. Its
+// cause is an *Error with the reason; ErrClosed, or what CloseCause was given, when the program
+// ended it.
 func (c *Conn) Context() context.Context { return c.ctx }
 
 // Stats returns the connection's numbers.
@@ -68,8 +73,9 @@ func (c *Conn) Stats() Stats {
 	return s
 }
 
-// Close disconnects and waits for all that the connection started, at most a few seconds. It is idempotent, its error
-// always nil. Context's cause is ErrClosed, unless the connection has ended before.
+// Close disconnects and waits for all that the connection started, at most a few seconds. It is
+// idempotent, its error always nil. Context's cause is ErrClosed, unless the connection has ended
+// before.
 func (c *Conn) Close() error { return c.CloseCause(nil) }
 
 // CloseCause is Close with another cause for Context; nil is ErrClosed.
@@ -101,8 +107,8 @@ func (c *Conn) dial(ctx context.Context) (next, error) {
 	return next{nc: nc, token: token}, nil
 }
 
-// connect sends CONNECT and, when the hub accepts it, makes the subscriptions of the former link on the new one and puts that
-// in use.
+// connect sends CONNECT and, when the hub accepts it, makes the subscriptions of the former link on
+// the new one and puts that in use.
 func (c *Conn) connect(ctx context.Context, n next) error {
 	c.inbox.clear()
 	o := c.dialer.options(c.hub, n.token)
@@ -178,7 +184,8 @@ func (c *Conn) await(ctx context.Context, op string, changed <-chan struct{}) er
 	}
 }
 
-// within returns a context that ends with ctx, and with the connection and its cause. Its cancel must be called.
+// within returns a context that ends with ctx, and with the connection and its cause. Its cancel
+// must be called.
 func (c *Conn) within(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(c.ctx, func() { cancel(context.Cause(c.ctx)) })
@@ -188,11 +195,15 @@ func (c *Conn) within(ctx context.Context) (context.Context, context.CancelFunc)
 	}
 }
 
-// log writes to the program's Logger, if it has one. What is in a message, a twin or a call is never logged.
+// log writes to the program's Logger, if it has one. What is in a message, a twin or a call is
+// never logged.
 func (c *Conn) log(level slog.Level, message string, args ...slog.Attr) {
 	if c.dialer.Logger == nil {
 		return
 	}
-	attrs := append([]slog.Attr{slog.String("hub", c.hub.Host), slog.String("device", c.hub.clientID())}, args...)
+	attrs := append(
+		[]slog.Attr{slog.String("hub", c.hub.Host), slog.String("device", c.hub.clientID())},
+		args...,
+	)
 	c.dialer.Logger.LogAttrs(c.ctx, level, message, attrs...)
 }

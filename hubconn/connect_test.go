@@ -42,7 +42,9 @@ func TestConnectWithACertificate(t *testing.T) {
 	play(t, func(s *stage) {
 		// The hub knows devices by thumbprint and does not list their authority.
 		cert := simnet.NewCA("another authority", time.Now()).Intermediate("plant 1").Device("dev2")
-		require.NoError(s, s.hub.Put(hubtest.Device{ID: "dev2", PrimaryThumbprint: hubtest.Thumbprint(cert.Leaf)}))
+		require.NoError(s, s.hub.Put(
+			hubtest.Device{ID: "dev2", PrimaryThumbprint: hubtest.Thumbprint(cert.Leaf)},
+		))
 		s.at.DeviceID = "dev2"
 		conn, err := s.dialer.Dial(s.Context(), s.at, clientCert{cert})
 		require.NoError(s, err)
@@ -60,7 +62,9 @@ func TestConnectWithACertificate(t *testing.T) {
 func TestBadCredentialsAreRejected(t *testing.T) {
 	play(t, func(s *stage) {
 		known, other := s.network.CA().Device("dev2"), s.network.CA().Device("dev2")
-		require.NoError(s, s.hub.Put(hubtest.Device{ID: "dev2", PrimaryThumbprint: hubtest.Thumbprint(known.Leaf)}))
+		require.NoError(s, s.hub.Put(
+			hubtest.Device{ID: "dev2", PrimaryThumbprint: hubtest.Thumbprint(known.Leaf)},
+		))
 		for name, try := range map[string]func() (*hubconn.Conn, error){
 			"wrong key":      func() (*hubconn.Conn, error) { return s.dialer.Dial(s.Context(), s.at, sasKey("another key")) },
 			"unknown device": func() (*hubconn.Conn, error) { s.at.DeviceID = "dev3"; return s.dial() },
@@ -91,7 +95,8 @@ func TestBadCredentialsAreRejected(t *testing.T) {
 	})
 }
 
-// The token's life is counted from the corrected clock, when there is one: the system's may be in 1970.
+// The token's life is counted from the corrected clock, when there is one: the system's may be
+// in 1970.
 func TestTheTokenFollowsTheClockOfTheTLSConfiguration(t *testing.T) {
 	play(t, func(s *stage) {
 		s.network.SetClockOffset(10 * 365 * 24 * time.Hour)
@@ -134,12 +139,14 @@ func TestTheCredentialIsAskedBeforeTheNetwork(t *testing.T) {
 		assert.Zero(s, s.network.Dials(host))
 
 		asked := false
-		_, err := s.dialer.Dial(s.Context(), s.at, credential{none, func(_ context.Context, resource string, expiry time.Time) (string, error) {
-			asked = true
-			assert.Equal(s, host+"/devices/dev1", resource)
-			assert.Equal(s, time.Now().Add(time.Hour), expiry)
-			return s.key.Token(s.Context(), resource, expiry)
-		}})
+		_, err := s.dialer.Dial(s.Context(), s.at, credential{
+			none, func(_ context.Context, resource string, expiry time.Time) (string, error) {
+				asked = true
+				assert.Equal(s, host+"/devices/dev1", resource)
+				assert.Equal(s, time.Now().Add(time.Hour), expiry)
+				return s.key.Token(s.Context(), resource, expiry)
+			},
+		})
 		require.NoError(s, err)
 		assert.True(s, asked)
 	})
@@ -205,7 +212,9 @@ func TestDialEndsWithTheCallersCauseAtEveryStage(t *testing.T) {
 			"connect": func() { s.hub.Inject(hubtest.Fault{On: hubtest.Connect, NoAnswer: true, Times: -1}) },
 		}
 		if !s.mqtt {
-			stages["upgrade"] = func() { s.hub.Inject(hubtest.Fault{On: hubtest.Upgrade, NoAnswer: true, Times: -1}) }
+			stages["upgrade"] = func() {
+				s.hub.Inject(hubtest.Fault{On: hubtest.Upgrade, NoAnswer: true, Times: -1})
+			}
 		}
 		for name, stuck := range stages {
 			stuck()
@@ -255,7 +264,9 @@ func TestOnRealSockets(t *testing.T) {
 			s.ended(conn, hubconn.Unreachable)
 
 			cert := n.CA().Device("dev2")
-			require.NoError(t, s.hub.Put(hubtest.Device{ID: "dev2", PrimaryThumbprint: hubtest.Thumbprint(cert.Leaf)}))
+			require.NoError(t, s.hub.Put(
+				hubtest.Device{ID: "dev2", PrimaryThumbprint: hubtest.Thumbprint(cert.Leaf)},
+			))
 			s.at.DeviceID = "dev2"
 			conn, err = s.dialer.Dial(t.Context(), s.at, clientCert{cert})
 			require.NoError(t, err)
@@ -269,7 +280,9 @@ func TestOnRealSockets(t *testing.T) {
 			s.fails(hubconn.Server)
 			n.SetFault(host, simnet.Refused)
 			s.fails(hubconn.Unreachable)
-			assert.NotContains(t, fmt.Sprint(s.hub.Attempts()), base64.StdEncoding.EncodeToString(s.key))
+			assert.NotContains(
+				t, fmt.Sprint(s.hub.Attempts()), base64.StdEncoding.EncodeToString(s.key),
+			)
 		})
 	}
 }

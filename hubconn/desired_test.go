@@ -81,15 +81,21 @@ func TestDesiredStartsWithTheStateAndGoesOnWithChanges(t *testing.T) {
 				r.apply(d)
 				switch d.Version {
 				case first:
-					assert.Equal(s, hubconn.Desired{Version: first, Full: true, JSON: json.RawMessage(`{"a":1,"b":{"c":"d"}}`)}, d)
+					assert.Equal(s, hubconn.Desired{
+						Version: first, Full: true, JSON: json.RawMessage(`{"a":1,"b":{"c":"d"}}`),
+					}, d)
 					s.desire(object{"a": 2})
 					s.desire(object{"b": nil, "e": []any{1.0, nil}})
 					continue
 				case first + 1:
-					assert.Equal(s, hubconn.Desired{Version: first + 1, JSON: json.RawMessage(`{"a":2}`)}, d)
+					assert.Equal(
+						s, hubconn.Desired{Version: first + 1, JSON: json.RawMessage(`{"a":2}`)}, d,
+					)
 					continue
 				case first + 2:
-					assert.Equal(s, hubconn.Desired{Version: first + 2, JSON: json.RawMessage(`{"b":null,"e":[1,null]}`)}, d)
+					assert.Equal(s, hubconn.Desired{Version: first + 2, JSON: json.RawMessage(
+						`{"b":null,"e":[1,null]}`,
+					)}, d)
 				}
 				break
 			}
@@ -139,7 +145,8 @@ func TestDesiredEndsWithItsContextOrTheConnection(t *testing.T) {
 	})
 }
 
-// The changes that arrive while a body is slow wait; when there are too many the whole state comes in their place.
+// The changes that arrive while a body is slow wait; when there are too many the whole state comes
+// in their place.
 func TestASlowLoopGetsTheStateInPlaceOfTooManyChanges(t *testing.T) {
 	for changes, fulls := range map[int]int{64: 1, 65: 2, 1000: 2} {
 		play(t, func(s *stage) {
@@ -234,7 +241,8 @@ func TestARenewalWithoutChangesRepeatsNothing(t *testing.T) {
 	})
 }
 
-// 1,000 changes fall anywhere among 100 links, of which half are renewed and half cut; some are lost on the way.
+// 1,000 changes fall anywhere among 100 links, of which half are renewed and half cut; some are
+// lost on the way.
 func TestAThousandChangesOverAHundredLinks(t *testing.T) {
 	play(t, func(s *stage) {
 		s.dialer.TokenTTL = 2 * time.Minute

@@ -25,51 +25,59 @@ const (
 	defaultDialTimeout    = 30 * time.Second
 	defaultConnectTimeout = 75 * time.Second
 
-	// maxKeepAlive: the hub gives a silent client 1.5 times its keep-alive, and no one more than 1767 s (Azure docs:
-	// "Communicate with an IoT hub using the MQTT protocol").
+	// maxKeepAlive: the hub gives a silent client 1.5 times its keep-alive, and no one more than
+	// 1767 s (Azure docs: "Communicate with an IoT hub using the MQTT protocol").
 	maxKeepAlive = 1177 * time.Second
 )
 
-// Dialer opens connections to IoT hubs. The zero value is ready. It must not be changed while Dial runs or while a
-// connection that it made is up; apart from that it is safe for concurrent use.
+// Dialer opens connections to IoT hubs. The zero value is ready. It must not be changed while Dial
+// runs or while a connection that it made is up; apart from that it is safe for concurrent use.
 type Dialer struct {
-	// DialContext opens the TCP connection, by name: host:8883, host:443 or a proxy's address. Default: net.Dialer's.
+	// DialContext opens the TCP connection, by name: host:8883, host:443 or a proxy's address.
+	// Default: net.Dialer's.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
-	// TLSConfig is the base of the TLS configuration; it is cloned. Set RootCAs in it to trust other authorities than the
-	// system does. Its Time, if set, is also the clock that token expiries are counted from. The server name is always
-	// the hub's, the version at least 1.2, the client certificate the credential's; InsecureSkipVerify is an error.
+	// TLSConfig is the base of the TLS configuration; it is cloned. Set RootCAs in it to trust
+	// other authorities than the system does. Its Time, if set, is also the clock that token
+	// expiries are counted from. The server name is always the hub's, the version at least 1.2, the
+	// client certificate the credential's; InsecureSkipVerify is an error.
 	TLSConfig *tls.Config
-	// Proxy chooses the proxy of WebSocket connections and HTTPS requests. Default: http.ProxyFromEnvironment, so HTTPS_PROXY. The
-	// MQTT port is never dialed through a proxy.
+	// Proxy chooses the proxy of WebSocket connections and HTTPS requests. Default:
+	// http.ProxyFromEnvironment, so HTTPS_PROXY. The MQTT port is never dialed through a proxy.
 	Proxy func(*http.Request) (*url.URL, error)
 	// WebSocket carries MQTT in WebSocket on port 443, for networks where port 8883 is closed.
 	WebSocket bool
 	// DialTimeout bounds name look-up, TCP, TLS and WebSocket upgrade together. Default: 30 s.
 	DialTimeout time.Duration
-	// ConnectTimeout bounds the wait for CONNACK. Default: 75 s. The hub may send it a minute late under load; giving up
-	// earlier and coming back makes that worse.
+	// ConnectTimeout bounds the wait for CONNACK. Default: 75 s. The hub may send it a minute late
+	// under load; giving up earlier and coming back makes that worse.
 	ConnectTimeout time.Duration
-	// KeepAlive is the longest silence on an idle connection, in whole seconds; a peer that does not respond is given up
-	// 10 s later. Default: 240 s, also the idle limit of Azure's load balancers. More than 1177 s counts as 1177 s.
+	// KeepAlive is the longest silence on an idle connection, in whole seconds; a peer that does
+	// not respond is given up 10 s later. Default: 240 s, also the idle limit of Azure's load
+	// balancers. More than 1177 s counts as 1177 s.
 	KeepAlive time.Duration
-	// AckTimeout ends the connection when a message is not acknowledged for as long. Default: 4 min.
+	// AckTimeout ends the connection when a message is not acknowledged for as long. Default: 4
+	// min.
 	AckTimeout time.Duration
-	// TokenTTL is the life of a SAS token. Default: 1 h. The connection is renewed at a random 70 to 90 % of it.
+	// TokenTTL is the life of a SAS token. Default: 1 h. The connection is renewed at a random 70
+	// to 90 % of it.
 	TokenTTL time.Duration
-	// MaxInFlight is how many messages may be waiting for their acknowledgement on one connection. Default: 32.
+	// MaxInFlight is how many messages may be waiting for their acknowledgement on one connection.
+	// Default: 32.
 	MaxInFlight int
 	// APIVersion is the hub API version announced. Default: "2021-04-12".
 	APIVersion string
 	// UserAgent is announced as the device client type. Default: "rehome-go".
 	UserAgent string
-	// ModelID announces the IoT Plug and Play model that the device implements, "dtmi:com:example:thermostat;1". Default: none.
+	// ModelID announces the IoT Plug and Play model that the device implements,
+	// "dtmi:com:example:thermostat;1". Default: none.
 	ModelID string
-	// Logger gets renewals, handlers that panic and messages that there was no room for; never the content of a message. Default: nothing is logged.
+	// Logger gets renewals, handlers that panic and messages that there was no room for; never the
+	// content of a message. Default: nothing is logged.
 	Logger *slog.Logger
 }
 
-// Dial connects to a hub as a device: one attempt, bounded by ctx, DialTimeout and ConnectTimeout. Every error is an
-// *Error. The connection does not end with ctx, but keeps its values.
+// Dial connects to a hub as a device: one attempt, bounded by ctx, DialTimeout and ConnectTimeout.
+// Every error is an *Error. The connection does not end with ctx, but keeps its values.
 func (d *Dialer) Dial(ctx context.Context, hub Hub, credential Credential) (*Conn, error) {
 	if err := d.validate(hub, credential); err != nil {
 		return nil, &Error{Op: "dial", Hub: hub, Class: Caller, Err: err}
@@ -109,10 +117,15 @@ func (d *Dialer) Validate() error {
 		return fmt.Errorf("TokenTTL of %v is less than a minute", d.TokenTTL)
 	case d.MaxInFlight < 0:
 		return errors.New("MaxInFlight is negative")
-	case d.ModelID != "" && (!strings.HasPrefix(d.ModelID, "dtmi:") || oneline.ASCII(d.ModelID, 4096) != d.ModelID):
-		return fmt.Errorf("ModelID %q does not start with dtmi: or is not ASCII", oneline.ASCII(d.ModelID, 128))
+	case d.ModelID != "" &&
+		(!strings.HasPrefix(d.ModelID, "dtmi:") || oneline.ASCII(d.ModelID, 4096) != d.ModelID):
+		return fmt.Errorf(
+			"ModelID %q does not start with dtmi: or is not ASCII", oneline.ASCII(d.ModelID, 128),
+		)
 	case d.TLSConfig != nil && d.TLSConfig.InsecureSkipVerify:
-		return errors.New("InsecureSkipVerify is refused: put the hub's authority into TLSConfig.RootCAs")
+		return errors.New(
+			"InsecureSkipVerify is refused: put the hub's authority into TLSConfig.RootCAs",
+		)
 	}
 	return nil
 }
@@ -132,16 +145,24 @@ func (d *Dialer) tlsConfig(certificate *tls.Certificate) *tls.Config {
 		config = d.TLSConfig.Clone()
 	}
 	if certificate != nil {
-		// Always this one: crypto/tls would leave out a certificate whose issuer the server does not list.
+		// Always this one: crypto/tls would leave out a certificate whose issuer the server does
+		// not list.
 		config.Certificates = nil
-		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return certificate, nil
+		}
 	}
 	return config
 }
 
 // open makes the network connection, with the client certificate if there is one.
-func (d *Dialer) open(ctx context.Context, hub Hub, certificate *tls.Certificate) (net.Conn, error) {
-	dialer := &mqtt.Dialer{DialContext: d.DialContext, TLSConfig: d.tlsConfig(certificate), Proxy: d.Proxy, Timeout: d.DialTimeout}
+func (d *Dialer) open(
+	ctx context.Context, hub Hub, certificate *tls.Certificate,
+) (net.Conn, error) {
+	dialer := &mqtt.Dialer{
+		DialContext: d.DialContext, TLSConfig: d.tlsConfig(certificate), Proxy: d.Proxy,
+		Timeout: d.DialTimeout,
+	}
 	if d.WebSocket {
 		return dialer.WebSocket(ctx, "wss://"+hub.Host+"/$iothub/websocket", nil)
 	}
@@ -154,7 +175,8 @@ func (d *Dialer) userAgent() string { return cmp.Or(d.UserAgent, defaultUserAgen
 
 // options is what CONNECT says (Azure docs: "Communicate with an IoT hub using the MQTT protocol").
 func (d *Dialer) options(hub Hub, token string) mqtt.Options {
-	username := hub.Host + "/" + hub.clientID() + "/?api-version=" + escape(d.apiVersion()) + "&DeviceClientType=" + escape(d.userAgent())
+	username := hub.Host + "/" + hub.clientID() + "/?api-version=" + escape(d.apiVersion()) +
+		"&DeviceClientType=" + escape(d.userAgent())
 	if d.ModelID != "" {
 		username += "&model-id=" + escape(d.ModelID)
 	}

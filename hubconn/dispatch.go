@@ -7,12 +7,12 @@ import (
 	"github.com/rehome-iot/rehome/internal/mqtt"
 )
 
-// receive is given every message from the hub, in order, by the goroutine of the link that reads. It never waits and calls no
-// code of the program: it only puts each where somebody waits for it. Those places are bounded, and each says what it does when
-// it is full.
+// receive is given every message from the hub, in order, by the goroutine of the link that reads.
+// It never waits and calls no code of the program: it only puts each where somebody waits for it.
+// Those places are bounded, and each says what it does when it is full.
 //
-// Messages of a topic without a subscription are not acknowledged, so that the hub keeps them: they may come from a session that
-// an earlier program left at the hub.
+// Messages of a topic without a subscription are not acknowledged, so that the hub keeps them: they
+// may come from a session that an earlier program left at the hub.
 func (c *Conn) receive(m mqtt.Message) {
 	switch {
 	case !strings.HasPrefix(m.Topic, "$iothub/"):
@@ -42,5 +42,6 @@ func (c *Conn) forInbox(topic string) bool {
 	if !ok {
 		return false
 	}
-	return strings.HasPrefix(rest, "/messages/devicebound/") || c.hub.ModuleID != "" && strings.HasPrefix(rest, "/inputs/")
+	return strings.HasPrefix(rest, "/messages/devicebound/") ||
+		c.hub.ModuleID != "" && strings.HasPrefix(rest, "/inputs/")
 }

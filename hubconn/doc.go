@@ -1,5 +1,5 @@
-// Package hubconn is one connection of one device to one Azure IoT hub, over MQTT on port 8883 or over WebSocket on
-// port 443, with a shared access signature or a client certificate.
+// Package hubconn is one connection of one device to one Azure IoT hub, over MQTT on port 8883 or
+// over WebSocket on port 443, with a shared access signature or a client certificate.
 //
 //	dialer := &hubconn.Dialer{}
 //	hub := hubconn.Hub{Host: "contoso.azure-devices.net", DeviceID: "sensor-042"}
@@ -11,8 +11,8 @@
 //	return conn.Send(ctx, hubconn.Message{Body: []byte(`{"temperature":21.5}`), ContentType: "application/json"})
 //
 // [Dialer.Dial] makes one attempt and never retries; [ClassOf] and package retry say what its
-// errors call for. [Conn.Context] is done when the connection is, and its
-// cause says why. A SAS token is renewed behind the same [Conn] before it expires, since the hub ends the connections of
+// errors call for. [Conn.Context] is done when the connection is, and its cause says why. A SAS
+// token is renewed behind the same [Conn] before it expires, since the hub ends the connections of
 // expired tokens and MQTT 3.1.1 cannot hand it a new one.
 //
 // # What a device does on its hub
@@ -25,10 +25,11 @@
 //	modules              Hub.ModuleID; Message.Output and Message.Input
 //	IoT Plug and Play    Dialer.ModelID, Message.Component, Component and Ack
 //
-// All of it goes on through a renewal: messages in flight are sent again, subscriptions are made anew before anything else uses
-// the new link, and the desired properties are compared with the hub's. What waits here for the program is bounded;
-// each method says what happens above the bound. What the hub would close the connection for, a message that is too large or
-// malformed, is refused before it is sent.
+// All of it goes on through a renewal: messages in flight are sent again, subscriptions are made
+// anew before anything else uses the new link, and the desired properties are compared with the
+// hub's. What waits here for the program is bounded; each method says what happens above the bound.
+// What the hub would close the connection for, a message that is too large or malformed, is refused
+// before it is sent.
 //
 // # Classes of failure
 //

@@ -56,7 +56,9 @@ func TestTheHubEndsTheConnection(t *testing.T) {
 		"reset":       func(s *stage) { s.network.Cut(host) },
 		"taken over": func(s *stage) {
 			other := s.connect()
-			s.Cleanup(func() { assert.ErrorIs(s, context.Cause(other.Context()), hubconn.ErrClosed) })
+			s.Cleanup(func() {
+				assert.ErrorIs(s, context.Cause(other.Context()), hubconn.ErrClosed)
+			})
 			s.Cleanup(func() { _ = other.Close() })
 		},
 	} {
@@ -80,7 +82,9 @@ func TestAStalledPeerIsNoticedTenSecondsAfterTheKeepAlive(t *testing.T) {
 			s.network.Stall(host, true)
 			start := time.Now()
 			s.ended(conn, hubconn.Unreachable)
-			want := map[time.Duration]time.Duration{0: 240 * time.Second, time.Hour: 1177 * time.Second}[keepAlive]
+			want := map[time.Duration]time.Duration{
+				0: 240 * time.Second, time.Hour: 1177 * time.Second,
+			}[keepAlive]
 			if want == 0 {
 				want = keepAlive
 			}
@@ -99,7 +103,9 @@ func TestCloseIsBoundedWithAStalledPeer(t *testing.T) {
 		s.network.Stall(host, true)
 		var sending sync.WaitGroup
 		for range 5 {
-			sending.Go(func() { _ = conn.Send(s.Context(), hubconn.Message{Body: make([]byte, 200<<10)}) })
+			sending.Go(func() {
+				_ = conn.Send(s.Context(), hubconn.Message{Body: make([]byte, 200<<10)})
+			})
 		}
 		synctest.Wait()
 		start := time.Now()
@@ -120,7 +126,8 @@ func TestAnIdleConnectionStaysUp(t *testing.T) {
 	})
 }
 
-// What a hostile server sends ends the connection, before memory is set aside for it, and nothing else.
+// What a hostile server sends ends the connection, before memory is set aside for it, and nothing
+// else.
 func TestAHostilePeerEndsTheConnection(t *testing.T) {
 	for name, bytes := range map[string][]byte{
 		"300 MB announced":      {0x30, 0x80, 0xa6, 0xc4, 0x8f, 0x01},
@@ -157,7 +164,9 @@ func TestNoErrorShowsASecret(t *testing.T) {
 		s.hub.Disable("dev1")
 		<-conn.Context().Done()
 		_, refused := s.dial()
-		for _, err := range []error{context.Cause(conn.Context()), conn.Send(s.Context(), hubconn.Message{}), refused} {
+		for _, err := range []error{
+			context.Cause(conn.Context()), conn.Send(s.Context(), hubconn.Message{}), refused,
+		} {
 			for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
 				text := fmt.Sprintf(format, err)
 				assert.NotContains(s, text, "sig=")

@@ -10,7 +10,8 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// maxErrorText is the longest text of an Error, in characters: room for every field, and for what an error underneath quotes.
+// maxErrorText is the longest text of an Error, in characters: room for every field, and for what
+// an error underneath quotes.
 const maxErrorText = 4096
 
 // ErrClosed is the cause of a connection's end when [Conn.Close] ended it.
@@ -18,9 +19,10 @@ var ErrClosed = errors.New("hubconn: connection closed")
 
 // Error is what went wrong between a device and its hub. It holds no key and no token.
 type Error struct {
-	// Op is what failed: "dial" (network, TLS, WebSocket upgrade), "connect" (CONNECT to CONNACK), "connection" (an
-	// established one ended), "renew" (reconnecting with a new token); "send", "messages", "methods", "twin", "report",
-	// "desired", "upload"; "post", "receive", "complete", "abandon", "reject" over HTTPS.
+	// Op is what failed: "dial" (network, TLS, WebSocket upgrade), "connect" (CONNECT to CONNACK),
+	// "connection" (an established one ended), "renew" (reconnecting with a new token); "send",
+	// "messages", "methods", "twin", "report", "desired", "upload"; "post", "receive", "complete",
+	// "abandon", "reject" over HTTPS.
 	Op string
 	// Hub is where, and as whom.
 	Hub Hub
@@ -28,16 +30,18 @@ type Error struct {
 	Class Class
 	// ReturnCode is the CONNACK's return code; 0 when there was none.
 	ReturnCode byte
-	// Status is the HTTP status of a refused WebSocket upgrade or an operation, or the status of a twin operation; 0 when
-	// there was none.
+	// Status is the HTTP status of a refused WebSocket upgrade or an operation, or the status of a
+	// twin operation; 0 when there was none.
 	Status int
-	// Code is the hub's six-digit code, the HTTP status times 1000 when the hub gave none; 0 without a Status.
+	// Code is the hub's six-digit code, the HTTP status times 1000 when the hub gave none; 0
+	// without a Status.
 	Code int
 	// Name is the hub's name for Code ("DeviceNotFound"); empty when it gave none.
 	Name string
 	// Message is the hub's own explanation, shortened to one line.
 	Message string
-	// TrackingID is the hub's name for the exchange, which Azure support needs; empty when the hub gave none.
+	// TrackingID is the hub's name for the exchange, which Azure support needs; empty when the hub
+	// gave none.
 	TrackingID string
 	// Date is the response's Date, the zero time when it had none. It was read over verified TLS.
 	Date time.Time
@@ -51,14 +55,19 @@ type Error struct {
 
 // Error returns one line, starting with "hubconn: " and the operation.
 func (e *Error) Error() string {
-	return oneline.Of(fmt.Sprintf("hubconn: %s %s: %s%s", e.Op, e.Hub, e.Class, e.detail()), maxErrorText)
+	return oneline.Of(
+		fmt.Sprintf("hubconn: %s %s: %s%s", e.Op, e.Hub, e.Class, e.detail()), maxErrorText,
+	)
 }
 
 func (e *Error) detail() string {
 	var b strings.Builder
 	switch {
 	case e.ReturnCode != 0:
-		fmt.Fprintf(&b, ": refused with return code %d after %v", e.ReturnCode, e.Elapsed.Round(time.Millisecond))
+		fmt.Fprintf(
+			&b, ": refused with return code %d after %v", e.ReturnCode,
+			e.Elapsed.Round(time.Millisecond),
+		)
 	case e.Status != 0:
 		what := "answered with"
 		if e.Op == "dial" || e.Op == "renew" {
@@ -75,7 +84,8 @@ func (e *Error) detail() string {
 		if inner, ok := errors.AsType[*Error](e.Err); ok {
 			return inner.detail()
 		}
-		b.WriteString(": " + strings.ReplaceAll(e.Err.Error(), "\n", "; ")) // as errors.Join makes them
+		// as errors.Join makes them
+		b.WriteString(": " + strings.ReplaceAll(e.Err.Error(), "\n", "; "))
 	}
 	if e.TrackingID != "" {
 		b.WriteString(", tracking ID " + e.TrackingID)
@@ -86,7 +96,8 @@ func (e *Error) detail() string {
 // Unwrap returns the error underneath.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Verdict says what the error calls for: Rejected a registration, Caller nothing automatic, everything else another try.
+// Verdict says what the error calls for: Rejected a registration, Caller nothing automatic,
+// everything else another try.
 func (e *Error) Verdict() retry.Verdict {
 	switch e.Class {
 	case Rejected:
@@ -97,8 +108,9 @@ func (e *Error) Verdict() retry.Verdict {
 	return retry.Wait
 }
 
-// RetryAfter is how long to send the hub nothing: its Retry-After, but no less than 5 s after a server error; 10 s when
-// it throttles without a Retry-After, 60 s after a certificate that does not verify; otherwise 0.
+// RetryAfter is how long to send the hub nothing: its Retry-After, but no less than 5 s after a
+// server error; 10 s when it throttles without a Retry-After, 60 s after a certificate that does
+// not verify; otherwise 0.
 func (e *Error) RetryAfter() time.Duration {
 	switch {
 	case e.Class == Server && e.Wait > 0:

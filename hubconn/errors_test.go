@@ -14,7 +14,9 @@ import (
 
 func TestErrorsAreOneLineThatTellsWhatHappened(t *testing.T) {
 	hub := Hub{Host: "contoso.azure-devices.net", DeviceID: "dev1"}
-	refused := classify("connect", hub, &mqtt.RefusedError{Code: 5, Elapsed: 120 * time.Millisecond})
+	refused := classify(
+		"connect", hub, &mqtt.RefusedError{Code: 5, Elapsed: 120 * time.Millisecond},
+	)
 	for want, err := range map[string]*Error{
 		"hubconn: connect contoso.azure-devices.net/dev1: rejected: refused with return code 5 after 120ms": refused,
 		"hubconn: renew contoso.azure-devices.net/dev1: rejected: refused with return code 5 after 120ms":   classify("renew", hub, refused),
@@ -22,7 +24,8 @@ func TestErrorsAreOneLineThatTellsWhatHappened(t *testing.T) {
 		"hubconn: send contoso.azure-devices.net/dev1: unreachable: EOF":                                    classify("send", hub, classify("connection", hub, io.EOF)),
 		"hubconn: dial contoso.azure-devices.net/dev1: unreachable: a; b":                                   classify("dial", hub, errors.Join(errors.New("a"), errors.New("b"))),
 		`hubconn: dial contoso.azure-devices.net/dev1: rejected: WebSocket upgrade refused with status 404, code 404001 DeviceNotFound, "gone", tracking ID 7`: {
-			Op: "dial", Hub: hub, Class: Rejected, Status: 404, Code: 404001, Name: "DeviceNotFound", Message: "gone", TrackingID: "7"},
+			Op: "dial", Hub: hub, Class: Rejected, Status: 404, Code: 404001,
+			Name: "DeviceNotFound", Message: "gone", TrackingID: "7"},
 		"hubconn: dial contoso.azure-devices.net/dev1: server: WebSocket upgrade refused with status 502": {Op: "dial", Hub: hub, Class: Server, Status: 502, Code: 502000},
 		"hubconn: dial a b/dev 1: unreachable": {Op: "dial", Hub: Hub{Host: "a\nb", DeviceID: "dev\r1"}},
 	} {

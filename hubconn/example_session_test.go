@@ -16,7 +16,9 @@ import (
 func connected() (conn *hubconn.Conn, hub *hubtest.Hub, end func()) {
 	network, hub, credential := simulatedHub()
 	dialer := &hubconn.Dialer{DialContext: network.DialContext, TLSConfig: network.TLSConfig()}
-	conn, err := dialer.Dial(context.Background(), hubconn.Hub{Host: hub.Host(), DeviceID: "sensor-042"}, credential)
+	conn, err := dialer.Dial(
+		context.Background(), hubconn.Hub{Host: hub.Host(), DeviceID: "sensor-042"}, credential,
+	)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -54,7 +56,9 @@ func ExampleConn_Messages() {
 	conn, hub, end := connected()
 	defer end()
 	for _, text := range []string{"open", "close", "stop"} { // the back end
-		if err := hub.SendC2D("sensor-042", hubtest.C2D{Body: []byte(text), Properties: map[string]string{"valve": "1"}}); err != nil {
+		if err := hub.SendC2D("sensor-042", hubtest.C2D{
+			Body: []byte(text), Properties: map[string]string{"valve": "1"},
+		}); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -98,7 +102,10 @@ func ExampleConn_HandleMethods() {
 	}()
 
 	for _, name := range []string{"add", "divide", "multiply"} { // the back end
-		status, response, err := hub.Invoke(context.Background(), "sensor-042", name, []int{1, 2, 3}, hubtest.InvokeOptions{ConnectTimeout: time.Minute})
+		status, response, err := hub.Invoke(
+			context.Background(), "sensor-042", name, []int{1, 2, 3},
+			hubtest.InvokeOptions{ConnectTimeout: time.Minute},
+		)
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -117,10 +124,15 @@ func ExampleConn_Report() {
 	defer end()
 	ctx := context.Background()
 
-	if _, err := conn.Report(ctx, map[string]any{"firmware": "1.4", "wifi": map[string]any{"rssi": -61, "channel": 6}}); err != nil {
+	if _, err := conn.Report(
+		ctx, map[string]any{"firmware": "1.4", "wifi": map[string]any{"rssi": -61, "channel": 6}},
+	); err != nil {
 		log.Fatal(err)
 	}
-	if _, err := conn.Report(ctx, map[string]any{"wifi": map[string]any{"channel": nil}}); err != nil { // nil deletes
+	// nil deletes
+	if _, err := conn.Report(
+		ctx, map[string]any{"wifi": map[string]any{"channel": nil}},
+	); err != nil {
 		log.Fatal(err)
 	}
 	twin, err := conn.Twin(ctx)
@@ -141,7 +153,9 @@ func ExampleConn_Desired() {
 	defer end()
 	ctx := context.Background()
 	change := func(target float64) { // the back end
-		if _, err := hub.PatchDesired("sensor-042", map[string]any{"targetTemperature": target}); err != nil {
+		if _, err := hub.PatchDesired(
+			"sensor-042", map[string]any{"targetTemperature": target},
+		); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -216,14 +230,20 @@ func (k shownKey) Token(ctx context.Context, resource string, expiry time.Time) 
 	return k.deviceKey.Token(ctx, resource, expiry)
 }
 
-// The credential is asked for a token when the connection is made, and again whenever 70 to 90 % of the token's life are over. The
-// program goes on meanwhile: what it sends is delivered, and its loops over Messages and Desired go on.
+// The credential is asked for a token when the connection is made, and again whenever 70 to 90 % of
+// the token's life are over. The program goes on meanwhile: what it sends is delivered, and its
+// loops over Messages and Desired go on.
 func ExampleDialer_tokenTTL() {
 	network, hub, credential := simulatedHub()
 	defer network.Close()
 
-	dialer := &hubconn.Dialer{DialContext: network.DialContext, TLSConfig: network.TLSConfig(), TokenTTL: 4 * time.Hour}
-	conn, err := dialer.Dial(context.Background(), hubconn.Hub{Host: hub.Host(), DeviceID: "sensor-042"}, shownKey{credential})
+	dialer := &hubconn.Dialer{
+		DialContext: network.DialContext, TLSConfig: network.TLSConfig(), TokenTTL: 4 * time.Hour,
+	}
+	conn, err := dialer.Dial(
+		context.Background(), hubconn.Hub{Host: hub.Host(), DeviceID: "sensor-042"},
+		shownKey{credential},
+	)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -259,7 +279,8 @@ func ExampleDialer_Post() {
 func ExampleDialer_Receive() {
 	network, hub, credential := simulatedHub()
 	defer network.Close()
-	if err := hub.SendC2D("sensor-042", hubtest.C2D{Body: []byte("reboot")}); err != nil { // the back end
+	// the back end
+	if err := hub.SendC2D("sensor-042", hubtest.C2D{Body: []byte("reboot")}); err != nil {
 		log.Fatal(err)
 	}
 

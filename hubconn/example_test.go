@@ -30,7 +30,9 @@ func simulatedHub() (*simnet.Network, *hubtest.Hub, deviceKey) {
 	network := simnet.New()
 	hub := hubtest.NewHub(network, "contoso.azure-devices.net")
 	credential := deviceKey{key: []byte("0123456789abcdef")}
-	if err := hub.Put(hubtest.Device{ID: "sensor-042", PrimaryKey: base64.StdEncoding.EncodeToString(credential.key)}); err != nil {
+	if err := hub.Put(hubtest.Device{
+		ID: "sensor-042", PrimaryKey: base64.StdEncoding.EncodeToString(credential.key),
+	}); err != nil {
 		log.Fatal(err)
 	}
 	return network, hub, credential
@@ -40,7 +42,8 @@ func ExampleDialer_Dial() {
 	network, hub, credential := simulatedHub()
 	defer network.Close()
 
-	dialer := &hubconn.Dialer{DialContext: network.DialContext, TLSConfig: network.TLSConfig()} // both only for the simulator
+	// both only for the simulator
+	dialer := &hubconn.Dialer{DialContext: network.DialContext, TLSConfig: network.TLSConfig()}
 	ctx := context.Background()
 	conn, err := dialer.Dial(ctx, hubconn.Hub{Host: hub.Host(), DeviceID: "sensor-042"}, credential)
 	if err != nil {
@@ -67,7 +70,9 @@ func ExampleClassOf() {
 	hub.Disable("sensor-042")
 
 	dialer := &hubconn.Dialer{DialContext: network.DialContext, TLSConfig: network.TLSConfig()}
-	_, err := dialer.Dial(context.Background(), hubconn.Hub{Host: hub.Host(), DeviceID: "sensor-042"}, credential)
+	_, err := dialer.Dial(
+		context.Background(), hubconn.Hub{Host: hub.Host(), DeviceID: "sensor-042"}, credential,
+	)
 	fmt.Println(hubconn.ClassOf(err), "calls for:", retry.Classify(err))
 	if e, ok := errors.AsType[*hubconn.Error](err); ok {
 		fmt.Println("return code", e.ReturnCode)
@@ -82,7 +87,9 @@ func ExampleConn_Context() {
 	defer network.Close()
 
 	dialer := &hubconn.Dialer{DialContext: network.DialContext, TLSConfig: network.TLSConfig()}
-	conn, err := dialer.Dial(context.Background(), hubconn.Hub{Host: hub.Host(), DeviceID: "sensor-042"}, credential)
+	conn, err := dialer.Dial(
+		context.Background(), hubconn.Hub{Host: hub.Host(), DeviceID: "sensor-042"}, credential,
+	)
 	if err != nil {
 		log.Fatal(err)
 	}

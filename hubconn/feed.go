@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// feedSize bounds the patches that wait for a loop over Desired. One that finds no room throws away all of them: the loop
-// then gets the whole state instead.
+// feedSize bounds the patches that wait for a loop over Desired. One that finds no room throws away
+// all of them: the loop then gets the whole state instead.
 const feedSize = 64
 
 // patch is a change of desired properties, as the hub sends it.
@@ -15,7 +15,8 @@ type patch struct {
 	readable   bool
 }
 
-// parsePatch reads a patch: topic $iothub/twin/PATCH/properties/desired/?$version={version}, body {…, "$version": version}.
+// parsePatch reads a patch: topic $iothub/twin/PATCH/properties/desired/?$version={version}, body
+// {…, "$version": version}.
 func parsePatch(topic string, body []byte) patch {
 	p, err := parseProperties(body)
 	parameters(strings.TrimPrefix(topic, desiredPatches), func(name, value string) {
@@ -53,8 +54,9 @@ func (f *feed) markStale() {
 	signal(f.arrived)
 }
 
-// pop removes the next patch; or reports, once, that the state has to be requested. p then has the version that the state must
-// have reached, if that is known: the hub may respond with a state from before the patches that were thrown away here.
+// pop removes the next patch; or reports, once, that the state has to be requested. p then has the
+// version that the state must have reached, if that is known: the hub may respond with a state from
+// before the patches that were thrown away here.
 func (f *feed) pop() (p patch, ok, stale bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -103,7 +105,8 @@ func (fs *feeds) push(p patch) {
 	}
 }
 
-// markStale lets every loop request the state, since patches may have been missed, as while there was no link.
+// markStale lets every loop request the state, since patches may have been missed, as while there
+// was no link.
 func (fs *feeds) markStale() {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()

@@ -15,9 +15,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whatever a topic holds there is a message: none can be stuck in the hub's queue because it cannot be read.
+// Whatever a topic holds there is a message: none can be stuck in the hub's queue because it cannot
+// be read.
 func FuzzMessageTopic(f *testing.F) {
-	f.Add("messages/devicebound/%24.mid=1&%24.to=%2Fdevices%2Fd&a=b&c&iothub-ack=full&$.exp=2026-03-01T12:00:00.0000000Z/")
+	f.Add("messages/devicebound/%24.mid=1&%24.to=%2Fdevices%2Fd&a=b&c&iothub-ack=full&" +
+		"$.exp=2026-03-01T12:00:00.0000000Z/")
 	f.Add("inputs/in%201/a=b")
 	f.Add("messages/devicebound/%zz=%&&=&=x&$.exp=soon")
 	f.Fuzz(func(t *testing.T, topic string) {
@@ -115,17 +117,26 @@ func FuzzCall(f *testing.F) {
 			return
 		}
 		assert.NotEmpty(t, c.name)
-		assert.True(t, strings.HasSuffix(methodResponse{status: 200}.topic(c.id), "="+c.id), "as it came")
+		assert.True(
+			t, strings.HasSuffix(methodResponse{status: 200}.topic(c.id), "="+c.id), "as it came",
+		)
 		r := (&Conn{}).handle(t.Context(), c, Methods{})
 		assert.Equal(t, 501, r.status)
 	})
 }
 
-// Whatever the hub answers, the file goes to the host that it names, as one blob, and the token is not shown.
+// Whatever the hub answers, the file goes to the host that it names, as one blob, and the token is
+// not shown.
 func FuzzPlace(f *testing.F) {
-	f.Add([]byte(`{"correlationId":"c","hostName":"x.blob.core.windows.net","containerName":"uploads","blobName":"d/a b.txt","sasToken":"?sv=1&sig=a%2Fb"}`))
-	f.Add([]byte(`{"correlationId":"c","hostName":"x","containerName":"u","blobName":"../../x?y#z","sasToken":"sig=a#b"}`))
-	f.Add([]byte(`{"correlationId":"c","hostName":"x/y@z","containerName":"u","blobName":"b","sasToken":"s"}`))
+	f.Add([]byte(
+		`{"correlationId":"c","hostName":"x.blob.core.windows.net","containerName":"uploads","blobName":"d/a b.txt","sasToken":"?sv=1&sig=a%2Fb"}`,
+	))
+	f.Add([]byte(
+		`{"correlationId":"c","hostName":"x","containerName":"u","blobName":"../../x?y#z","sasToken":"sig=a#b"}`,
+	))
+	f.Add([]byte(
+		`{"correlationId":"c","hostName":"x/y@z","containerName":"u","blobName":"b","sasToken":"s"}`,
+	))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		p, err := parseBlobLocation(body)
 		if err != nil {
@@ -149,7 +160,9 @@ func FuzzDelivery(f *testing.F) {
 	f.Add("ETag", `"abc"`, "Iothub-App-a", "b", []byte("x"))
 	f.Add("Iothub-Expiry", "1/2/2006 3:04:05 PM", "Iothub-Sequencenumber", "-1", []byte(nil))
 	f.Fuzz(func(t *testing.T, name1, value1, name2, value2 string, body []byte) {
-		m := messageOf(https.Response{Status: 200, Header: http.Header{name1: {value1}, name2: {value2}}, Body: body})
+		m := messageOf(https.Response{
+			Status: 200, Header: http.Header{name1: {value1}, name2: {value2}}, Body: body,
+		})
 		assert.NotContains(t, m.LockToken, "\n")
 		assert.NotContains(t, m.Properties, "")
 		assert.Equal(t, body, m.Body)

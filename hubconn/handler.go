@@ -46,7 +46,8 @@ func (c *Conn) handle(ctx context.Context, call call, m Methods) (r methodRespon
 		if returned {
 			return
 		}
-		// A panic, or runtime.Goexit. The value of a panic is shown if the runtime made it: any other may quote the payload.
+		// A panic, or runtime.Goexit. The value of a panic is shown if the runtime made it: any
+		// other may quote the payload.
 		reason := "runtime.Goexit"
 		switch p := recover().(type) {
 		case nil:
@@ -55,12 +56,16 @@ func (c *Conn) handle(ctx context.Context, call call, m Methods) (r methodRespon
 		default:
 			reason = fmt.Sprintf("panic of type %T", p)
 		}
-		c.log(slog.LevelError, "the handler of a direct method panicked", slog.String("method", oneline.ASCII(call.name, 128)),
-			slog.String("reason", reason), slog.String("stack", string(debug.Stack())))
+		c.log(
+			slog.LevelError, "the handler of a direct method panicked",
+			slog.String("method", oneline.ASCII(call.name, 128)), slog.String("reason", reason),
+			slog.String("stack", string(debug.Stack())),
+		)
 		r = errorResponse(500, "the handler failed")
 	}()
 	status, payload, err := handler(ctx, MethodRequest{Name: call.name, Payload: call.payload})
-	// What the handler returned may panic too: its Error, as that of a nil pointer in an interface does, and its MarshalJSON.
+	// What the handler returned may panic too: its Error, as that of a nil pointer in an interface
+	// does, and its MarshalJSON.
 	if err != nil {
 		r = errorResponse(500, oneline.ASCII(err.Error(), 1024))
 		returned = true
@@ -74,7 +79,10 @@ func (c *Conn) handle(ctx context.Context, call call, m Methods) (r methodRespon
 	returned = true
 	switch {
 	case err != nil:
-		c.log(slog.LevelError, "the response to a direct method cannot be sent", slog.String("method", oneline.ASCII(call.name, 128)), slog.String("error", reason))
+		c.log(
+			slog.LevelError, "the response to a direct method cannot be sent",
+			slog.String("method", oneline.ASCII(call.name, 128)), slog.String("error", reason),
+		)
 		return errorResponse(500, "the response cannot be sent")
 	case status == 0:
 		status = 200
@@ -99,7 +107,10 @@ func encodePayload(payload any) ([]byte, error) {
 		return nil, errors.New("the payload is not JSON")
 	}
 	if len(raw) > MaxMethodPayload {
-		return nil, fmt.Errorf("the payload of %d bytes is larger than the %d that IoT Hub takes", len(raw), MaxMethodPayload)
+		return nil, fmt.Errorf(
+			"the payload of %d bytes is larger than the %d that IoT Hub takes", len(raw),
+			MaxMethodPayload,
+		)
 	}
 	return raw, nil
 }

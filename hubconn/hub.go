@@ -7,22 +7,25 @@ import (
 	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
-// Hub names a device, or a module of one, at an IoT hub: where to connect, and as whom. Host and DeviceID come from an
-// assignment by the Device Provisioning Service, or from whoever created the device.
+// Hub names a device, or a module of one, at an IoT hub: where to connect, and as whom. Host and
+// DeviceID come from an assignment by the Device Provisioning Service, or from whoever created the
+// device.
 type Hub struct {
 	// Host is the hub's full name, without scheme or port: "contoso.azure-devices.net".
 	Host string
-	// DeviceID is the device's identity at that hub. It may differ from its registration ID, and is case-sensitive.
+	// DeviceID is the device's identity at that hub. It may differ from its registration ID, and is
+	// case-sensitive.
 	DeviceID string
-	// ModuleID is the module's identity on the device: an identity with a connection, a twin and a credential of its own.
-	// Empty is the device itself.
+	// ModuleID is the module's identity on the device: an identity with a connection, a twin and a
+	// credential of its own. Empty is the device itself.
 	ModuleID string
 }
 
 // String returns host/device or host/device/module.
 func (h Hub) String() string { return h.Host + "/" + h.clientID() }
 
-// clientID is what the identity is called at CONNECT (Azure docs: "Communicate with an IoT hub using the MQTT protocol").
+// clientID is what the identity is called at CONNECT (Azure docs: "Communicate with an IoT hub
+// using the MQTT protocol").
 func (h Hub) clientID() string {
 	if h.ModuleID != "" {
 		return h.DeviceID + "/" + h.ModuleID
@@ -30,8 +33,8 @@ func (h Hub) clientID() string {
 	return h.DeviceID
 }
 
-// path is the identity in topics and URLs: "devices/{device}" or "devices/{device}/modules/{module}". Neither topics nor
-// SAS tokens escape what is in it.
+// path is the identity in topics and URLs: "devices/{device}" or
+// "devices/{device}/modules/{module}". Neither topics nor SAS tokens escape what is in it.
 func (h Hub) path() string {
 	if h.ModuleID != "" {
 		return "devices/" + h.DeviceID + "/modules/" + h.ModuleID
@@ -47,8 +50,8 @@ func (h Hub) url() string {
 	return "/devices/" + escape(h.DeviceID)
 }
 
-// resource is what a SAS token for the identity is signed for (Azure docs: "Control access to IoT Hub with shared access
-// signatures").
+// resource is what a SAS token for the identity is signed for (Azure docs: "Control access to IoT
+// Hub with shared access signatures").
 func (h Hub) resource() string { return h.Host + "/" + h.path() }
 
 func (h Hub) validate() error {
@@ -72,8 +75,11 @@ func checkHost(host string) error {
 		return fmt.Errorf("hub host has %d characters, a DNS name has at most 253", len(host))
 	}
 	for label := range strings.SplitSeq(host, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' || strings.Trim(label, hostAlphabet) != "" {
-			return fmt.Errorf("hub host %q is not a DNS name (no scheme, no port)", oneline.ASCII(host, 64))
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
+			strings.Trim(label, hostAlphabet) != "" {
+			return fmt.Errorf(
+				"hub host %q is not a DNS name (no scheme, no port)", oneline.ASCII(host, 64),
+			)
 		}
 	}
 	return nil
@@ -82,8 +88,8 @@ func checkHost(host string) error {
 const (
 	alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 	hostAlphabet = alphanumeric + "-"
-	// IoT Hub's alphabet for identities, without '+' and '#': the ID becomes part of MQTT topics, where they are
-	// wildcards.
+	// IoT Hub's alphabet for identities, without '+' and '#': the ID becomes part of MQTT topics,
+	// where they are wildcards.
 	deviceAlphabet = alphanumeric + "-.%_*?!(),:;=@$'"
 )
 
@@ -94,8 +100,11 @@ func checkID(what, id string) error {
 	case len(id) > 128:
 		return fmt.Errorf("%s has %d characters, IoT Hub allows 128", what, len(id))
 	}
-	if i := strings.IndexFunc(id, func(r rune) bool { return !strings.ContainsRune(deviceAlphabet, r) }); i >= 0 {
-		return fmt.Errorf("%s %q has a character that cannot stand in an MQTT topic or is not allowed by IoT Hub at index %d", what, oneline.ASCII(id, 128), i)
+	if i := strings.IndexFunc(id, func(r rune) bool {
+		return !strings.ContainsRune(deviceAlphabet, r)
+	}); i >= 0 {
+		return fmt.Errorf("%s %q has a character that cannot stand in an MQTT topic or is not "+
+			"allowed by IoT Hub at index %d", what, oneline.ASCII(id, 128), i)
 	}
 	return nil
 }

@@ -11,12 +11,13 @@ import (
 	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
-// MaxMessageSize is the largest device-to-cloud message IoT Hub accepts, in bytes: the body, the values of system
-// properties, and the names and values of the others together (Azure docs: "IoT Hub quotas and throttling").
+// MaxMessageSize is the largest device-to-cloud message IoT Hub accepts, in bytes: the body, the
+// values of system properties, and the names and values of the others together (Azure docs: "IoT
+// Hub quotas and throttling").
 const MaxMessageSize = 256 << 10
 
-// Message is telemetry from the device to the cloud, or a message from the cloud to the device. The zero value of a field
-// but Body is left out.
+// Message is telemetry from the device to the cloud, or a message from the cloud to the device. The
+// zero value of a field but Body is left out.
 type Message struct {
 	// Body is the message, of any format. It may be empty.
 	Body []byte
@@ -24,19 +25,20 @@ type Message struct {
 	MessageID string
 	// CorrelationID relates the message to another.
 	CorrelationID string
-	// ContentType is the body's media type. Routing by what is in the body needs "application/json" and a
-	// ContentEncoding.
+	// ContentType is the body's media type. Routing by what is in the body needs "application/json"
+	// and a ContentEncoding.
 	ContentType string
 	// ContentEncoding is the body's character set: "utf-8", "utf-16" or "utf-32".
 	ContentEncoding string
 	// CreationTime is when the message was made; it is sent in UTC, to the millisecond.
 	CreationTime time.Time
-	// Component is the component of the Plug and Play model that sends the telemetry; empty is the model itself.
+	// Component is the component of the Plug and Play model that sends the telemetry; empty is the
+	// model itself.
 	Component string
 	// Output is the output of a module that the message leaves by. A device has none.
 	Output string
-	// Properties are the application's own. Names starting with "$." are IoT Hub's: those that a field stands for are
-	// refused when sending, others are passed on. Names and values are UTF-8.
+	// Properties are the application's own. Names starting with "$." are IoT Hub's: those that a
+	// field stands for are refused when sending, others are passed on. Names and values are UTF-8.
 	Properties map[string]string
 
 	// The rest is set on received messages, and not sent.
@@ -51,8 +53,8 @@ type Message struct {
 	Ack string
 	// Input is the input of a module that the message arrived at.
 	Input string
-	// SequenceNumber, DeliveryCount and EnqueuedTime are known of messages received over HTTPS. The count is of the
-	// deliveries before this one.
+	// SequenceNumber, DeliveryCount and EnqueuedTime are known of messages received over HTTPS. The
+	// count is of the deliveries before this one.
 	SequenceNumber uint64
 	DeliveryCount  int
 	EnqueuedTime   time.Time
@@ -63,15 +65,17 @@ type Message struct {
 // timeFormat is ISO 8601 in UTC to the millisecond.
 const timeFormat = "2006-01-02T15:04:05.000Z"
 
-// system are the properties of a message to the cloud that are the service's, by their names in topics.
+// system are the properties of a message to the cloud that are the service's, by their names in
+// topics.
 func (m *Message) system() [7][2]string {
 	created := ""
 	if !m.CreationTime.IsZero() {
 		created = m.CreationTime.UTC().Format(timeFormat)
 	}
 	return [7][2]string{
-		{"$.mid", m.MessageID}, {"$.cid", m.CorrelationID}, {"$.ct", m.ContentType}, {"$.ce", m.ContentEncoding}, {"$.ctime", created},
-		{"$.sub", m.Component}, {"$.on", m.Output},
+		{"$.mid", m.MessageID}, {"$.cid", m.CorrelationID}, {"$.ct", m.ContentType},
+		{"$.ce", m.ContentEncoding}, {"$.ctime", created}, {"$.sub", m.Component},
+		{"$.on", m.Output},
 	}
 }
 
@@ -102,7 +106,9 @@ func (m *Message) check(hub Hub, system *[7][2]string) (size int, err error) {
 		size += len(name) + len(value)
 	}
 	if size > MaxMessageSize {
-		return 0, fmt.Errorf("message of %d bytes is larger than the %d that IoT Hub takes", size, MaxMessageSize)
+		return 0, fmt.Errorf(
+			"message of %d bytes is larger than the %d that IoT Hub takes", size, MaxMessageSize,
+		)
 	}
 	return size, nil
 }

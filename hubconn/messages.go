@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// Messages yields the messages from the cloud to the device; of a module, what arrives at its inputs.
+// Messages yields the messages from the cloud to the device; of a module, what arrives at its
+// inputs.
 //
 //	for m, err := range conn.Messages(ctx) {
 //		if err != nil {
@@ -17,17 +18,22 @@ import (
 //		handle(m)
 //	}
 //
-// A message is acknowledged when the loop body has finished with it, however it leaves the loop, and not before; it is not
-// when the body panics. What is not acknowledged when a link ends, at a token's renewal too, comes again: delivery is at
-// least once, and MessageID tells duplicates. While the body works, messages wait here and, above 64, at the hub.
+// A message is acknowledged when the loop body has finished with it, however it leaves the loop,
+// and not before; it is not when the body panics. What is not acknowledged when a link ends, at a
+// token's renewal too, comes again: delivery is at least once, and MessageID tells duplicates.
+// While the body works, messages wait here and, above 64, at the hub.
 //
-// The sequence ends after yielding an error: an *Error with the connection's cause or with that of ctx in its tree, or of class
-// Server if the hub refuses the subscription. There is one loop at a time; a second one yields an *Error of class
-// Caller. Several goroutines share messages by handing them on from the one loop.
+// The sequence ends after yielding an error: an *Error with the connection's cause or with that of
+// ctx in its tree, or of class Server if the hub refuses the subscription. There is one loop at a
+// time; a second one yields an *Error of class Caller. Several goroutines share messages by handing
+// them on from the one loop.
 func (c *Conn) Messages(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		if !c.inbox.claim() {
-			yield(Message{}, &Error{Op: "messages", Hub: c.hub, Class: Caller, Err: errors.New("another loop takes the messages")})
+			yield(Message{}, &Error{
+				Op: "messages", Hub: c.hub, Class: Caller,
+				Err: errors.New("another loop takes the messages"),
+			})
 			return
 		}
 		defer c.inbox.release()
@@ -57,7 +63,10 @@ func (c *Conn) nextMessage(ctx context.Context) (m Message, ack func(), err erro
 		}
 		raw, ok, dropped := c.inbox.pop()
 		if dropped > 0 {
-			c.log(slog.LevelWarn, "no room for messages from the hub, which keeps them", slog.Int("messages", dropped))
+			c.log(
+				slog.LevelWarn, "no room for messages from the hub, which keeps them",
+				slog.Int("messages", dropped),
+			)
 		}
 		if ok {
 			m = parseMessage(strings.TrimPrefix(raw.Topic, c.hub.path()+"/"))
@@ -72,9 +81,9 @@ func (c *Conn) nextMessage(ctx context.Context) (m Message, ack func(), err erro
 	}
 }
 
-// parseMessage reads what a topic says of its message, below the identity's own path: "messages/devicebound/{bag}" or
-// "inputs/{input}/{bag}". It reads whatever comes, so that every message can be
-// acknowledged: one that could not would come again for ever.
+// parseMessage reads what a topic says of its message, below the identity's own path:
+// "messages/devicebound/{bag}" or "inputs/{input}/{bag}". It reads whatever comes, so that every
+// message can be acknowledged: one that could not would come again for ever.
 func parseMessage(topic string) Message {
 	m := Message{}
 	rest, ok := strings.CutPrefix(topic, "messages/devicebound/")

@@ -22,8 +22,9 @@ func TestAMessageFromTheCloudArrivesWithItsProperties(t *testing.T) {
 		expiry := s.network.Now().Add(time.Hour).Truncate(time.Millisecond).UTC()
 		properties := map[string]string{"a b": "c&d=e/f?g#h+i%j", "größe": "10 µm", "empty": ""}
 		require.NoError(s, s.hub.SendC2D("dev1", hubtest.C2D{
-			Body: []byte{0, 1, 255}, Properties: properties, MessageID: "m/1", CorrelationID: "c 1", UserID: "u", ContentType: "application/json",
-			ContentEncoding: "utf-8", Expiry: expiry, Ack: "full",
+			Body: []byte{0, 1, 255}, Properties: properties, MessageID: "m/1", CorrelationID: "c 1",
+			UserID: "u", ContentType: "application/json", ContentEncoding: "utf-8", Expiry: expiry,
+			Ack: "full",
 		}))
 		require.NoError(s, s.hub.SendC2D("dev1", hubtest.C2D{}))
 		var got []hubconn.Message
@@ -35,8 +36,9 @@ func TestAMessageFromTheCloudArrivesWithItsProperties(t *testing.T) {
 			}
 		}
 		assert.Equal(s, hubconn.Message{
-			Body: []byte{0, 1, 255}, Properties: properties, MessageID: "m/1", CorrelationID: "c 1", UserID: "u", ContentType: "application/json",
-			ContentEncoding: "utf-8", Expiry: expiry, Ack: "full", To: "/devices/dev1/messages/deviceBound",
+			Body: []byte{0, 1, 255}, Properties: properties, MessageID: "m/1", CorrelationID: "c 1",
+			UserID: "u", ContentType: "application/json", ContentEncoding: "utf-8", Expiry: expiry,
+			Ack: "full", To: "/devices/dev1/messages/deviceBound",
 		}, got[0])
 		assert.Empty(s, got[1].Body)
 		assert.Empty(s, got[1].Properties)
@@ -124,7 +126,8 @@ func TestAMessageIsDeliveredAgainWhenTheConnectionEndsInItsBody(t *testing.T) {
 	})
 }
 
-// Every message arrives, in spite of renewals that fall into loop bodies; each is acknowledged in the end.
+// Every message arrives, in spite of renewals that fall into loop bodies; each is acknowledged in
+// the end.
 func TestMessagesGoOnAfterARenewal(t *testing.T) {
 	play(t, func(s *stage) {
 		s.dialer.TokenTTL = time.Minute
@@ -190,7 +193,8 @@ func TestThereIsOneLoopOverMessagesAtATime(t *testing.T) {
 	})
 }
 
-// The hub keeps the subscription of a session, and sends what is due at once: before the program has asked for it.
+// The hub keeps the subscription of a session, and sends what is due at once: before the program
+// has asked for it.
 func TestMessagesThatComeBeforeTheLoopWaitForIt(t *testing.T) {
 	play(t, func(s *stage) {
 		conn := s.connect()
@@ -236,14 +240,18 @@ func TestAModuleHasInputsAndOutputs(t *testing.T) {
 	playEverywhere(t, func(s *stage) {
 		s.becomesModule()
 		conn := s.connect()
-		require.NoError(s, conn.Send(s.Context(), hubconn.Message{Body: []byte("hot"), Output: "alarm", Component: "sensor"}))
+		require.NoError(s, conn.Send(
+			s.Context(), hubconn.Message{Body: []byte("hot"), Output: "alarm", Component: "sensor"},
+		))
 		message := s.hub.Messages()[0]
 		assert.Equal(s, "mod1", message.ModuleID)
 		assert.Equal(s, map[string]string{"$.on": "alarm", "$.sub": "sensor"}, message.System)
 
 		go func() {
 			s.eventually("listening", func() bool {
-				return s.hub.SendC2D("dev1/mod1", hubtest.C2D{Body: []byte("hi"), Input: "in 1", Properties: map[string]string{"a": "b"}}) == nil
+				return s.hub.SendC2D("dev1/mod1", hubtest.C2D{
+					Body: []byte("hi"), Input: "in 1", Properties: map[string]string{"a": "b"},
+				}) == nil
 			})
 		}()
 		for m, err := range conn.Messages(s.Context()) {
@@ -261,8 +269,14 @@ func TestADeviceHasNoOutput(t *testing.T) {
 		conn := s.connect()
 		s.is(conn.Send(s.Context(), hubconn.Message{Output: "o"}), hubconn.Caller)
 		for _, text := range []string{"\x00", "\xff"} {
-			s.is(conn.Send(s.Context(), hubconn.Message{Properties: map[string]string{"a": text}}), hubconn.Caller)
-			s.is(conn.Send(s.Context(), hubconn.Message{Properties: map[string]string{text: "a"}}), hubconn.Caller)
+			s.is(
+				conn.Send(s.Context(), hubconn.Message{Properties: map[string]string{"a": text}}),
+				hubconn.Caller,
+			)
+			s.is(
+				conn.Send(s.Context(), hubconn.Message{Properties: map[string]string{text: "a"}}),
+				hubconn.Caller,
+			)
 			s.is(conn.Send(s.Context(), hubconn.Message{MessageID: text}), hubconn.Caller)
 		}
 		assert.Empty(s, s.hub.Messages())

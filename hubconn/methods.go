@@ -11,8 +11,8 @@ import (
 	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
-// MaxMethodPayload is the largest payload of a direct method, in bytes, either way (Azure docs: "IoT Hub quotas and
-// throttling").
+// MaxMethodPayload is the largest payload of a direct method, in bytes, either way (Azure docs:
+// "IoT Hub quotas and throttling").
 const MaxMethodPayload = 128 << 10
 
 const (
@@ -27,11 +27,12 @@ type Methods struct {
 	Handlers map[string]MethodHandler
 	// Default is called for every other name. Default: the response is status 501.
 	Default MethodHandler
-	// MaxConcurrent is how many handlers may run at the same time. Default: 8. As many calls again as 64 wait for their
-	// turn; the response to any more is status 429.
+	// MaxConcurrent is how many handlers may run at the same time. Default: 8. As many calls again
+	// as 64 wait for their turn; the response to any more is status 429.
 	MaxConcurrent int
-	// Timeout is how long a call may take, from its arrival to the handler's return. Default: 30 s, as the service's own:
-	// the device does not learn how long the caller waits, and the hub drops a response that nobody waits for any more.
+	// Timeout is how long a call may take, from its arrival to the handler's return. Default: 30 s,
+	// as the service's own: the device does not learn how long the caller waits, and the hub drops
+	// a response that nobody waits for any more.
 	Timeout time.Duration
 }
 
@@ -43,16 +44,17 @@ type MethodRequest struct {
 	Payload json.RawMessage
 }
 
-// MethodHandler handles a call and returns the response: a status, 0 being 200, and a payload that is encoded as JSON (a json.RawMessage is sent
-// as it is, nil is an empty payload). The response to an error is status 500 and its text; to a panic, and to a payload that does
-// not encode or has more than 128 KB, 500 without detail. ctx ends with the call's time, with HandleMethods' context, and
-// with the connection. What a handler returns after the call's time is dropped.
+// MethodHandler handles a call and returns the response: a status, 0 being 200, and a payload that
+// is encoded as JSON (a json.RawMessage is sent as it is, nil is an empty payload). The response to
+// an error is status 500 and its text; to a panic, and to a payload that does not encode or has
+// more than 128 KB, 500 without detail. ctx ends with the call's time, with HandleMethods' context,
+// and with the connection. What a handler returns after the call's time is dropped.
 type MethodHandler func(ctx context.Context, r MethodRequest) (status int, payload any, err error)
 
-// HandleMethods serves direct methods until ctx or the connection ends, and returns when every handler has: an *Error with
-// the cause in its tree. A handler that panics harms nothing else; Dialer.Logger gets the stack. There is one
-// HandleMethods at a time; a second one returns an *Error of class Caller. While there is none, callers get the
-// hub's status 404, device not online.
+// HandleMethods serves direct methods until ctx or the connection ends, and returns when every
+// handler has: an *Error with the cause in its tree. A handler that panics harms nothing else;
+// Dialer.Logger gets the stack. There is one HandleMethods at a time; a second one returns an
+// *Error of class Caller. While there is none, callers get the hub's status 404, device not online.
 func (c *Conn) HandleMethods(ctx context.Context, m Methods) error {
 	caller := func(reason string) error {
 		return &Error{Op: "methods", Hub: c.hub, Class: Caller, Err: errors.New(reason)}
@@ -120,14 +122,17 @@ func (c *Conn) serve(serving context.Context, call call, m Methods) {
 	r = c.handle(handling, call, m)
 }
 
-// respond publishes a response if it is in time, also when HandleMethods is about to end: the handler's work is done. But then
-// it does not wait long for the hub, which may have gone silent.
+// respond publishes a response if it is in time, also when HandleMethods is about to end: the
+// handler's work is done. But then it does not wait long for the hub, which may have gone silent.
 func (c *Conn) respond(serving context.Context, call call, limit time.Duration, r methodResponse) {
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(serving), call.arrived.Add(limit))
 	defer cancel()
 	defer context.AfterFunc(serving, func() { time.AfterFunc(finalTimeout, cancel) })()
 	err := c.publish(ctx, "methods", r.topic(call.id), r.payload)
 	if err != nil {
-		c.log(slog.LevelWarn, "could not respond to a direct method", slog.String("method", oneline.ASCII(call.name, 128)), slog.Any("error", err))
+		c.log(
+			slog.LevelWarn, "could not respond to a direct method",
+			slog.String("method", oneline.ASCII(call.name, 128)), slog.Any("error", err),
+		)
 	}
 }

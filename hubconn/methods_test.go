@@ -38,7 +38,9 @@ func (s *stage) serve(conn *hubconn.Conn, m hubconn.Methods) {
 }
 
 func (s *stage) invoke(method string, payload any) (int, string, error) {
-	status, response, err := s.hub.Invoke(s.Context(), s.id(), method, payload, hubtest.InvokeOptions{})
+	status, response, err := s.hub.Invoke(
+		s.Context(), s.id(), method, payload, hubtest.InvokeOptions{},
+	)
 	return status, string(response), err
 }
 
@@ -162,12 +164,14 @@ func TestPayloadsUpToTheLimitAndNotAbove(t *testing.T) {
 	play(t, func(s *stage) {
 		conn := s.connect()
 		var size int
-		s.serve(conn, hubconn.Methods{Default: func(_ context.Context, r hubconn.MethodRequest) (int, any, error) {
-			if r.Name == "in" {
-				return len(r.Payload), nil, nil
-			}
-			return 200, json.RawMessage(`"` + strings.Repeat("x", size-2) + `"`), nil
-		}})
+		s.serve(conn, hubconn.Methods{
+			Default: func(_ context.Context, r hubconn.MethodRequest) (int, any, error) {
+				if r.Name == "in" {
+					return len(r.Payload), nil, nil
+				}
+				return 200, json.RawMessage(`"` + strings.Repeat("x", size-2) + `"`), nil
+			},
+		})
 		status, _, err := s.invoke("in", json.RawMessage(`"`+strings.Repeat("x", 128<<10-2)+`"`))
 		require.NoError(s, err)
 		assert.Equal(s, 128<<10, status)
@@ -193,14 +197,16 @@ func TestHandlersAreBoundedAndSoIsTheirQueue(t *testing.T) {
 			}
 			var running, most atomic.Int32
 			gate := make(chan struct{})
-			s.serve(s.connect(), hubconn.Methods{MaxConcurrent: limit, Handlers: map[string]hubconn.MethodHandler{
-				"waits": func(context.Context, hubconn.MethodRequest) (int, any, error) {
-					most.Store(max(most.Load(), running.Add(1)))
-					<-gate
-					running.Add(-1)
-					return 200, nil, nil
+			s.serve(s.connect(), hubconn.Methods{
+				MaxConcurrent: limit, Handlers: map[string]hubconn.MethodHandler{
+					"waits": func(context.Context, hubconn.MethodRequest) (int, any, error) {
+						most.Store(max(most.Load(), running.Add(1)))
+						<-gate
+						running.Add(-1)
+						return 200, nil, nil
+					},
 				},
-			}})
+			})
 			statuses := map[int]int{}
 			var mu sync.Mutex
 			var calling sync.WaitGroup
@@ -229,18 +235,19 @@ func TestAHandlerHasUntilTheCallsTimeIsUp(t *testing.T) {
 	play(t, func(s *stage) {
 		conn := s.connect()
 		left := make(chan time.Duration, 9)
-		s.serve(conn, hubconn.Methods{MaxConcurrent: 1, Timeout: 10 * time.Second, Handlers: map[string]hubconn.MethodHandler{
-			"in time": func(ctx context.Context, _ hubconn.MethodRequest) (int, any, error) {
-				deadline, _ := ctx.Deadline()
-				left <- time.Until(deadline)
-				time.Sleep(10*time.Second - time.Millisecond)
-				return 200, nil, nil
-			},
-			"late": func(ctx context.Context, _ hubconn.MethodRequest) (int, any, error) {
-				<-ctx.Done()
-				return 200, nil, nil
-			},
-		}})
+		s.serve(conn, hubconn.Methods{MaxConcurrent: 1, Timeout: 10 * time.Second,
+			Handlers: map[string]hubconn.MethodHandler{
+				"in time": func(ctx context.Context, _ hubconn.MethodRequest) (int, any, error) {
+					deadline, _ := ctx.Deadline()
+					left <- time.Until(deadline)
+					time.Sleep(10*time.Second - time.Millisecond)
+					return 200, nil, nil
+				},
+				"late": func(ctx context.Context, _ hubconn.MethodRequest) (int, any, error) {
+					<-ctx.Done()
+					return 200, nil, nil
+				},
+			}})
 		status, _, err := s.invoke("in time", nil)
 		require.NoError(s, err)
 		assert.Equal(s, 200, status)
@@ -271,13 +278,15 @@ func TestHandleMethodsReturnsAfterItsHandlers(t *testing.T) {
 		finished := false
 		done := make(chan error, 1)
 		go func() {
-			done <- conn.HandleMethods(ctx, hubconn.Methods{Default: func(ctx context.Context, _ hubconn.MethodRequest) (int, any, error) {
-				<-ctx.Done()
-				assert.Equal(s, cause, context.Cause(ctx))
-				time.Sleep(3 * time.Second)
-				finished = true
-				return 200, nil, nil
-			}})
+			done <- conn.HandleMethods(ctx, hubconn.Methods{
+				Default: func(ctx context.Context, _ hubconn.MethodRequest) (int, any, error) {
+					<-ctx.Done()
+					assert.Equal(s, cause, context.Cause(ctx))
+					time.Sleep(3 * time.Second)
+					finished = true
+					return 200, nil, nil
+				},
+			})
 		}()
 		synctest.Wait()
 		time.AfterFunc(5*time.Second, func() { cancel(cause) })
@@ -299,10 +308,12 @@ func TestHandleMethodsEndsWithTheConnection(t *testing.T) {
 		conn := s.connect()
 		done := make(chan error, 1)
 		go func() {
-			done <- conn.HandleMethods(s.Context(), hubconn.Methods{Default: func(ctx context.Context, _ hubconn.MethodRequest) (int, any, error) {
-				<-ctx.Done()
-				return 200, nil, nil
-			}})
+			done <- conn.HandleMethods(s.Context(), hubconn.Methods{
+				Default: func(ctx context.Context, _ hubconn.MethodRequest) (int, any, error) {
+					<-ctx.Done()
+					return 200, nil, nil
+				},
+			})
 		}()
 		synctest.Wait()
 		go func() { _, _, _ = s.invoke("x", nil) }()
@@ -319,13 +330,17 @@ func TestMethodsGoOnThroughRenewals(t *testing.T) {
 	play(t, func(s *stage) {
 		s.dialer.TokenTTL = time.Minute
 		conn := s.connect()
-		s.serve(conn, hubconn.Methods{Default: func(context.Context, hubconn.MethodRequest) (int, any, error) {
-			time.Sleep(5 * time.Second)
-			return 200, nil, nil
-		}})
+		s.serve(conn, hubconn.Methods{
+			Default: func(context.Context, hubconn.MethodRequest) (int, any, error) {
+				time.Sleep(5 * time.Second)
+				return 200, nil, nil
+			},
+		})
 		answered := 0
 		for range 200 {
-			status, _, err := s.hub.Invoke(s.Context(), "dev1", "x", nil, hubtest.InvokeOptions{ConnectTimeout: time.Minute})
+			status, _, err := s.hub.Invoke(
+				s.Context(), "dev1", "x", nil, hubtest.InvokeOptions{ConnectTimeout: time.Minute},
+			)
 			if err == nil && status == 200 {
 				answered++
 			}
@@ -352,7 +367,8 @@ func TestMethodsThatEndDuringARenewalAreNotOnline(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- conn.HandleMethods(ctx, hubconn.Methods{Default: echo}) }()
 		synctest.Wait()
-		_, err := conn.Twin(s.Context()) // a second subscription: the renewal restores it after the first
+		// a second subscription: the renewal restores it after the first
+		_, err := conn.Twin(s.Context())
 		require.NoError(s, err)
 		s.hub.Inject(hubtest.Fault{On: hubtest.Subscribe, Skip: 1, Delay: 50 * time.Second})
 		for s.accepted() < 2 {
@@ -391,10 +407,12 @@ func TestASilentHubDoesNotHoldUpTheEnd(t *testing.T) {
 		ctx, cancel := context.WithCancel(s.Context())
 		done := make(chan error, 1)
 		go func() {
-			done <- conn.HandleMethods(ctx, hubconn.Methods{Default: func(ctx context.Context, _ hubconn.MethodRequest) (int, any, error) {
-				<-ctx.Done()
-				return 200, nil, nil
-			}})
+			done <- conn.HandleMethods(ctx, hubconn.Methods{
+				Default: func(ctx context.Context, _ hubconn.MethodRequest) (int, any, error) {
+					<-ctx.Done()
+					return 200, nil, nil
+				},
+			})
 		}()
 		synctest.Wait()
 		go func() { _, _, _ = s.invoke("x", nil) }()

@@ -77,7 +77,8 @@ func TestAPatchThatCannotBeReadOutdatesTheState(t *testing.T) {
 	assert.False(t, ok || stale)
 }
 
-// The state that is asked for in place of lost changes has to contain them: the hub may answer from before it sent them.
+// The state that is asked for in place of lost changes has to contain them: the hub may answer from
+// before it sent them.
 func TestTheVersionsOfLostChangesAreRemembered(t *testing.T) {
 	var fs feeds
 	f := fs.open()
@@ -103,14 +104,17 @@ func TestMessagesOfOtherTopicsAreLeftToTheHub(t *testing.T) {
 	acknowledged := 0
 	ack := func() { acknowledged++ }
 	for _, topic := range []string{
-		"devices/other/messages/devicebound/", "devices/d/inputs/a/", "devices/d", "", "x", "devices/d/modules/m/inputs/a/",
+		"devices/other/messages/devicebound/", "devices/d/inputs/a/", "devices/d", "", "x",
+		"devices/d/modules/m/inputs/a/",
 	} {
 		c.receive(mqtt.Message{Topic: topic, QoS: 1, Ack: ack})
 	}
 	assert.Zero(t, acknowledged)
 	_, ok, _ := c.inbox.pop()
 	assert.False(t, ok)
-	for _, topic := range []string{twinResponses + "x", desiredPatches, methodCalls, "$iothub/other"} {
+	for _, topic := range []string{
+		twinResponses + "x", desiredPatches, methodCalls, "$iothub/other",
+	} {
 		c.receive(mqtt.Message{Topic: topic, QoS: 1, Ack: ack})
 	}
 	assert.Equal(t, 4, acknowledged, "of no use later either")
@@ -121,7 +125,10 @@ func TestMessagesOfOtherTopicsAreLeftToTheHub(t *testing.T) {
 
 func TestTimesAreReadInTheFormsThatTheServiceWrites(t *testing.T) {
 	want := time.Date(2026, 3, 1, 15, 4, 5, 0, time.UTC)
-	for _, text := range []string{"2026-03-01T15:04:05Z", "2026-03-01T15:04:05.0000000Z", "2026-03-01T16:04:05+01:00", "Sun, 01 Mar 2026 15:04:05 GMT", "3/1/2026 3:04:05 PM"} {
+	for _, text := range []string{
+		"2026-03-01T15:04:05Z", "2026-03-01T15:04:05.0000000Z", "2026-03-01T16:04:05+01:00",
+		"Sun, 01 Mar 2026 15:04:05 GMT", "3/1/2026 3:04:05 PM",
+	} {
 		assert.Equal(t, want, parseTime(text), text)
 	}
 	assert.Zero(t, parseTime("soon"))

@@ -11,13 +11,17 @@ import (
 	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
-// Post sends telemetry over HTTPS, without a connection that stays: for devices that wake, send and sleep. One message, or
-// several as one batch, of MaxMessageSize together (in base64: bodies of 190 KB fit): the hub accepts all of them or none. It
-// makes one attempt, bounded by ctx and by DialTimeout and ConnectTimeout together. Every error is an *Error; one of any
-// class but Caller leaves open whether the hub has the messages.
+// Post sends telemetry over HTTPS, without a connection that stays: for devices that wake, send and
+// sleep. One message, or several as one batch, of MaxMessageSize together (in base64: bodies of 190
+// KB fit): the hub accepts all of them or none. It makes one attempt, bounded by ctx and by
+// DialTimeout and ConnectTimeout together. Every error is an *Error; one of any class but Caller
+// leaves open whether the hub has the messages.
 //
-// HTTPS carries less than MQTT: property names are HTTP tokens, values printable ASCII. Others are refused.
-func (d *Dialer) Post(ctx context.Context, hub Hub, credential Credential, messages ...Message) error {
+// HTTPS carries less than MQTT: property names are HTTP tokens, values printable ASCII. Others are
+// refused.
+func (d *Dialer) Post(
+	ctx context.Context, hub Hub, credential Credential, messages ...Message,
+) error {
 	fault := func(err error) error { return &Error{Op: "post", Hub: hub, Class: Caller, Err: err} }
 	if err := d.validate(hub, credential); err != nil {
 		return fault(err)
@@ -40,10 +44,14 @@ func (d *Dialer) Post(ctx context.Context, hub Hub, credential Credential, messa
 			return fault(err)
 		}
 		if total += size; total > MaxMessageSize {
-			return fault(fmt.Errorf("batch of more than the %d bytes that IoT Hub takes", MaxMessageSize))
+			return fault(
+				fmt.Errorf("batch of more than the %d bytes that IoT Hub takes", MaxMessageSize),
+			)
 		}
 	}
-	r := apiRequest{op: "post", method: http.MethodPost, path: "/messages/events", header: http.Header{}}
+	r := apiRequest{
+		op: "post", method: http.MethodPost, path: "/messages/events", header: http.Header{},
+	}
 	if len(messages) == 1 {
 		r.body = messages[0].Body
 		r.header.Set("Content-Type", "application/octet-stream")
@@ -56,7 +64,10 @@ func (d *Dialer) Post(ctx context.Context, hub Hub, credential Credential, messa
 			return fault(err)
 		}
 		if len(r.body) > MaxMessageSize {
-			return fault(fmt.Errorf("batch of %d bytes, encoded, is larger than the %d that IoT Hub takes", len(r.body), MaxMessageSize))
+			return fault(fmt.Errorf(
+				"batch of %d bytes, encoded, is larger than the %d that IoT Hub takes", len(r.body),
+				MaxMessageSize,
+			))
 		}
 		r.header.Set("Content-Type", "application/vnd.microsoft.iothub.json")
 	}
@@ -88,9 +99,9 @@ func (m *Message) headers() (map[string]string, error) {
 	}
 	headers := map[string]string{}
 	for name, value := range map[string]string{
-		"iothub-messageid": m.MessageID, "iothub-correlationid": m.CorrelationID, "iothub-contenttype": m.ContentType,
-		"iothub-contentencoding": m.ContentEncoding, "iothub-creationtimeutc": created, "dt-subject": m.Component,
-		"iothub-outputname": m.Output,
+		"iothub-messageid": m.MessageID, "iothub-correlationid": m.CorrelationID,
+		"iothub-contenttype": m.ContentType, "iothub-contentencoding": m.ContentEncoding,
+		"iothub-creationtimeutc": created, "dt-subject": m.Component, "iothub-outputname": m.Output,
 	} {
 		if value == "" {
 			continue

@@ -27,8 +27,10 @@ func TestAMessageIsPostedWithItsProperties(t *testing.T) {
 				s.becomesModule()
 			}
 			m := hubconn.Message{
-				Body: []byte{0, 1, 255}, MessageID: "m1", CorrelationID: "c 1", ContentType: "application/json", ContentEncoding: "utf-8",
-				CreationTime: time.Date(2026, 3, 1, 12, 0, 0, 123e6, time.UTC), Component: "sensor", Properties: map[string]string{"level": "warm & rising", "x.y_z": "1"},
+				Body: []byte{0, 1, 255}, MessageID: "m1", CorrelationID: "c 1",
+				ContentType: "application/json", ContentEncoding: "utf-8",
+				CreationTime: time.Date(2026, 3, 1, 12, 0, 0, 123e6, time.UTC), Component: "sensor",
+				Properties: map[string]string{"level": "warm & rising", "x.y_z": "1"},
 			}
 			require.NoError(s, s.post(m))
 			require.NoError(s, s.post(m, hubconn.Message{}, hubconn.Message{Body: []byte("third")}))
@@ -39,7 +41,10 @@ func TestAMessageIsPostedWithItsProperties(t *testing.T) {
 				assert.Equal(s, s.at.ModuleID, got.ModuleID)
 				assert.Equal(s, m.Body, got.Body)
 				assert.Equal(s, m.Properties, got.Properties)
-				for name, want := range map[string]string{"$.mid": "m1", "$.cid": "c 1", "$.ct": "application/json", "$.ce": "utf-8", "$.sub": "sensor"} {
+				for name, want := range map[string]string{
+					"$.mid": "m1", "$.cid": "c 1", "$.ct": "application/json", "$.ce": "utf-8",
+					"$.sub": "sensor",
+				} {
 					assert.Equal(s, want, got.System[name], name)
 				}
 			}
@@ -53,11 +58,17 @@ func TestAMessageIsPostedWithItsProperties(t *testing.T) {
 func TestPostWithACertificate(t *testing.T) {
 	play(t, func(s *stage) {
 		cert := s.network.CA().Device("dev2")
-		require.NoError(s, s.hub.Put(hubtest.Device{ID: "dev2", PrimaryThumbprint: hubtest.Thumbprint(cert.Leaf)}))
+		require.NoError(s, s.hub.Put(
+			hubtest.Device{ID: "dev2", PrimaryThumbprint: hubtest.Thumbprint(cert.Leaf)},
+		))
 		s.at.DeviceID = "dev2"
-		require.NoError(s, s.dialer.Post(s.Context(), s.at, clientCert{cert}, hubconn.Message{Body: []byte("x")}))
+		require.NoError(s, s.dialer.Post(
+			s.Context(), s.at, clientCert{cert}, hubconn.Message{Body: []byte("x")},
+		))
 		assert.Len(s, s.hub.Messages(), 1)
-		err := s.dialer.Post(s.Context(), s.at, clientCert{s.network.CA().Device("dev2")}, hubconn.Message{})
+		err := s.dialer.Post(
+			s.Context(), s.at, clientCert{s.network.CA().Device("dev2")}, hubconn.Message{},
+		)
 		s.is(err, hubconn.Rejected)
 	})
 }
@@ -82,9 +93,15 @@ func TestWhatHTTPSCannotCarryIsRefusedAndNotSent(t *testing.T) {
 		}
 		assert.Zero(s, s.network.Dials(host))
 		require.NoError(s, s.post(hubconn.Message{Body: make([]byte, hubconn.MaxMessageSize)}))
-		require.NoError(s, s.post(hubconn.Message{Body: make([]byte, 150_000)}, hubconn.Message{Body: make([]byte, 40_000)}))
-		for _, at := range []hubconn.Hub{{Host: host}, {DeviceID: "d"}, {Host: host, DeviceID: "d", ModuleID: "a/b"}} {
-			assert.Equal(s, hubconn.Caller, hubconn.ClassOf(s.dialer.Post(s.Context(), at, s.key, hubconn.Message{})))
+		require.NoError(s, s.post(hubconn.Message{Body: make([]byte, 150_000)}, hubconn.Message{
+			Body: make([]byte, 40_000),
+		}))
+		for _, at := range []hubconn.Hub{
+			{Host: host}, {DeviceID: "d"}, {Host: host, DeviceID: "d", ModuleID: "a/b"},
+		} {
+			assert.Equal(s, hubconn.Caller, hubconn.ClassOf(
+				s.dialer.Post(s.Context(), at, s.key, hubconn.Message{}),
+			))
 		}
 	})
 }
@@ -137,7 +154,8 @@ func TestTheHubsAnswerDecidesTheClass(t *testing.T) {
 func TestPostMeetsTheNetworksTroubles(t *testing.T) {
 	play(t, func(s *stage) {
 		for fault, class := range map[simnet.Fault]hubconn.Class{
-			simnet.NameNotFound: hubconn.Unreachable, simnet.Refused: hubconn.Unreachable, simnet.Blackhole: hubconn.Unreachable, simnet.ResetOnAccept: hubconn.Unreachable,
+			simnet.NameNotFound: hubconn.Unreachable, simnet.Refused: hubconn.Unreachable,
+			simnet.Blackhole: hubconn.Unreachable, simnet.ResetOnAccept: hubconn.Unreachable,
 		} {
 			s.network.SetFault(host, fault)
 			start := time.Now()
@@ -180,7 +198,8 @@ func TestMessagesAreReceivedAndSettledOverHTTPS(t *testing.T) {
 		assert.Nil(s, receive())
 		expiry := s.network.Now().Add(time.Hour).Truncate(time.Second).UTC()
 		require.NoError(s, s.hub.SendC2D("dev1", hubtest.C2D{
-			Body: []byte{0, 1, 255}, Properties: map[string]string{"a": "b c"}, MessageID: "m1", CorrelationID: "c1", UserID: "u", Ack: "full", Expiry: expiry,
+			Body: []byte{0, 1, 255}, Properties: map[string]string{"a": "b c"}, MessageID: "m1",
+			CorrelationID: "c1", UserID: "u", Ack: "full", Expiry: expiry,
 		}))
 		d := receive()
 		require.NotNil(s, d)
@@ -193,8 +212,8 @@ func TestMessagesAreReceivedAndSettledOverHTTPS(t *testing.T) {
 		assert.NotZero(s, got.SequenceNumber)
 		got.SequenceNumber = 0
 		assert.Equal(s, hubconn.Message{
-			Body: []byte{0, 1, 255}, Properties: map[string]string{"a": "b c"}, MessageID: "m1", CorrelationID: "c1", UserID: "u", Ack: "full",
-			To: "/devices/dev1/messages/deviceBound",
+			Body: []byte{0, 1, 255}, Properties: map[string]string{"a": "b c"}, MessageID: "m1",
+			CorrelationID: "c1", UserID: "u", Ack: "full", To: "/devices/dev1/messages/deviceBound",
 		}, got)
 		assert.Nil(s, receive(), "it is locked")
 		require.NoError(s, d.Abandon(s.Context()))
@@ -215,12 +234,16 @@ func TestMessagesAreReceivedAndSettledOverHTTPS(t *testing.T) {
 
 func TestALockThatIsGoneIsTheCallersFault(t *testing.T) {
 	play(t, func(s *stage) {
-		require.NoError(s, s.hub.SendC2D("dev1", hubtest.C2D{Body: []byte(strings.Repeat("x", 64<<10))}))
+		require.NoError(
+			s, s.hub.SendC2D("dev1", hubtest.C2D{Body: []byte(strings.Repeat("x", 64<<10))}),
+		)
 		d, err := s.dialer.Receive(s.Context(), s.at, s.key)
 		require.NoError(s, err)
 		assert.Len(s, d.Body, 64<<10)
 		time.Sleep(61 * time.Second)
-		for op, settle := range map[string]func(context.Context) error{"complete": d.Complete, "abandon": d.Abandon, "reject": d.Reject} {
+		for op, settle := range map[string]func(context.Context) error{
+			"complete": d.Complete, "abandon": d.Abandon, "reject": d.Reject,
+		} {
 			e := s.is(settle(s.Context()), hubconn.Caller)
 			assert.Equal(s, op, e.Op)
 			assert.Contains(s, []int{404, 412}, e.Status)
@@ -229,12 +252,16 @@ func TestALockThatIsGoneIsTheCallersFault(t *testing.T) {
 			s.hub.Inject(hubtest.Fault{On: hubtest.Settle, Status: status})
 			s.is(d.Complete(s.Context()), hubconn.Caller)
 		}
-		s.hub.Inject(hubtest.Fault{On: hubtest.Settle, Status: 429, ErrorCode: "ThrottlingException"})
+		s.hub.Inject(hubtest.Fault{
+			On: hubtest.Settle, Status: 429, ErrorCode: "ThrottlingException",
+		})
 		s.is(d.Complete(s.Context()), hubconn.Throttled)
 		s.hub.Disable("dev1")
 		s.is(d.Complete(s.Context()), hubconn.Rejected)
 
-		_, err = s.dialer.Receive(s.Context(), hubconn.Hub{Host: host, DeviceID: "dev1", ModuleID: "m"}, s.key)
+		_, err = s.dialer.Receive(
+			s.Context(), hubconn.Hub{Host: host, DeviceID: "dev1", ModuleID: "m"}, s.key,
+		)
 		assert.Equal(s, hubconn.Caller, hubconn.ClassOf(err))
 	})
 }

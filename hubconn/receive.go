@@ -11,9 +11,9 @@ import (
 	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
-// Delivery is a cloud-to-device message received over HTTPS. The hub keeps it locked for a minute: within that time it is
-// for the device to complete, abandon or reject it. A lock that has run out is an *Error of class Caller with status 412
-// (or 404), and the message comes again.
+// Delivery is a cloud-to-device message received over HTTPS. The hub keeps it locked for a minute:
+// within that time it is for the device to complete, abandon or reject it. A lock that has run out
+// is an *Error of class Caller with status 412 (or 404), and the message comes again.
 type Delivery struct {
 	Message
 	conclude func(ctx context.Context, op string) error
@@ -22,24 +22,31 @@ type Delivery struct {
 // Complete removes the message from the queue: it was handled.
 func (d *Delivery) Complete(ctx context.Context) error { return d.conclude(ctx, "complete") }
 
-// Abandon puts the message back: it is delivered again at once, up to the number of times that the hub is set to.
+// Abandon puts the message back: it is delivered again at once, up to the number of times that the
+// hub is set to.
 func (d *Delivery) Abandon(ctx context.Context) error { return d.conclude(ctx, "abandon") }
 
-// Reject removes the message from the queue; a sender that requested feedback learns that it was not handled.
+// Reject removes the message from the queue; a sender that requested feedback learns that it was
+// not handled.
 func (d *Delivery) Reject(ctx context.Context) error { return d.conclude(ctx, "reject") }
 
-// Receive requests one cloud-to-device message over HTTPS, without a connection that stays; nil, nil when there is none.
-// It makes one attempt, as Post does. The service advises not to poll more often than every 25 minutes (Azure docs: "Choose
-// a communication protocol"). Modules receive nothing over HTTPS.
+// Receive requests one cloud-to-device message over HTTPS, without a connection that stays; nil,
+// nil when there is none. It makes one attempt, as Post does. The service advises not to poll more
+// often than every 25 minutes (Azure docs: "Choose a communication protocol"). Modules receive
+// nothing over HTTPS.
 func (d *Dialer) Receive(ctx context.Context, hub Hub, credential Credential) (*Delivery, error) {
-	fault := func(err error) error { return &Error{Op: "receive", Hub: hub, Class: Caller, Err: err} }
+	fault := func(err error) error {
+		return &Error{Op: "receive", Hub: hub, Class: Caller, Err: err}
+	}
 	if err := d.validate(hub, credential); err != nil {
 		return nil, fault(err)
 	}
 	if hub.ModuleID != "" {
 		return nil, fault(errors.New("modules receive no messages over HTTPS"))
 	}
-	r, err := d.call(ctx, hub, credential, apiRequest{op: "receive", method: http.MethodGet, path: "/messages/deviceBound"})
+	r, err := d.call(ctx, hub, credential, apiRequest{
+		op: "receive", method: http.MethodGet, path: "/messages/deviceBound",
+	})
 	switch {
 	case err != nil:
 		return nil, err
@@ -48,7 +55,10 @@ func (d *Dialer) Receive(ctx context.Context, hub Hub, credential Credential) (*
 	}
 	m := messageOf(r)
 	if m.LockToken == "" {
-		return nil, &Error{Op: "receive", Hub: hub, Class: Server, Status: r.Status, Err: errors.New("the answer has no ETag")}
+		return nil, &Error{
+			Op: "receive", Hub: hub, Class: Server, Status: r.Status,
+			Err: errors.New("the answer has no ETag"),
+		}
 	}
 	lock := "/messages/deviceBound/" + escape(m.LockToken)
 	return &Delivery{Message: m, conclude: func(ctx context.Context, op string) error {
@@ -89,7 +99,8 @@ func messageOf(r https.Response) Message {
 	m.DeliveryCount, _ = strconv.Atoi(header("iothub-deliverycount"))
 	for name, values := range r.Header {
 		// Names of headers have no case; the hub's own writes them in lower case.
-		if property, ok := strings.CutPrefix(strings.ToLower(name), "iothub-app-"); ok && property != "" && len(values) > 0 {
+		if property, ok := strings.CutPrefix(strings.ToLower(name), "iothub-app-"); ok &&
+			property != "" && len(values) > 0 {
 			m.setProperty(property, values[0])
 		}
 	}

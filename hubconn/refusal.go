@@ -18,8 +18,8 @@ type refusal struct {
 	trackingID string
 }
 
-// hubBody is the hub's error body. Message is either "ErrorCode:Name;text" or another JSON object in a string; the newest
-// services send that inner object itself.
+// hubBody is the hub's error body. Message is either "ErrorCode:Name;text" or another JSON object
+// in a string; the newest services send that inner object itself.
 type hubBody struct {
 	Message          string
 	ExceptionMessage string
@@ -27,8 +27,9 @@ type hubBody struct {
 	TrackingID       string
 }
 
-// parseRefusal reads a refusal, whatever it is: both shapes of the hub's body, the body of a front end, HTML, nothing. The
-// code is the body's number, else the number of the body's name, else that of the header, else the status times 1000.
+// parseRefusal reads a refusal, whatever it is: both shapes of the hub's body, the body of a front
+// end, HTML, nothing. The code is the body's number, else the number of the body's name, else that
+// of the header, else the status times 1000.
 func parseRefusal(status int, header string, body []byte) refusal {
 	r := refusal{name: oneline.ASCII(header, 64)}
 	var outer hubBody
@@ -76,8 +77,8 @@ func codeOf(s string) (int, bool) {
 	return code, ok
 }
 
-// codes are the numbers behind the names that a device can meet (Azure docs: "Understand and resolve Azure IoT
-// Hub errors").
+// codes are the numbers behind the names that a device can meet (Azure docs: "Understand and
+// resolve Azure IoT Hub errors").
 var codes = map[string]int{
 	"InvalidProtocolVersion":                     400001,
 	"InvalidOperation":                           400003,

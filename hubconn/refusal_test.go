@@ -19,16 +19,27 @@ func TestARefusalIsReadInEveryShape(t *testing.T) {
 		"name in the message": {401, "IotHubUnauthorizedAccess",
 			`{"Message":"ErrorCode:IotHubUnauthorizedAccess;Unauthorized","ExceptionMessage":"Tracking ID:` + tracking + `"}`,
 			refusal{401002, "IotHubUnauthorizedAccess", "Unauthorized", tracking}},
-		"object in the message": {403, "IotHubQuotaExceeded",
-			`{"Message":"{\"errorCode\":403002,\"trackingId\":\"` + tracking + `\",\"message\":\"Total number of messages exceeded.\",\"timestampUtc\":\"2019-09-23\"}","ExceptionMessage":""}`,
-			refusal{403002, "IotHubQuotaExceeded", "Total number of messages exceeded.", tracking}},
-		"the object itself": {400, "",
-			`{"errorCode":400004,"trackingId":"` + tracking + `","message":"bad","timestampUtc":"2019-09-23"}`,
-			refusal{400004, "", "bad", tracking}},
+		"object in the message": {
+			403, "IotHubQuotaExceeded",
+			`{"Message":"{\"errorCode\":403002,\"trackingId\":\"` + tracking +
+				`\",\"message\":\"Total number of messages exceeded.\",\"timestampUtc\":\"2019-09-23\"}","ExceptionMessage":""}`,
+			refusal{403002, "IotHubQuotaExceeded", "Total number of messages exceeded.", tracking},
+		},
+		"the object itself": {
+			400, "",
+			`{"errorCode":400004,"trackingId":"` + tracking +
+				`","message":"bad","timestampUtc":"2019-09-23"}`,
+			refusal{400004, "", "bad", tracking},
+		},
 		"code as a string": {404, "", `{"errorCode":"404001","message":"gone"}`, refusal{404001, "", "gone", ""}},
-		"throttling": {429, "",
+		"throttling": {
+			429, "",
 			`{"Message":"ErrorCode:ThrottlingBacklogTimeout;The request has been throttled. Wait 10 seconds and try again.","ExceptionMessage":"Tracking ID:1"}`,
-			refusal{429003, "ThrottlingBacklogTimeout", "The request has been throttled. Wait 10 seconds and try again.", "1"}},
+			refusal{
+				429003, "ThrottlingBacklogTimeout",
+				"The request has been throttled. Wait 10 seconds and try again.", "1",
+			},
+		},
 		"body and header disagree":  {403, "DeviceNotFound", `{"Message":"{\"errorCode\":403002}"}`, refusal{403002, "DeviceNotFound", "", ""}},
 		"name and header disagree":  {404, "DeviceNotFound", `{"Message":"ErrorCode:IotHubFailingOver;wait"}`, refusal{404012, "DeviceNotFound", "wait", ""}},
 		"header alone":              {404, "DeviceNotFound", "", refusal{404001, "DeviceNotFound", "", ""}},
@@ -56,8 +67,12 @@ func TestARefusalIsReadInEveryShape(t *testing.T) {
 }
 
 func FuzzRefusal(f *testing.F) {
-	f.Add(401, "IotHubUnauthorizedAccess", []byte(`{"Message":"ErrorCode:IotHubUnauthorizedAccess;Unauthorized","ExceptionMessage":"Tracking ID:1"}`))
-	f.Add(403, "", []byte(`{"Message":"{\"errorCode\":403002,\"trackingId\":\"1\",\"message\":\"m\"}","ExceptionMessage":""}`))
+	f.Add(401, "IotHubUnauthorizedAccess", []byte(
+		`{"Message":"ErrorCode:IotHubUnauthorizedAccess;Unauthorized","ExceptionMessage":"Tracking ID:1"}`,
+	))
+	f.Add(403, "", []byte(
+		`{"Message":"{\"errorCode\":403002,\"trackingId\":\"1\",\"message\":\"m\"}","ExceptionMessage":""}`,
+	))
 	f.Add(400, "", []byte(`{"errorCode":400004}`))
 	f.Add(503, "", []byte("<html>"))
 	f.Fuzz(func(t *testing.T, status int, header string, body []byte) {
@@ -70,7 +85,9 @@ func FuzzRefusal(f *testing.F) {
 		assert.LessOrEqual(t, len(r.message), 256)
 		assert.LessOrEqual(t, len(r.trackingID), 128)
 		for _, text := range []string{r.name, r.message, r.trackingID} {
-			assert.False(t, strings.ContainsFunc(text, func(c rune) bool { return c > unicode.MaxASCII || unicode.IsControl(c) }), "%q", text)
+			assert.False(t, strings.ContainsFunc(text, func(c rune) bool {
+				return c > unicode.MaxASCII || unicode.IsControl(c)
+			}), "%q", text)
 		}
 		class := codeClass(r.code)
 		assert.NotEqual(t, Caller, class)

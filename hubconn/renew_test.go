@@ -48,13 +48,15 @@ func TestTheTokenIsRenewedBehindTheConnection(t *testing.T) {
 	})
 }
 
-// Ten goroutines send all through some thirty renewals, and every tenth PUBACK is kept back, so that renewals find messages
-// in flight: some that the hub has, some that it has not.
+// Ten goroutines send all through some thirty renewals, and every tenth PUBACK is kept back, so
+// that renewals find messages in flight: some that the hub has, some that it has not.
 func TestARenewalLosesNoMessage(t *testing.T) {
 	play(t, func(s *stage) {
 		s.dialer.TokenTTL, s.dialer.AckTimeout = time.Minute, time.Hour
 		for i := range 100 {
-			s.hub.Inject(hubtest.Fault{On: hubtest.Publish, Skip: 9, NoAnswer: true, Stored: i%2 == 0})
+			s.hub.Inject(hubtest.Fault{
+				On: hubtest.Publish, Skip: 9, NoAnswer: true, Stored: i%2 == 0,
+			})
 		}
 		conn := s.connect()
 		const senders, each = 10, 100
@@ -84,7 +86,8 @@ func TestARenewalLosesNoMessage(t *testing.T) {
 
 func TestMessagesSentDuringARenewalWaitForIt(t *testing.T) {
 	play(t, func(s *stage) {
-		s.hub.Inject(hubtest.Fault{On: hubtest.Connect, Skip: 1, Delay: 50 * time.Second}) // as the hub does under load
+		// as the hub does under load
+		s.hub.Inject(hubtest.Fault{On: hubtest.Connect, Skip: 1, Delay: 50 * time.Second})
 		conn := s.connect()
 		for len(s.hub.Attempts()) < 2 {
 			time.Sleep(time.Second)
@@ -110,7 +113,9 @@ func TestTheOldLinkServesUntilTheNewOneIsReady(t *testing.T) {
 			if err != nil {
 				break
 			}
-			assert.Equal(s, before, time.Now(), "no pause while the network connection is being made")
+			assert.Equal(
+				s, before, time.Now(), "no pause while the network connection is being made",
+			)
 			time.Sleep(time.Second)
 		}
 		e := s.ended(conn, hubconn.Unreachable)
@@ -168,7 +173,8 @@ func TestCloseDuringARenewal(t *testing.T) {
 	})
 }
 
-// The hub ends the connection of an expired token; a renewal comes before that even if the grace is nothing.
+// The hub ends the connection of an expired token; a renewal comes before that even if the grace is
+// nothing.
 func TestTheHubNeverSeesAnExpiredToken(t *testing.T) {
 	play(t, func(s *stage) {
 		s.hub.SetExpiryGrace(0)

@@ -20,11 +20,15 @@ func TestAMessageArrivesWithItsProperties(t *testing.T) {
 	play(t, func(s *stage) {
 		conn := s.connect()
 		properties := map[string]string{
-			"level": "warm & rising", "a=b": "c/d?e#f+g%h", "größe": "10 µm", "empty": "", "$.schema": "s1", "~": "-._~",
+			"level": "warm & rising", "a=b": "c/d?e#f+g%h", "größe": "10 µm", "empty": "",
+			"$.schema": "s1", "~": "-._~",
 		}
 		require.NoError(s, conn.Send(s.Context(), hubconn.Message{
-			Body: []byte{0, 1, 255}, MessageID: "m 1", CorrelationID: "c/1", ContentType: "application/json;charset=utf-8",
-			ContentEncoding: "utf-8", Component: "thermostat1", CreationTime: time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.FixedZone("", 3600)), Properties: properties,
+			Body: []byte{0, 1, 255}, MessageID: "m 1", CorrelationID: "c/1",
+			ContentType:     "application/json;charset=utf-8",
+			ContentEncoding: "utf-8", Component: "thermostat1",
+			CreationTime: time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.FixedZone("", 3600)),
+			Properties:   properties,
 		}))
 		require.NoError(s, conn.Send(s.Context(), hubconn.Message{}))
 		messages := s.hub.Messages()
@@ -35,8 +39,9 @@ func TestAMessageArrivesWithItsProperties(t *testing.T) {
 		delete(properties, "$.schema")
 		assert.Equal(s, properties, got.Properties)
 		assert.Equal(s, map[string]string{
-			"$.mid": "m 1", "$.cid": "c/1", "$.ct": "application/json;charset=utf-8", "$.ce": "utf-8",
-			"$.ctime": "2026-03-01T11:00:00.123Z", "$.sub": "thermostat1", "$.schema": "s1",
+			"$.mid": "m 1", "$.cid": "c/1", "$.ct": "application/json;charset=utf-8",
+			"$.ce": "utf-8", "$.ctime": "2026-03-01T11:00:00.123Z", "$.sub": "thermostat1",
+			"$.schema": "s1",
 		}, got.System)
 		assert.Empty(s, messages[1].Body)
 		assert.Empty(s, messages[1].Properties)
@@ -60,7 +65,9 @@ func TestAMessageThatIoTHubWouldNotTakeIsRefusedAndNotSent(t *testing.T) {
 			e := s.is(conn.Send(s.Context(), m), hubconn.Caller)
 			assert.Equal(s, "send", e.Op, name)
 		}
-		require.NoError(s, conn.Send(s.Context(), hubconn.Message{Body: make([]byte, hubconn.MaxMessageSize)}))
+		require.NoError(
+			s, conn.Send(s.Context(), hubconn.Message{Body: make([]byte, hubconn.MaxMessageSize)}),
+		)
 		assert.NoError(s, conn.Context().Err())
 		assert.Len(s, s.hub.Messages(), 1)
 	})

@@ -52,9 +52,17 @@ func noProxy(*http.Request) (*url.URL, error) { return nil, nil }
 
 func newStage(t *testing.T, n *simnet.Network, webSocket bool) *stage {
 	t.Cleanup(func() { require.NoError(t, n.Close()) })
-	s := &stage{T: t, network: n, hub: hubtest.NewHub(n, host), at: hubconn.Hub{Host: host, DeviceID: "dev1"}, key: sasKey("0123456789abcdef"), mqtt: !webSocket}
-	require.NoError(t, s.hub.Put(hubtest.Device{ID: "dev1", PrimaryKey: base64.StdEncoding.EncodeToString(s.key)}))
-	s.dialer = &hubconn.Dialer{DialContext: n.DialContext, TLSConfig: n.TLSConfig(), Proxy: noProxy, WebSocket: webSocket}
+	s := &stage{
+		T: t, network: n, hub: hubtest.NewHub(n, host),
+		at: hubconn.Hub{Host: host, DeviceID: "dev1"}, key: sasKey("0123456789abcdef"),
+		mqtt: !webSocket,
+	}
+	require.NoError(t, s.hub.Put(
+		hubtest.Device{ID: "dev1", PrimaryKey: base64.StdEncoding.EncodeToString(s.key)},
+	))
+	s.dialer = &hubconn.Dialer{
+		DialContext: n.DialContext, TLSConfig: n.TLSConfig(), Proxy: noProxy, WebSocket: webSocket,
+	}
 	return s
 }
 
@@ -68,7 +76,8 @@ func play(t *testing.T, scene func(*stage)) {
 	}
 }
 
-// playEverywhere runs a scene in a bubble and on loopback sockets, over each transport. It must not depend on hours going by.
+// playEverywhere runs a scene in a bubble and on loopback sockets, over each transport. It must not
+// depend on hours going by.
 func playEverywhere(t *testing.T, scene func(*stage)) {
 	t.Helper()
 	play(t, scene)
@@ -84,7 +93,9 @@ func playEverywhere(t *testing.T, scene func(*stage)) {
 // becomesModule makes the stage's identity a module of its device.
 func (s *stage) becomesModule() {
 	s.at.ModuleID = "mod1"
-	require.NoError(s, s.hub.PutModule("dev1", hubtest.Module{ID: "mod1", PrimaryKey: base64.StdEncoding.EncodeToString(s.key)}))
+	require.NoError(s, s.hub.PutModule(
+		"dev1", hubtest.Module{ID: "mod1", PrimaryKey: base64.StdEncoding.EncodeToString(s.key)},
+	))
 }
 
 // id is the stage's identity as the back end calls it.

@@ -7,8 +7,8 @@ import (
 	"github.com/rehome-iot/rehome/internal/mqtt"
 )
 
-// A device may have five subscriptions (Azure docs: "Communicate with an IoT hub using the MQTT protocol"); there are four
-// that it can need, each made when something first needs it.
+// A device may have five subscriptions (Azure docs: "Communicate with an IoT hub using the MQTT
+// protocol"); there are four that it can need, each made when something first needs it.
 type subscription struct {
 	filter string
 	qos    byte
@@ -20,7 +20,8 @@ var (
 	toMethodCalls    = subscription{methodCalls + "#", 0}
 )
 
-// toMessages is the subscription to what Messages yields. At QoS 1 the hub keeps a message until it is acknowledged.
+// toMessages is the subscription to what Messages yields. At QoS 1 the hub keeps a message until it
+// is acknowledged.
 func (h Hub) toMessages() subscription {
 	if h.ModuleID != "" {
 		return subscription{h.path() + "/inputs/#", 1}
@@ -69,12 +70,14 @@ func (c *Conn) record(link *mqtt.Conn, s subscription) bool {
 	return true
 }
 
-// unsubscribe gives a subscription up, whether ctx has ended or not. That it fails does no harm: what still comes is not for
-// anybody.
+// unsubscribe gives a subscription up, whether ctx has ended or not. That it fails does no harm:
+// what still comes is not for anybody.
 func (c *Conn) unsubscribe(ctx context.Context, s subscription) {
 	c.mu.Lock()
 	link := c.link
-	c.subscriptions = slices.DeleteFunc(c.subscriptions, func(have subscription) bool { return have == s })
+	c.subscriptions = slices.DeleteFunc(c.subscriptions, func(have subscription) bool {
+		return have == s
+	})
 	c.mu.Unlock()
 	if link == nil || c.ctx.Err() != nil {
 		return
@@ -84,8 +87,8 @@ func (c *Conn) unsubscribe(ctx context.Context, s subscription) {
 	_ = link.Unsubscribe(ctx, s.filter)
 }
 
-// restore makes all subscriptions on a new link, then puts it in use. What was given up meanwhile does not stand on it
-// either: the hub would go on sending what nothing here receives.
+// restore makes all subscriptions on a new link, then puts it in use. What was given up meanwhile
+// does not stand on it either: the hub would go on sending what nothing here receives.
 func (c *Conn) restore(ctx context.Context, link *mqtt.Conn) error {
 	c.mu.Lock()
 	made := slices.Clone(c.subscriptions)
@@ -109,8 +112,8 @@ func (c *Conn) restore(ctx context.Context, link *mqtt.Conn) error {
 	}
 }
 
-// install puts a link in use, unless it has subscriptions that are no longer wanted: it returns those. While no link is in use
-// none is added.
+// install puts a link in use, unless it has subscriptions that are no longer wanted: it returns
+// those. While no link is in use none is added.
 func (c *Conn) install(link *mqtt.Conn, made []subscription) (surplus []subscription) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

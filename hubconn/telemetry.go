@@ -7,13 +7,15 @@ import (
 	"strings"
 )
 
-// Send sends a message at QoS 1 and returns when the hub has acknowledged it. While MaxInFlight messages are waiting for
-// that it waits for a place. A message too large or malformed is refused with an *Error of class Caller before it is sent.
+// Send sends a message at QoS 1 and returns when the hub has acknowledged it. While MaxInFlight
+// messages are waiting for that it waits for a place. A message too large or malformed is refused
+// with an *Error of class Caller before it is sent.
 //
-// Any other error means that the hub may or may not have the message; so delivery is at least once if the caller sends
-// it again. When the connection ends, Context is done before Send returns, and the error is an *Error of the same class
-// as its cause. When ctx ends, its cause is in the error's tree and the connection stays up. Send is safe for concurrent
-// use, and done with the message when it returns.
+// Any other error means that the hub may or may not have the message; so delivery is at least once
+// if the caller sends it again. When the connection ends, Context is done before Send returns, and
+// the error is an *Error of the same class as its cause. When ctx ends, its cause is in the error's
+// tree and the connection stays up. Send is safe for concurrent use, and done with the message when
+// it returns.
 func (c *Conn) Send(ctx context.Context, m Message) error {
 	topic, err := m.topic(c.hub, c.events)
 	if err != nil {
@@ -22,8 +24,8 @@ func (c *Conn) Send(ctx context.Context, m Message) error {
 	return c.publish(ctx, "send", topic, m.Body)
 }
 
-// publish sends at QoS 1 over whichever link there is; when a renewal replaces that link meanwhile, it sends again
-// over the next one.
+// publish sends at QoS 1 over whichever link there is; when a renewal replaces that link meanwhile,
+// it sends again over the next one.
 func (c *Conn) publish(ctx context.Context, op, topic string, body []byte) error {
 	for {
 		link, changed := c.current()
@@ -48,8 +50,8 @@ const maxTopic = 65535 // MQTT 3.1.1 §1.5.3
 // events is the topic that telemetry is published to, without properties.
 func (h Hub) events() string { return h.path() + "/messages/events/" }
 
-// topic is the topic of a message, events with its property bag (Azure docs: "Communicate with an IoT hub using the MQTT
-// protocol").
+// topic is the topic of a message, events with its property bag (Azure docs: "Communicate with an
+// IoT hub using the MQTT protocol").
 func (m *Message) topic(hub Hub, events string) (string, error) {
 	system := m.system()
 	if _, err := m.check(hub, &system); err != nil {
@@ -74,7 +76,10 @@ func (m *Message) topic(hub Hub, events string) (string, error) {
 		some = len("&")
 	}
 	if size > maxTopic {
-		return "", fmt.Errorf("message has %d bytes of encoded properties, an MQTT topic has at most %d", size, maxTopic)
+		return "", fmt.Errorf(
+			"message has %d bytes of encoded properties, an MQTT topic has at most %d", size,
+			maxTopic,
+		)
 	}
 	if some == 0 {
 		return events, nil

@@ -13,9 +13,12 @@ import (
 func TestTheTopicOfAMessage(t *testing.T) {
 	for want, m := range map[string]Message{
 		"devices/dev1/messages/events/": {Body: []byte("x")},
-		"devices/dev1/messages/events/%24.mid=7&%24.cid=8&%24.ct=application%2Fjson%3Bcharset%3Dutf-8&%24.ce=utf-8&%24.ctime=2026-03-01T12%3A00%3A00.000Z&a=1&b=2": {
-			MessageID: "7", CorrelationID: "8", ContentType: "application/json;charset=utf-8", ContentEncoding: "utf-8",
-			CreationTime: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Properties: map[string]string{"b": "2", "a": "1"},
+		"devices/dev1/messages/events/%24.mid=7&%24.cid=8&" +
+			"%24.ct=application%2Fjson%3Bcharset%3Dutf-8&%24.ce=utf-8&" +
+			"%24.ctime=2026-03-01T12%3A00%3A00.000Z&a=1&b=2": {
+			MessageID: "7", CorrelationID: "8", ContentType: "application/json;charset=utf-8",
+			ContentEncoding: "utf-8", CreationTime: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
+			Properties: map[string]string{"b": "2", "a": "1"},
 		},
 		"devices/dev1/messages/events/a%20b=%2B%26%3D%2F%23%25%20%C3%A9&c=": {Properties: map[string]string{"a b": "+&=/#% é", "c": ""}},
 	} {
@@ -25,8 +28,8 @@ func TestTheTopicOfAMessage(t *testing.T) {
 	}
 }
 
-// Whatever a property is called and holds, the hub reads the same again, and nothing of it is MQTT's or another
-// property's.
+// Whatever a property is called and holds, the hub reads the same again, and nothing of it is
+// MQTT's or another property's.
 func FuzzProperty(f *testing.F) {
 	f.Add("name", "value")
 	f.Add("a b", "c+d&e=f/g#h%i")
@@ -65,7 +68,10 @@ func TestATopicUpToTheLimitAndNotAbove(t *testing.T) {
 }
 
 func BenchmarkTopic(b *testing.B) {
-	m := Message{MessageID: "m1", ContentType: "application/json", ContentEncoding: "utf-8", Properties: map[string]string{"level": "normal", "site": "plant 1"}}
+	m := Message{
+		MessageID: "m1", ContentType: "application/json", ContentEncoding: "utf-8",
+		Properties: map[string]string{"level": "normal", "site": "plant 1"},
+	}
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := m.topic(Hub{DeviceID: "dev1"}, "devices/dev1/messages/events/"); err != nil {

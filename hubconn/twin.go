@@ -9,9 +9,10 @@ import (
 	"unicode"
 )
 
-// MaxReportedSize is the largest set of reported properties IoT Hub accepts, as it counts: names and texts by their characters,
-// numbers as 8, true and false as 4, and nothing for what JSON puts around them (Azure docs: "Understand and use device twins in
-// IoT Hub"). A patch that is larger cannot fit.
+// MaxReportedSize is the largest set of reported properties IoT Hub accepts, as it counts: names
+// and texts by their characters, numbers as 8, true and false as 4, and nothing for what JSON puts
+// around them (Azure docs: "Understand and use device twins in IoT Hub"). A patch that is larger
+// cannot fit.
 const MaxReportedSize = 32 << 10
 
 // Twin is the device's document at the hub, as far as the device sees it.
@@ -26,16 +27,17 @@ type Twin struct {
 type Properties struct {
 	// Version is raised by the hub with each change.
 	Version int64
-	// JSON is the object with the properties alone: the service's $version and $metadata are taken out.
+	// JSON is the object with the properties alone: the service's $version and $metadata are taken
+	// out.
 	JSON json.RawMessage
 }
 
 // Decode decodes the properties into v, as json.Unmarshal does.
 func (p Properties) Decode(v any) error { return json.Unmarshal(p.JSON, v) }
 
-// Twin gets the device's or module's twin. While the hub throttles (429) it waits, no less than the hub's retry-after, and
-// repeats the request, within ctx. A response that does not come within 30 s, or has another status, is an *Error; the
-// connection stays up.
+// Twin gets the device's or module's twin. While the hub throttles (429) it waits, no less than the
+// hub's retry-after, and repeats the request, within ctx. A response that does not come within 30
+// s, or has another status, is an *Error; the connection stays up.
 func (c *Conn) Twin(ctx context.Context) (Twin, error) { return c.twin(ctx, "twin") }
 
 func (c *Conn) twin(ctx context.Context, op string) (Twin, error) {
@@ -50,13 +52,16 @@ func (c *Conn) twin(ctx context.Context, op string) (Twin, error) {
 	return t, nil
 }
 
-// Report changes the reported properties by a patch: whatever encodes as a JSON object, its members merged into what is
-// there, a null (nil) deleting its member (RFC 7396). It returns the new version of the reported properties.
+// Report changes the reported properties by a patch: whatever encodes as a JSON object, its members
+// merged into what is there, a null (nil) deleting its member (RFC 7396). It returns the new
+// version of the reported properties.
 //
-// A patch of more than MaxReportedSize, or of more than MaxMessageSize bytes as JSON, or one that is no object, is refused with
-// an *Error of class Caller before it is sent. While the hub throttles (429), Report waits and repeats the request, within ctx. Another status is an *Error with it: 400 and 413 are
-// the caller's. After an error without a status the patch may have been applied or not. The connection stays up in all
-// these cases. Reports made at the same time may be applied in either order.
+// A patch of more than MaxReportedSize, or of more than MaxMessageSize bytes as JSON, or one that
+// is no object, is refused with an *Error of class Caller before it is sent. While the hub
+// throttles (429), Report waits and repeats the request, within ctx. Another status is an *Error
+// with it: 400 and 413 are the caller's. After an error without a status the patch may have been
+// applied or not. The connection stays up in all these cases. Reports made at the same time may be
+// applied in either order.
 func (c *Conn) Report(ctx context.Context, patch any) (version int64, err error) {
 	body, err := encodePatch(patch)
 	if err != nil {
@@ -77,17 +82,24 @@ func encodePatch(patch any) ([]byte, error) {
 	case !bytes.HasPrefix(body, []byte("{")):
 		return nil, errors.New("a patch is a JSON object, and this is none")
 	case len(body) > MaxMessageSize:
-		return nil, fmt.Errorf("patch of %d bytes is larger than the %d that IoT Hub takes", len(body), MaxMessageSize)
+		return nil, fmt.Errorf(
+			"patch of %d bytes is larger than the %d that IoT Hub takes", len(body), MaxMessageSize,
+		)
 	}
 	if len(body) <= MaxReportedSize/4 {
-		return body, nil // a number has one digit and a comma at least, so nothing counts more than four times its length
+		// a number has one digit and a comma at least, so nothing counts more than four times its
+		// length
+		return body, nil
 	}
 	var decoded any
 	if err := json.Unmarshal(body, &decoded); err != nil {
 		return nil, fmt.Errorf("patch: %w", err)
 	}
 	if size := propertySize(decoded); size > MaxReportedSize {
-		return nil, fmt.Errorf("patch of size %d is larger than the %d that reported properties may have", size, MaxReportedSize)
+		return nil, fmt.Errorf(
+			"patch of size %d is larger than the %d that reported properties may have", size,
+			MaxReportedSize,
+		)
 	}
 	return body, nil
 }
@@ -119,7 +131,8 @@ func propertySize(v any) (n int) {
 	return n
 }
 
-// parseTwin reads the response to a GET: {"desired": {…, "$version": n}, "reported": {…, "$version": m}}.
+// parseTwin reads the response to a GET: {"desired": {…, "$version": n}, "reported": {…,
+// "$version": m}}.
 func parseTwin(body []byte) (Twin, error) {
 	var halves struct{ Desired, Reported json.RawMessage }
 	if err := json.Unmarshal(body, &halves); err != nil {
@@ -136,7 +149,8 @@ func parseTwin(body []byte) (Twin, error) {
 	return t, nil
 }
 
-// parseProperties takes the service's own members out of properties. What is left is encoded anew, its numbers as they were.
+// parseProperties takes the service's own members out of properties. What is left is encoded anew,
+// its numbers as they were.
 func parseProperties(body []byte) (Properties, error) {
 	if len(body) == 0 {
 		return Properties{JSON: json.RawMessage("{}")}, nil

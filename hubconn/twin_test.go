@@ -25,13 +25,18 @@ func TestATwinIsReadAndReported(t *testing.T) {
 			if module {
 				s.becomesModule()
 			}
-			_, err := s.hub.PatchDesired(s.id(), object{"target": 21.5, "big": json.Number("4503599627370495"), "deep": object{"a": object{"b": "c"}}})
+			_, err := s.hub.PatchDesired(s.id(), object{
+				"target": 21.5, "big": json.Number("4503599627370495"),
+				"deep": object{"a": object{"b": "c"}},
+			})
 			require.NoError(s, err)
 			conn := s.connect()
 			before, err := conn.Twin(s.Context())
 			require.NoError(s, err)
 
-			version, err := conn.Report(s.Context(), object{"a": 1, "b": object{"c": "d", "e": true}})
+			version, err := conn.Report(
+				s.Context(), object{"a": 1, "b": object{"c": "d", "e": true}},
+			)
 			require.NoError(s, err)
 			assert.Equal(s, before.Reported.Version+1, version)
 			version, err = conn.Report(s.Context(), struct {
@@ -43,10 +48,18 @@ func TestATwinIsReadAndReported(t *testing.T) {
 
 			twin, err := conn.Twin(s.Context())
 			require.NoError(s, err)
-			assert.Equal(s, hubconn.Properties{Version: version, JSON: json.RawMessage(`{"b":{"e":true}}`)}, twin.Reported)
+			assert.Equal(
+				s, hubconn.Properties{Version: version, JSON: json.RawMessage(`{"b":{"e":true}}`)},
+				twin.Reported,
+			)
 			assert.Equal(s, before.Desired, twin.Desired)
-			assert.JSONEq(s, `{"target":21.5,"big":4503599627370495,"deep":{"a":{"b":"c"}}}`, string(twin.Desired.JSON))
-			assert.Contains(s, string(twin.Desired.JSON), "4503599627370495", "numbers keep their digits")
+			assert.JSONEq(
+				s, `{"target":21.5,"big":4503599627370495,"deep":{"a":{"b":"c"}}}`,
+				string(twin.Desired.JSON),
+			)
+			assert.Contains(
+				s, string(twin.Desired.JSON), "4503599627370495", "numbers keep their digits",
+			)
 			var desired struct{ Target float64 }
 			require.NoError(s, twin.Desired.Decode(&desired))
 			assert.Equal(s, 21.5, desired.Target)
@@ -64,7 +77,8 @@ func TestAReportThatIsNoneIsRefusedAndNotSent(t *testing.T) {
 		conn := s.connect()
 		text := func(n int) object { return object{"a": strings.Repeat("x", n-len("a"))} }
 		for name, patch := range map[string]any{
-			"text": "x", "null": nil, "array": []int{1}, "number": 7, "no JSON": make(chan int), "raw": json.RawMessage("[]"), "too large": text(32<<10 + 1),
+			"text": "x", "null": nil, "array": []int{1}, "number": 7, "no JSON": make(chan int),
+			"raw": json.RawMessage("[]"), "too large": text(32<<10 + 1),
 		} {
 			_, err := conn.Report(s.Context(), patch)
 			assert.Equal(s, "report", s.is(err, hubconn.Caller).Op, name)
@@ -72,7 +86,8 @@ func TestAReportThatIsNoneIsRefusedAndNotSent(t *testing.T) {
 		}
 		assert.Zero(s, conn.Stats().Acknowledged, "not even a subscription")
 
-		// At the limit it goes to the hub, which has limits of its own: this one for the length of a text.
+		// At the limit it goes to the hub, which has limits of its own: this one for the length of
+		// a text.
 		_, err := conn.Report(s.Context(), text(32<<10))
 		e := s.is(err, hubconn.Caller)
 		assert.Equal(s, 400, e.Status)
@@ -99,7 +114,9 @@ func TestAReportIsMeasuredAsTheHubDoes(t *testing.T) {
 		require.NoError(s, err)
 		_, err = conn.Report(s.Context(), deletions)
 		require.NoError(s, err)
-		_, err = conn.Report(s.Context(), object{"a": strings.Repeat("ä", 2000), "b": []any{strings.Repeat("\n", 4000), 1.5, true, nil}})
+		_, err = conn.Report(s.Context(), object{
+			"a": strings.Repeat("ä", 2000), "b": []any{strings.Repeat("\n", 4000), 1.5, true, nil},
+		})
 		require.NoError(s, err)
 
 		// Nothing that the hub would end the connection for leaves the device.
@@ -267,13 +284,20 @@ func TestPlugAndPlay(t *testing.T) {
 		s.dialer.ModelID = "dtmi:com:example:Thermostat;1"
 		conn := s.connect()
 		assert.Equal(s, "dtmi:com:example:Thermostat;1", s.hub.Attempts()[0].ModelID)
-		patch := hubconn.Component("thermostat1", object{"target": hubconn.PropertyAck{Value: 21.5, Code: 200, Version: 7, Description: "done"}, "old": nil})
+		patch := hubconn.Component("thermostat1", object{
+			"target": hubconn.PropertyAck{Value: 21.5, Code: 200, Version: 7, Description: "done"},
+			"old":    nil,
+		})
 		patch["serial"] = "x1"
 		_, err := conn.Report(s.Context(), patch)
 		require.NoError(s, err)
 		twin, err := conn.Twin(s.Context())
 		require.NoError(s, err)
-		assert.JSONEq(s, `{"serial":"x1","thermostat1":{"__t":"c","target":{"value":21.5,"ac":200,"av":7,"ad":"done"}}}`, string(twin.Reported.JSON))
+		assert.JSONEq(
+			s,
+			`{"serial":"x1","thermostat1":{"__t":"c","target":{"value":21.5,"ac":200,"av":7,"ad":"done"}}}`,
+			string(twin.Reported.JSON),
+		)
 	})
 }
 

@@ -26,7 +26,8 @@ const (
 	maxBlocks        = 50000
 	defaultRetries   = 5
 
-	// uploadUnknown is InvalidFileUploadCorrelationId (Azure docs: "Understand and resolve Azure IoT Hub errors").
+	// uploadUnknown is InvalidFileUploadCorrelationId (Azure docs: "Understand and resolve Azure
+	// IoT Hub errors").
 	uploadUnknown = 400015
 )
 
@@ -35,24 +36,27 @@ var uploadRetry = retry.Policy{MaxDelay: time.Minute}
 
 // UploadOptions says how to upload a file. The zero value is ready.
 type UploadOptions struct {
-	// BlockSize is how many bytes are sent, and held in memory, at a time. Default: 4 MiB, at most 100 MiB. A file has at most
-	// 50,000 blocks.
+	// BlockSize is how many bytes are sent, and held in memory, at a time. Default: 4 MiB, at most
+	// 100 MiB. A file has at most 50,000 blocks.
 	BlockSize int
-	// MaxRetries is how often each request is tried again when the network, the hub or the storage account fails. Default:
-	// 5; negative: never.
+	// MaxRetries is how often each request is tried again when the network, the hub or the storage
+	// account fails. Default: 5; negative: never.
 	MaxRetries int
-	// Progress, if set, is called after each block with the number of bytes that the storage account has.
+	// Progress, if set, is called after each block with the number of bytes that the storage
+	// account has.
 	Progress func(sent int64)
 	// ContentType becomes the blob's. Default: the storage account's own default.
 	ContentType string
 }
 
-// Upload sends what r has to the storage account of the hub, as the blob {device}/{name}: it requests the place from the hub,
-// sends blocks, and notifies the hub of the end, good or bad. It goes over HTTPS beside the connection, but ends with it.
+// Upload sends what r has to the storage account of the hub, as the blob {device}/{name}: it
+// requests the place from the hub, sends blocks, and notifies the hub of the end, good or bad. It
+// goes over HTTPS beside the connection, but ends with it.
 //
-// A block that fails is sent again from memory, so r need not be rewindable; r is read to its end and not closed, and a Read
-// that blocks holds up the end of ctx. The error is an *Error; its class is Caller when r fails or the storage account
-// refuses. 403006 (Throttled) means that ten uploads of the device are under way. Modules have no uploads.
+// A block that fails is sent again from memory, so r need not be rewindable; r is read to its end
+// and not closed, and a Read that blocks holds up the end of ctx. The error is an *Error; its class
+// is Caller when r fails or the storage account refuses. 403006 (Throttled) means that ten uploads
+// of the device are under way. Modules have no uploads.
 func (c *Conn) Upload(ctx context.Context, name string, r io.Reader, o UploadOptions) error {
 	if err := o.check(c.hub, name); err != nil {
 		return &Error{Op: "upload", Hub: c.hub, Class: Caller, Err: err}
@@ -74,7 +78,10 @@ func (c *Conn) Upload(ctx context.Context, name string, r io.Reader, o UploadOpt
 	reporting, stop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer stop()
 	u.options.MaxRetries = -1
-	_ = u.notify(reporting, place, cmp.Or(failed.Status, http.StatusInternalServerError), "upload failed: "+failed.Class.String())
+	_ = u.notify(
+		reporting, place, cmp.Or(failed.Status, http.StatusInternalServerError),
+		"upload failed: "+failed.Class.String(),
+	)
 	return failed
 }
 
@@ -82,7 +89,8 @@ func (o UploadOptions) check(hub Hub, name string) error {
 	switch {
 	case hub.ModuleID != "":
 		return errors.New("modules have no uploads")
-	case name == "" || utf8.RuneCountInString(name) > 1024 || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
+	case name == "" || utf8.RuneCountInString(name) > 1024 || !utf8.ValidString(name) ||
+		strings.ContainsFunc(name, unicode.IsControl):
 		return errors.New("a blob name is one line of 1 to 1024 characters")
 	case o.BlockSize < 0 || o.BlockSize > maxBlockSize:
 		return fmt.Errorf("BlockSize of %d is not between 0 and %d", o.BlockSize, maxBlockSize)
@@ -117,9 +125,12 @@ func (u *upload) locate(ctx context.Context, name string) (blobLocation, error) 
 }
 
 // notify sends the hub the end of the upload, good or bad.
-func (u *upload) notify(ctx context.Context, place blobLocation, status int, description string) error {
+func (u *upload) notify(
+	ctx context.Context, place blobLocation, status int, description string,
+) error {
 	body, err := json.Marshal(map[string]any{
-		"correlationId": place.CorrelationID, "isSuccess": status == http.StatusOK, "statusCode": status, "statusDescription": description,
+		"correlationId": place.CorrelationID, "isSuccess": status == http.StatusOK,
+		"statusCode": status, "statusDescription": description,
 	})
 	if err != nil {
 		return err
@@ -127,13 +138,17 @@ func (u *upload) notify(ctx context.Context, place blobLocation, status int, des
 	u.retried = false
 	_, failed := u.call(ctx, "/files/notifications", body)
 	if failed == nil || u.retried && failed.Code == uploadUnknown {
-		return nil // the hub gave the correlation ID itself: if it no longer knows it, the first notification arrived
+		// the hub gave the correlation ID itself: if it no longer knows it, the first notification
+		// arrived
+		return nil
 	}
 	return failed
 }
 
 // call sends a request to the hub.
-func (u *upload) call(ctx context.Context, path string, body []byte) (response https.Response, failed *Error) {
+func (u *upload) call(
+	ctx context.Context, path string, body []byte,
+) (response https.Response, failed *Error) {
 	failed = u.persist(ctx, func() (e *Error) {
 		response, e = u.conn.dialer.call(ctx, u.conn.hub, u.conn.credential, apiRequest{
 			op: "upload", method: http.MethodPost, path: path, body: body,
@@ -156,24 +171,34 @@ func (u *upload) send(ctx context.Context, place blobLocation, r io.Reader) *Err
 	var sent int64
 	for n := 0; ; n++ {
 		if u.retried {
-			// A request that failed may still be reading the block, on a connection that nobody listens to.
+			// A request that failed may still be reading the block, on a connection that nobody
+			// listens to.
 			block, u.retried = new(bytes.Buffer), false
 		}
 		block.Reset()
-		if _, err := block.ReadFrom(io.LimitReader(source, int64(u.options.BlockSize))); err != nil {
-			return &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: fmt.Errorf("reading: %w", err)}
+		if _, err := block.ReadFrom(
+			io.LimitReader(source, int64(u.options.BlockSize)),
+		); err != nil {
+			return &Error{
+				Op: "upload", Hub: u.conn.hub, Class: Caller, Err: fmt.Errorf("reading: %w", err),
+			}
 		}
 		_, err := source.Peek(1)
 		last := errors.Is(err, io.EOF)
 		if err != nil && !last {
-			return &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: fmt.Errorf("reading: %w", err)}
+			return &Error{
+				Op: "upload", Hub: u.conn.hub, Class: Caller, Err: fmt.Errorf("reading: %w", err),
+			}
 		}
 		put := func() (https.Response, error) { return b.putBlock(ctx, n, block.Bytes()) }
 		switch {
 		case n == 0 && last:
 			put = func() (https.Response, error) { return b.put(ctx, block.Bytes()) }
 		case n >= maxBlocks:
-			return &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: fmt.Errorf("more than %d blocks of %d bytes", maxBlocks, u.options.BlockSize)}
+			return &Error{
+				Op: "upload", Hub: u.conn.hub, Class: Caller,
+				Err: fmt.Errorf("more than %d blocks of %d bytes", maxBlocks, u.options.BlockSize),
+			}
 		}
 		if failed := u.store(ctx, put); failed != nil {
 			return failed

@@ -51,14 +51,18 @@ func (s *stage) puts() (n int) {
 }
 
 func TestFilesOfAllSizesAreUploaded(t *testing.T) {
-	for _, row := range []struct{ size, puts int }{{0, 1}, {1, 1}, {999, 1}, {1000, 1}, {1001, 3}, {5000, 6}, {5500, 7}} {
+	for _, row := range []struct {
+		size, puts int
+	}{{0, 1}, {1, 1}, {999, 1}, {1000, 1}, {1001, 3}, {5000, 6}, {5500, 7}} {
 		playEverywhere(t, func(s *stage) {
 			conn := s.connect()
 			var progress []int64
 			body := content(row.size)
-			require.NoError(s, conn.Upload(s.Context(), "logs/2026 größe.txt", iotest.OneByteReader(bytes.NewReader(body)), hubconn.UploadOptions{
-				BlockSize: 1000, ContentType: "text/plain", Progress: func(sent int64) { progress = append(progress, sent) },
-			}))
+			require.NoError(s, conn.Upload(s.Context(), "logs/2026 größe.txt",
+				iotest.OneByteReader(bytes.NewReader(body)), hubconn.UploadOptions{
+					BlockSize: 1000, ContentType: "text/plain",
+					Progress: func(sent int64) { progress = append(progress, sent) },
+				}))
 			got, ok := s.hub.Blob("dev1/logs/2026 größe.txt")
 			require.True(s, ok)
 			assert.True(s, bytes.Equal(body, got))
@@ -120,14 +124,19 @@ func TestAnUploadIsGivenUpAfterItsRetries(t *testing.T) {
 		for retries, puts := range map[int]int{0: 6, 2: 3, -1: 1} {
 			s.hub.ResetLog()
 			s.hub.Inject(hubtest.Fault{On: hubtest.BlobPut, Status: 500, Times: -1})
-			e := s.is(s.upload(conn, content(10), hubconn.UploadOptions{MaxRetries: retries}), hubconn.Server)
+			e := s.is(
+				s.upload(conn, content(10), hubconn.UploadOptions{MaxRetries: retries}),
+				hubconn.Server,
+			)
 			assert.Equal(s, "upload", e.Op)
 			assert.Equal(s, 500, e.Status)
 			assert.Equal(s, puts, s.puts())
 			assert.Equal(s, 500, s.uploaded(false).StatusCode)
 			s.hub.ClearFaults()
 		}
-		s.hub.Inject(hubtest.Fault{On: hubtest.BlobPut, Status: 403, ErrorCode: "AuthenticationFailed"})
+		s.hub.Inject(hubtest.Fault{
+			On: hubtest.BlobPut, Status: 403, ErrorCode: "AuthenticationFailed",
+		})
 		s.is(s.upload(conn, content(10), hubconn.UploadOptions{}), hubconn.Caller)
 		s.uploaded(false)
 		require.NoError(s, conn.Context().Err())
@@ -138,13 +147,17 @@ func TestTheHubsPartOfAnUploadIsTriedAgainToo(t *testing.T) {
 	play(t, func(s *stage) {
 		conn := s.connect()
 		s.hub.Inject(hubtest.Fault{On: hubtest.UploadStart, Status: 503, Times: 2})
-		s.hub.Inject(hubtest.Fault{On: hubtest.UploadNotify, Status: 429, RetryAfter: "60", Times: 2})
+		s.hub.Inject(hubtest.Fault{
+			On: hubtest.UploadNotify, Status: 429, RetryAfter: "60", Times: 2,
+		})
 		start := time.Now()
 		require.NoError(s, s.upload(conn, content(10), hubconn.UploadOptions{}))
 		assert.GreaterOrEqual(s, time.Since(start), (5+5+60+60)*time.Second)
 		s.uploaded(true)
 
-		for status, class := range map[int]hubconn.Class{400: hubconn.Caller, 413: hubconn.Caller, 401: hubconn.Rejected} {
+		for status, class := range map[int]hubconn.Class{
+			400: hubconn.Caller, 413: hubconn.Caller, 401: hubconn.Rejected,
+		} {
 			s.hub.Inject(hubtest.Fault{On: hubtest.UploadStart, Status: status, ErrorCode: "X"})
 			e := s.is(s.upload(conn, content(10), hubconn.UploadOptions{}), class)
 			assert.Equal(s, status, e.Status)
@@ -229,11 +242,14 @@ func TestAnUploadEndsWithItsContextOrTheConnection(t *testing.T) {
 	})
 }
 
-// Whatever happens to the storage account, it says nothing about the hub: nothing that would make a device look for another.
+// Whatever happens to the storage account, it says nothing about the hub: nothing that would make a
+// device look for another.
 func TestAStorageAccountThatIsGoneIsNotTheHub(t *testing.T) {
 	play(t, func(s *stage) {
 		conn := s.connect()
-		for _, fault := range []simnet.Fault{simnet.NameNotFound, simnet.Refused, simnet.Blackhole} {
+		for _, fault := range []simnet.Fault{
+			simnet.NameNotFound, simnet.Refused, simnet.Blackhole,
+		} {
 			s.network.SetFault(s.hub.BlobHost(), fault)
 			err := s.upload(conn, content(10), hubconn.UploadOptions{MaxRetries: -1})
 			s.is(err, hubconn.Unreachable)
@@ -254,7 +270,9 @@ func TestAnUploadThatCannotBeRightIsRefused(t *testing.T) {
 			err := conn.Upload(s.Context(), name, bytes.NewReader(nil), hubconn.UploadOptions{})
 			s.is(err, hubconn.Caller)
 		}
-		for _, o := range []hubconn.UploadOptions{{BlockSize: -1}, {BlockSize: 101 << 20}, {ContentType: "a\nb"}} {
+		for _, o := range []hubconn.UploadOptions{
+			{BlockSize: -1}, {BlockSize: 101 << 20}, {ContentType: "a\nb"},
+		} {
 			s.is(s.upload(conn, nil, o), hubconn.Caller)
 		}
 		assert.Empty(s, s.hub.Uploads())
@@ -277,14 +295,19 @@ func TestUploadsGoOnThroughRenewals(t *testing.T) {
 	})
 }
 
-// The hub forgets an upload when it is told of its end, so that the same report is an error when it comes again.
+// The hub forgets an upload when it is told of its end, so that the same report is an error when it
+// comes again.
 func TestAReportOfTheEndWhoseAnswerIsLostIsNoFailure(t *testing.T) {
 	play(t, func(s *stage) {
 		conn := s.connect()
 		s.hub.Inject(hubtest.Fault{On: hubtest.UploadNotify, Cut: true, Stored: true})
 		require.NoError(s, s.upload(conn, content(10), hubconn.UploadOptions{}))
 		s.uploaded(true)
-		s.hub.Inject(hubtest.Fault{On: hubtest.UploadNotify, Status: 400, Code: 400015, ErrorCode: "InvalidFileUploadCorrelationId"})
-		s.is(s.upload(conn, content(10), hubconn.UploadOptions{}), hubconn.Caller) // at the first time it is one
+		s.hub.Inject(hubtest.Fault{
+			On: hubtest.UploadNotify, Status: 400, Code: 400015,
+			ErrorCode: "InvalidFileUploadCorrelationId",
+		})
+		// at the first time it is one
+		s.is(s.upload(conn, content(10), hubconn.UploadOptions{}), hubconn.Caller)
 	})
 }

@@ -27,7 +27,9 @@ func inMemory(serve func(net.Conn)) func(context.Context, string, string) (net.C
 func refusingProxy(status int) func(context.Context, string, string) (net.Conn, error) {
 	return inMemory(func(nc net.Conn) {
 		if _, err := http.ReadRequest(bufio.NewReader(nc)); err == nil {
-			_, _ = fmt.Fprintf(nc, "HTTP/1.1 %d Refused\r\nContent-Length: 0\r\nRetry-After: 9\r\n\r\n", status)
+			_, _ = fmt.Fprintf(
+				nc, "HTTP/1.1 %d Refused\r\nContent-Length: 0\r\nRetry-After: 9\r\n\r\n", status,
+			)
 			_, _ = io.Copy(io.Discard, nc)
 		}
 	})

@@ -11,12 +11,13 @@ import (
 // -ldflags "-X github.com/rehome-iot/rehome/provisioning.buildTime=2026-01-31T00:00:00Z".
 var buildTime string
 
-// skewTolerance is how far the clock may be off before it is corrected. The hub itself tolerates five minutes (Azure docs: "Troubleshoot
-// IoT Hub error codes", 401003).
+// skewTolerance is how far the clock may be off before it is corrected. The hub itself tolerates
+// five minutes (Azure docs: "Troubleshoot IoT Hub error codes", 401003).
 const skewTolerance = time.Minute
 
-// wallClock is the time that tokens and certificates are judged by: the system's, but never before a time that has certainly passed, until
-// DPS has told the time; from then on DPS's, carried on by the monotonic clock. The system's clock is never set.
+// wallClock is the time that tokens and certificates are judged by: the system's, but never before
+// a time that has certainly passed, until DPS has told the time; from then on DPS's, carried on by
+// the monotonic clock. The system's clock is never set.
 //
 // It is safe for concurrent use.
 type wallClock struct {
@@ -88,15 +89,16 @@ func (c *wallClock) remember(t time.Time) {
 	}
 }
 
-// suspect says that the system's clock cannot be right: it stands before a time that has passed, and nobody has corrected it.
+// suspect says that the system's clock cannot be right: it stands before a time that has passed,
+// and nobody has corrected it.
 func (c *wallClock) suspect() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.asked.IsZero() && c.system().Round(0).Before(c.past())
 }
 
-// learn takes the service's word for the time, and says whether the clock was wrong. A time before the program was built is nobody's word
-// to believe.
+// learn takes the service's word for the time, and says whether the clock was wrong. A time before
+// the program was built is nobody's word to believe.
 func (c *wallClock) learn(service time.Time) (corrected bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

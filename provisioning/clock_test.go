@@ -38,7 +38,10 @@ func TestClockTakesTheServicesWordAndKeepsItByMonotonicTime(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.Equal(t, service.Add(time.Minute), c.Now().UTC())
 		offset = 26 * 365 * 24 * time.Hour // the system's clock is set at last
-		require.Equal(t, service.Add(time.Minute), c.Now().UTC(), "a step of the system's clock changes nothing")
+		require.Equal(
+			t, service.Add(time.Minute), c.Now().UTC(),
+			"a step of the system's clock changes nothing",
+		)
 	})
 }
 
@@ -54,7 +57,9 @@ func TestBuildTimeIsAFloor(t *testing.T) {
 
 func TestClockIsCorrectedInBothDirectionsFromAMinuteOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for _, off := range []time.Duration{-26 * 365 * 24 * time.Hour, -2 * time.Minute, 2 * time.Minute} {
+		for _, off := range []time.Duration{
+			-26 * 365 * 24 * time.Hour, -2 * time.Minute, 2 * time.Minute,
+		} {
 			c := newWallClock(nil)
 			service := time.Now().Add(off)
 			require.True(t, c.learn(service), off)

@@ -45,8 +45,8 @@ func newCore(d *Device) (*core, error) {
 	return c, nil
 }
 
-// newRandom mixes the system's entropy with the registration ID: boards that boot from one image with
-// an empty entropy pool must not draw the same delays.
+// newRandom mixes the system's entropy with the registration ID: boards that boot from one image
+// with an empty entropy pool must not draw the same delays.
 func newRandom(registrationID string) rules.Random {
 	var seed [sha256.Size]byte
 	_, _ = rand.Read(seed[:])
@@ -56,8 +56,9 @@ func newRandom(registrationID string) rules.Random {
 
 func (d *Device) client(clock *wallClock) *dps.Client {
 	return &dps.Client{
-		IDScope: d.IDScope, Attestation: d.Attestation, Endpoint: d.Endpoint, Transport: d.Transport, APIVersion: d.APIVersion,
-		UserAgent: d.UserAgent, TLSConfig: withClock(d.TLSConfig, clock), DialContext: d.DialContext, Proxy: d.Proxy,
+		IDScope: d.IDScope, Attestation: d.Attestation, Endpoint: d.Endpoint,
+		Transport: d.Transport, APIVersion: d.APIVersion, UserAgent: d.UserAgent,
+		TLSConfig: withClock(d.TLSConfig, clock), DialContext: d.DialContext, Proxy: d.Proxy,
 	}
 }
 

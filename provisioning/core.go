@@ -10,8 +10,8 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// core is what the methods of a Device share. One goroutine at a time holds the lease and drives it;
-// the others see what it publishes.
+// core is what the methods of a Device share. One goroutine at a time holds the lease and drives
+// it; the others see what it publishes.
 type core struct {
 	payload     any            // of a registration
 	settings    rules.Settings // but for what the credential adds

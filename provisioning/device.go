@@ -31,9 +31,9 @@ type Device struct {
 	// Attestation is who the device is. Required.
 	Attestation dps.Attestation
 
-	// Store is where the assignment is remembered, such as a [cache.Dir]. Nil remembers nothing: every
-	// start asks DPS where the device belongs, which counts against the quota of registrations and
-	// fails where DPS cannot be reached.
+	// Store is where the assignment is remembered, such as a [cache.Dir]. Nil remembers nothing:
+	// every start asks DPS where the device belongs, which counts against the quota of
+	// registrations and fails where DPS cannot be reached.
 	Store cache.Store
 
 	// Endpoint is the host of DPS, with a port if it is not the transport's own. Empty:
@@ -48,55 +48,56 @@ type Device struct {
 	// 2019-03-31 know no payload.
 	APIVersion string
 
-	// UserAgent names the product to DPS and the hub. Empty: "rehome" and the platform. It shows in the
-	// service's own records and in nothing else.
+	// UserAgent names the product to DPS and the hub. Empty: "rehome" and the platform. It shows in
+	// the service's own records and in nothing else.
 	UserAgent string
 
-	// Payload is sent with every registration, for a custom allocation policy to read. It is marshalled
-	// to JSON. Nil sends the ModelID, if there is one.
+	// Payload is sent with every registration, for a custom allocation policy to read. It is
+	// marshalled to JSON. Nil sends the ModelID, if there is one.
 	Payload any
 
 	// ModelID is the IoT Plug and Play model that the device implements, such as
-	// "dtmi:com:example:thermostat;1". It is announced to the hub at every connection (Hub.ModelID, if
-	// set, is announced instead) and, unless there is a Payload, to DPS as {"modelId": …}, where an
-	// allocation of your own can read it. HTTPS has no place for it: a hub learns it from Run and
-	// Connect, not from Send. Empty announces nothing.
+	// "dtmi:com:example:thermostat;1". It is announced to the hub at every connection (Hub.ModelID,
+	// if set, is announced instead) and, unless there is a Payload, to DPS as {"modelId": …}, where
+	// an allocation of your own can read it. HTTPS has no place for it: a hub learns it from Run
+	// and Connect, not from Send. Empty announces nothing.
 	ModelID string
 
-	// Hub holds the settings of the connection to the hub. DialContext, TLSConfig, Proxy, UserAgent and
-	// Logger are taken from the fields here where Hub leaves them empty.
+	// Hub holds the settings of the connection to the hub. DialContext, TLSConfig, Proxy, UserAgent
+	// and Logger are taken from the fields here where Hub leaves them empty.
 	Hub hubconn.Dialer
 
-	// DialContext opens the TCP connections to DPS and the hub, to a proxy's address if there is one.
-	// Nil: a [net.Dialer]. It is called from several goroutines at once.
+	// DialContext opens the TCP connections to DPS and the hub, to a proxy's address if there is
+	// one. Nil: a [net.Dialer]. It is called from several goroutines at once.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// TLSConfig is cloned for each connection to DPS and the hub. Set RootCAs for private roots, and
-	// Time for a clock that is better than the system's. Nil: the system's roots and clock. The least
-	// version is TLS 1.2 in any case; InsecureSkipVerify is refused.
+	// TLSConfig is cloned for each connection to DPS and the hub. Set RootCAs for private roots,
+	// and Time for a clock that is better than the system's. Nil: the system's roots and clock. The
+	// least version is TLS 1.2 in any case; InsecureSkipVerify is refused.
 	TLSConfig *tls.Config
 
-	// Proxy chooses the proxy for HTTPS and WebSocket, to DPS and the hub; MQTT on port 8883 uses none.
-	// Nil: [http.ProxyFromEnvironment].
+	// Proxy chooses the proxy for HTTPS and WebSocket, to DPS and the hub; MQTT on port 8883 uses
+	// none. Nil: [http.ProxyFromEnvironment].
 	Proxy func(*http.Request) (*url.URL, error)
 
-	// Stagger spreads a fleet's first DPS request after a common event (first boot, a hub that is gone)
-	// evenly over this time; about the number of devices divided by the quota (1,000 a minute for each
-	// DPS instance). Zero asks at once. A connection to a remembered hub is never delayed by it, nor is
-	// Reprovision.
+	// Stagger spreads a fleet's first DPS request after a common event (first boot, a hub that is
+	// gone) evenly over this time; about the number of devices divided by the quota (1,000 a minute
+	// for each DPS instance). Zero asks at once. A connection to a remembered hub is never delayed
+	// by it, nor is Reprovision.
 	Stagger time.Duration
 
 	// Retry adjusts the back-off. MinDelay raises the floor of 5 s (it cannot lower it), MaxDelay
-	// replaces the cap of the hub's random delay, 5 min (and raises that of DPS, 1 h), and MaxAttempts
-	// bounds the failures in a row, of hub and DPS together, after which Run, Connect, Send and Receive
-	// return the last error. Zero: the delays of the package documentation, for ever.
+	// replaces the cap of the hub's random delay, 5 min (and raises that of DPS, 1 h), and
+	// MaxAttempts bounds the failures in a row, of hub and DPS together, after which Run, Connect,
+	// Send and Receive return the last error. Zero: the delays of the package documentation, for
+	// ever.
 	Retry retry.Policy
 
 	// Trace observes the device. Nil observes nothing.
 	Trace *Trace
 
-	// Logger receives one line per change of state, with the keys state, hub, source, cause and wait,
-	// and one when the store fails. No key and no token is in any. Nil logs nothing.
+	// Logger receives one line per change of state, with the keys state, hub, source, cause and
+	// wait, and one when the store fails. No key and no token is in any. Nil logs nothing.
 	Logger *slog.Logger
 
 	mu   sync.Mutex

@@ -96,7 +96,8 @@ func TestReprovisionToAnotherHubEndsTheSessionWithTheCause(t *testing.T) {
 		stop := r.run(dev)
 		r.await(0, time.Minute)
 		require.NoError(t, r.dps.Move(rigID, hubB))
-		// The old hub cuts the link as soon as DPS has moved the device; hold that back to see the device's own order.
+		// The old hub cuts the link as soon as DPS has moved the device; hold that back to see the
+		// device's own order.
 		a, err := dev.Reprovision(context.Background())
 		require.NoError(t, err)
 		require.Equal(t, hubB, a.Hub)
@@ -114,12 +115,16 @@ func TestReprovisionKeepsTheConnectionUntilDPSHasAnswered(t *testing.T) {
 		dev := r.device()
 		stop := r.run(dev)
 		r.await(0, time.Minute)
-		r.dps = dpstest.New(r.network, dpstest.Config{Allocate: func(ctx context.Context, a dpstest.Allocation) (dpstest.Allocated, error) {
-			time.Sleep(20 * time.Second)
-			return dpstest.Allocated{Hub: hubB}, nil
-		}})
+		r.dps = dpstest.New(r.network, dpstest.Config{
+			Allocate: func(ctx context.Context, a dpstest.Allocation) (dpstest.Allocated, error) {
+				time.Sleep(20 * time.Second)
+				return dpstest.Allocated{Hub: hubB}, nil
+			},
+		})
 		r.dps.Link(r.a, r.b)
-		require.NoError(t, r.dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: rigID, Attestation: dpstest.Keys(rigKey, "")}))
+		require.NoError(t, r.dps.Enroll(dpstest.IndividualEnrollment{
+			RegistrationID: rigID, Attestation: dpstest.Keys(rigKey, ""),
+		}))
 		done := make(chan error, 1)
 		go func() {
 			_, err := dev.Reprovision(context.Background())
@@ -224,7 +229,8 @@ func TestReprovisionMovesAConnectionFromConnect(t *testing.T) {
 		conn, err := dev.Connect(context.Background())
 		require.NoError(t, err)
 		require.NoError(t, r.dps.Enroll(dpstest.IndividualEnrollment{
-			RegistrationID: rigID, Attestation: dpstest.Keys(rigKey, ""), IoTHubs: []string{hubB}, AllocationPolicy: dpstest.PolicyStatic,
+			RegistrationID: rigID, Attestation: dpstest.Keys(rigKey, ""), IoTHubs: []string{hubB},
+			AllocationPolicy: dpstest.PolicyStatic,
 		}))
 		_, err = dev.Connect(context.Background())
 		require.ErrorIs(t, err, provisioning.ErrRunning)
@@ -281,7 +287,9 @@ func TestAssignmentDuringRunWaitsForItsAnswer(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, hubA, a.Hub)
 		r.await(0, time.Minute)
-		require.LessOrEqual(t, r.asked(dpstest.Register), 2, "a second one if Run took over from Assignment")
+		require.LessOrEqual(
+			t, r.asked(dpstest.Register), 2, "a second one if Run took over from Assignment",
+		)
 		stop()
 	})
 }
@@ -306,15 +314,21 @@ func TestRunReturnsWhatTheSessionReturns(t *testing.T) {
 	each(t, hubWirings, func(t *testing.T, r *rig) {
 		r.boot()
 		dev := r.device()
-		require.NoError(t, dev.Run(context.Background(), func(ctx context.Context, hub *hubconn.Conn) error {
-			return hub.Send(ctx, hubconn.Message{Body: []byte("hello")})
-		}))
+		require.NoError(t, dev.Run(context.Background(),
+			func(ctx context.Context, hub *hubconn.Conn) error {
+				return hub.Send(ctx, hubconn.Message{Body: []byte("hello")})
+			}))
 		synctest.Wait()
 		require.Len(t, r.a.Messages(), 1)
 		require.False(t, r.a.Connected(rigID))
 		failure := errors.New("the sensor broke")
-		require.ErrorIs(t, dev.Run(context.Background(), func(context.Context, *hubconn.Conn) error { return failure }), failure)
-		require.NoError(t, dev.Run(context.Background(), func(_ context.Context, hub *hubconn.Conn) error { return hub.Close() }))
+		require.ErrorIs(t, dev.Run(
+			context.Background(), func(context.Context, *hubconn.Conn) error { return failure },
+		), failure)
+		require.NoError(t, dev.Run(
+			context.Background(),
+			func(_ context.Context, hub *hubconn.Conn) error { return hub.Close() },
+		))
 	})
 }
 
@@ -504,7 +518,9 @@ func TestLogsOneLinePerChangeAndNoSecret(t *testing.T) {
 	each(t, allWirings, func(t *testing.T, r *rig) {
 		var out bytes.Buffer
 		dev := r.device()
-		dev.Logger = slog.New(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		dev.Logger = slog.New(
+			slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}),
+		)
 		stop := r.run(dev)
 		r.await(0, time.Minute)
 		r.network.Cut(hubA)
@@ -524,12 +540,17 @@ func TestLogsOneLinePerChangeAndNoSecret(t *testing.T) {
 				states = append(states, state)
 			}
 		}
-		require.Equal(t, []string{"registering", "connecting", "connected", "waiting", "connecting", "connected", "stopped"}, states)
+		require.Equal(t, []string{
+			"registering", "connecting", "connected", "waiting", "connecting", "connected",
+			"stopped",
+		}, states)
 	})
 }
 
 func TestADevicePrintsNoSecret(t *testing.T) {
-	dev := &provisioning.Device{IDScope: "0ne00000001", Attestation: dps.SymmetricKey{ID: rigID, Key: rigKey}}
+	dev := &provisioning.Device{
+		IDScope: "0ne00000001", Attestation: dps.SymmetricKey{ID: rigID, Key: rigKey},
+	}
 	_ = dev.Forget(context.Background()) // builds what a Device holds inside
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
 		require.NotContains(t, fmt.Sprintf(verb, dev), rigKey, verb)
@@ -567,7 +588,9 @@ func TestReprovisionsOneAfterAnotherLeaveFiveSecondsAfterAFailure(t *testing.T) 
 		stop := r.run(dev)
 		r.await(0, time.Minute)
 		r.dps.Inject(dpstest.Fault{On: dpstest.Register, Status: 503, Times: always})
-		for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(
+			100 * time.Millisecond,
+		) {
 			_, err := dev.Reprovision(context.Background())
 			require.Error(t, err)
 		}
@@ -580,7 +603,9 @@ func TestASendThatFailsReturnsToASessionWhoseContextHasEnded(t *testing.T) {
 	each(t, hubWirings, func(t *testing.T, r *rig) {
 		r.boot()
 		type key struct{}
-		ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), key{}, "kept"), 10*time.Hour)
+		ctx, cancel := context.WithTimeout(
+			context.WithValue(context.Background(), key{}, "kept"), 10*time.Hour,
+		)
 		defer cancel()
 		sessions := 0
 		err := r.device().Run(ctx, func(ctx context.Context, hub *hubconn.Conn) error {

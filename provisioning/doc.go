@@ -16,22 +16,23 @@
 // each for programs with a loop of their own.
 //
 // A device that wakes, sends and sleeps needs no connection: [Device.Send] and [Device.Receive] are
-// single requests over HTTPS, by the same rules, one request in place of an attempt to connect. What
-// the hub has taken confirms an assignment as a connection does. Device.ModelID announces the
+// single requests over HTTPS, by the same rules, one request in place of an attempt to connect.
+// What the hub has taken confirms an assignment as a connection does. Device.ModelID announces the
 // device's IoT Plug and Play model to the hub and to DPS.
 //
-// The package does not set the system's clock, does not store messages while there is no connection,
-// and does not speak AMQP. Tests of a device run against the simulator in package dpstest.
+// The package does not set the system's clock, does not store messages while there is no
+// connection, and does not speak AMQP. Tests of a device run against the simulator in package
+// dpstest.
 //
 // # The rules
 //
-// Two timers run side by side: H is when to try the hub next, D is when to ask DPS next. A device that
-// waits for DPS goes on trying the hub it remembers. Every delay is
+// Two timers run side by side: H is when to try the hub next, D is when to ask DPS next. A device
+// that waits for DPS goes on trying the hub it remembers. Every delay is
 //
 //	floor + U(0, min(cap, 5 s · 2^(n-1)))
 //
-// for the n-th failure in a row: the floor is Retry-After on 429 and 5 s otherwise, the cap 5 min for
-// the hub and 1 h for DPS. The random part is drawn after the cap, so that it never dies out.
+// for the n-th failure in a row: the floor is Retry-After on 429 and 5 s otherwise, the cap 5 min
+// for the hub and 1 h for DPS. The random part is drawn after the cap, so that it never dies out.
 //
 // At boot, by what the store says:
 //
@@ -89,19 +90,19 @@
 //	                                    with ctx or Retry.MaxAttempts
 //
 // Past failures are forgotten only after a stable connection (30 s or more, and something
-// acknowledged), or a request over HTTPS that the hub has served. A status lookup counts against the
-// quota of registrations, so there is none where a remembered assignment would do.
+// acknowledged), or a request over HTTPS that the hub has served. A status lookup counts against
+// the quota of registrations, so there is none where a remembered assignment would do.
 //
 // Besides these:
 //
 //   - Questions about an outage are never more than 24 h apart.
 //   - While there is a candidate, the confirmed hub has every 2nd turn; every 4th once it has
 //     rejected the device.
-//   - The clock is corrected when it is more than 1 min off. The time that DPS has told is not asked
-//     for again within 1 h. After 3 unanswered questions for the time a device with a suspect clock
-//     goes on without.
-//   - A device that registers over MQTT on port 8883 and remembers nothing registers after 3 lookups
-//     that nobody answered: port 443 may be closed for good.
+//   - The clock is corrected when it is more than 1 min off. The time that DPS has told is not
+//     asked for again within 1 h. After 3 unanswered questions for the time a device with a suspect
+//     clock goes on without.
+//   - A device that registers over MQTT on port 8883 and remembers nothing registers after 3
+//     lookups that nobody answered: port 443 may be closed for good.
 //   - Reprovision is refused, without a request, for 5 s after a failed request.
 //
 // Sources: Azure docs "How to reprovision devices", "Best practices for large-scale IoT device
@@ -111,9 +112,9 @@
 // # What is stored
 //
 // One entry of at most 512 bytes, beside the payload that DPS may have returned: ID scope,
-// registration ID, endpoint, assigned hub and device ID, substatus, whether the hub has confirmed it,
-// timestamps, a checksum and a seal by the device's own key. No key and no token. It is written when
-// something has changed: a steady reboot writes nothing.
+// registration ID, endpoint, assigned hub and device ID, substatus, whether the hub has confirmed
+// it, timestamps, a checksum and a seal by the device's own key. No key and no token. It is written
+// when something has changed: a steady reboot writes nothing.
 //
 // # The clock
 //

@@ -6,13 +6,16 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/dps"
 )
 
-// ErrReprovisioned is the cause with which a session's context ends when the device was moved to another hub, or got another device ID, by
-// Reprovision. The next session runs there. A service that removes the device from the old hub before it has told the device ends that
-// connection first; the cause is then the lost connection, and the next session runs on the new hub all the same.
+// ErrReprovisioned is the cause with which a session's context ends when the device was moved to
+// another hub, or got another device ID, by Reprovision. The next session runs there. A service
+// that removes the device from the old hub before it has told the device ends that connection
+// first; the cause is then the lost connection, and the next session runs on the new hub all the
+// same.
 var ErrReprovisioned = errors.New("provisioning: the device was assigned to another hub")
 
-// ErrRunning is returned by Run, Connect, Send and Receive while Run or Connect is under way or a connection that Connect returned is open,
-// and by Run and Connect while Send or Receive is under way.
+// ErrRunning is returned by Run, Connect, Send and Receive while Run or Connect is under way or a
+// connection that Connect returned is open, and by Run and Connect while Send or Receive is under
+// way.
 var ErrRunning = errors.New("provisioning: the device is running already: call Run once, " +
 	"use or close the connection from Connect first, let Send and Receive return")
 
@@ -26,4 +29,6 @@ var errUnserved = errors.New("provisioning: the device stopped before dps had an
 var errStopped = errors.New("provisioning: run is ending: the device was not asked")
 
 // errSessionExited stands for what a session would have returned.
-var errSessionExited = errors.New("provisioning: the session ended its goroutine instead of returning")
+var errSessionExited = errors.New(
+	"provisioning: the session ended its goroutine instead of returning",
+)

@@ -24,8 +24,8 @@ import (
 
 const exampleKey = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 
-// simulation is what the examples run against: DPS and two hubs in memory, and devices that have been
-// registered before.
+// simulation is what the examples run against: DPS and two hubs in memory, and devices that have
+// been registered before.
 type simulation struct {
 	network *simnet.Network
 	dps     *dpstest.Server
@@ -96,8 +96,8 @@ func (s *simulation) enroll(id string, hub *hubtest.Hub) {
 	}
 }
 
-// Run calls the function for each connection, until the program ends. This one sends one message and
-// returns, which ends Run.
+// Run calls the function for each connection, until the program ends. This one sends one message
+// and returns, which ends Run.
 func ExampleDevice_Run() {
 	dev := simulated().device()
 	err := dev.Run(context.Background(), func(ctx context.Context, hub *hubconn.Conn) error {
@@ -135,8 +135,8 @@ func ExampleDevice_Assignment() {
 	// Output: mqtts://hub-a.azure-devices.net:8883 client ID sensor-042
 }
 
-// The operator has moved the device in DPS. A signal, a direct method or a desired property makes the
-// program ask.
+// The operator has moved the device in DPS. A signal, a direct method or a desired property makes
+// the program ask.
 func ExampleDevice_Reprovision() {
 	s := simulated()
 	dev := s.firstBoot("sensor-4")

@@ -44,8 +44,8 @@ func (l *lease) tryAcquire(as holder) (wait <-chan struct{}) {
 	return nil
 }
 
-// acquire is for Run, Connect, Send and Receive. It waits for helpers, which yield, and for others of
-// Send and Receive; it returns ErrRunning where a caller would wait for ever.
+// acquire is for Run, Connect, Send and Receive. It waits for helpers, which yield, and for others
+// of Send and Receive; it returns ErrRunning where a caller would wait for ever.
 func (l *lease) acquire(ctx context.Context, as holder) error {
 	l.enqueue(1)
 	defer l.enqueue(-1)

@@ -11,8 +11,8 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// loop is one call to drive: it feeds events to the rules, performs the actions, and ends everything
-// it started.
+// loop is one call to drive: it feeds events to the rules, performs the actions, and ends
+// everything it started.
 type loop struct {
 	*core
 	task
@@ -100,8 +100,8 @@ func (l *loop) beginWith(e rules.Event) {
 	l.step(e)
 }
 
-// tokensInUse: a device that authenticates with a certificate has no tokens that a wrong clock could
-// spoil.
+// tokensInUse: a device that authenticates with a certificate has no tokens that a wrong clock
+// could spoil.
 func (l *loop) tokensInUse() bool {
 	certificate, err := l.store.owner.attestation.Certificate(l.ctx)
 	return certificate == nil || err != nil

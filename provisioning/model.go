@@ -7,7 +7,8 @@ import (
 	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
-// payload is what goes to DPS with a registration (Azure docs: "IoT Plug and Play: connect and provision with DPS").
+// payload is what goes to DPS with a registration (Azure docs: "IoT Plug and Play: connect and
+// provision with DPS").
 func (d *Device) payload() any {
 	if d.Payload == nil && d.ModelID != "" {
 		return struct {
@@ -20,8 +21,8 @@ func (d *Device) payload() any {
 // modelIDMax is what DTDL allows the identifier of an interface.
 const modelIDMax = 128
 
-// checkModelID wants a digital twin model identifier with a version, as DTDL defines it: dtmi:<path>;<version>. Version 3 of the language
-// allows a minor version behind a dot.
+// checkModelID wants a digital twin model identifier with a version, as DTDL defines it:
+// dtmi:<path>;<version>. Version 3 of the language allows a minor version behind a dot.
 func checkModelID(id string) error {
 	if id == "" {
 		return nil
@@ -33,8 +34,10 @@ func checkModelID(id string) error {
 		ok = ok && isModelSegment(segment)
 	}
 	major, minor, split := strings.Cut(version, ".")
-	if ok = ok && isModelVersion(major, 9) && (!split || minor == "0" || isModelVersion(minor, 6)); !ok {
-		return fmt.Errorf("model id %q is not one: write dtmi:<path>;<version>, such as dtmi:com:example:thermostat;1", oneline.Of(id, modelIDMax))
+	if ok = ok && isModelVersion(major, 9) &&
+		(!split || minor == "0" || isModelVersion(minor, 6)); !ok {
+		return fmt.Errorf("model id %q is not one: write dtmi:<path>;<version>, "+
+			"such as dtmi:com:example:thermostat;1", oneline.Of(id, modelIDMax))
 	}
 	return nil
 }
@@ -46,7 +49,8 @@ const (
 
 // isModelSegment: letters, digits and underscores; a letter first, no underscore last.
 func isModelSegment(s string) bool {
-	return s != "" && strings.Trim(s, letters+digits+"_") == "" && strings.ContainsRune(letters, rune(s[0])) && s[len(s)-1] != '_'
+	return s != "" && strings.Trim(s, letters+digits+"_") == "" &&
+		strings.ContainsRune(letters, rune(s[0])) && s[len(s)-1] != '_'
 }
 
 // isModelVersion: a number without leading zeros.

@@ -12,8 +12,8 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// perform carries out one action of the rules. Requests run in goroutines of their own and come back
-// as results.
+// perform carries out one action of the rules. Requests run in goroutines of their own and come
+// back as results.
 func (l *loop) perform(a rules.Action) {
 	switch a := a.(type) {
 	case rules.Connect:
@@ -132,11 +132,12 @@ func (l *loop) register(a rules.Register) {
 	if a.Operation != "" {
 		kind = "poll"
 	}
-	l.requestAssignment(kind, a.Reason, SourceRegistration, func(ctx context.Context) (dps.Assignment, error) {
-		return l.client.Register(ctx, dps.Registration{
-			Payload: l.payload, OperationID: a.Operation,
+	l.requestAssignment(kind, a.Reason, SourceRegistration,
+		func(ctx context.Context) (dps.Assignment, error) {
+			return l.client.Register(ctx, dps.Registration{
+				Payload: l.payload, OperationID: a.Operation,
+			})
 		})
-	})
 }
 
 func (l *loop) lookup(a rules.Lookup) {

@@ -22,7 +22,8 @@ func (c *core) publish() {
 	close(c.published)
 	c.published = make(chan struct{})
 	c.mu.Unlock()
-	if s.State == before.State && s.Hub == before.Hub && s.Source == before.Source && s.Cause == before.Cause {
+	if s.State == before.State && s.Hub == before.Hub && s.Source == before.Source &&
+		s.Cause == before.Cause {
 		return
 	}
 	c.logChange(s, before)
@@ -33,15 +34,18 @@ func (c *core) publish() {
 
 func (c *core) logChange(s, before Status) {
 	level := slog.LevelInfo
-	if s.State != StateConnected && s.Err != nil && s.Err != before.Err && retry.Classify(s.Err) == retry.Stop {
+	if s.State != StateConnected && s.Err != nil && s.Err != before.Err &&
+		retry.Classify(s.Err) == retry.Stop {
 		level = slog.LevelError // nothing mends this but a person
 	}
 	var wait time.Duration
 	if at, ok := c.state.Wake(); ok && s.State == StateWaiting {
 		wait = max(time.Until(at), 0).Round(100 * time.Millisecond)
 	}
-	c.log.Log(context.Background(), level, "device "+string(s.State),
-		"state", string(s.State), "hub", s.Hub.Host, "source", string(s.Source), "cause", s.Cause, "wait", wait.String())
+	c.log.Log(
+		context.Background(), level, "device "+string(s.State), "state", string(s.State), "hub",
+		s.Hub.Host, "source", string(s.Source), "cause", s.Cause, "wait", wait.String(),
+	)
 }
 
 // describe puts the state into words.
@@ -61,7 +65,8 @@ func (c *core) describe() Status {
 		s.NextDPS = t.DPS.At
 	}
 	s.RetryAfter = t.DPS.NotBefore
-	if asked := t.Hub.NotBefore(inUse.Hub); t.Hub.Class == retry.Throttled && asked.After(s.RetryAfter) {
+	if asked := t.Hub.NotBefore(inUse.Hub); t.Hub.Class == retry.Throttled &&
+		asked.After(s.RetryAfter) {
 		s.RetryAfter = asked
 	}
 	s.HubAttempts, s.DPSAttempts = t.Hub.Failures, t.DPS.Failures

@@ -13,24 +13,27 @@ import (
 
 // Remembered is what a device's store holds for it.
 type Remembered struct {
-	// Confirmed is the assignment that last led to a connection, or to a message sent over HTTPS; Candidate the one that DPS named since and
-	// that has not yet. Either may be nil; both are, if nothing usable is stored.
+	// Confirmed is the assignment that last led to a connection, or to a message sent over HTTPS;
+	// Candidate the one that DPS named since and that has not yet. Either may be nil; both are, if
+	// nothing usable is stored.
 	Confirmed, Candidate *dps.Assignment
 
-	// Saved is when it was stored, by the corrected clock. Sequence counts the times that something was stored.
+	// Saved is when it was stored, by the corrected clock. Sequence counts the times that something
+	// was stored.
 	Saved    time.Time
 	Sequence uint64
 
-	// Problem is why what is stored is not used, in one line; empty if it is used, or if there is nothing.
+	// Problem is why what is stored is not used, in one line; empty if it is used, or if there is
+	// nothing.
 	Problem string
 
-	// Next is what Run does first with it: [retry.Wait] connects to the hub, [retry.Lookup] asks DPS where the device belongs, and
-	// [retry.Register] registers.
+	// Next is what Run does first with it: [retry.Wait] connects to the hub, [retry.Lookup] asks
+	// DPS where the device belongs, and [retry.Register] registers.
 	Next retry.Verdict
 }
 
-// Remembered reads the store, without any use of the network and without changing anything. The error is of a wrong field, or the store's
-// own; what is wrong with the stored entry is in Problem.
+// Remembered reads the store, without any use of the network and without changing anything. The
+// error is of a wrong field, or the store's own; what is wrong with the stored entry is in Problem.
 func (d *Device) Remembered(ctx context.Context) (Remembered, error) {
 	c, err := d.prepare()
 	if err != nil {

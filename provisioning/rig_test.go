@@ -54,7 +54,8 @@ var (
 	hubWirings = []wiring{{}, {ws: true}}
 	dpsWirings = []wiring{{}, {dps: dps.MQTT}, {dps: dps.MQTTWebSocket}}
 	allWirings = []wiring{
-		{}, {dps: dps.MQTT}, {dps: dps.MQTTWebSocket, ws: true}, {ws: true, x509: true}, {dps: dps.MQTT, x509: true},
+		{}, {dps: dps.MQTT}, {dps: dps.MQTTWebSocket, ws: true}, {ws: true, x509: true},
+		{dps: dps.MQTT, x509: true},
 	}
 )
 
@@ -80,8 +81,8 @@ type sessionSeen struct {
 	at  time.Duration // since the rig's start
 }
 
-// each runs f in a bubble for every wiring, several at a time: bubbles share nothing, and their time
-// does not depend on how busy the machine is. f must not change what it has from outside.
+// each runs f in a bubble for every wiring, several at a time: bubbles share nothing, and their
+// time does not depend on how busy the machine is. f must not change what it has from outside.
 func each(t *testing.T, wirings []wiring, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	for _, w := range wirings {
@@ -99,9 +100,9 @@ func each(t *testing.T, wirings []wiring, f func(t *testing.T, r *rig)) {
 func newRig(t *testing.T, w wiring) *rig {
 	n := simnet.New()
 	r := &rig{
-		t: t, network: n, wiring: w, store: &cache.Memory{}, start: time.Now(), changed: make(chan struct{}),
-		a: hubtest.NewHub(n, hubA), b: hubtest.NewHub(n, hubB), c: hubtest.NewHub(n, hubC),
-		dps: dpstest.New(n, dpstest.Config{}),
+		t: t, network: n, wiring: w, store: &cache.Memory{}, start: time.Now(),
+		changed: make(chan struct{}), a: hubtest.NewHub(n, hubA), b: hubtest.NewHub(n, hubB),
+		c: hubtest.NewHub(n, hubC), dps: dpstest.New(n, dpstest.Config{}),
 	}
 	r.dps.Link(r.a, r.b, r.c)
 	r.enroll(hubA)
@@ -110,7 +111,10 @@ func newRig(t *testing.T, w wiring) *rig {
 
 // enroll makes DPS send the device to a hub.
 func (r *rig) enroll(hub string) {
-	e := dpstest.IndividualEnrollment{RegistrationID: rigID, Attestation: dpstest.Keys(rigKey, ""), IoTHubs: []string{hub}, AllocationPolicy: dpstest.PolicyStatic}
+	e := dpstest.IndividualEnrollment{
+		RegistrationID: rigID, Attestation: dpstest.Keys(rigKey, ""), IoTHubs: []string{hub},
+		AllocationPolicy: dpstest.PolicyStatic,
+	}
 	r.att = dps.SymmetricKey{ID: rigID, Key: rigKey}
 	if r.wiring.x509 {
 		if _, ok := r.att.(dps.X509); !ok {
@@ -126,14 +130,17 @@ func (r *rig) enroll(hub string) {
 
 func (r *rig) device() *provisioning.Device {
 	trust := r.network.TLSConfig()
-	trust.CurvePreferences = []tls.CurveID{tls.CurveP256} // the quickest: handshakes take most of the tests' time
+	// the quickest: handshakes take most of the tests' time
+	trust.CurvePreferences = []tls.CurveID{tls.CurveP256}
 	return &provisioning.Device{
 		IDScope: r.dps.IDScope(), Attestation: r.att, Store: r.store, Transport: r.wiring.dps,
-		Hub: hubconn.Dialer{WebSocket: r.wiring.ws}, DialContext: r.network.DialContext, TLSConfig: trust,
+		Hub: hubconn.Dialer{WebSocket: r.wiring.ws}, DialContext: r.network.DialContext,
+		TLSConfig: trust,
 	}
 }
 
-// run starts the device with a session that sends one message and stays. The stop function ends it and waits.
+// run starts the device with a session that sends one message and stays. The stop function ends it
+// and waits.
 func (r *rig) run(dev *provisioning.Device) (stop func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	stopped := errors.New("stopped by the test")
@@ -187,7 +194,9 @@ func (r *rig) await(n int, limit time.Duration) sessionSeen {
 		case <-changed:
 			time.Sleep(rigStep)
 		case <-end.C:
-			require.FailNow(r.t, "no session", "no %d within %v; dps was asked: %v", n, limit, r.dps.Requests())
+			require.FailNow(
+				r.t, "no session", "no %d within %v; dps was asked: %v", n, limit, r.dps.Requests(),
+			)
 		}
 	}
 }
@@ -195,7 +204,8 @@ func (r *rig) await(n int, limit time.Duration) sessionSeen {
 // elapsed is the virtual time since the rig's start.
 func (r *rig) elapsed() time.Duration { return time.Since(r.start) }
 
-// boot runs the device until it is connected to its first hub, and stops it: a device that has been assigned.
+// boot runs the device until it is connected to its first hub, and stops it: a device that has been
+// assigned.
 func (r *rig) boot() {
 	r.t.Helper()
 	stop := r.run(r.device())

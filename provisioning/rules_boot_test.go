@@ -33,7 +33,9 @@ func TestBootWithAValidEntryConnectsWithoutDPS(t *testing.T) {
 		stop()
 		require.Equal(t, hubA, s.hub)
 		require.Zero(t, r.asked())
-		require.Equal(t, dials, r.network.Dials(dpstest.GlobalEndpoint), "not even a connection to DPS")
+		require.Equal(
+			t, dials, r.network.Dials(dpstest.GlobalEndpoint), "not even a connection to DPS",
+		)
 	})
 }
 
@@ -66,7 +68,9 @@ func TestBootWithARotatedKeyRegisters(t *testing.T) {
 	each(t, dpsWirings, func(t *testing.T, r *rig) {
 		r.boot()
 		rotated := base64.StdEncoding.EncodeToString([]byte("canary-key-rotated-0123456789-ab"))
-		require.NoError(t, r.dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: rigID, Attestation: dpstest.Keys(rotated, "")}))
+		require.NoError(t, r.dps.Enroll(dpstest.IndividualEnrollment{
+			RegistrationID: rigID, Attestation: dpstest.Keys(rotated, ""),
+		}))
 		r.att = dps.SymmetricKey{ID: rigID, Key: rotated}
 		stop := r.run(r.device())
 		r.await(0, time.Minute)
@@ -74,28 +78,36 @@ func TestBootWithARotatedKeyRegisters(t *testing.T) {
 		require.Equal(t, 1, r.asked(dpstest.Register))
 		require.Zero(t, r.asked(dpstest.Lookup))
 		for _, a := range append(r.a.Attempts(), append(r.b.Attempts(), r.c.Attempts()...)...) {
-			require.True(t, a.Accepted(), "the hub was not tried with a credential it does not know")
+			require.True(
+				t, a.Accepted(), "the hub was not tried with a credential it does not know",
+			)
 		}
 	})
 }
 
 func TestBootWithARenewedCertificateRegisters(t *testing.T) {
-	each(t, []wiring{{x509: true}, {dps: dps.MQTT, ws: true, x509: true}}, func(t *testing.T, r *rig) {
-		ca := r.network.CA()
-		require.True(t, r.dps.RemoveEnrollment(rigID))
-		require.NoError(t, r.dps.EnrollGroup(dpstest.EnrollmentGroup{
-			EnrollmentGroupID: "fleet", Attestation: dpstest.SigningCertificates(ca.Certificate(), nil), IoTHubs: []string{hubA}, AllocationPolicy: dpstest.PolicyStatic,
-		}))
-		r.boot()
-		r.att = dps.X509{KeyPair: ca.Device(rigID)}
-		stop := r.run(r.device())
-		s := r.await(0, time.Minute)
-		stop()
-		require.Equal(t, hubA, s.hub)
-		require.Equal(t, 1, r.asked(dpstest.Register))
-		require.Zero(t, r.asked(dpstest.Lookup))
-		require.Len(t, r.a.Attempts(), 1, "the hub still knows the old thumbprint: it was not tried before the registration")
-	})
+	each(t, []wiring{{x509: true}, {dps: dps.MQTT, ws: true, x509: true}},
+		func(t *testing.T, r *rig) {
+			ca := r.network.CA()
+			require.True(t, r.dps.RemoveEnrollment(rigID))
+			require.NoError(t, r.dps.EnrollGroup(dpstest.EnrollmentGroup{
+				EnrollmentGroupID: "fleet",
+				Attestation:       dpstest.SigningCertificates(ca.Certificate(), nil),
+				IoTHubs:           []string{hubA}, AllocationPolicy: dpstest.PolicyStatic,
+			}))
+			r.boot()
+			r.att = dps.X509{KeyPair: ca.Device(rigID)}
+			stop := r.run(r.device())
+			s := r.await(0, time.Minute)
+			stop()
+			require.Equal(t, hubA, s.hub)
+			require.Equal(t, 1, r.asked(dpstest.Register))
+			require.Zero(t, r.asked(dpstest.Lookup))
+			require.Len(
+				t, r.a.Attempts(), 1,
+				"the hub still knows the old thumbprint: it was not tried before the registration",
+			)
+		})
 }
 
 func TestBootWithAnEntryOfAnotherScopeIDOrEndpointRegisters(t *testing.T) {
@@ -103,13 +115,19 @@ func TestBootWithAnEntryOfAnotherScopeIDOrEndpointRegisters(t *testing.T) {
 		"scope": func(r *rig, dev *provisioning.Device) {
 			other := dpstest.New(r.network, dpstest.Config{IDScope: "0ne00OTHER"})
 			other.Link(r.b)
-			require.NoError(r.t, other.Enroll(dpstest.IndividualEnrollment{RegistrationID: rigID, Attestation: dpstest.Keys(rigKey, "")}))
+			require.NoError(r.t, other.Enroll(dpstest.IndividualEnrollment{
+				RegistrationID: rigID, Attestation: dpstest.Keys(rigKey, ""),
+			}))
 			dev.IDScope, r.dps = "0ne00OTHER", other
 		},
 		"endpoint": func(r *rig, dev *provisioning.Device) {
-			other := dpstest.New(r.network, dpstest.Config{Endpoint: "private.azure-devices-provisioning.net"})
+			other := dpstest.New(
+				r.network, dpstest.Config{Endpoint: "private.azure-devices-provisioning.net"},
+			)
 			other.Link(r.b)
-			require.NoError(r.t, other.Enroll(dpstest.IndividualEnrollment{RegistrationID: rigID, Attestation: dpstest.Keys(rigKey, "")}))
+			require.NoError(r.t, other.Enroll(dpstest.IndividualEnrollment{
+				RegistrationID: rigID, Attestation: dpstest.Keys(rigKey, ""),
+			}))
 			dev.Endpoint, r.dps = "private.azure-devices-provisioning.net", other
 		},
 	}
@@ -134,8 +152,13 @@ func TestBootWithAnEntryOfAnotherScopeIDOrEndpointRegisters(t *testing.T) {
 			r.boot()
 			data, err := r.store.Get(context.Background(), rigID)
 			require.NoError(t, err)
-			require.NoError(t, r.store.Put(context.Background(), "sensor-043", data), "a copied store")
-			require.NoError(t, r.dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: "sensor-043", Attestation: dpstest.Keys(rigKey, ""), IoTHubs: []string{hubB}}))
+			require.NoError(
+				t, r.store.Put(context.Background(), "sensor-043", data), "a copied store",
+			)
+			require.NoError(t, r.dps.Enroll(dpstest.IndividualEnrollment{
+				RegistrationID: "sensor-043", Attestation: dpstest.Keys(rigKey, ""),
+				IoTHubs: []string{hubB},
+			}))
 			r.att = dps.SymmetricKey{ID: "sensor-043", Key: rigKey}
 			stop := r.run(r.device())
 			s := r.await(0, time.Minute)
@@ -174,7 +197,9 @@ func spoil(f func(data []byte) []byte) func(r *rig) {
 	return func(r *rig) {
 		data, err := r.store.Get(context.Background(), rigID)
 		require.NoError(r.t, err)
-		require.NoError(r.t, r.store.Put(context.Background(), rigID, f(append([]byte(nil), data...))))
+		require.NoError(
+			r.t, r.store.Put(context.Background(), rigID, f(append([]byte(nil), data...))),
+		)
 	}
 }
 
@@ -226,11 +251,15 @@ func TestBootLookupThatFindsNothingRegisters(t *testing.T) {
 				r.store = nil
 				var reasons []string
 				dev := r.device()
-				dev.Trace = &provisioning.Trace{Request: func(q provisioning.DPSRequest) { reasons = append(reasons, q.Reason) }}
+				dev.Trace = &provisioning.Trace{Request: func(q provisioning.DPSRequest) {
+					reasons = append(reasons, q.Reason)
+				}}
 				stop := r.run(dev)
 				r.await(0, time.Minute)
 				stop()
-				require.Equal(t, []string{"no usable store", "a lookup found no registration"}, reasons)
+				require.Equal(
+					t, []string{"no usable store", "a lookup found no registration"}, reasons,
+				)
 				require.Equal(t, 1, r.asked(dpstest.Lookup))
 				require.Equal(t, 1, r.asked(dpstest.Register))
 			})
@@ -250,7 +279,9 @@ func TestATamperedEntryNeverLeadsToAForeignHub(t *testing.T) {
 		require.NoError(t, r.store.Put(context.Background(), rigID, checksummed(forged)))
 		var warned []error
 		dev := r.device()
-		dev.Trace = &provisioning.Trace{StoreFailed: func(err error) { warned = append(warned, err) }}
+		dev.Trace = &provisioning.Trace{
+			StoreFailed: func(err error) { warned = append(warned, err) },
+		}
 		stop := r.run(dev)
 		s := r.await(0, time.Minute)
 		stop()
@@ -313,7 +344,9 @@ func TestEveryTruncationAndEveryFlippedBitIsAMiss(t *testing.T) {
 		})
 	})
 	dev := func() *provisioning.Device {
-		return &provisioning.Device{IDScope: r.dps.IDScope(), Attestation: r.att, Store: cache.Dir(dir)}
+		return &provisioning.Device{
+			IDScope: r.dps.IDScope(), Attestation: r.att, Store: cache.Dir(dir),
+		}
 	}
 	got, err := dev().Remembered(ctx)
 	require.NoError(t, err)

@@ -23,7 +23,8 @@ func TestAnotherHubIsACandidateUntilItAccepts(t *testing.T) {
 		r.network.SetFault(hubB, simnet.Refused)
 		r.a.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 5, Times: 1})
 		require.NoError(t, r.dps.Enroll(dpstest.IndividualEnrollment{
-			RegistrationID: rigID, Attestation: dpstest.Keys(rigKey, ""), IoTHubs: []string{hubB}, AllocationPolicy: dpstest.PolicyStatic,
+			RegistrationID: rigID, Attestation: dpstest.Keys(rigKey, ""), IoTHubs: []string{hubB},
+			AllocationPolicy: dpstest.PolicyStatic,
 		}))
 		old, _ := r.a.Get(rigID)
 		dev := r.device()
@@ -87,8 +88,11 @@ func TestTheSameHubAfterARejectionIsTriedAgainThenDPSWithGrowingGaps(t *testing.
 		}
 		require.GreaterOrEqual(t, len(at), 7)
 		require.Less(t, at[0], time.Second)
-		// The gap begins when the hub has turned the device away again, 5 to 10 s (and later up to 5 min) after DPS's answer.
-		for i, gap := range []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, time.Hour} {
+		// The gap begins when the hub has turned the device away again, 5 to 10 s (and later up to
+		// 5 min) after DPS's answer.
+		for i, gap := range []time.Duration{
+			time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, time.Hour,
+		} {
 			between(t, gap*8/10, gap*12/10+5*time.Minute, at[i+1]-at[i], "gap %d", i)
 		}
 		require.Zero(t, r.asked(dpstest.Lookup))
@@ -119,7 +123,9 @@ func TestThrottledRegistrationIsRepeatedAfterRetryAfter(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, dpsWirings, func(t *testing.T, r *rig) {
-				r.dps.Inject(dpstest.Fault{On: dpstest.Register, Status: 429, RetryAfter: c.retryAfter})
+				r.dps.Inject(dpstest.Fault{
+					On: dpstest.Register, Status: 429, RetryAfter: c.retryAfter,
+				})
 				stop := r.run(r.device())
 				r.await(0, time.Hour)
 				stop()
@@ -170,7 +176,11 @@ func TestDPSFailuresBackOffFromFiveSecondsWithTheSameRequest(t *testing.T) {
 				ops, at := r.requests()
 				require.Len(t, ops, 6)
 				for i, wait := range gaps(at) {
-					between(t, 5*time.Second, 5*time.Second+min(5*time.Second<<i, time.Hour)+62*time.Second, wait, "retry %d", i+1)
+					between(
+						t, 5*time.Second,
+						5*time.Second+min(5*time.Second<<i, time.Hour)+62*time.Second, wait,
+						"retry %d", i+1,
+					)
 				}
 			})
 		})
@@ -187,7 +197,9 @@ func TestDPSFailureLeavesTheHubTimerAlone(t *testing.T) {
 		require.NotZero(t, r.asked(dpstest.Lookup))
 		dials := r.network.Dials(hubA)
 		time.Sleep(time.Hour)
-		require.GreaterOrEqual(t, r.network.Dials(hubA)-dials, 11, "the hub is tried at its cap of 5 min")
+		require.GreaterOrEqual(
+			t, r.network.Dials(hubA)-dials, 11, "the hub is tried at its cap of 5 min",
+		)
 		stop()
 	})
 }
@@ -233,7 +245,9 @@ func TestRefusedByDPSAsksAgainAnHourLater(t *testing.T) {
 }
 
 func TestFirstBootIn1970CorrectsTheClockOnceAndRegisters(t *testing.T) {
-	for name, offset := range map[string]time.Duration{"two hours slow": 2 * time.Hour, "26 years slow": 26 * 365 * 24 * time.Hour} {
+	for name, offset := range map[string]time.Duration{
+		"two hours slow": 2 * time.Hour, "26 years slow": 26 * 365 * 24 * time.Hour,
+	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, dpsWirings, func(t *testing.T, r *rig) {
 				r.network.SetClockOffset(offset)
@@ -242,7 +256,9 @@ func TestFirstBootIn1970CorrectsTheClockOnceAndRegisters(t *testing.T) {
 				stop()
 				require.Equal(t, hubA, s.hub)
 				require.Less(t, s.at, 20*time.Second)
-				require.LessOrEqual(t, r.asked(dpstest.Register), 2, "the one that was refused, and its repetition")
+				require.LessOrEqual(
+					t, r.asked(dpstest.Register), 2, "the one that was refused, and its repetition",
+				)
 			})
 		})
 	}

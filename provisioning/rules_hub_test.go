@@ -19,7 +19,8 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
-// Row by row: what the hub's answer calls for. The hub fails from the warm boot on, until a test says otherwise.
+// Row by row: what the hub's answer calls for. The hub fails from the warm boot on, until a test
+// says otherwise.
 
 const always = -1
 
@@ -31,7 +32,8 @@ func (r *rig) attempts(h *hubtest.Hub) (at []time.Duration) {
 	return at
 }
 
-// requests are the operations asked of DPS, with their times since the rig was reset. Polls are left out.
+// requests are the operations asked of DPS, with their times since the rig was reset. Polls are
+// left out.
 func (r *rig) requests() (ops []dpstest.Op, at []time.Duration) {
 	for _, q := range r.dps.Requests() {
 		if q.Op != dpstest.Poll && q.Op != dpstest.Connect {
@@ -63,8 +65,12 @@ func serverFailures(ws bool) map[string]hubtest.Fault {
 	}
 	if ws {
 		for _, status := range []int{500, 502, 503, 504} {
-			faults[fmt.Sprint("upgrade ", status)] = hubtest.Fault{On: hubtest.Upgrade, Status: status, ErrorCode: "ServerError", Times: always}
-			faults[fmt.Sprint("upgrade ", status, " of a proxy")] = hubtest.Fault{On: hubtest.Upgrade, Status: status, Times: always}
+			faults[fmt.Sprint("upgrade ", status)] = hubtest.Fault{
+				On: hubtest.Upgrade, Status: status, ErrorCode: "ServerError", Times: always,
+			}
+			faults[fmt.Sprint("upgrade ", status, " of a proxy")] = hubtest.Fault{
+				On: hubtest.Upgrade, Status: status, Times: always,
+			}
 		}
 	}
 	return faults
@@ -80,7 +86,10 @@ func unreachableFaults(ws bool) map[string]func(r *rig) {
 		"cut":        func(r *rig) { r.a.Inject(hubtest.Fault{On: hubtest.Connect, Cut: true, Times: always}) },
 	}
 	if ws {
-		for _, status := range []int{http.StatusForbidden, http.StatusNotFound, http.StatusUnauthorized, http.StatusProxyAuthRequired, http.StatusOK} {
+		for _, status := range []int{
+			http.StatusForbidden, http.StatusNotFound, http.StatusUnauthorized,
+			http.StatusProxyAuthRequired, http.StatusOK,
+		} {
 			faults[fmt.Sprint("upgrade ", status, " of a proxy")] = func(r *rig) {
 				r.a.Inject(hubtest.Fault{On: hubtest.Upgrade, Status: status, Times: always})
 			}
@@ -107,7 +116,8 @@ func TestServerFailureBacksOffExponentiallyFromFiveSeconds(t *testing.T) {
 	}
 }
 
-// checkBackoff: floor 5 s, and a random part whose limit doubles from 5 s to 5 min. took is how long an attempt lasted.
+// checkBackoff: floor 5 s, and a random part whose limit doubles from 5 s to 5 min. took is how
+// long an attempt lasted.
 func checkBackoff(t *testing.T, waits []time.Duration, took time.Duration) {
 	t.Helper()
 	require.NotEmpty(t, waits)
@@ -137,7 +147,11 @@ func TestUnreachableHubBacksOffAsAServerFailure(t *testing.T) {
 					require.Equal(t, hubconn.Unreachable, dev.Status().Class)
 					stop()
 					for i, wait := range gaps(tries) {
-						between(t, 5*time.Second, 5*time.Second+min(5*time.Second<<i, 5*time.Minute)+110*time.Second, wait)
+						between(
+							t, 5*time.Second,
+							5*time.Second+min(5*time.Second<<i, 5*time.Minute)+110*time.Second,
+							wait,
+						)
 					}
 					require.NotEmpty(t, gaps(tries))
 					require.Zero(t, r.asked())
@@ -165,7 +179,9 @@ func TestAnOutageAsksDPSWithGrowingDistanceAndRegistersTheThirdTime(t *testing.T
 				stop()
 				ops, at := r.requests()
 				require.GreaterOrEqual(t, len(ops), 3)
-				require.Equal(t, []dpstest.Op{dpstest.Lookup, dpstest.Lookup, dpstest.Register}, ops[:3])
+				require.Equal(
+					t, []dpstest.Op{dpstest.Lookup, dpstest.Lookup, dpstest.Register}, ops[:3],
+				)
 				const slack = 2 * time.Minute
 				between(t, 15*time.Minute, 30*time.Minute+slack, at[0])
 				between(t, 30*time.Minute, 60*time.Minute+slack, at[1]-at[0])
@@ -209,7 +225,10 @@ func TestThrottledHubIsLeftAloneForRetryAfter(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			each(t, []wiring{{ws: true}}, func(t *testing.T, r *rig) {
 				r.boot()
-				r.a.Inject(hubtest.Fault{On: hubtest.Upgrade, Status: c.status, ErrorCode: "ThrottlingException", Code: c.code, RetryAfter: c.retryAfter})
+				r.a.Inject(hubtest.Fault{
+					On: hubtest.Upgrade, Status: c.status, ErrorCode: "ThrottlingException",
+					Code: c.code, RetryAfter: c.retryAfter,
+				})
 				stop := r.run(r.device())
 				s := r.await(0, 25*time.Hour)
 				stop()
@@ -299,11 +318,17 @@ func TestAnExpiredServerCertificateAsksForTheTimeOnceAndWaits(t *testing.T) {
 func rejections(ws bool) map[string]hubtest.Fault {
 	faults := map[string]hubtest.Fault{}
 	for _, code := range []byte{1, 2, 4, 5} {
-		faults[fmt.Sprint("CONNACK ", code)] = hubtest.Fault{On: hubtest.Connect, ReturnCode: code, Times: always}
+		faults[fmt.Sprint("CONNACK ", code)] = hubtest.Fault{
+			On: hubtest.Connect, ReturnCode: code, Times: always,
+		}
 	}
 	if ws {
-		for status, name := range map[int]string{401: "IotHubUnauthorizedAccess", 403: "DeviceDisabled", 404: "DeviceNotFound"} {
-			faults[fmt.Sprint("upgrade ", status)] = hubtest.Fault{On: hubtest.Upgrade, Status: status, ErrorCode: name, Times: always}
+		for status, name := range map[int]string{
+			401: "IotHubUnauthorizedAccess", 403: "DeviceDisabled", 404: "DeviceNotFound",
+		} {
+			faults[fmt.Sprint("upgrade ", status)] = hubtest.Fault{
+				On: hubtest.Upgrade, Status: status, ErrorCode: name, Times: always,
+			}
 		}
 	}
 	return faults
@@ -386,7 +411,9 @@ func TestStaggerSpreadsRegistrationsAfterARejectionButNoConnection(t *testing.T)
 }
 
 func TestWrongClockIsCorrectedAndNothingRegistered(t *testing.T) {
-	for name, offset := range map[string]time.Duration{"two hours slow": 2 * time.Hour, "26 years slow": 26 * 365 * 24 * time.Hour} {
+	for name, offset := range map[string]time.Duration{
+		"two hours slow": 2 * time.Hour, "26 years slow": 26 * 365 * 24 * time.Hour,
+	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, hubWirings, func(t *testing.T, r *rig) {
 				r.boot()
@@ -409,12 +436,13 @@ func TestAnOperationsOwnFaultIsReturnedAndTheConnectionStays(t *testing.T) {
 		r.boot()
 		var failure error
 		done := errors.New("session done")
-		err := r.device().Run(context.Background(), func(ctx context.Context, hub *hubconn.Conn) error {
-			failure = hub.Send(ctx, hubconn.Message{Body: make([]byte, 300_000)})
-			assert.NoError(t, ctx.Err())
-			assert.NoError(t, hub.Send(ctx, hubconn.Message{Body: []byte("still here")}))
-			return done
-		})
+		err := r.device().Run(context.Background(),
+			func(ctx context.Context, hub *hubconn.Conn) error {
+				failure = hub.Send(ctx, hubconn.Message{Body: make([]byte, 300_000)})
+				assert.NoError(t, ctx.Err())
+				assert.NoError(t, hub.Send(ctx, hubconn.Message{Body: []byte("still here")}))
+				return done
+			})
 		require.ErrorIs(t, err, done)
 		require.Equal(t, hubconn.Caller, hubconn.ClassOf(failure))
 		require.Len(t, r.a.Attempts(), 1)
@@ -429,7 +457,9 @@ func TestBackoffIsForgottenOnlyAfterAStableConnection(t *testing.T) {
 		r.a.Inject(hubtest.Fault{On: hubtest.Publish, Close: true, Times: always})
 		stop := r.run(r.device())
 		time.Sleep(14 * time.Minute)
-		require.LessOrEqual(t, len(r.seen()), 30, "the delay grows although each connection was accepted")
+		require.LessOrEqual(
+			t, len(r.seen()), 30, "the delay grows although each connection was accepted",
+		)
 		require.Zero(t, r.asked())
 
 		r.a.ClearFaults()
@@ -439,7 +469,10 @@ func TestBackoffIsForgottenOnlyAfterAStableConnection(t *testing.T) {
 		r.a.Disconnect(rigID)
 		s := r.await(n, time.Minute)
 		stop()
-		between(t, 5*time.Second, 11*time.Second, s.at-before, "after a minute of good service the delay starts anew")
+		between(
+			t, 5*time.Second, 11*time.Second, s.at-before,
+			"after a minute of good service the delay starts anew",
+		)
 	})
 }
 
@@ -447,9 +480,11 @@ func TestTwoTimersAHubThatComesBackIsNotMissedWhileDPSThrottles(t *testing.T) {
 	each(t, append(dpsWirings, wiring{ws: true}), func(t *testing.T, r *rig) {
 		r.boot()
 		r.dps.Inject(dpstest.Fault{Status: 429, RetryAfter: "3600", Times: always})
-		r.a.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 5}) // a rejection sends the device to DPS …
+		// a rejection sends the device to DPS …
+		r.a.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 5})
 		r.network.SetFault(hubA, simnet.None)
-		time.AfterFunc(time.Second, func() { r.network.SetFault(hubA, simnet.Refused) }) // … then the hub goes down
+		// … then the hub goes down
+		time.AfterFunc(time.Second, func() { r.network.SetFault(hubA, simnet.Refused) })
 		stop := r.run(r.device())
 		time.Sleep(10 * time.Minute)
 		require.NotZero(t, r.asked(), "DPS was asked, and throttles")
@@ -458,6 +493,8 @@ func TestTwoTimersAHubThatComesBackIsNotMissedWhileDPSThrottles(t *testing.T) {
 		s := r.await(0, 6*time.Minute)
 		stop()
 		require.Equal(t, hubA, s.hub)
-		require.LessOrEqual(t, s.at-back, 5*time.Minute+6*time.Second, "within the hub's own schedule")
+		require.LessOrEqual(
+			t, s.at-back, 5*time.Minute+6*time.Second, "within the hub's own schedule",
+		)
 	})
 }

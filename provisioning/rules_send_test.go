@@ -19,7 +19,8 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
-// Row by row: what the hub's answer calls for when there is no connection, only one request over HTTPS.
+// Row by row: what the hub's answer calls for when there is no connection, only one request over
+// HTTPS.
 
 var (
 	errSlept    = errors.New("the device went to sleep")
@@ -30,7 +31,9 @@ var (
 // wake is a device that wakes: a new process that finds the store as it was left.
 func (r *rig) wake(limit time.Duration) error { return r.send(r.device(), limit, reading) }
 
-func (r *rig) send(dev *provisioning.Device, limit time.Duration, messages ...hubconn.Message) error {
+func (r *rig) send(
+	dev *provisioning.Device, limit time.Duration, messages ...hubconn.Message,
+) error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, errSlept)
 	defer cancel()
 	return dev.Send(ctx, messages...)
@@ -84,7 +87,10 @@ func TestSendOnFirstBootRegistersAndSends(t *testing.T) {
 		r.noConnection()
 		remembered, err := r.device().Remembered(context.Background())
 		require.NoError(t, err)
-		require.NotNil(t, remembered.Confirmed, "a message that was taken confirms the hub as a connection does")
+		require.NotNil(
+			t, remembered.Confirmed,
+			"a message that was taken confirms the hub as a connection does",
+		)
 		require.Nil(t, remembered.Candidate)
 	})
 }
@@ -142,7 +148,10 @@ func TestSendingToAHubThatIsThrottledWaitsForRetryAfter(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			each(t, sendWirings, func(t *testing.T, r *rig) {
 				r.warmed()
-				r.a.Inject(hubtest.Fault{On: hubtest.Send, Status: c.status, ErrorCode: "ThrottlingException", Code: c.code, RetryAfter: c.retryAfter})
+				r.a.Inject(hubtest.Fault{
+					On: hubtest.Send, Status: c.status, ErrorCode: "ThrottlingException",
+					Code: c.code, RetryAfter: c.retryAfter,
+				})
 				require.NoError(t, r.wake(25*time.Hour))
 				at := r.posts(r.a)
 				require.Len(t, at, 2)
@@ -156,7 +165,9 @@ func TestSendingToAHubThatIsThrottledWaitsForRetryAfter(t *testing.T) {
 func TestASleeperThatComesBackBeforeRetryAfterLeavesTheHubAlone(t *testing.T) {
 	each(t, sendWirings, func(t *testing.T, r *rig) {
 		r.warmed()
-		r.a.Inject(hubtest.Fault{On: hubtest.Send, Status: 429, ErrorCode: "ThrottlingException", RetryAfter: "3600"})
+		r.a.Inject(hubtest.Fault{
+			On: hubtest.Send, Status: 429, ErrorCode: "ThrottlingException", RetryAfter: "3600",
+		})
 		dev := r.device()
 		err := r.send(dev, time.Minute, reading)
 		require.ErrorIs(t, err, errSlept)
@@ -175,8 +186,13 @@ func TestSendingToAHubInTroubleBacksOffExponentiallyFromFiveSeconds(t *testing.T
 		faults[fmt.Sprint(status)] = hubtest.Fault{Status: status, ErrorCode: "ServerError"}
 		faults[fmt.Sprint(status, " of a proxy")] = hubtest.Fault{Status: status}
 	}
-	faults["failing over"] = hubtest.Fault{Status: 404, ErrorCode: "IotHubFailingOver", Code: 404012}
-	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusProxyAuthRequired, http.StatusFound} {
+	faults["failing over"] = hubtest.Fault{
+		Status: 404, ErrorCode: "IotHubFailingOver", Code: 404012,
+	}
+	for _, status := range []int{
+		http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound,
+		http.StatusProxyAuthRequired, http.StatusFound,
+	} {
 		faults[fmt.Sprint(status, " of a proxy")] = hubtest.Fault{Status: status}
 	}
 	faults["cut"] = hubtest.Fault{Cut: true}
@@ -209,7 +225,9 @@ func TestSendingToAHubInTroubleBacksOffExponentiallyFromFiveSeconds(t *testing.T
 func TestSendingToAHubInTroubleHonoursItsRetryAfter(t *testing.T) {
 	each(t, sendWirings, func(t *testing.T, r *rig) {
 		r.warmed()
-		r.a.Inject(hubtest.Fault{On: hubtest.Send, Status: 503, ErrorCode: "ServiceUnavailable", RetryAfter: "90"})
+		r.a.Inject(hubtest.Fault{
+			On: hubtest.Send, Status: 503, ErrorCode: "ServiceUnavailable", RetryAfter: "90",
+		})
 		require.NoError(t, r.wake(2*time.Minute))
 		between(t, 90*time.Second, 96*time.Second, r.posts(r.a)[1])
 	})
@@ -217,7 +235,8 @@ func TestSendingToAHubInTroubleHonoursItsRetryAfter(t *testing.T) {
 
 func TestSendingToAHubThatCannotBeReachedBacksOff(t *testing.T) {
 	for name, fault := range map[string]simnet.Fault{
-		"refused": simnet.Refused, "reset": simnet.ResetOnAccept, "black hole": simnet.Blackhole, "name server": simnet.NameFailure,
+		"refused": simnet.Refused, "reset": simnet.ResetOnAccept, "black hole": simnet.Blackhole,
+		"name server": simnet.NameFailure,
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, sendWirings, func(t *testing.T, r *rig) {
@@ -235,7 +254,10 @@ func TestSendingToAHubThatCannotBeReachedBacksOff(t *testing.T) {
 				require.Equal(t, hubconn.Unreachable, hubconn.ClassOf(err))
 				require.NotEmpty(t, gaps(tries))
 				for i, wait := range gaps(tries) {
-					between(t, 5*time.Second, 5*time.Second+min(5*time.Second<<i, 5*time.Minute)+110*time.Second, wait)
+					between(
+						t, 5*time.Second,
+						5*time.Second+min(5*time.Second<<i, 5*time.Minute)+110*time.Second, wait,
+					)
 				}
 				require.Zero(t, r.asked())
 			})
@@ -268,7 +290,9 @@ func TestSendingToAnUntrustedServerTellsItNothing(t *testing.T) {
 				require.Equal(t, hubconn.Untrusted, hubconn.ClassOf(err))
 				require.Empty(t, r.a.Operations(), "nothing was sent")
 				require.Zero(t, r.asked(dpstest.Register))
-				require.LessOrEqual(t, r.network.Dials(hubA)-dialled, 12*60, "once a minute at most")
+				require.LessOrEqual(
+					t, r.network.Dials(hubA)-dialled, 12*60, "once a minute at most",
+				)
 
 				r.network.SetCertificate(hubA, simnet.Valid)
 				require.NoError(t, r.send(dev, 7*time.Minute, reading))
@@ -279,8 +303,11 @@ func TestSendingToAnUntrustedServerTellsItNothing(t *testing.T) {
 
 func TestAHubTurnsASendAwayClockCheckThenRegisterThenTheNewHub(t *testing.T) {
 	for name, fault := range map[string]hubtest.Fault{
-		"401": {Status: 401, ErrorCode: "IotHubUnauthorized"}, "401002": {Status: 401, ErrorCode: "IotHubUnauthorizedAccess", Code: 401002},
-		"403": {Status: 403, ErrorCode: "DeviceDisabled"}, "404": {Status: 404, ErrorCode: "DeviceNotFound"}, "unknown": {Status: 410, ErrorCode: "NameNotFound"},
+		"401":     {Status: 401, ErrorCode: "IotHubUnauthorized"},
+		"401002":  {Status: 401, ErrorCode: "IotHubUnauthorizedAccess", Code: 401002},
+		"403":     {Status: 403, ErrorCode: "DeviceDisabled"},
+		"404":     {Status: 404, ErrorCode: "DeviceNotFound"},
+		"unknown": {Status: 410, ErrorCode: "NameNotFound"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, append(dpsWirings, wiring{x509: true}), func(t *testing.T, r *rig) {
@@ -291,7 +318,9 @@ func TestAHubTurnsASendAwayClockCheckThenRegisterThenTheNewHub(t *testing.T) {
 				require.NoError(t, r.dps.Move(rigID, hubB))
 				require.NoError(t, r.wake(time.Minute))
 				require.Len(t, r.b.Messages(), 1)
-				require.NotEmpty(t, r.posts(r.a), "the old hub is probed while DPS is asked, once more at most")
+				require.NotEmpty(
+					t, r.posts(r.a), "the old hub is probed while DPS is asked, once more at most",
+				)
 				ops, at := r.requests()
 				want := []dpstest.Op{dpstest.Clock, dpstest.Register}
 				if r.wiring.x509 {
@@ -358,7 +387,9 @@ func TestADisabledDeviceThatSendsDoesNotHammerDPS(t *testing.T) {
 func TestAHubThatLagsBehindDPSIsTriedAgainWithTheSameMessage(t *testing.T) {
 	each(t, dpsWirings, func(t *testing.T, r *rig) {
 		r.warmed()
-		r.a.Inject(hubtest.Fault{On: hubtest.Send, Status: 404, ErrorCode: "DeviceNotFound", Times: 2})
+		r.a.Inject(hubtest.Fault{
+			On: hubtest.Send, Status: 404, ErrorCode: "DeviceNotFound", Times: 2,
+		})
 		require.NoError(t, r.wake(time.Minute))
 		require.Equal(t, 1, r.asked(dpstest.Register))
 		require.Len(t, r.posts(r.a), 3)
@@ -367,7 +398,9 @@ func TestAHubThatLagsBehindDPSIsTriedAgainWithTheSameMessage(t *testing.T) {
 }
 
 func TestAWrongClockIsCorrectedAndTheMessageSentWithoutARegistration(t *testing.T) {
-	for name, offset := range map[string]time.Duration{"two hours slow": 2 * time.Hour, "26 years slow": 26 * 365 * 24 * time.Hour} {
+	for name, offset := range map[string]time.Duration{
+		"two hours slow": 2 * time.Hour, "26 years slow": 26 * 365 * 24 * time.Hour,
+	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, []wiring{{}, {dps: dps.MQTT}}, func(t *testing.T, r *rig) {
 				r.warmed()
@@ -418,12 +451,17 @@ func TestAMessageAtFaultIsReturnedAtOnceAndLeavesEverythingAlone(t *testing.T) {
 				require.Equal(t, hubconn.Caller, hubconn.ClassOf(err))
 				require.NotErrorIs(t, err, errSlept)
 				require.Less(t, r.elapsed(), time.Second, "at once")
-				require.Len(t, r.posts(r.a), c.requests, "and never again: a poisoned message makes no loop")
+				require.Len(
+					t, r.posts(r.a), c.requests,
+					"and never again: a poisoned message makes no loop",
+				)
 				after := dev.Status()
 				before.NextHub, after.NextHub = time.Time{}, time.Time{}
 				require.Equal(t, before, after)
 
-				require.NoError(t, r.send(dev, time.Minute, reading), "the next one goes on its way")
+				require.NoError(
+					t, r.send(dev, time.Minute, reading), "the next one goes on its way",
+				)
 				require.Less(t, r.elapsed(), time.Second)
 				require.Zero(t, r.asked())
 				require.Zero(t, store.puts)
@@ -435,7 +473,9 @@ func TestAMessageAtFaultIsReturnedAtOnceAndLeavesEverythingAlone(t *testing.T) {
 func TestMaxAttemptsBoundsASend(t *testing.T) {
 	each(t, sendWirings, func(t *testing.T, r *rig) {
 		r.warmed()
-		r.a.Inject(hubtest.Fault{On: hubtest.Send, Status: 503, ErrorCode: "ServiceUnavailable", Times: always})
+		r.a.Inject(hubtest.Fault{
+			On: hubtest.Send, Status: 503, ErrorCode: "ServiceUnavailable", Times: always,
+		})
 		dev := r.device()
 		dev.Retry.MaxAttempts = 3
 		err := r.send(dev, time.Hour, reading)
@@ -465,7 +505,9 @@ func TestACandidateThatTakesAMessageIsConfirmedAndOneThatDoesNotIsNot(t *testing
 	each(t, dpsWirings, func(t *testing.T, r *rig) {
 		r.warmed()
 		require.NoError(t, r.dps.MoveNow(rigID, hubB))
-		r.b.Inject(hubtest.Fault{On: hubtest.Send, Status: 503, ErrorCode: "ServiceUnavailable", Times: always})
+		r.b.Inject(hubtest.Fault{
+			On: hubtest.Send, Status: 503, ErrorCode: "ServiceUnavailable", Times: always,
+		})
 		dev := r.device()
 		require.ErrorIs(t, r.send(dev, 30*time.Second, reading), errSlept)
 		got, err := r.device().Remembered(context.Background())

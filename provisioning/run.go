@@ -10,15 +10,20 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/dps"
 )
 
-// Run keeps the device connected and calls session for every connection, one at a time: for the first one, and again for the next whenever a
-// connection has ended. The session's context ends when the connection does, with the reason as its cause, and with [ErrReprovisioned]
-// when the device has been moved. A session may call the other methods, with its own context; the next one waits until it has returned.
+// Run keeps the device connected and calls session for every connection, one at a time: for the
+// first one, and again for the next whenever a connection has ended. The session's context ends
+// when the connection does, with the reason as its cause, and with [ErrReprovisioned] when the
+// device has been moved. A session may call the other methods, with its own context; the next one
+// waits until it has returned.
 //
-// Run returns when ctx ends (the cause, and the last failure if the device was not connected), when session returns while its connection is
-// up (what it returned, after the connection was closed in good order), when Retry.MaxAttempts is reached, or, before any use of the
-// network, when a field is wrong. It retries everything else: a device that gave up would have to be visited. When it returns, everything
-// it started has ended.
-func (d *Device) Run(ctx context.Context, session func(ctx context.Context, hub *hubconn.Conn) error) error {
+// Run returns when ctx ends (the cause, and the last failure if the device was not connected), when
+// session returns while its connection is up (what it returned, after the connection was closed in
+// good order), when Retry.MaxAttempts is reached, or, before any use of the network, when a field
+// is wrong. It retries everything else: a device that gave up would have to be visited. When it
+// returns, everything it started has ended.
+func (d *Device) Run(
+	ctx context.Context, session func(ctx context.Context, hub *hubconn.Conn) error,
+) error {
 	if session == nil {
 		return invalid(errors.New("session is nil: pass the function to run on each connection"))
 	}
@@ -30,8 +35,9 @@ func (d *Device) Run(ctx context.Context, session func(ctx context.Context, hub 
 	return c.drive(ctx, task{purpose: toRun, session: session})
 }
 
-// Connect returns a connection to the hub, by the same rules as Run, and leaves it to the caller: it does not reconnect. Call Connect
-// again after the connection has ended; how it ended is taken into account. The caller closes the connection.
+// Connect returns a connection to the hub, by the same rules as Run, and leaves it to the caller:
+// it does not reconnect. Call Connect again after the connection has ended; how it ended is taken
+// into account. The caller closes the connection.
 func (d *Device) Connect(ctx context.Context) (*hubconn.Conn, error) {
 	c, err := d.acquire(ctx, holderMain)
 	if err != nil {
@@ -44,8 +50,9 @@ func (d *Device) Connect(ctx context.Context) (*hubconn.Conn, error) {
 	return c.conn, nil
 }
 
-// Assignment returns where the device belongs, for programs with an MQTT client of their own: what is remembered, without any request,
-// else what DPS says, by the same rules as Run. A program whose hub turns the device away calls Reprovision.
+// Assignment returns where the device belongs, for programs with an MQTT client of their own: what
+// is remembered, without any request, else what DPS says, by the same rules as Run. A program whose
+// hub turns the device away calls Reprovision.
 func (d *Device) Assignment(ctx context.Context) (dps.Assignment, error) {
 	c, err := d.prepare()
 	if err != nil {
@@ -78,13 +85,16 @@ func (d *Device) Assignment(ctx context.Context) (dps.Assignment, error) {
 	}
 }
 
-// Reprovision registers through DPS at once, while the current connection stays up; Stagger does not delay it. If DPS names the same hub and
-// device ID, the session goes on. If it names another, that is remembered, and the session's context ends with [ErrReprovisioned], as does
-// the context of a connection that Connect returned. If DPS fails, assignment and connection stay as they were, and the error is returned;
-// so it is, without a request, while DPS has asked to be left alone ([retry.After] tells for how long).
+// Reprovision registers through DPS at once, while the current connection stays up; Stagger does
+// not delay it. If DPS names the same hub and device ID, the session goes on. If it names another,
+// that is remembered, and the session's context ends with [ErrReprovisioned], as does the context
+// of a connection that Connect returned. If DPS fails, assignment and connection stay as they were,
+// and the error is returned; so it is, without a request, while DPS has asked to be left alone
+// ([retry.After] tells for how long).
 //
-// Calls at the same time share one registration. During Run it goes on when ctx of one caller ends; without a Run it is that of a caller, and
-// begins anew for the others. A call that finds Run ending while its session is still running fails.
+// Calls at the same time share one registration. During Run it goes on when ctx of one caller ends;
+// without a Run it is that of a caller, and begins anew for the others. A call that finds Run
+// ending while its session is still running fails.
 func (d *Device) Reprovision(ctx context.Context) (dps.Assignment, error) {
 	c, err := d.prepare()
 	if err != nil {
@@ -93,8 +103,9 @@ func (d *Device) Reprovision(ctx context.Context) (dps.Assignment, error) {
 	return c.serve(ctx, newCall(rules.Reprovision{}))
 }
 
-// Forget drops what is remembered, in the store too: a factory reset. A live connection is not touched; when it ends, or at the next start,
-// the device registers as if for the first time. The error is the store's.
+// Forget drops what is remembered, in the store too: a factory reset. A live connection is not
+// touched; when it ends, or at the next start, the device registers as if for the first time. The
+// error is the store's.
 func (d *Device) Forget(ctx context.Context) error {
 	c, err := d.prepare()
 	if err != nil {
@@ -116,7 +127,8 @@ func (d *Device) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.status
-	if !driven && c.live != nil && c.live.Context().Err() != nil { // nobody watches a connection that Connect returned
+	// nobody watches a connection that Connect returned
+	if !driven && c.live != nil && c.live.Context().Err() != nil {
 		s.State, s.Err = StateStopped, context.Cause(c.live.Context())
 		s.Cause = oneline.Of(s.Err.Error(), causeMax)
 		s.Class = hubconn.ClassOf(s.Err)

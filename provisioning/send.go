@@ -8,42 +8,54 @@ import (
 	"github.com/rehome-iot/rehome/hubconn"
 )
 
-// Send sends telemetry over HTTPS, without a connection that stays: for devices that wake, send and sleep. Several messages go as one batch,
-// which the hub takes as a whole or not at all. The limits of a message and of a batch are those of [hubconn.Dialer.Post].
+// Send sends telemetry over HTTPS, without a connection that stays: for devices that wake, send and
+// sleep. Several messages go as one batch, which the hub takes as a whole or not at all. The limits
+// of a message and of a batch are those of [hubconn.Dialer.Post].
 //
-// Where the device belongs is found as in Run: a remembered assignment is used without any request to DPS, and the rules decide what follows
-// from the hub's answer, an HTTPS request taking the place of the attempt to connect. Send returns nil when the hub has taken the messages;
-// when one of them is at fault, what the hub or the limits say at once (an error of class [hubconn.Caller], which leaves everything as it
-// was); when ctx ends, its cause and the last failure; when Retry.MaxAttempts is reached, the last failure. Bound it with one of these two:
-// a hub that throttles may ask for hours. A later call on the same Device, and in the same process, keeps what the services asked for.
+// Where the device belongs is found as in Run: a remembered assignment is used without any request
+// to DPS, and the rules decide what follows from the hub's answer, an HTTPS request taking the
+// place of the attempt to connect. Send returns nil when the hub has taken the messages; when one
+// of them is at fault, what the hub or the limits say at once (an error of class [hubconn.Caller],
+// which leaves everything as it was); when ctx ends, its cause and the last failure; when
+// Retry.MaxAttempts is reached, the last failure. Bound it with one of these two: a hub that
+// throttles may ask for hours. A later call on the same Device, and in the same process, keeps what
+// the services asked for.
 //
-// Messages are delivered at least once. After a failure, and after one that was followed by another attempt, the hub may have them twice: a
-// MessageID lets the receiver tell. The messages must not be changed until Send returns.
+// Messages are delivered at least once. After a failure, and after one that was followed by another
+// attempt, the hub may have them twice: a MessageID lets the receiver tell. The messages must not
+// be changed until Send returns.
 //
-// Several calls at once are carried out one after the other. While Run or Connect is under way, or a connection from Connect is open, Send
-// returns [ErrRunning]: send over that connection, which costs far less.
+// Several calls at once are carried out one after the other. While Run or Connect is under way, or
+// a connection from Connect is open, Send returns [ErrRunning]: send over that connection, which
+// costs far less.
 func (d *Device) Send(ctx context.Context, messages ...hubconn.Message) error {
 	if len(messages) == 0 {
 		return &hubconn.Error{Op: "post", Class: hubconn.Caller, Err: errors.New("no message")}
 	}
-	_, err := oneShot(ctx, d, func(ctx context.Context, c *core, hub hubconn.Hub) (struct{}, error) {
-		return struct{}{}, c.dialer.Post(ctx, hub, d.Attestation, messages...)
-	})
+	_, err := oneShot(ctx, d,
+		func(ctx context.Context, c *core, hub hubconn.Hub) (struct{}, error) {
+			return struct{}{}, c.dialer.Post(ctx, hub, d.Attestation, messages...)
+		})
 	return err
 }
 
-// Receive asks for one cloud-to-device message over HTTPS; nil, nil when none waits. The message is locked for a minute, in which the
-// program completes, abandons or rejects it; those are single attempts, and an error of theirs changes nothing about the device. Receive
-// works, waits and ends as Send does. The service asks devices not to poll more often than every 25 minutes (Azure docs: "Choose a
-// communication protocol"); a device that stays connected gets its messages at once, from [hubconn.Conn.Messages].
+// Receive asks for one cloud-to-device message over HTTPS; nil, nil when none waits. The message is
+// locked for a minute, in which the program completes, abandons or rejects it; those are single
+// attempts, and an error of theirs changes nothing about the device. Receive works, waits and ends
+// as Send does. The service asks devices not to poll more often than every 25 minutes (Azure docs:
+// "Choose a communication protocol"); a device that stays connected gets its messages at once, from
+// [hubconn.Conn.Messages].
 func (d *Device) Receive(ctx context.Context) (*hubconn.Delivery, error) {
-	return oneShot(ctx, d, func(ctx context.Context, c *core, hub hubconn.Hub) (*hubconn.Delivery, error) {
-		return c.dialer.Receive(ctx, hub, d.Attestation)
-	})
+	return oneShot(ctx, d,
+		func(ctx context.Context, c *core, hub hubconn.Hub) (*hubconn.Delivery, error) {
+			return c.dialer.Receive(ctx, hub, d.Attestation)
+		})
 }
 
 // oneShot makes one request at the hub that the device belongs to, as often as the rules call for.
-func oneShot[T any](ctx context.Context, d *Device, request func(context.Context, *core, hubconn.Hub) (T, error)) (T, error) {
+func oneShot[T any](
+	ctx context.Context, d *Device, request func(context.Context, *core, hubconn.Hub) (T, error),
+) (T, error) {
 	var (
 		mu     sync.Mutex // a request that was cut short may end while the next one is under way
 		result T
@@ -54,16 +66,19 @@ func oneShot[T any](ctx context.Context, d *Device, request func(context.Context
 		return result, err
 	}
 	defer c.lease.release()
-	err = c.drive(ctx, task{purpose: toExchange, exchange: func(ctx context.Context, hub hubconn.Hub) error {
-		r, err := request(ctx, c, hub)
-		if err == nil {
-			mu.Lock()
-			defer mu.Unlock()
-			result, served = r, true
-		}
-		return err
-	}})
-	if served { // even if ctx has ended meanwhile, or DPS has named another hub; nothing runs any more
+	err = c.drive(ctx, task{
+		purpose: toExchange, exchange: func(ctx context.Context, hub hubconn.Hub) error {
+			r, err := request(ctx, c, hub)
+			if err == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				result, served = r, true
+			}
+			return err
+		},
+	})
+	// even if ctx has ended meanwhile, or DPS has named another hub; nothing runs any more
+	if served {
 		err = nil
 	}
 	return result, err

@@ -22,12 +22,17 @@ import (
 
 func TestABatchGoesAsAWholeThroughAllTroubles(t *testing.T) {
 	each(t, sendWirings, func(t *testing.T, r *rig) {
-		r.a.Inject(hubtest.Fault{On: hubtest.Send, Status: 429, ErrorCode: "ThrottlingException", RetryAfter: "30"})
+		r.a.Inject(hubtest.Fault{
+			On: hubtest.Send, Status: 429, ErrorCode: "ThrottlingException", RetryAfter: "30",
+		})
 		r.a.Inject(hubtest.Fault{On: hubtest.Send, Status: 500, ErrorCode: "ServerError"})
 		r.a.Inject(hubtest.Fault{On: hubtest.Send, Cut: true})
 		var batch []hubconn.Message
 		for i := range 50 {
-			batch = append(batch, hubconn.Message{Body: fmt.Append(nil, i), MessageID: fmt.Sprint("m", i), Properties: map[string]string{"n": fmt.Sprint(i)}})
+			batch = append(batch, hubconn.Message{
+				Body: fmt.Append(nil, i), MessageID: fmt.Sprint("m", i),
+				Properties: map[string]string{"n": fmt.Sprint(i)},
+			})
 		}
 		require.NoError(t, r.send(r.device(), 10*time.Minute, batch...))
 		got := r.a.Messages()
@@ -64,7 +69,9 @@ func TestReceiveCompleteAbandonReject(t *testing.T) {
 		}
 		require.Nil(t, receive(), "nothing waits")
 		require.Equal(t, 1, r.asked(dpstest.Register))
-		require.NoError(t, r.a.SendC2D(rigID, hubtest.C2D{Body: []byte("open"), MessageID: "c-1", Properties: map[string]string{"valve": "3"}}))
+		require.NoError(t, r.a.SendC2D(rigID, hubtest.C2D{
+			Body: []byte("open"), MessageID: "c-1", Properties: map[string]string{"valve": "3"},
+		}))
 		d := receive()
 		require.Equal(t, "open", string(d.Body))
 		require.Equal(t, "c-1", d.MessageID)
@@ -99,7 +106,9 @@ func TestReceiveFollowsTheRulesToo(t *testing.T) {
 		require.NoError(t, r.dps.MoveNow(rigID, hubB))
 		r.dps.ResetLog()
 		require.NoError(t, r.b.SendC2D(rigID, hubtest.C2D{Body: []byte("hello at the new place")}))
-		r.b.Inject(hubtest.Fault{On: hubtest.Receive, Status: 429, ErrorCode: "ThrottlingException", RetryAfter: "120"})
+		r.b.Inject(hubtest.Fault{
+			On: hubtest.Receive, Status: 429, ErrorCode: "ThrottlingException", RetryAfter: "120",
+		})
 		d, err := r.device().Receive(context.Background())
 		require.NoError(t, err)
 		require.Equal(t, "hello at the new place", string(d.Body))
@@ -127,15 +136,21 @@ func TestSendersTakeTurns(t *testing.T) {
 					assert.NoError(t, err)
 					return
 				}
-				assert.NoError(t, dev.Send(context.Background(), hubconn.Message{Body: fmt.Append(nil, i)}))
+				assert.NoError(
+					t, dev.Send(context.Background(), hubconn.Message{Body: fmt.Append(nil, i)}),
+				)
 			})
 		}
 		all.Wait()
 		require.Len(t, r.a.Messages(), 15)
-		require.Equal(t, 1, r.asked(dpstest.Register, dpstest.Lookup), "one registration serves all")
+		require.Equal(
+			t, 1, r.asked(dpstest.Register, dpstest.Lookup), "one registration serves all",
+		)
 
 		// One that waits for its turn gives up by its own ctx.
-		r.a.Inject(hubtest.Fault{On: hubtest.Send, Status: 429, ErrorCode: "ThrottlingException", RetryAfter: "600"})
+		r.a.Inject(hubtest.Fault{
+			On: hubtest.Send, Status: 429, ErrorCode: "ThrottlingException", RetryAfter: "600",
+		})
 		all.Go(func() { assert.NoError(t, dev.Send(context.Background(), reading)) })
 		time.Sleep(time.Second)
 		before := r.elapsed()
@@ -163,7 +178,9 @@ func TestWhileConnectedTheConnectionSends(t *testing.T) {
 		require.NoError(t, dev.Send(ctx, reading))
 
 		// And while a message is on its way, or waits for the hub, nothing connects.
-		r.a.Inject(hubtest.Fault{On: hubtest.Send, Status: 429, ErrorCode: "ThrottlingException", RetryAfter: "600"})
+		r.a.Inject(hubtest.Fault{
+			On: hubtest.Send, Status: 429, ErrorCode: "ThrottlingException", RetryAfter: "600",
+		})
 		sent := make(chan error, 1)
 		go func() { sent <- dev.Send(ctx, reading) }()
 		time.Sleep(time.Second)
@@ -183,7 +200,9 @@ func TestWhileConnectedTheConnectionSends(t *testing.T) {
 func TestReprovisionWhileASendWaits(t *testing.T) {
 	each(t, dpsWirings, func(t *testing.T, r *rig) {
 		r.warmed()
-		r.a.Inject(hubtest.Fault{On: hubtest.Send, Status: 503, ErrorCode: "ServiceUnavailable", Times: always})
+		r.a.Inject(hubtest.Fault{
+			On: hubtest.Send, Status: 503, ErrorCode: "ServiceUnavailable", Times: always,
+		})
 		require.NoError(t, r.dps.Move(rigID, hubB))
 		dev := r.device()
 		sent := make(chan error, 1)
@@ -219,9 +238,11 @@ func TestForgetWhileASendWaitsSendsItAsIfForTheFirstTime(t *testing.T) {
 func TestAWrongFieldIsToldBeforeAnythingIsSent(t *testing.T) {
 	each(t, []wiring{{}}, func(t *testing.T, r *rig) {
 		for _, id := range []string{
-			"com:example:thermostat;1", "dtmi:com:example:thermostat", "dtmi:;1", "dtmi:com::a;1", "dtmi:com:1a;1", "dtmi:com:a_;1", "dtmi:com:a;0",
-			"dtmi:com:a;01", "dtmi:com:a;1.", "dtmi:com:a;1.2.3", "dtmi:com:a b;1", "dtmi:com:é;1", "dtmi:com:a;1;2", "dtmi:com:a;1234567890",
-			"dtmi:com:" + string(make([]byte, 10)) + ";1", "dtmi:com:a\n;1",
+			"com:example:thermostat;1", "dtmi:com:example:thermostat", "dtmi:;1", "dtmi:com::a;1",
+			"dtmi:com:1a;1", "dtmi:com:a_;1", "dtmi:com:a;0", "dtmi:com:a;01", "dtmi:com:a;1.",
+			"dtmi:com:a;1.2.3", "dtmi:com:a b;1", "dtmi:com:é;1", "dtmi:com:a;1;2",
+			"dtmi:com:a;1234567890", "dtmi:com:" + string(make([]byte, 10)) + ";1",
+			"dtmi:com:a\n;1",
 		} {
 			dev := r.device()
 			dev.ModelID = id
@@ -263,7 +284,9 @@ func TestTheModelIsAnnouncedToHubAndDPS(t *testing.T) {
 			dev := r.device()
 			dev.ModelID, dev.Payload = model, map[string]int{"own": 1}
 			require.Equal(t, model, connect(t, r, dev))
-			require.Equal(t, []string{`{"own":1}`}, payloads, "the program's own payload goes first")
+			require.Equal(
+				t, []string{`{"own":1}`}, payloads, "the program's own payload goes first",
+			)
 
 			dev = r.device()
 			dev.ModelID, dev.Hub.ModelID = model, "dtmi:com:example:Other;1"
@@ -275,13 +298,16 @@ func TestTheModelIsAnnouncedToHubAndDPS(t *testing.T) {
 	}
 }
 
-// watchPayloads makes the device's enrollment one with an allocation of its own, which sees what devices send.
+// watchPayloads makes the device's enrollment one with an allocation of its own, which sees what
+// devices send.
 func (r *rig) watchPayloads(seen func(payload string)) {
 	r.t.Helper()
-	r.dps = dpstest.New(r.network, dpstest.Config{Allocate: func(_ context.Context, a dpstest.Allocation) (dpstest.Allocated, error) {
-		seen(string(a.Payload))
-		return dpstest.Allocated{Hub: hubA}, nil
-	}})
+	r.dps = dpstest.New(r.network, dpstest.Config{
+		Allocate: func(_ context.Context, a dpstest.Allocation) (dpstest.Allocated, error) {
+			seen(string(a.Payload))
+			return dpstest.Allocated{Hub: hubA}, nil
+		},
+	})
 	r.dps.Link(r.a, r.b, r.c)
 	r.enroll(hubA)
 	e, ok := r.dps.Enrollment(rigID)
@@ -291,8 +317,8 @@ func (r *rig) watchPayloads(seen func(payload string)) {
 	require.NoError(r.t, r.dps.Enroll(e))
 }
 
-// A device that runs on a battery: it wakes, sends what it has measured, looks for orders, and sleeps. Where it belongs is remembered in the
-// store: the second time it asks DPS nothing.
+// A device that runs on a battery: it wakes, sends what it has measured, looks for orders, and
+// sleeps. Where it belongs is remembered in the store: the second time it asks DPS nothing.
 func ExampleDevice_Send() {
 	// The services, simulated in memory.
 	network := simnet.New()
@@ -301,7 +327,9 @@ func ExampleDevice_Send() {
 	service := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
 	service.Link(hub)
 	key := "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
-	if err := service.Enroll(dpstest.IndividualEnrollment{RegistrationID: "sensor-042", Attestation: dpstest.Keys(key, "")}); err != nil {
+	if err := service.Enroll(dpstest.IndividualEnrollment{
+		RegistrationID: "sensor-042", Attestation: dpstest.Keys(key, ""),
+	}); err != nil {
 		log.Fatal(err)
 	}
 	var flash cache.Memory // a cache.Dir on a device
@@ -314,19 +342,24 @@ func ExampleDevice_Send() {
 			TLSConfig:   network.TLSConfig(), // not needed with Azure
 			DialContext: network.DialContext, // not needed with Azure
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute) // as long as the battery allows
+		// as long as the battery allows
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 		if err := dev.Send(ctx, readings...); err != nil {
 			log.Fatal(err)
 		}
 	}
 	wake(hubconn.Message{Body: []byte("21.5"), MessageID: "1"})
-	wake(hubconn.Message{Body: []byte("21.6"), MessageID: "2"}, hubconn.Message{Body: []byte("21.8"), MessageID: "3"})
+	wake(hubconn.Message{Body: []byte("21.6"), MessageID: "2"}, hubconn.Message{
+		Body: []byte("21.8"), MessageID: "3",
+	})
 
 	for _, m := range hub.Messages() {
 		fmt.Println(m.DeviceID, m.System["$.mid"], string(m.Body))
 	}
-	fmt.Println("registrations:", service.Count(dpstest.Register), "connections:", len(hub.Attempts()))
+	fmt.Println(
+		"registrations:", service.Count(dpstest.Register), "connections:", len(hub.Attempts()),
+	)
 	// Output:
 	// sensor-042 1 21.5
 	// sensor-042 2 21.6
@@ -334,7 +367,8 @@ func ExampleDevice_Send() {
 	// registrations: 1 connections: 0
 }
 
-// Orders that wait at the hub are fetched one by one, each under a lock until the program is done with it.
+// Orders that wait at the hub are fetched one by one, each under a lock until the program is done
+// with it.
 func ExampleDevice_Receive() {
 	s := simulated()
 	hub, dev := s.a, s.device()

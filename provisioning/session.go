@@ -9,8 +9,9 @@ import (
 	"github.com/rehome-iot/rehome/internal/rules"
 )
 
-// A connection is stable once it has lasted this long and the hub has acknowledged something. Only then are past failures forgotten: a quota,
-// two devices with one identity and messages that the hub refuses all look like "connected, then dropped".
+// A connection is stable once it has lasted this long and the hub has acknowledged something. Only
+// then are past failures forgotten: a quota, two devices with one identity and messages that the
+// hub refuses all look like "connected, then dropped".
 const stableAfter = 30 * time.Second
 
 type sessionEnd struct {
@@ -19,7 +20,8 @@ type sessionEnd struct {
 	ended bool // its context had ended before it returned
 }
 
-// exchanged takes in that the hub has served the one request that this loop is for: to the rules, a good connection that the program closed.
+// exchanged takes in that the hub has served the one request that this loop is for: to the rules, a
+// good connection that the program closed.
 func (l *loop) exchanged(connected rules.Event) {
 	l.last = lastFailure{dps: l.last.dps}
 	l.decided(rules.Step(l.state, connected, time.Now(), l.random))
@@ -27,8 +29,9 @@ func (l *loop) exchanged(connected rules.Event) {
 	l.finish(nil)
 }
 
-// sessionContext ends with the connection, at the same moment: a Send that fails because the connection is gone returns to a session whose
-// context has ended. The deadline is that of Run's context, which ends a session too.
+// sessionContext ends with the connection, at the same moment: a Send that fails because the
+// connection is gone returns to a session whose context has ended. The deadline is that of Run's
+// context, which ends a session too.
 type sessionContext struct {
 	context.Context // the connection's
 	run             context.Context
@@ -47,7 +50,8 @@ func (l *loop) startSession() {
 	stop := context.AfterFunc(l.ctx, func() { cancel(context.Cause(l.ctx)) })
 	l.running.Go(func() {
 		end := sessionEnd{conn: conn, err: errSessionExited}
-		defer func() { // deferred, because a session may end its goroutine, as FailNow of package testing does
+		// deferred, because a session may end its goroutine, as FailNow of package testing does
+		defer func() {
 			stop()
 			cancel(nil)
 			l.sessions <- end

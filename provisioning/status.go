@@ -52,8 +52,8 @@ type Status struct {
 	// Source is where Hub came from. Empty before DPS has first answered.
 	Source Source
 
-	// Confirmed says that Hub has accepted the device; an assignment that has not is kept beside the
-	// one before it.
+	// Confirmed says that Hub has accepted the device; an assignment that has not is kept beside
+	// the one before it.
 	Confirmed bool
 
 	// Cause is why the device is in this state, in one line: the last failure, or why DPS is asked.
@@ -100,7 +100,7 @@ type Status struct {
 	// Connections counts connections to hubs since the Device was first used.
 	Connections int
 
-	// StoreFailures counts entries that could not be read, used or stored since the Device was first
-	// used.
+	// StoreFailures counts entries that could not be read, used or stored since the Device was
+	// first used.
 	StoreFailures int
 }

@@ -32,25 +32,37 @@ func testStore(store cache.Store, a dps.Attestation) *entryStore {
 func testCertificate(t testing.TB, name string) dps.X509 {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
+		NotAfter: time.Now().Add(time.Hour),
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	require.NoError(t, err)
 	return dps.X509{KeyPair: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}}
 }
 
 func testKey(id string) dps.SymmetricKey {
-	return dps.SymmetricKey{ID: id, Key: base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("canary-key"), 4))}
+	return dps.SymmetricKey{
+		ID: id, Key: base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("canary-key"), 4)),
+	}
 }
 
 func TestAnEntryComesBackAsItWasStored(t *testing.T) {
 	ctx := context.Background()
-	for _, attestation := range []dps.Attestation{testKey("sensor-042"), testCertificate(t, "sensor-042")} {
+	for _, attestation := range []dps.Attestation{
+		testKey("sensor-042"), testCertificate(t, "sensor-042"),
+	} {
 		store := &cache.Memory{}
 		confirmed := &known{Assignment: dps.Assignment{
-			Hub: "hub-a.azure-devices.net", DeviceID: "device-7", RegistrationID: "sensor-042", Status: dps.StatusAssigned, Substatus: "deviceDataMigrated",
-			Payload: []byte(`{"room":4}`), Created: time.Unix(1_700_000_000, 123456700).UTC(), Updated: time.Unix(1_800_000_000, 0).UTC(),
+			Hub: "hub-a.azure-devices.net", DeviceID: "device-7", RegistrationID: "sensor-042",
+			Status: dps.StatusAssigned, Substatus: "deviceDataMigrated",
+			Payload: []byte(`{"room":4}`), Created: time.Unix(1_700_000_000, 123456700).UTC(),
+			Updated: time.Unix(1_800_000_000, 0).UTC(),
 		}}
-		candidate := &known{Assignment: dps.Assignment{Hub: "hub-b.azure-devices.net", DeviceID: "device-7", RegistrationID: "sensor-042", Status: dps.StatusAssigned}}
+		candidate := &known{Assignment: dps.Assignment{
+			Hub: "hub-b.azure-devices.net", DeviceID: "device-7", RegistrationID: "sensor-042",
+			Status: dps.StatusAssigned,
+		}}
 		require.NoError(t, testStore(store, attestation).write(ctx, confirmed, candidate))
 		n := testStore(store, attestation)
 		m, err := n.read(ctx)
@@ -69,8 +81,8 @@ func TestAnEntryStaysWithin512BytesBesideThePayload(t *testing.T) {
 	ctx := context.Background()
 	id := "factory-7.line-3:sensor-0123456789"
 	a := dps.Assignment{
-		Hub: strings.Repeat("h", 50) + ".azure-devices.net", DeviceID: id, RegistrationID: id, Substatus: "reprovisionedToInitialAssignment",
-		Created: time.Now(), Updated: time.Now(),
+		Hub: strings.Repeat("h", 50) + ".azure-devices.net", DeviceID: id, RegistrationID: id,
+		Substatus: "reprovisionedToInitialAssignment", Created: time.Now(), Updated: time.Now(),
 	}
 	for _, attestation := range []dps.Attestation{testKey(id), testCertificate(t, id)} {
 		store := &cache.Memory{}

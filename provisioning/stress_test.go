@@ -25,11 +25,11 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
-// What a device promises, while the link is cut again and again: nothing acknowledged is lost, nothing lost is kept from the sender, and
-// the desired properties come out right.
+// What a device promises, while the link is cut again and again: nothing acknowledged is lost,
+// nothing lost is kept from the sender, and the desired properties come out right.
 
-// senders send messages from several goroutines over whichever connection there is. Each message is sent until it is acknowledged, and every
-// try is counted.
+// senders send messages from several goroutines over whichever connection there is. Each message is
+// sent until it is acknowledged, and every try is counted.
 type senders struct {
 	t        *testing.T
 	acked    sync.Map // message ID → true
@@ -96,7 +96,10 @@ func (s *senders) start(ctx context.Context, goroutines, messages int) {
 						continue
 					}
 					s.failures.Add(1)
-					assert.Error(s.t, conn.Context().Err(), "a message fails with its connection only: %v", err)
+					assert.Error(
+						s.t, conn.Context().Err(), "a message fails with its connection only: %v",
+						err,
+					)
 					failed = conn
 				}
 				s.done.Add(1)
@@ -117,11 +120,16 @@ func (s *senders) check(hub *hubtest.Hub, messages int) (duplicates int) {
 	acked := 0
 	s.acked.Range(func(id, _ any) bool {
 		acked++
-		require.NotZero(s.t, copies[id.(string)], "message %v was acknowledged and is not at the hub", id)
+		require.NotZero(
+			s.t, copies[id.(string)], "message %v was acknowledged and is not at the hub", id,
+		)
 		return true
 	})
 	require.Equal(s.t, messages, acked)
-	require.EqualValues(s.t, s.tries.Load(), int64(acked)+s.failures.Load(), "every try was either acknowledged or reported as failed")
+	require.EqualValues(
+		s.t, s.tries.Load(), int64(acked)+s.failures.Load(),
+		"every try was either acknowledged or reported as failed",
+	)
 	require.Len(s.t, copies, messages)
 	for _, n := range copies {
 		duplicates += n - 1
@@ -146,10 +154,13 @@ func TestNoAcknowledgedMessageIsLostWhileTheLinkIsCutAndTokensAreRenewed(t *test
 	const goroutines, messages, cuts, renewals = 8, 10_000, 50, 5
 	each(t, hubWirings, func(t *testing.T, r *rig) {
 		r.boot()
-		// The hub takes its time: there are messages in flight at every moment, also while the device connects anew.
+		// The hub takes its time: there are messages in flight at every moment, also while the
+		// device connects anew.
 		busy := func() {
 			r.a.ClearFaults()
-			r.a.Inject(hubtest.Fault{On: hubtest.Connect, Delay: 1500 * time.Millisecond, Times: always})
+			r.a.Inject(hubtest.Fault{
+				On: hubtest.Connect, Delay: 1500 * time.Millisecond, Times: always,
+			})
 			r.a.Inject(hubtest.Fault{On: hubtest.Publish, Delay: 3 * time.Second, Times: always})
 		}
 		busy()
@@ -174,38 +185,50 @@ func TestNoAcknowledgedMessageIsLostWhileTheLinkIsCutAndTokensAreRenewed(t *test
 			for !r.a.Connected(rigID) {
 				time.Sleep(time.Second)
 			}
-			for pause := time.Now().Add(rand.N(80 * time.Second)); time.Now().Before(pause) || !r.a.Connected(rigID); {
+			for pause := time.Now().Add(rand.N(80 * time.Second)); time.Now().Before(pause) ||
+				!r.a.Connected(rigID); {
 				time.Sleep(rand.N(time.Second))
 			}
 			switch made % 3 {
 			case 0: // at any moment
 				require.NotZero(t, r.network.Cut(hubA))
-			case 1: // when the hub has taken a message, before it says so; or before it has taken it
+			case 1:
+				// when the hub has taken a message, before it says so; or before it has taken it
 				r.a.ClearFaults()
-				r.a.Inject(hubtest.Fault{On: hubtest.Publish, Cut: true, Stored: rand.N(2) == 0, Skip: rand.N(8)})
+				r.a.Inject(hubtest.Fault{
+					On: hubtest.Publish, Cut: true, Stored: rand.N(2) == 0, Skip: rand.N(8),
+				})
 				for r.a.Connected(rigID) && s.done.Load() < messages {
 					time.Sleep(100 * time.Millisecond)
 				}
 				busy()
-			case 2: // in the middle of whatever the hub says next, be it an acknowledgement or the handshake
+			case 2:
+				// in the middle of whatever the hub says next, be it an acknowledgement or the
+				// handshake
 				r.network.CutAfter(hubA, rand.N(12_000))
 				require.NotZero(t, r.network.Cut(hubA))
 			}
 		}
-		require.Less(t, s.done.Load(), int64(messages), "the link was cut while messages were on their way")
+		require.Less(
+			t, s.done.Load(), int64(messages), "the link was cut while messages were on their way",
+		)
 		for renewed.Load() < renewals {
 			time.Sleep(time.Minute)
 		}
 		s.all.Wait()
 		r.a.ClearFaults()
 		duplicates := s.check(r.a, messages)
-		t.Logf("%d messages acknowledged after %d tries: %d cuts, %d renewals, %d connections, %d duplicates, in %v",
-			messages, s.tries.Load(), made, renewed.Load(), dev.Status().Connections, duplicates, r.elapsed().Round(time.Second))
-		require.Zero(t, r.asked(dpstest.Register, dpstest.Clock), "a bad line is no reason to register")
+		t.Logf("%d messages acknowledged after %d tries: %d cuts, %d renewals, %d connections, "+
+			"%d duplicates, in %v", messages, s.tries.Load(), made, renewed.Load(),
+			dev.Status().Connections, duplicates, r.elapsed().Round(time.Second))
+		require.Zero(
+			t, r.asked(dpstest.Register, dpstest.Clock), "a bad line is no reason to register",
+		)
 	})
 }
 
-// On sockets, in real time. A cut costs the next start of the device here, as when its power fails: a real back-off would take minutes.
+// On sockets, in real time. A cut costs the next start of the device here, as when its power fails:
+// a real back-off would take minutes.
 func TestNoAcknowledgedMessageIsLostOnSockets(t *testing.T) {
 	const goroutines, messages, cuts = 8, 2_000, 10
 	network, err := simnet.Listen(simnet.ListenConfig{})
@@ -215,7 +238,9 @@ func TestNoAcknowledgedMessageIsLostOnSockets(t *testing.T) {
 	service := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
 	service.Link(hub)
 	key := base64.StdEncoding.EncodeToString([]byte("key-0123456789-0"))
-	require.NoError(t, service.Enroll(dpstest.IndividualEnrollment{RegistrationID: rigID, Attestation: dpstest.Keys(key, "")}))
+	require.NoError(t, service.Enroll(
+		dpstest.IndividualEnrollment{RegistrationID: rigID, Attestation: dpstest.Keys(key, "")},
+	))
 	var store cache.Memory
 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -230,8 +255,8 @@ func TestNoAcknowledgedMessageIsLostOnSockets(t *testing.T) {
 	cut := 0
 	for over := false; !over; {
 		dev := &provisioning.Device{
-			IDScope: service.IDScope(), Attestation: dps.SymmetricKey{ID: rigID, Key: key}, Store: &store,
-			DialContext: network.DialContext, TLSConfig: network.TLSConfig(),
+			IDScope: service.IDScope(), Attestation: dps.SymmetricKey{ID: rigID, Key: key},
+			Store: &store, DialContext: network.DialContext, TLSConfig: network.TLSConfig(),
 		}
 		powered, fail := context.WithCancel(ctx)
 		err := dev.Run(powered, func(ctx context.Context, conn *hubconn.Conn) error {
@@ -273,7 +298,10 @@ func TestNoAcknowledgedMessageIsLostOnSockets(t *testing.T) {
 		require.NoError(t, ctx.Err())
 	}
 	duplicates := s.check(hub, messages)
-	t.Logf("%d messages acknowledged after %d tries: %d cuts, %d duplicates", messages, s.tries.Load(), cut, duplicates)
+	t.Logf(
+		"%d messages acknowledged after %d tries: %d cuts, %d duplicates", messages, s.tries.Load(),
+		cut, duplicates,
+	)
 	require.Equal(t, 1, service.Count(dpstest.Register, dpstest.Lookup))
 }
 
@@ -395,6 +423,9 @@ func TestDesiredPropertiesComeOutRightThroughReconnectsAndRenewals(t *testing.T)
 		require.JSONEq(t, string(wanted), string(got), "the last state is the hub's")
 		require.Equal(t, twin.DesiredVersion, version)
 		require.GreaterOrEqual(t, sessions, reconnects)
-		t.Logf("%d patches, %d sessions, %d renewals: %d versions seen, %d times as a whole", patches, sessions, renewed.Load(), seen, full)
+		t.Logf(
+			"%d patches, %d sessions, %d renewals: %d versions seen, %d times as a whole", patches,
+			sessions, renewed.Load(), seen, full,
+		)
 	})
 }

@@ -25,7 +25,8 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
-// What the tables leave open: calls that cross each other, sessions that misbehave, and services that fail together.
+// What the tables leave open: calls that cross each other, sessions that misbehave, and services
+// that fail together.
 
 func TestAnUntrustedHubAndALostRegistrationAreNoLoop(t *testing.T) {
 	each(t, dpsWirings, func(t *testing.T, r *rig) {
@@ -101,7 +102,9 @@ func TestAStableConnectionThatTheProgramClosedForgetsFailures(t *testing.T) {
 		conn, err = dev.Connect(context.Background())
 		require.NoError(t, err)
 		require.Equal(t, hubB, conn.Hub().Host)
-		require.Less(t, r.elapsed(), 10*time.Second, "a first rejection sends the device to DPS at once")
+		require.Less(
+			t, r.elapsed(), 10*time.Second, "a first rejection sends the device to DPS at once",
+		)
 		require.NoError(t, conn.Close())
 	})
 }
@@ -120,7 +123,10 @@ func TestAStableConnectionThatReprovisionEndedForgetsFailures(t *testing.T) {
 		_, err := dev.Reprovision(context.Background())
 		require.NoError(t, err)
 		time.Sleep(2 * time.Minute)
-		require.Equal(t, 2, r.asked(dpstest.Register), "the next question a minute after the new hub's first rejection")
+		require.Equal(
+			t, 2, r.asked(dpstest.Register),
+			"the next question a minute after the new hub's first rejection",
+		)
 		stop()
 	})
 }
@@ -134,7 +140,9 @@ func TestReprovisionMovesToTheCandidateFromTheOldHub(t *testing.T) {
 		require.NoError(t, r.dps.Move(rigID, hubB))
 		var moved []bool
 		dev := r.device()
-		dev.Trace = &provisioning.Trace{Assigned: func(_ dps.Assignment, m bool) { moved = append(moved, m) }}
+		dev.Trace = &provisioning.Trace{
+			Assigned: func(_ dps.Assignment, m bool) { moved = append(moved, m) },
+		}
 		stop := r.run(dev)
 		for r.network.Dials(hubB) == 0 {
 			time.Sleep(time.Second)
@@ -243,7 +251,9 @@ func TestForgetAsksDPSNothing(t *testing.T) {
 		for range 2 { // with an entry, and without
 			var asked []provisioning.DPSRequest
 			dev := r.device()
-			dev.Trace = &provisioning.Trace{Request: func(q provisioning.DPSRequest) { asked = append(asked, q) }}
+			dev.Trace = &provisioning.Trace{
+				Request: func(q provisioning.DPSRequest) { asked = append(asked, q) },
+			}
 			require.NoError(t, dev.Forget(context.Background()))
 			require.NoError(t, dev.Forget(context.Background()))
 			require.Empty(t, asked)
@@ -264,7 +274,9 @@ func TestReprovisionWithoutAStoreLooksNothingUp(t *testing.T) {
 		r.store = nil
 		dev := r.device()
 		var asked []string
-		dev.Trace = &provisioning.Trace{Request: func(q provisioning.DPSRequest) { asked = append(asked, q.Kind) }}
+		dev.Trace = &provisioning.Trace{
+			Request: func(q provisioning.DPSRequest) { asked = append(asked, q.Kind) },
+		}
 		_, err := dev.Reprovision(context.Background())
 		require.NoError(t, err)
 		require.Equal(t, []string{"register"}, asked)
@@ -434,7 +446,9 @@ func TestARefusalByDPSIsLoudOnce(t *testing.T) {
 				require.NoError(t, r.dps.SetEnabled(rigID, false))
 				var out bytes.Buffer
 				dev := r.device()
-				dev.Logger = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelError}))
+				dev.Logger = slog.New(
+					slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelError}),
+				)
 				stop := r.run(dev)
 				time.Sleep(30 * time.Minute)
 				stop()

@@ -5,8 +5,9 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// Trace is a set of hooks into a Device, for metrics and diagnosis; any may be nil. They are called one at a time, from the goroutine that
-// runs the device: they must return soon and must not call Run, Connect, Reprovision, Assignment or Forget.
+// Trace is a set of hooks into a Device, for metrics and diagnosis; any may be nil. They are called
+// one at a time, from the goroutine that runs the device: they must return soon and must not call
+// Run, Connect, Reprovision, Assignment or Forget.
 type Trace struct {
 	// Changed is called after every change of state.
 	Changed func(Status)
@@ -14,11 +15,13 @@ type Trace struct {
 	// Request is called before a request to DPS.
 	Request func(DPSRequest)
 
-	// Assigned is called for every assignment by DPS. moved says that it differs from the one in use. A session that goes on after a
-	// registration on the same hub learns here, from the Substatus, that the device's data was reset.
+	// Assigned is called for every assignment by DPS. moved says that it differs from the one in
+	// use. A session that goes on after a registration on the same hub learns here, from the
+	// Substatus, that the device's data was reset.
 	Assigned func(a dps.Assignment, moved bool)
 
-	// StoreFailed is called when an entry could not be read, used or written. The device goes on without.
+	// StoreFailed is called when an entry could not be read, used or written. The device goes on
+	// without.
 	StoreFailed func(error)
 }
 

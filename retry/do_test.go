@@ -77,10 +77,11 @@ func TestDoAsksTheGivenClassifier(t *testing.T) {
 func TestDoEndsAfterMaxAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tries := 0
-		err := retry.Do(t.Context(), retry.Policy{MaxAttempts: 3}, nil, func(context.Context) error {
-			tries++
-			return io.EOF
-		})
+		err := retry.Do(t.Context(), retry.Policy{MaxAttempts: 3}, nil,
+			func(context.Context) error {
+				tries++
+				return io.EOF
+			})
 		assert.ErrorIs(t, err, io.EOF)
 		assert.EqualError(t, err, "attempt 3 of 3: EOF")
 		assert.Equal(t, 3, tries)
@@ -107,7 +108,9 @@ func TestContextThatEndsWhileWaiting(t *testing.T) {
 }
 
 func TestContextThatEndsDuringTheOperation(t *testing.T) {
-	for name, last := range map[string]error{"that would be retried": io.EOF, "that would not": &verdictError{verdict: retry.Stop}} {
+	for name, last := range map[string]error{
+		"that would be retried": io.EOF, "that would not": &verdictError{verdict: retry.Stop},
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			tries := 0

@@ -41,7 +41,10 @@ func ExampleClassify() {
 func ExamplePolicy_Delay() {
 	policy := retry.Policy{MaxDelay: 5 * time.Minute}
 	for _, n := range []int{1, 2, 7, 100} {
-		fmt.Printf("retry %d: %v to %v\n", n, policy.Delay(n, 0, 0), policy.Delay(n, 0, 1).Round(time.Second))
+		fmt.Printf(
+			"retry %d: %v to %v\n", n, policy.Delay(n, 0, 0),
+			policy.Delay(n, 0, 1).Round(time.Second),
+		)
 	}
 	// Output:
 	// retry 1: 5s to 10s

@@ -67,8 +67,9 @@ func (p Policy) window(n int) time.Duration {
 		backoff.WithInitialInterval(p.MinDelay),
 		backoff.WithMaxInterval(p.MaxDelay),
 		backoff.WithMultiplier(p.Multiplier),
-		backoff.WithRandomizationFactor(0), // u is drawn above the cap, so that jitter never dies out
-		backoff.WithMaxElapsedTime(0),      // its default gives up after 15 minutes
+		// u is drawn above the cap, so that jitter never dies out
+		backoff.WithRandomizationFactor(0),
+		backoff.WithMaxElapsedTime(0), // its default gives up after 15 minutes
 		backoff.WithClockProvider(stillClock{}),
 	)
 	width := b.NextBackOff()

@@ -22,7 +22,9 @@ func TestZeroPolicyDoublesItsWindowFromFiveSecondsToAnHour(t *testing.T) {
 		assert.Equal(t, 5*time.Second+window/2, p.Delay(i+1, 0, 0.5), "retry %d, middle", i+1)
 		longest := p.Delay(i+1, 0, almostOne)
 		assert.LessOrEqual(t, longest, 5*time.Second+window, "retry %d, longest", i+1)
-		assert.InDelta(t, 5*time.Second+window, longest, float64(time.Microsecond), "retry %d, longest", i+1)
+		assert.InDelta(
+			t, 5*time.Second+window, longest, float64(time.Microsecond), "retry %d, longest", i+1,
+		)
 	}
 }
 
@@ -63,7 +65,10 @@ func TestDelayKeepsItsBoundsOverManyDraws(t *testing.T) {
 			window := min(float64(maxDelay), float64(minDelay)*math.Pow(multiplier, float64(n-1)))
 			got := p.Delay(n, floor, random.Float64())
 			if got < lowest || float64(got-lowest) > window {
-				t.Fatalf("%s: retry %d with floor %v waits %v, want between %v and %v more", name, n, floor, got, lowest, time.Duration(window))
+				t.Fatalf(
+					"%s: retry %d with floor %v waits %v, want between %v and %v more", name, n,
+					floor, got, lowest, time.Duration(window),
+				)
 			}
 		}
 	}
@@ -79,7 +84,10 @@ func TestJitterIsAliveAtTheCap(t *testing.T) {
 		buckets[beyond/(10*time.Second)]++
 	}
 	for i, n := range buckets {
-		assert.InDelta(t, draws/len(buckets), n, 200, "draws between %d and %d s above the floor", i*10, i*10+10)
+		assert.InDelta(
+			t, draws/len(buckets), n, 200, "draws between %d and %d s above the floor", i*10,
+			i*10+10,
+		)
 	}
 }
 
@@ -96,7 +104,9 @@ func TestRetryAfterBelowMinDelayIsBelieved(t *testing.T) {
 func TestDelaySaturates(t *testing.T) {
 	huge := retry.Policy{MinDelay: math.MaxInt64, MaxDelay: math.MaxInt64, Multiplier: math.Inf(1)}
 	for _, n := range []int{1, 2, 3, 63, 64, 1000, math.MaxInt} {
-		for _, floor := range []time.Duration{0, 1, retry.MaxRetryAfter, math.MaxInt64 - 1, math.MaxInt64} {
+		for _, floor := range []time.Duration{
+			0, 1, retry.MaxRetryAfter, math.MaxInt64 - 1, math.MaxInt64,
+		} {
 			for _, u := range []float64{0, 0.5, almostOne} {
 				got := huge.Delay(n, floor, u)
 				assert.GreaterOrEqual(t, got, max(floor, 1), "n %d, floor %d, u %v", n, floor, u)
@@ -124,8 +134,12 @@ func TestOddArgumentsHaveADefinedResult(t *testing.T) {
 	odd := retry.Policy{MinDelay: -1, MaxDelay: -1, Multiplier: math.NaN()}
 	shrinking := retry.Policy{Multiplier: -2}
 	for n := 1; n < 20; n++ {
-		assert.Equal(t, p.Delay(n, 0, 0.5), odd.Delay(n, 0, 0.5), "retry %d of a policy of nonsense", n)
-		assert.Equal(t, p.Delay(1, 0, 0.5), shrinking.Delay(n, 0, 0.5), "retry %d of a shrinking policy", n)
+		assert.Equal(
+			t, p.Delay(n, 0, 0.5), odd.Delay(n, 0, 0.5), "retry %d of a policy of nonsense", n,
+		)
+		assert.Equal(
+			t, p.Delay(1, 0, 0.5), shrinking.Delay(n, 0, 0.5), "retry %d of a shrinking policy", n,
+		)
 	}
 }
 

@@ -82,7 +82,10 @@ func TestDateIsReadAgainstTheAnswersOwn(t *testing.T) {
 
 func TestZoneOfTheAnswersDateDoesNotMatter(t *testing.T) {
 	east := answered.In(time.FixedZone("east", 14*3600))
-	for _, value := range []string{"Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"} {
+	for _, value := range []string{
+		"Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT",
+		"Sun Nov  6 08:49:37 1994",
+	} {
 		d, ok := retry.ParseRetryAfter(value, east)
 		assert.True(t, ok)
 		assert.Equal(t, 30*time.Second, d)
@@ -90,7 +93,11 @@ func TestZoneOfTheAnswersDateDoesNotMatter(t *testing.T) {
 }
 
 func FuzzParseRetryAfter(f *testing.F) {
-	for _, value := range []string{"", "0", "120", "-1", "99999999999999999999", "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "Thursday, 29-Feb-00 00:00:00 GMT"} {
+	for _, value := range []string{
+		"", "0", "120", "-1", "99999999999999999999", "Sun, 06 Nov 1994 08:49:37 GMT",
+		"Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994",
+		"Thursday, 29-Feb-00 00:00:00 GMT",
+	} {
 		f.Add(value, int64(784111777))
 	}
 	f.Fuzz(func(t *testing.T, value string, unix int64) {

@@ -32,7 +32,10 @@ func (e *waitError) RetryAfter() time.Duration { return e.wait }
 func (e *waitError) Unwrap() error             { return e.err }
 
 func TestUnknownErrorIsWait(t *testing.T) {
-	for _, err := range []error{nil, io.EOF, fmt.Errorf("read: %w", io.EOF), errors.Join(io.EOF, io.ErrUnexpectedEOF), &waitError{wait: 1}} {
+	for _, err := range []error{
+		nil, io.EOF, fmt.Errorf("read: %w", io.EOF), errors.Join(io.EOF, io.ErrUnexpectedEOF),
+		&waitError{wait: 1},
+	} {
 		assert.Equal(t, retry.Wait, retry.Classify(err), "%v", err)
 	}
 }
@@ -57,7 +60,9 @@ func TestWrappingBreaksNoRule(t *testing.T) {
 }
 
 func TestOutermostVerdictOverrules(t *testing.T) {
-	err := fmt.Errorf("x: %w", &verdictError{verdict: retry.Stop, err: &verdictError{verdict: retry.Register}})
+	err := fmt.Errorf(
+		"x: %w", &verdictError{verdict: retry.Stop, err: &verdictError{verdict: retry.Register}},
+	)
 	assert.Equal(t, retry.Stop, retry.Classify(err))
 }
 
@@ -65,9 +70,15 @@ func TestNoneIsAnsweredEarlierThanItAsked(t *testing.T) {
 	assert.Zero(t, retry.After(nil))
 	assert.Zero(t, retry.After(io.EOF))
 	assert.Zero(t, retry.After(&waitError{wait: -time.Second}))
-	assert.Equal(t, 60*time.Second, retry.After(errors.Join(&waitError{wait: 10 * time.Second}, &waitError{wait: 60 * time.Second})))
-	assert.Equal(t, 60*time.Second, retry.After(&waitError{wait: 0, err: &waitError{wait: 60 * time.Second}}))
-	assert.Equal(t, 60*time.Second, retry.After(&waitError{wait: 60 * time.Second, err: errors.Join(io.EOF, &waitError{wait: time.Second})}))
+	assert.Equal(t, 60*time.Second, retry.After(
+		errors.Join(&waitError{wait: 10 * time.Second}, &waitError{wait: 60 * time.Second}),
+	))
+	assert.Equal(t, 60*time.Second, retry.After(
+		&waitError{wait: 0, err: &waitError{wait: 60 * time.Second}},
+	))
+	assert.Equal(t, 60*time.Second, retry.After(
+		&waitError{wait: 60 * time.Second, err: errors.Join(io.EOF, &waitError{wait: time.Second})},
+	))
 }
 
 func TestVerdictNames(t *testing.T) {

@@ -96,9 +96,11 @@ func deletingAbsentKey(t *testing.T, s cache.Store) {
 // Keys are chosen for what a store might do to them: use them as paths, fold
 // their case, cut them, escape them badly, take them for a pattern.
 var keys = []string{
-	"", " ", ".", "..", "...", "/", "//", "\\", "a", "A", "a.", ".a", "a ", "a/b", "a\\b", "a/", "a:b", "a%2fb", "a%2Fb", "a%252fb", "%", "%41",
-	"../escape", "/etc/passwd", "con", "nul.txt", "com1", "~", "*", "?", "a*", "a\x00b", "a\nb", "\xff\xfe", "é", "e\u0301", "İ", "ß", "ss", "鍵",
-	strings.Repeat("k", 250), strings.Repeat("k", 251), strings.Repeat("K", 251), strings.Repeat("/", 251), strings.Repeat("k", 5000),
+	"", " ", ".", "..", "...", "/", "//", "\\", "a", "A", "a.", ".a", "a ", "a/b", "a\\b", "a/",
+	"a:b", "a%2fb", "a%2Fb", "a%252fb", "%", "%41", "../escape", "/etc/passwd", "con", "nul.txt",
+	"com1", "~", "*", "?", "a*", "a\x00b", "a\nb", "\xff\xfe", "é", "e\u0301", "İ", "ß", "ss", "鍵",
+	strings.Repeat("k", 250), strings.Repeat("k", 251), strings.Repeat("K", 251),
+	strings.Repeat("/", 251), strings.Repeat("k", 5000),
 }
 
 func keysAreToldApart(t *testing.T, s cache.Store) {
@@ -191,7 +193,10 @@ func concurrentUse(t *testing.T, s cache.Store) {
 				if err != nil {
 					t.Errorf("Get beside others: %v", err)
 				} else if len(data) != size || bytes.Count(data, data[:1]) != size {
-					t.Errorf("Get beside others: a mixture, %d bytes from %.10q to %.10q", len(data), data, data[max(0, len(data)-10):])
+					t.Errorf(
+						"Get beside others: a mixture, %d bytes from %.10q to %.10q", len(data),
+						data, data[max(0, len(data)-10):],
+					)
 				}
 			}
 		})
@@ -212,7 +217,9 @@ func got(t *testing.T, s cache.Store, key, value string) {
 	if err != nil {
 		t.Errorf("Get(%.40q): %v", key, err)
 	} else if string(data) != value {
-		t.Errorf("Get(%.40q) = %d bytes, %.40q; want %d, %.40q", key, len(data), data, len(value), value)
+		t.Errorf(
+			"Get(%.40q) = %d bytes, %.40q; want %d, %.40q", key, len(data), data, len(value), value,
+		)
 	}
 }
 

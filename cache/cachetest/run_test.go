@@ -46,7 +46,11 @@ func TestSuiteNoticesEachBrokenPromise(t *testing.T) {
 			command.Env = append(os.Environ(), chosen+"="+name)
 			out, err := command.CombinedOutput()
 			assert.Error(t, err, "the suite passes")
-			assert.Contains(t, string(out), "--- FAIL: TestSuiteNoticesEachBrokenPromise/"+strings.ReplaceAll(b.noticed, " ", "_"))
+			assert.Contains(
+				t, string(out),
+				"--- FAIL: TestSuiteNoticesEachBrokenPromise/"+
+					strings.ReplaceAll(b.noticed, " ", "_"),
+			)
 		})
 	}
 }

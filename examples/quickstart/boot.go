@@ -13,7 +13,8 @@ import (
 
 const telemetryInterval = time.Second
 
-// boot is the device from power on to power off: a program of its own, that has nothing but the store from the one before.
+// boot is the device from power on to power off: a program of its own, that has nothing but the
+// store from the one before.
 type boot struct {
 	dev      *provisioning.Device
 	tell     *narrator
@@ -53,16 +54,21 @@ func powerOn(ctx context.Context, dev *provisioning.Device, tell *narrator) *boo
 	return b
 }
 
-// session is the program's work on a connection. It sends something every second until the connection ends.
+// session is the program's work on a connection. It sends something every second until the
+// connection ends.
 func (b *boot) session(ctx context.Context, hub *hubconn.Conn) error {
 	host, arrived := hub.Hub().Host, false
 	for {
 		body := fmt.Appendf(nil, `{"temperature":%.1f}`, 20+float64(b.sent.Load()%10)/10)
-		if err := hub.Send(ctx, hubconn.Message{Body: body, ContentType: "application/json"}); err == nil {
+		if err := hub.Send(
+			ctx, hubconn.Message{Body: body, ContentType: "application/json"},
+		); err == nil {
 			b.sent.Add(1)
 			if !arrived {
 				arrived = true
-				b.tell.line(short(host), "has accepted the device and acknowledged its first message")
+				b.tell.line(
+					short(host), "has accepted the device and acknowledged its first message",
+				)
 				b.arrivals <- arrival{hub: host, source: b.dev.Status().Source, at: time.Now()}
 			}
 		}

@@ -1,6 +1,8 @@
-// Command quickstart shows, in less than a minute and with no cloud, what a device does that is built with package provisioning: it starts a
-// simulated Device Provisioning Service (DPS) and three simulated IoT hubs on loopback, and plays a device's life with them in real time, over
-// real TLS, HTTPS, MQTT and WebSocket. Every step is checked against what it should be; the exit status is 1 if one went otherwise.
+// Command quickstart shows, in less than a minute and with no cloud, what a device does that is
+// built with package provisioning: it starts a simulated Device Provisioning Service (DPS) and
+// three simulated IoT hubs on loopback, and plays a device's life with them in real time, over real
+// TLS, HTTPS, MQTT and WebSocket. Every step is checked against what it should be; the exit status
+// is 1 if one went otherwise.
 //
 //	go run ./examples/quickstart
 package main
@@ -38,7 +40,8 @@ func main() {
 	os.Exit(code)
 }
 
-// run plays on loopback sockets, with a store in a temporary directory. Both are gone when it returns.
+// run plays on loopback sockets, with a store in a temporary directory. Both are gone when it
+// returns.
 func run(ctx context.Context, out io.Writer) (code int, err error) {
 	dir, err := os.MkdirTemp("", "quickstart-")
 	if err != nil {
@@ -56,8 +59,9 @@ func run(ctx context.Context, out io.Writer) (code int, err error) {
 	}
 
 	tell := newNarrator(out)
-	tell.plain("A device, a simulated DPS and three simulated hubs, on this machine: HTTPS and WebSocket on %s, MQTT on %s, store in %s.",
-		network.HTTPSAddr(), network.MQTTAddr(), dir)
+	tell.plain("A device, a simulated DPS and three simulated hubs, on this machine: "+
+		"HTTPS and WebSocket on %s, MQTT on %s, store in %s.", network.HTTPSAddr(),
+		network.MQTTAddr(), dir)
 	r := play(ctx, w, tell, steps)
 	if ctx.Err() != nil {
 		tell.plain("\ninterrupted")

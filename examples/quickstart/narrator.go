@@ -12,7 +12,8 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/dps"
 )
 
-// narrator writes one line for each thing that happens, when it happens. It is safe for concurrent use.
+// narrator writes one line for each thing that happens, when it happens. It is safe for concurrent
+// use.
 type narrator struct {
 	mu    sync.Mutex
 	out   io.Writer
@@ -32,7 +33,10 @@ func (n *narrator) plain(format string, args ...any) {
 func (n *narrator) line(who, format string, args ...any) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	fmt.Fprintf(n.out, "%8.3f s  %-9s %s\n", time.Since(n.start).Seconds(), who, fmt.Sprintf(format, args...))
+	fmt.Fprintf(
+		n.out, "%8.3f s  %-9s %s\n", time.Since(n.start).Seconds(), who,
+		fmt.Sprintf(format, args...),
+	)
 }
 
 // trace tells what the device does, as the device itself reports it.
@@ -40,8 +44,10 @@ func (n *narrator) trace() *provisioning.Trace {
 	return &provisioning.Trace{
 		Request: func(r provisioning.DPSRequest) {
 			question := map[string]string{
-				"register": "asks DPS to register it", "poll": "asks DPS how the registration goes on",
-				"lookup": "asks DPS where it belongs (status lookup)", "time": "asks DPS for the time, in case its clock made a bad token",
+				"register": "asks DPS to register it",
+				"poll":     "asks DPS how the registration goes on",
+				"lookup":   "asks DPS where it belongs (status lookup)",
+				"time":     "asks DPS for the time, in case its clock made a bad token",
 			}[r.Kind]
 			n.line("device", "%s: %s", question, r.Reason)
 		},
@@ -52,9 +58,14 @@ func (n *narrator) trace() *provisioning.Trace {
 		Changed: func(s provisioning.Status) {
 			switch s.State {
 			case provisioning.StateConnecting:
-				n.line("device", "connects to %s, known from %s", short(s.Hub.Host), origin(s.Source))
+				n.line(
+					"device", "connects to %s, known from %s", short(s.Hub.Host), origin(s.Source),
+				)
 			case provisioning.StateWaiting:
-				n.line("device", "waits %.3f s before it tries %s again: %s", time.Until(s.NextHub).Seconds(), short(s.Hub.Host), reason(s.Err))
+				n.line(
+					"device", "waits %.3f s before it tries %s again: %s",
+					time.Until(s.NextHub).Seconds(), short(s.Hub.Host), reason(s.Err),
+				)
 			}
 		},
 	}

@@ -63,7 +63,8 @@ type report struct {
 	took     time.Duration
 }
 
-// play plays the steps, one after the other. A step that goes otherwise does not keep the next ones from being played; one that hangs does.
+// play plays the steps, one after the other. A step that goes otherwise does not keep the next ones
+// from being played; one that hangs does.
 func play(ctx context.Context, w *world, tell *narrator, steps []step) *report {
 	r, start := &report{}, time.Now()
 	hung := false
@@ -83,7 +84,9 @@ func play(ctx context.Context, w *world, tell *narrator, steps []step) *report {
 
 // play reports false if the step hung.
 func (s *scene) play(ctx context.Context) bool {
-	limited, cancel := context.WithTimeoutCause(ctx, s.step.expect.most+stepLimit, errors.New("nothing more happened"))
+	limited, cancel := context.WithTimeoutCause(
+		ctx, s.step.expect.most+stepLimit, errors.New("nothing more happened"),
+	)
 	defer cancel()
 	s.forget()
 	dials := s.network.Dials(s.dps.Endpoint())
@@ -102,7 +105,9 @@ func (s *scene) play(ctx context.Context) bool {
 		s.tell.line("NOT OK", "%s", problem)
 	}
 	if len(s.seen.problems) == 0 {
-		s.tell.line("ok", "%s, %s after %.3f s", s.seen.requests, short(s.seen.hub), s.seen.took.Seconds())
+		s.tell.line(
+			"ok", "%s, %s after %.3f s", s.seen.requests, short(s.seen.hub), s.seen.took.Seconds(),
+		)
 	}
 	return err == nil
 }
@@ -111,19 +116,38 @@ func (s *scene) play(ctx context.Context) bool {
 func (s *scene) judge(ctx context.Context, sent, dials int) {
 	want, seen := s.step.expect, &s.seen
 	seen.requests = counts{
-		register: s.dps.Count(dpstest.Register), poll: s.dps.Count(dpstest.Poll), lookup: s.dps.Count(dpstest.Lookup), clock: s.dps.Count(dpstest.Clock),
+		register: s.dps.Count(dpstest.Register), poll: s.dps.Count(dpstest.Poll),
+		lookup: s.dps.Count(dpstest.Lookup), clock: s.dps.Count(dpstest.Clock),
 	}
 	s.expect(seen.requests == want.requests, "DPS saw %v, not %v", seen.requests, want.requests)
-	s.expect(s.dps.Count() == seen.requests.total(), "DPS saw %d requests of other kinds", s.dps.Count()-seen.requests.total())
-	s.expect(want.requests.total() > 0 || dials == 0, "the device opened %d connections to DPS, not 0", dials)
+	s.expect(
+		s.dps.Count() == seen.requests.total(), "DPS saw %d requests of other kinds",
+		s.dps.Count()-seen.requests.total(),
+	)
+	s.expect(
+		want.requests.total() > 0 || dials == 0, "the device opened %d connections to DPS, not 0",
+		dials,
+	)
 	s.expect(seen.hub == want.hub, "the device is at %q, not at %q", seen.hub, want.hub)
-	s.expect(seen.source == want.source, "it knows its hub from %q, not from %q", seen.source, want.source)
-	s.expect(seen.took >= want.least && seen.took <= want.most, "it took %.3f s, not %s", seen.took.Seconds(), want.time())
-	s.expect(sent > 0 && s.messages() >= sent, "hubs have %d messages, %d were acknowledged", s.messages(), sent)
+	s.expect(
+		seen.source == want.source, "it knows its hub from %q, not from %q", seen.source,
+		want.source,
+	)
+	s.expect(
+		seen.took >= want.least && seen.took <= want.most, "it took %.3f s, not %s",
+		seen.took.Seconds(), want.time(),
+	)
+	s.expect(
+		sent > 0 && s.messages() >= sent, "hubs have %d messages, %d were acknowledged",
+		s.messages(), sent,
+	)
 
 	stored, err := s.device().Remembered(ctx)
 	s.check(err)
-	s.expect(stored.Confirmed != nil && stored.Confirmed.Hub == want.hub && stored.Candidate == nil, "the store does not hold %s: %+v", want.hub, stored)
+	s.expect(
+		stored.Confirmed != nil && stored.Confirmed.Hub == want.hub && stored.Candidate == nil,
+		"the store does not hold %s: %+v", want.hub, stored,
+	)
 }
 
 func (s *scene) expect(ok bool, format string, args ...any) {

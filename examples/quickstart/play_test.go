@@ -20,7 +20,9 @@ import (
 )
 
 // inBubble plays in memory and in virtual time what the program plays on sockets and in real time.
-func inBubble(t *testing.T, store cache.Store, spoil func(*world), steps []step) (r *report, printed string) {
+func inBubble(
+	t *testing.T, store cache.Store, spoil func(*world), steps []step,
+) (r *report, printed string) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		network := simnet.New()
@@ -62,7 +64,9 @@ func (forgetful) Delete(context.Context, string) error        { return nil }
 // broken is a store that cannot be read.
 type broken struct{ cache.Memory }
 
-func (*broken) Get(context.Context, string) ([]byte, error) { return nil, errors.New("no such device") }
+func (*broken) Get(context.Context, string) ([]byte, error) {
+	return nil, errors.New("no such device")
+}
 
 func TestAStepThatGoesOtherwiseIsNotOK(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -74,12 +78,24 @@ func TestAStepThatGoesOtherwiseIsNotOK(t *testing.T) {
 		"a second registration":   {spoil: func(w *world) { w.dps.Inject(dpstest.Fault{On: dpstest.Register, Status: 503}) }, step: 1, says: "2 registrations"},
 		"nothing remembered":      {store: forgetful{}, step: 1, says: "the store does not hold"},
 		"a lookup at a warm boot": {store: &broken{}, step: 1, says: "no such device"},
-		"refused for other reasons": {spoil: func(w *world) { w.a.Inject(hubtest.Fault{On: hubtest.Connect, Skip: 1, ReturnCode: 3}) },
-			step: 2, says: "it took"},
-		"refused twice": {spoil: func(w *world) { w.a.Inject(hubtest.Fault{On: hubtest.Connect, Skip: 3, ReturnCode: 3}) },
-			step: 3, says: "3 attempts"},
-		"messages lost": {spoil: func(w *world) { w.c.Inject(hubtest.Fault{On: hubtest.Publish, NoAnswer: true, Times: -1}) },
-			step: 7, says: "nothing more happened"},
+		"refused for other reasons": {
+			spoil: func(w *world) {
+				w.a.Inject(hubtest.Fault{On: hubtest.Connect, Skip: 1, ReturnCode: 3})
+			},
+			step: 2, says: "it took",
+		},
+		"refused twice": {
+			spoil: func(w *world) {
+				w.a.Inject(hubtest.Fault{On: hubtest.Connect, Skip: 3, ReturnCode: 3})
+			},
+			step: 3, says: "3 attempts",
+		},
+		"messages lost": {
+			spoil: func(w *world) {
+				w.c.Inject(hubtest.Fault{On: hubtest.Publish, NoAnswer: true, Times: -1})
+			},
+			step: 7, says: "nothing more happened",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := c.store
@@ -99,7 +115,9 @@ func TestAStepThatGoesOtherwiseIsNotOK(t *testing.T) {
 }
 
 func TestAStepThatHangsEndsThePlay(t *testing.T) {
-	r, printed := inBubble(t, &cache.Memory{}, func(w *world) { w.network.SetFault(w.a.Host(), simnet.Blackhole) }, steps)
+	r, printed := inBubble(t, &cache.Memory{}, func(w *world) {
+		w.network.SetFault(w.a.Host(), simnet.Blackhole)
+	}, steps)
 	require.False(t, r.asExpected())
 	require.Less(t, r.took, time.Minute)
 	require.True(t, r.outcomes[0].played)
@@ -111,7 +129,9 @@ func TestAHastyDeviceIsNoticed(t *testing.T) {
 	s := &scene{tell: newNarrator(&bytes.Buffer{})}
 	now := time.Now()
 	refused := hubtest.Attempt{Time: now, Transport: hubMQTT, Answered: true, ReturnCode: 3}
-	accepted := hubtest.Attempt{Time: now.Add(backOff - time.Millisecond), Transport: hubMQTT, Answered: true}
+	accepted := hubtest.Attempt{
+		Time: now.Add(backOff - time.Millisecond), Transport: hubMQTT, Answered: true,
+	}
 	right := func(a hubtest.Attempt) bool { return a.ReturnCode == 3 }
 	s.refusedOnce([]hubtest.Attempt{refused, accepted}, right)
 	require.Len(t, s.seen.problems, 1)

@@ -13,7 +13,8 @@ func (c counts) String() string {
 		n          int
 		one, other string
 	}{
-		{c.register, "registration", "registrations"}, {c.poll, "poll", "polls"}, {c.lookup, "lookup", "lookups"}, {c.clock, "clock check", "clock checks"},
+		{c.register, "registration", "registrations"}, {c.poll, "poll", "polls"},
+		{c.lookup, "lookup", "lookups"}, {c.clock, "clock check", "clock checks"},
 	} {
 		switch {
 		case p.n == 1:
@@ -71,8 +72,12 @@ func (r *report) print(tell *narrator) {
 		if !o.ok() {
 			wrong++
 		}
-		tell.plain(row, fmt.Sprintf("%d. %s", i+1, o.step.title), pair(want.register, seen.register), pair(want.poll, seen.poll),
-			pair(want.lookup, seen.lookup), pair(want.clock, seen.clock), hub, o.step.expect.time(), fmt.Sprintf("%.3f s", o.took.Seconds()), verdict)
+		tell.plain(
+			row, fmt.Sprintf("%d. %s", i+1, o.step.title), pair(want.register, seen.register),
+			pair(want.poll, seen.poll), pair(want.lookup, seen.lookup),
+			pair(want.clock, seen.clock), hub, o.step.expect.time(),
+			fmt.Sprintf("%.3f s", o.took.Seconds()), verdict,
+		)
 		total.register += seen.register
 		total.poll += seen.poll
 		total.lookup += seen.lookup
@@ -87,7 +92,10 @@ func (r *report) print(tell *narrator) {
 		}
 		return
 	}
-	tell.plain("\nAll %d steps went as expected, in %.1f s and with %v.", len(r.outcomes), r.took.Seconds(), total)
+	tell.plain(
+		"\nAll %d steps went as expected, in %.1f s and with %v.", len(r.outcomes),
+		r.took.Seconds(), total,
+	)
 }
 
 func pair(want, seen int) string { return fmt.Sprintf("%d/%d", want, seen) }

@@ -12,8 +12,9 @@ import (
 
 const (
 	dpsPatience = 3 * time.Second // what DPS asks a device to wait before it polls
-	backOff     = 5 * time.Second // the least wait after a failed attempt at a hub; the first wait is up to twice that, at random
-	machine     = 2 * time.Second // what this machine may take for the rest
+	// the least wait after a failed attempt at a hub; the first wait is up to twice that, at random
+	backOff = 5 * time.Second
+	machine = 2 * time.Second // what this machine may take for the rest
 )
 
 var (
@@ -24,47 +25,68 @@ var (
 
 var steps = []step{
 	{
-		title:  "First boot",
-		tells:  "The device has an ID scope, a registration ID and a key, and no idea where it belongs: it registers.",
-		expect: expected{requests: counts{register: 1, poll: 1}, hub: "hub-a" + domain, source: fromRegistration, least: dpsPatience, most: dpsPatience + machine},
-		run:    firstBoot,
+		title: "First boot",
+		tells: "The device has an ID scope, a registration ID and a key, and no idea where it " +
+			"belongs: it registers.",
+		expect: expected{
+			requests: counts{register: 1, poll: 1}, hub: "hub-a" + domain, source: fromRegistration,
+			least: dpsPatience, most: dpsPatience + machine,
+		},
+		run: firstBoot,
 	},
 	{
-		title:  "Warm boot",
-		tells:  "Every later start goes straight to the hub it remembers. DPS is not even connected to.",
+		title: "Warm boot",
+		tells: "Every later start goes straight to the hub it remembers. DPS is not even " +
+			"connected to.",
 		expect: expected{hub: "hub-a" + domain, source: fromStore, most: machine},
 		run:    warmBoot,
 	},
 	{
-		title:  "Hub unavailable, over MQTT",
-		tells:  "The hub answers CONNACK 3. No reason to bother DPS: back off, 5 s and up to 5 s more at random, and try again.",
-		expect: expected{hub: "hub-a" + domain, source: fromStore, least: backOff, most: 2*backOff + machine},
-		run:    hubUnavailable,
+		title: "Hub unavailable, over MQTT",
+		tells: "The hub answers CONNACK 3. No reason to bother DPS: back off, 5 s and up to 5 s " +
+			"more at random, and try again.",
+		expect: expected{
+			hub: "hub-a" + domain, source: fromStore, least: backOff, most: 2*backOff + machine,
+		},
+		run: hubUnavailable,
 	},
 	{
-		title:  "Hub unavailable, over WebSocket",
-		tells:  "The hub answers the upgrade with 503. The same rule.",
-		expect: expected{hub: "hub-a" + domain, source: fromStore, least: backOff, most: 2*backOff + machine},
-		run:    hubUnavailableWebSocket,
+		title: "Hub unavailable, over WebSocket",
+		tells: "The hub answers the upgrade with 503. The same rule.",
+		expect: expected{
+			hub: "hub-a" + domain, source: fromStore, least: backOff, most: 2*backOff + machine,
+		},
+		run: hubUnavailableWebSocket,
 	},
 	{
 		title: "The operator moves the device to another hub",
-		tells: "The old hub cuts it off and then rejects it: register again, connect to the new hub.",
-		expect: expected{requests: counts{register: 1, poll: 1, clock: 1}, hub: "hub-b" + domain, source: fromRegistration,
-			least: backOff + dpsPatience, most: 2*backOff + dpsPatience + machine},
+		tells: "The old hub cuts it off and then rejects it: register again, connect to the new " +
+			"hub.",
+		expect: expected{
+			requests: counts{register: 1, poll: 1, clock: 1}, hub: "hub-b" + domain,
+			source: fromRegistration, least: backOff + dpsPatience,
+			most: 2*backOff + dpsPatience + machine,
+		},
 		run: moved,
 	},
 	{
-		title:  "The store is lost",
-		tells:  "Half of what is stored is gone. A status lookup finds the hub; nothing is registered.",
-		expect: expected{requests: counts{lookup: 1}, hub: "hub-b" + domain, source: fromLookup, most: machine},
-		run:    storeLost,
+		title: "The store is lost",
+		tells: "Half of what is stored is gone. A status lookup finds the hub; " +
+			"nothing is registered.",
+		expect: expected{
+			requests: counts{lookup: 1}, hub: "hub-b" + domain, source: fromLookup, most: machine,
+		},
+		run: storeLost,
 	},
 	{
-		title:  "Manual reprovisioning",
-		tells:  "The operator retires hub-b; the program is told to reprovision. It stays connected until DPS has answered.",
-		expect: expected{requests: counts{register: 1, poll: 1}, hub: "hub-c" + domain, source: fromRegistration, least: dpsPatience, most: dpsPatience + machine},
-		run:    reprovisioned,
+		title: "Manual reprovisioning",
+		tells: "The operator retires hub-b; the program is told to reprovision. " +
+			"It stays connected until DPS has answered.",
+		expect: expected{
+			requests: counts{register: 1, poll: 1}, hub: "hub-c" + domain, source: fromRegistration,
+			least: dpsPatience, most: dpsPatience + machine,
+		},
+		run: reprovisioned,
 	},
 }
 
@@ -75,7 +97,10 @@ func firstBoot(ctx context.Context, s *scene) error {
 	}
 	s.reached(a)
 	r := s.dps.Requests()
-	s.expect(len(r) == 2 && r[1].Time.Sub(r[0].Time) >= dpsPatience, "it did not wait %v between register and poll, as DPS asked: %v", dpsPatience, r)
+	s.expect(
+		len(r) == 2 && r[1].Time.Sub(r[0].Time) >= dpsPatience,
+		"it did not wait %v between register and poll, as DPS asked: %v", dpsPatience, r,
+	)
 	return nil
 }
 
@@ -95,7 +120,9 @@ func hubUnavailable(ctx context.Context, s *scene) error {
 		return err
 	}
 	s.reached(a)
-	s.refusedOnce(s.a.Attempts(), func(t hubtest.Attempt) bool { return t.Transport == hubMQTT && t.ReturnCode == 3 })
+	s.refusedOnce(s.a.Attempts(), func(t hubtest.Attempt) bool {
+		return t.Transport == hubMQTT && t.ReturnCode == 3
+	})
 	return nil
 }
 
@@ -106,7 +133,9 @@ func hubUnavailableWebSocket(ctx context.Context, s *scene) error {
 		return err
 	}
 	s.reached(a)
-	s.refusedOnce(s.a.Attempts(), func(t hubtest.Attempt) bool { return t.Transport == hubWebSocket && t.Status == 503 })
+	s.refusedOnce(s.a.Attempts(), func(t hubtest.Attempt) bool {
+		return t.Transport == hubWebSocket && t.Status == 503
+	})
 	return nil
 }
 
@@ -116,14 +145,18 @@ const (
 	hubWebSocket = "ws"
 )
 
-// refusedOnce checks hub-a's log: one refusal of the right kind, and an accepted attempt 5 s and more later.
+// refusedOnce checks hub-a's log: one refusal of the right kind, and an accepted attempt 5 s and
+// more later.
 func (s *scene) refusedOnce(log []hubtest.Attempt, right func(hubtest.Attempt) bool) {
 	if len(log) != 2 {
 		s.expect(false, "hub-a saw %d attempts, not 2: %+v", len(log), log)
 		return
 	}
 	s.expect(right(log[0]), "hub-a did not refuse as it should have: %+v", log[0])
-	s.expect(log[1].Accepted() && log[1].Transport == log[0].Transport, "hub-a did not accept the second attempt: %+v", log[1])
+	s.expect(
+		log[1].Accepted() && log[1].Transport == log[0].Transport,
+		"hub-a did not accept the second attempt: %+v", log[1],
+	)
 	s.backedOff("measured %.3f s between the two attempts", log[1].Time.Sub(log[0].Time))
 }
 
@@ -199,7 +232,10 @@ func reprovisioned(ctx context.Context, s *scene) error {
 		return err
 	}
 	s.tell.line("program", "its session on hub-b has ended: %v", end.cause)
-	s.expect(errors.Is(end.cause, provisioning.ErrReprovisioned), "the session ended with %q, not with ErrReprovisioned", end.cause)
+	s.expect(
+		errors.Is(end.cause, provisioning.ErrReprovisioned),
+		"the session ended with %q, not with ErrReprovisioned", end.cause,
+	)
 	a, err := b.arrival(ctx)
 	if err != nil {
 		return err

@@ -21,8 +21,8 @@ const registrationID = "sensor-042"
 
 var deviceKey = base64.StdEncoding.EncodeToString([]byte("a device's key of thirty-two by."))
 
-// world is where the play takes place: the services, and the device's flash memory. It knows nothing of what the device does; it can be on
-// loopback sockets, or in memory for the test.
+// world is where the play takes place: the services, and the device's flash memory. It knows
+// nothing of what the device does; it can be on loopback sockets, or in memory for the test.
 type world struct {
 	network *simnet.Network
 	dps     *dpstest.Server
@@ -30,11 +30,14 @@ type world struct {
 	store   cache.Store
 }
 
-// newWorld builds the services. DPS answers as the real one: "assigning, ask again in 3 s", and then the hub.
+// newWorld builds the services. DPS answers as the real one: "assigning, ask again in 3 s", and
+// then the hub.
 func newWorld(n *simnet.Network, store cache.Store) (*world, error) {
 	w := &world{
-		network: n, store: store, dps: dpstest.New(n, dpstest.Config{Polls: 1, RetryAfter: dpsPatience}),
-		a: hubtest.NewHub(n, "hub-a"+domain), b: hubtest.NewHub(n, "hub-b"+domain), c: hubtest.NewHub(n, "hub-c"+domain),
+		network: n, store: store,
+		dps: dpstest.New(n, dpstest.Config{Polls: 1, RetryAfter: dpsPatience}),
+		a:   hubtest.NewHub(n, "hub-a"+domain), b: hubtest.NewHub(n, "hub-b"+domain),
+		c: hubtest.NewHub(n, "hub-c"+domain),
 	}
 	w.dps.Link(w.a, w.b, w.c)
 	return w, w.dps.Enroll(dpstest.IndividualEnrollment{
@@ -43,7 +46,8 @@ func newWorld(n *simnet.Network, store cache.Store) (*world, error) {
 	})
 }
 
-// device is the firmware: what a program sets to live in this world, and would set to live on Azure without the last three fields.
+// device is the firmware: what a program sets to live in this world, and would set to live on Azure
+// without the last three fields.
 func (w *world) device() *provisioning.Device {
 	return &provisioning.Device{
 		IDScope:     w.dps.IDScope(),
@@ -52,7 +56,8 @@ func (w *world) device() *provisioning.Device {
 
 		DialContext: w.network.DialContext,
 		TLSConfig:   w.network.TLSConfig(),
-		Proxy:       func(*http.Request) (*url.URL, error) { return nil, nil }, // nothing here is beyond a proxy
+		// nothing here is beyond a proxy
+		Proxy: func(*http.Request) (*url.URL, error) { return nil, nil },
 	}
 }
 

@@ -18,7 +18,8 @@ type config struct {
 	Enrollments      []dpstest.IndividualEnrollment `json:"enrollments"`
 	EnrollmentGroups []dpstest.EnrollmentGroup      `json:"enrollmentGroups"`
 	Limits           limits                         `json:"limits"`
-	Latency          map[string]map[string]float64  `json:"latency"` // milliseconds, by registration ID (or *) and hub
+	// milliseconds, by registration ID (or *) and hub
+	Latency map[string]map[string]float64 `json:"latency"`
 
 	file string // where it was read; "" for the default
 }
@@ -30,22 +31,29 @@ type hubConfig struct {
 
 // limits are those of the service. What is absent is as the service has it.
 type limits struct {
-	RegistrationsPerMinute *int     `json:"registrationsPerMinute"` // 0: no limit
-	PollsPer10s            *int     `json:"pollsPer10s"`            // 0: no limit
-	RetryAfter             *float64 `json:"retryAfter"`             // seconds, of answers "assigning" and of 429; 0: none is sent
-	ThrottleRetryAfter     *float64 `json:"throttleRetryAfter"`     // seconds, of 429 alone; 0: none is sent
-	Polls                  *int     `json:"polls"`                  // how often a registration is answered "assigning"
+	RegistrationsPerMinute *int `json:"registrationsPerMinute"` // 0: no limit
+	PollsPer10s            *int `json:"pollsPer10s"`            // 0: no limit
+	// seconds, of answers "assigning" and of 429; 0: none is sent
+	RetryAfter *float64 `json:"retryAfter"`
+	// seconds, of 429 alone; 0: none is sent
+	ThrottleRetryAfter *float64 `json:"throttleRetryAfter"`
+	// how often a registration is answered "assigning"
+	Polls *int `json:"polls"`
 }
 
 // What there is without a configuration file.
 const defaultGroup = "thermostats"
 
-var defaultHubs = []hubConfig{{HostName: "hub-a.azure-devices.net"}, {HostName: "hub-b.azure-devices.net"}}
+var defaultHubs = []hubConfig{
+	{HostName: "hub-a.azure-devices.net"}, {HostName: "hub-b.azure-devices.net"},
+}
 
 func readConfig(f *flags) (*config, error) {
 	c := &config{file: f.config}
 	if f.config == "" {
-		c.EnrollmentGroups = []dpstest.EnrollmentGroup{{EnrollmentGroupID: defaultGroup, Attestation: dpstest.Keys("", "")}}
+		c.EnrollmentGroups = []dpstest.EnrollmentGroup{
+			{EnrollmentGroupID: defaultGroup, Attestation: dpstest.Keys("", "")},
+		}
 	} else if err := decodeFile(f.config, c); err != nil {
 		return nil, err
 	}
@@ -64,7 +72,8 @@ func readConfig(f *flags) (*config, error) {
 	return c, nil
 }
 
-// check finds what is wrong in the configuration itself. What is wrong in an enrollment is found when it is enrolled.
+// check finds what is wrong in the configuration itself. What is wrong in an enrollment is found
+// when it is enrolled.
 func (c *config) check() error {
 	if c.IDScope != "" && !validScope(c.IDScope) {
 		return fmt.Errorf("idScope: %w", noScope(c.IDScope))
@@ -74,10 +83,15 @@ func (c *config) check() error {
 		where := fmt.Sprintf("hubs[%d].", i)
 		name := strings.ToLower(h.HostName)
 		if !validHost(name) {
-			return fmt.Errorf("%shostName: %q is no host name, such as hub-a.azure-devices.net", where, h.HostName)
+			return fmt.Errorf(
+				"%shostName: %q is no host name, such as hub-a.azure-devices.net", where,
+				h.HostName,
+			)
 		}
 		if seen[name] {
-			return fmt.Errorf("%shostName: %s is there already: every host has one name", where, h.HostName)
+			return fmt.Errorf(
+				"%shostName: %s is there already: every host has one name", where, h.HostName,
+			)
 		}
 		seen[name] = true
 		if w := h.AllocationWeight; w != nil && (*w < 1 || *w > 1000) {
@@ -87,7 +101,8 @@ func (c *config) check() error {
 	switch c.AllocationPolicy {
 	case "", dpstest.PolicyHashed, dpstest.PolicyGeoLatency, dpstest.PolicyStatic:
 	default:
-		return fmt.Errorf("allocationPolicy: %q is not hashed, geoLatency or static (custom is an enrollment's alone)", c.AllocationPolicy)
+		return fmt.Errorf("allocationPolicy: %q is not hashed, geoLatency or static (custom is "+
+			"an enrollment's alone)", c.AllocationPolicy)
 	}
 	if err := c.Limits.check(); err != nil {
 		return fmt.Errorf("limits.%w", err)
@@ -109,13 +124,17 @@ func (c *config) check() error {
 func (c *config) checkEnrollments() error {
 	ids := map[string]bool{}
 	for i, e := range c.Enrollments {
-		if err := c.checkTerms(ids, e.RegistrationID, append(slices.Clone(e.IoTHubs), e.IoTHubHostName)); err != nil {
+		if err := c.checkTerms(
+			ids, e.RegistrationID, append(slices.Clone(e.IoTHubs), e.IoTHubHostName),
+		); err != nil {
 			return fmt.Errorf("enrollments[%d].%w", i, prefixed("registrationId", err))
 		}
 	}
 	clear(ids)
 	for i, g := range c.EnrollmentGroups {
-		if err := c.checkTerms(ids, g.EnrollmentGroupID, append(slices.Clone(g.IoTHubs), g.IoTHubHostName)); err != nil {
+		if err := c.checkTerms(
+			ids, g.EnrollmentGroupID, append(slices.Clone(g.IoTHubs), g.IoTHubHostName),
+		); err != nil {
 			return fmt.Errorf("enrollmentGroups[%d].%w", i, prefixed("enrollmentGroupId", err))
 		}
 	}
@@ -145,12 +164,16 @@ func prefixed(field string, err error) error {
 }
 
 func (l *limits) check() error {
-	for name, n := range map[string]*int{"registrationsPerMinute": l.RegistrationsPerMinute, "pollsPer10s": l.PollsPer10s} {
+	for name, n := range map[string]*int{
+		"registrationsPerMinute": l.RegistrationsPerMinute, "pollsPer10s": l.PollsPer10s,
+	} {
 		if n != nil && *n < 0 {
 			return fmt.Errorf("%s: %d is negative: 0 means no limit", name, *n)
 		}
 	}
-	for name, s := range map[string]*float64{"retryAfter": l.RetryAfter, "throttleRetryAfter": l.ThrottleRetryAfter} {
+	for name, s := range map[string]*float64{
+		"retryAfter": l.RetryAfter, "throttleRetryAfter": l.ThrottleRetryAfter,
+	} {
 		if s != nil && (*s < 0 || *s > 86400) {
 			return fmt.Errorf("%s: %v is not 0 to 86400 seconds; 0 means none is sent", name, *s)
 		}
@@ -164,7 +187,8 @@ func (l *limits) check() error {
 // service is the configuration of the simulated DPS.
 func (c *config) service() dpstest.Config {
 	s := dpstest.Config{IDScope: c.IDScope, AllocationPolicy: c.AllocationPolicy}
-	// Where dpstest has a default for zero, the file has zero for "none", which dpstest writes as a negative number.
+	// Where dpstest has a default for zero, the file has zero for "none", which dpstest writes as a
+	// negative number.
 	count := func(n *int) int {
 		switch {
 		case n == nil:
@@ -183,7 +207,8 @@ func (c *config) service() dpstest.Config {
 		}
 		return time.Duration(*s * float64(time.Second))
 	}
-	s.RegistrationsPerMinute, s.PollsPer10s = count(c.Limits.RegistrationsPerMinute), count(c.Limits.PollsPer10s)
+	s.RegistrationsPerMinute, s.PollsPer10s = count(c.Limits.RegistrationsPerMinute),
+		count(c.Limits.PollsPer10s)
 	s.RetryAfter, s.ThrottleRetryAfter = seconds(c.Limits.RetryAfter), seconds(c.Limits.RetryAfter)
 	if c.Limits.ThrottleRetryAfter != nil {
 		s.ThrottleRetryAfter = seconds(c.Limits.ThrottleRetryAfter)
@@ -213,7 +238,9 @@ func (c *config) hubNames() []string {
 }
 
 func (c *config) hasHub(name string) bool {
-	return slices.ContainsFunc(c.Hubs, func(h hubConfig) bool { return strings.EqualFold(h.HostName, name) })
+	return slices.ContainsFunc(c.Hubs, func(h hubConfig) bool {
+		return strings.EqualFold(h.HostName, name)
+	})
 }
 
 // validScope holds for what stands in a path, a user name and the service's host name as it is.
@@ -227,7 +254,9 @@ func validScope(scope string) bool {
 }
 
 func noScope(scope string) error {
-	return fmt.Errorf("%q is no ID scope: it has letters and digits only, at most 63, as in 0ne00000001", scope)
+	return fmt.Errorf(
+		"%q is no ID scope: it has letters and digits only, at most 63, as in 0ne00000001", scope,
+	)
 }
 
 func validHost(name string) bool {

@@ -18,8 +18,9 @@ import (
 	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
-// decodeFile reads a JSON file into v. What is wrong is told in one line with the file and the field, or the line and column where there is no
-// field. Unlike encoding/json alone it refuses unknown members wherever they stand, members in other letter case, and a member given twice.
+// decodeFile reads a JSON file into v. What is wrong is told in one line with the file and the
+// field, or the line and column where there is no field. Unlike encoding/json alone it refuses
+// unknown members wherever they stand, members in other letter case, and a member given twice.
 func decodeFile(name string, v any) error {
 	data, err := os.ReadFile(name)
 	if err != nil {
@@ -41,7 +42,9 @@ func decode(data []byte, v any) error {
 		return located(data, err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return located(data, &placeError{offset: d.InputOffset(), problem: "there is something after the end of the object"})
+		return located(data, &placeError{
+			offset: d.InputOffset(), problem: "there is something after the end of the object",
+		})
 	}
 	if err := json.Unmarshal(data, v); err != nil {
 		return located(data, err)
@@ -221,10 +224,13 @@ func misfit(d *json.Decoder, path, is string, t reflect.Type) error {
 	if path == "" {
 		path = "the file"
 	}
-	return &placeError{path, d.InputOffset(), fmt.Sprintf("is %s where %s belongs", is, described(t))}
+	return &placeError{
+		path, d.InputOffset(), fmt.Sprintf("is %s where %s belongs", is, described(t)),
+	}
 }
 
-// members returns the fields of an object by their JSON names, and whether there can be no others. A type without JSON names reads itself.
+// members returns the fields of an object by their JSON names, and whether there can be no others.
+// A type without JSON names reads itself.
 func members(t reflect.Type) (map[string]reflect.Type, bool) {
 	if t == nil || t.Kind() != reflect.Struct {
 		return nil, false

@@ -49,10 +49,13 @@ func TestFaultsOfAScenarioAreTheSimulatorsOwn(t *testing.T) {
 		On: hubtest.TwinPatch, Delay: 1500 * time.Millisecond, Stored: true, Cut: true,
 	}}, s.Steps[0].Hub)
 	assert.Equal(t, &dpstest.Fault{
-		On: dpstest.Poll, Transport: dpstest.MQTT, Delay: 2 * time.Second, Body: []byte{}, Twice: true,
+		On: dpstest.Poll, Transport: dpstest.MQTT, Delay: 2 * time.Second, Body: []byte{},
+		Twice: true,
 	}, s.Steps[1].DPS)
-	assert.Equal(t, &networkStep{Host: "hub-a", Fault: simnet.ResetOnAccept, Certificate: simnet.UnknownCA},
-		s.Steps[2].Network)
+	assert.Equal(
+		t, &networkStep{Host: "hub-a", Fault: simnet.ResetOnAccept, Certificate: simnet.UnknownCA},
+		s.Steps[2].Network,
+	)
 
 	for text, says := range map[string]string{
 		`{"hub":{"on":"breakfast"}}`:        `line 1: steps[0].hub.on: "breakfast" is unknown: use upgrade, connect,`,

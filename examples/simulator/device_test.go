@@ -54,7 +54,8 @@ func (p *program) dial(ctx context.Context, network, address string) (net.Conn, 
 func (p *program) client(t *testing.T, id string) *dps.Client {
 	t.Helper()
 	return &dps.Client{
-		IDScope: p.IDScope, Attestation: dps.SymmetricKey{ID: id, Key: key}, TLSConfig: p.trust(t), DialContext: p.dial,
+		IDScope: p.IDScope, Attestation: dps.SymmetricKey{ID: id, Key: key}, TLSConfig: p.trust(t),
+		DialContext: p.dial,
 	}
 }
 
@@ -104,7 +105,9 @@ func TestLocalhostAndAddressesMeanDPS(t *testing.T) {
 	t.Parallel()
 	p := start(t)
 	defer p.stop(t)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: p.trust(t), DialContext: p.dial}}
+	client := &http.Client{
+		Transport: &http.Transport{TLSClientConfig: p.trust(t), DialContext: p.dial},
+	}
 	defer client.CloseIdleConnections()
 	for _, host := range []string{"localhost", "127.0.0.1", p.DPS} {
 		response, err := client.Get("https://" + host + "/nothing")
@@ -152,7 +155,9 @@ func TestScenarioMovesADeviceAndBreaksTheNetworkOnTime(t *testing.T) {
 		t.Fatal("the device has not been moved")
 	}
 	assert.Equal(t, hubB, p.register(t, "kitchen").Hub)
-	require.Eventually(t, func() bool { return len(p.scenario()) == 5 }, limit, 20*time.Millisecond, "%s", p.stderr)
+	require.Eventually(t, func() bool {
+		return len(p.scenario()) == 5
+	}, limit, 20*time.Millisecond, "%s", p.stderr)
 }
 
 // scenario returns the log's lines about the scenario.
@@ -180,7 +185,9 @@ func TestLogTellsWhoAsksAndWhoConnects(t *testing.T) {
 		`msg="dps register" transport=https registrationId=cellar status=401`,
 		`msg="device connected" hub=`,
 	} {
-		require.Eventually(t, func() bool { return strings.Count(p.stderr.String(), line) == 1 }, limit, 20*time.Millisecond, "%s\n%s", line, p.stderr)
+		require.Eventually(t, func() bool {
+			return strings.Count(p.stderr.String(), line) == 1
+		}, limit, 20*time.Millisecond, "%s\n%s", line, p.stderr)
 	}
 	assert.NotContains(t, p.stderr.String(), "SharedAccessSignature")
 }

@@ -26,11 +26,19 @@ func (f *flags) set() *flag.FlagSet {
 	s.StringVar(&f.addr, "addr", "127.0.0.1", "`address` to listen on")
 	s.IntVar(&f.https, "https", 443, "`port` for HTTPS and MQTT over WebSocket; 0 takes a free one")
 	s.IntVar(&f.mqtt, "mqtt", 8883, "`port` for MQTT; 0 takes a free one")
-	s.StringVar(&f.idScope, "id-scope", "", "ID `scope` of the DPS instance (default: the configuration's, or 0ne00000001)")
-	s.StringVar(&f.caDir, "ca-dir", "", "`directory` of the CA: ca.pem and ca-key.pem are made there, or used again (default: a new directory among the temporary files)")
-	s.StringVar(&f.config, "config", "", "JSON `file` with hubs, enrollments, limits and latencies (default: two hubs and one enrollment group)")
+	s.StringVar(
+		&f.idScope, "id-scope", "",
+		"ID `scope` of the DPS instance (default: the configuration's, or 0ne00000001)",
+	)
+	s.StringVar(&f.caDir, "ca-dir", "", "`directory` of the CA: ca.pem and ca-key.pem are made "+
+		"there, or used again (default: a new directory among the temporary files)")
+	s.StringVar(&f.config, "config", "", "JSON `file` with hubs, enrollments, "+
+		"limits and latencies (default: two hubs and one enrollment group)")
 	s.StringVar(&f.faults, "faults", "", "JSON `file` with a timed scenario of faults and moves")
-	s.StringVar(&f.state, "state", "", "`file` to keep enrollments, registrations, devices and twins in, across restarts")
+	s.StringVar(
+		&f.state, "state", "",
+		"`file` to keep enrollments, registrations, devices and twins in, across restarts",
+	)
 	return s
 }
 
@@ -43,11 +51,15 @@ func readFlags(args []string) (*flags, error) {
 		return nil, fmt.Errorf("%w: see simulator -help", err)
 	}
 	if s.NArg() > 0 {
-		return nil, fmt.Errorf("%q belongs to no flag: every setting is a flag, see simulator -help", s.Arg(0))
+		return nil, fmt.Errorf(
+			"%q belongs to no flag: every setting is a flag, see simulator -help", s.Arg(0),
+		)
 	}
 	for name, port := range map[string]int{"-https": f.https, "-mqtt": f.mqtt} {
 		if port < 0 || port > 65535 {
-			return nil, fmt.Errorf("%s %d is no port: ports are 0 to 65535, 0 takes a free one", name, port)
+			return nil, fmt.Errorf(
+				"%s %d is no port: ports are 0 to 65535, 0 takes a free one", name, port,
+			)
 		}
 	}
 	if f.https == f.mqtt && f.https != 0 {

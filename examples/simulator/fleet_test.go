@@ -21,8 +21,9 @@ import (
 // fleet is how many devices the benchmark has.
 const fleet = 2000
 
-// A fleet registers over HTTPS, connects over MQTT, sends a message each and stays. The simulator is one process, its devices share another with the
-// benchmark, so time includes what the devices need; memory is the simulator's alone.
+// A fleet registers over HTTPS, connects over MQTT, sends a message each and stays. The simulator
+// is one process, its devices share another with the benchmark, so time includes what the devices
+// need; memory is the simulator's alone.
 //
 //	go test -run '^$' -bench Fleet ./examples/simulator
 func BenchmarkFleet(b *testing.B) {
@@ -80,17 +81,25 @@ func benchmarkFleet(b *testing.B) {
 	empty := p.memory(b)
 	assignments := make([]dps.Assignment, fleet)
 	registered := phase("registration", func(i int) (err error) {
-		c := &dps.Client{IDScope: p.IDScope, Attestation: devices[i], TLSConfig: trust, DialContext: p.dial, RequestTimeout: 2 * time.Minute}
+		c := &dps.Client{
+			IDScope: p.IDScope, Attestation: devices[i], TLSConfig: trust, DialContext: p.dial,
+			RequestTimeout: 2 * time.Minute,
+		}
 		assignments[i], err = c.Register(ctx, dps.Registration{})
 		return err
 	})
-	dialer := &hubconn.Dialer{TLSConfig: trust, DialContext: p.dial, DialTimeout: 2 * time.Minute, ConnectTimeout: 2 * time.Minute}
+	dialer := &hubconn.Dialer{
+		TLSConfig: trust, DialContext: p.dial, DialTimeout: 2 * time.Minute,
+		ConnectTimeout: 2 * time.Minute,
+	}
 	conns := make([]*hubconn.Conn, fleet)
 	connected := phase("connection", func(i int) (err error) {
 		conns[i], err = dialer.Dial(ctx, assignments[i].Target(), devices[i])
 		return err
 	})
-	sent := phase("telemetry", func(i int) error { return conns[i].Send(ctx, hubconn.Message{Body: []byte(`{"temperature":21.5}`)}) })
+	sent := phase("telemetry", func(i int) error {
+		return conns[i].Send(ctx, hubconn.Message{Body: []byte(`{"temperature":21.5}`)})
+	})
 	time.Sleep(2 * time.Second) // they stay
 	full := p.memory(b)
 	for i, c := range conns {
@@ -100,7 +109,8 @@ func benchmarkFleet(b *testing.B) {
 	}
 	phase("end", func(i int) error { return conns[i].Close() })
 
-	// Two requests a device: the registration and one poll. Between them the service asks for one second.
+	// Two requests a device: the registration and one poll. Between them the service asks for one
+	// second.
 	b.ReportMetric(registered.Seconds(), "s/registrations")
 	b.ReportMetric(2*fleet/registered.Seconds(), "requests/s")
 	b.ReportMetric(connected.Seconds(), "s/connections")
@@ -108,8 +118,9 @@ func benchmarkFleet(b *testing.B) {
 	b.ReportMetric(fleet/sent.Seconds(), "messages/s")
 	b.ReportMetric(float64(full-empty)/fleet/1024, "KiB/device")
 	b.ReportMetric(0, "ns/op")
-	b.Logf("%d devices: registered in %.1f s, connected in %.1f s; the simulator has %d MiB, %.0f KiB a device",
-		fleet, registered.Seconds(), connected.Seconds(), full>>20, float64(full-empty)/fleet/1024)
+	b.Logf("%d devices: registered in %.1f s, connected in %.1f s; the simulator has %d MiB, "+
+		"%.0f KiB a device", fleet, registered.Seconds(), connected.Seconds(), full>>20,
+		float64(full-empty)/fleet/1024)
 }
 
 // memory is what the simulator has in memory, in bytes.

@@ -9,11 +9,12 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
-// journalEvery is how often the journal is written. An entry waits as long for its response, to be one line with it.
+// journalEvery is how often the journal is written. An entry waits as long for its response, to be
+// one line with it.
 const journalEvery = 250 * time.Millisecond
 
-// journal logs what devices and operators ask of DPS, and devices' connections to hubs, until ctx ends. It reads the logs that the services keep anyway, so that no
-// device waits for it.
+// journal logs what devices and operators ask of DPS, and devices' connections to hubs, until ctx
+// ends. It reads the logs that the services keep anyway, so that no device waits for it.
 func (s *simulator) journal(ctx context.Context) {
 	s.tasks.Go(func() {
 		j := journal{simulator: s, last: map[string]hubtest.Attempt{}}
@@ -50,7 +51,8 @@ func (j *journal) write() {
 	}
 }
 
-// writeAttempts writes what is new since the last one written. It goes by the order of the log and not by its times, which jump with the services' clock.
+// writeAttempts writes what is new since the last one written. It goes by the order of the log and
+// not by its times, which jump with the services' clock.
 func (j *journal) writeAttempts(h *hubtest.Hub) {
 	attempts, now := h.Attempts(), j.network.Now()
 	if last, ok := j.last[h.Host()]; ok {
@@ -67,9 +69,14 @@ func (j *journal) writeAttempts(h *hubtest.Hub) {
 		}
 		j.last[h.Host()] = a
 		if a.Accepted() {
-			j.log.Info("device connected", "hub", h.Host(), "deviceId", a.DeviceID, "transport", a.Transport)
+			j.log.Info(
+				"device connected", "hub", h.Host(), "deviceId", a.DeviceID, "transport",
+				a.Transport,
+			)
 		} else {
-			j.log.Info("device refused", append([]any{"hub", h.Host(), "deviceId", a.DeviceID, "transport", a.Transport}, refusal(a)...)...)
+			j.log.Info("device refused", append([]any{
+				"hub", h.Host(), "deviceId", a.DeviceID, "transport", a.Transport,
+			}, refusal(a)...)...)
 		}
 	}
 }

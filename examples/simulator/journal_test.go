@@ -25,13 +25,19 @@ func TestEachConnectionIsLoggedOnceHoweverTheServicesClockJumps(t *testing.T) {
 		hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 		require.NoError(t, hub.Put(hubtest.Device{ID: "kitchen", PrimaryKey: journalKey}))
 		var out bytes.Buffer
-		s := &simulator{network: network, hubs: []*hubtest.Hub{hub}, dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out)}
+		s := &simulator{
+			network: network, hubs: []*hubtest.Hub{hub},
+			dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out),
+		}
 		ctx, stop := context.WithCancel(t.Context())
 		s.journal(ctx)
 
 		d := &hubconn.Dialer{TLSConfig: network.TLSConfig(), DialContext: network.DialContext}
 		connect := func() {
-			c, err := d.Dial(ctx, hubconn.Hub{Host: hub.Host(), DeviceID: "kitchen"}, dps.SymmetricKey{ID: "kitchen", Key: journalKey})
+			c, err := d.Dial(
+				ctx, hubconn.Hub{Host: hub.Host(), DeviceID: "kitchen"},
+				dps.SymmetricKey{ID: "kitchen", Key: journalKey},
+			)
 			require.NoError(t, err)
 			require.NoError(t, c.Close())
 		}
@@ -59,11 +65,18 @@ func TestRefusalTellsOnlyWhatTheDeviceWasTold(t *testing.T) {
 		hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 		hub.Inject(hubtest.Fault{On: hubtest.Upgrade, Status: 503})
 		var out bytes.Buffer
-		s := &simulator{network: network, hubs: []*hubtest.Hub{hub}, dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out)}
+		s := &simulator{
+			network: network, hubs: []*hubtest.Hub{hub},
+			dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out),
+		}
 		ctx, stop := context.WithCancel(t.Context())
 		s.journal(ctx)
-		d := &hubconn.Dialer{TLSConfig: network.TLSConfig(), DialContext: network.DialContext, WebSocket: true}
-		_, err := d.Dial(ctx, hubconn.Hub{Host: hub.Host(), DeviceID: "kitchen"}, dps.SymmetricKey{ID: "kitchen", Key: journalKey})
+		d := &hubconn.Dialer{
+			TLSConfig: network.TLSConfig(), DialContext: network.DialContext, WebSocket: true,
+		}
+		_, err := d.Dial(ctx, hubconn.Hub{Host: hub.Host(), DeviceID: "kitchen"}, dps.SymmetricKey{
+			ID: "kitchen", Key: journalKey,
+		})
 		require.Error(t, err)
 		time.Sleep(time.Second)
 		stop()

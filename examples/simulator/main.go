@@ -1,5 +1,6 @@
-// Command simulator runs a provisioning service (DPS) and its IoT hubs on this machine, for devices and operators' tools in any language.
-// One pair of ports serves all hosts, told apart by the TLS server name. README.md has its flags, its files and examples.
+// Command simulator runs a provisioning service (DPS) and its IoT hubs on this machine, for devices
+// and operators' tools in any language. One pair of ports serves all hosts, told apart by the TLS
+// server name. README.md has its flags, its files and examples.
 package main
 
 import (
@@ -75,5 +76,6 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return sim.close()
 }
 
-// newLogger returns the log on standard error: lines of text for people. Programs read the ready line.
+// newLogger returns the log on standard error: lines of text for people. Programs read the ready
+// line.
 func newLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }

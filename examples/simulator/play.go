@@ -57,39 +57,63 @@ func (s *simulator) moments(st *step) []moment {
 	switch {
 	case st.Network != nil:
 		n := st.Network
-		begin.what = strings.Join(slices.DeleteFunc([]string{"network of", n.Host, named(n.Fault), named(n.Certificate)}, func(s string) bool { return s == "" }), " ")
+		begin.what = strings.Join(slices.DeleteFunc([]string{
+			"network of", n.Host, named(n.Fault), named(n.Certificate),
+		}, func(s string) bool { return s == "" }), " ")
 		begin.do = func() error { s.setNetwork(n); return nil }
 		if undo != nil {
-			undo.what, undo.do = "network of "+n.Host+" as it was", func() error { s.setNetwork(&networkStep{Host: n.Host}); return nil }
+			undo.what, undo.do = "network of "+n.Host+" as it was", func() error {
+				s.setNetwork(&networkStep{Host: n.Host})
+				return nil
+			}
 		}
 	case st.ClockOffset != nil:
 		offset := time.Duration(*st.ClockOffset)
-		begin.what, begin.do = "clock offset "+offset.String(), func() error { s.network.SetClockOffset(offset); return nil }
+		begin.what, begin.do = "clock offset "+offset.String(), func() error {
+			s.network.SetClockOffset(offset)
+			return nil
+		}
 		if undo != nil {
-			undo.what, undo.do = "clock as it was", func() error { s.network.SetClockOffset(0); return nil }
+			undo.what, undo.do = "clock as it was", func() error {
+				s.network.SetClockOffset(0)
+				return nil
+			}
 		}
 	case st.Cut != "":
 		begin.what, begin.do = "cut "+st.Cut, func() error { s.network.Cut(st.Cut); return nil }
 	case st.DPS != nil:
-		begin.what, begin.do = "dps fault on "+cmp.Or(st.DPS.On.String(), "any request"), func() error { s.dps.Inject(*st.DPS); return nil }
+		begin.what, begin.do = "dps fault on "+cmp.Or(st.DPS.On.String(), "any request"),
+			func() error { s.dps.Inject(*st.DPS); return nil }
 	case st.Hub != nil:
-		begin.what, begin.do = "fault of "+st.Hub.Host+" on "+st.Hub.On.String(), func() error { s.hub(st.Hub.Host).Inject(st.Hub.Fault); return nil }
+		begin.what, begin.do = "fault of "+st.Hub.Host+" on "+st.Hub.On.String(), func() error {
+			s.hub(st.Hub.Host).Inject(st.Hub.Fault)
+			return nil
+		}
 	case st.Move != nil:
-		begin.what, begin.do = "move "+st.Move.RegistrationID+" to "+st.Move.Hub, func() error { return s.dps.Move(st.Move.RegistrationID, st.Move.Hub) }
+		begin.what, begin.do = "move "+st.Move.RegistrationID+" to "+
+			st.Move.Hub, func() error { return s.dps.Move(st.Move.RegistrationID, st.Move.Hub) }
 	case st.MoveNow != nil:
 		begin.what = "move " + st.MoveNow.RegistrationID + " now to " + st.MoveNow.Hub
 		begin.do = func() error { return s.dps.MoveNow(st.MoveNow.RegistrationID, st.MoveNow.Hub) }
 	case st.Disable != "":
-		begin.what, begin.do = "disable "+st.Disable, func() error { return s.dps.SetEnabled(st.Disable, false) }
+		begin.what, begin.do = "disable "+
+			st.Disable, func() error { return s.dps.SetEnabled(st.Disable, false) }
 	case st.Enable != "":
-		begin.what, begin.do = "enable "+st.Enable, func() error { return s.dps.SetEnabled(st.Enable, true) }
+		begin.what, begin.do = "enable "+
+			st.Enable, func() error { return s.dps.SetEnabled(st.Enable, true) }
 	case st.Unlink != "":
-		begin.what, begin.do = "unlink "+st.Unlink, func() error { s.dps.Unlink(st.Unlink); return nil }
+		begin.what, begin.do = "unlink "+st.Unlink, func() error {
+			s.dps.Unlink(st.Unlink)
+			return nil
+		}
 	case st.Link != "":
 		begin.what, begin.do = "link "+st.Link, func() error { return s.link(st.Link) }
 	case st.Disconnect != nil:
 		begin.what = "disconnect " + st.Disconnect.DeviceID + " from " + st.Disconnect.Hub
-		begin.do = func() error { s.hub(st.Disconnect.Hub).Disconnect(st.Disconnect.DeviceID); return nil }
+		begin.do = func() error {
+			s.hub(st.Disconnect.Hub).Disconnect(st.Disconnect.DeviceID)
+			return nil
+		}
 	case st.Clear:
 		begin.what, begin.do = "clear", func() error { s.clear(); return nil }
 	}
@@ -125,7 +149,9 @@ func (s *simulator) clear() {
 
 // hub returns a hub of the configuration.
 func (s *simulator) hub(name string) *hubtest.Hub {
-	i := slices.IndexFunc(s.hubs, func(h *hubtest.Hub) bool { return strings.EqualFold(h.Host(), name) })
+	i := slices.IndexFunc(s.hubs, func(h *hubtest.Hub) bool {
+		return strings.EqualFold(h.Host(), name)
+	})
 	return s.hubs[i]
 }
 

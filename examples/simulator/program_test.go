@@ -83,7 +83,10 @@ func (l *log) String() string {
 // start runs the simulator on free ports and waits for its ready line.
 func start(t testing.TB, args ...string) *program {
 	t.Helper()
-	p := &program{cmd: exec.Command(binary, append([]string{"-https", "0", "-mqtt", "0"}, args...)...), rest: make(chan string, 1), stderr: new(log)}
+	p := &program{
+		cmd:  exec.Command(binary, append([]string{"-https", "0", "-mqtt", "0"}, args...)...),
+		rest: make(chan string, 1), stderr: new(log),
+	}
 	p.cmd.Stderr = p.stderr
 	stdout, err := p.cmd.StdoutPipe()
 	require.NoError(t, err)
@@ -152,9 +155,15 @@ func TestReadyLineTellsAllThatAClientNeeds(t *testing.T) {
 	assert.FileExists(t, p.CA)
 	assert.True(t, filepath.IsAbs(p.CA))
 	assert.Contains(t, p.ServiceConnectionString, "HostName=")
-	assert.Contains(t, p.ServiceConnectionString, ";SharedAccessKeyName=provisioningserviceowner;SharedAccessKey=")
+	assert.Contains(
+		t, p.ServiceConnectionString,
+		";SharedAccessKeyName=provisioningserviceowner;SharedAccessKey=",
+	)
 	for _, hub := range p.Hubs {
-		assert.True(t, strings.HasPrefix(p.HubConnectionStrings[hub], "HostName="+hub+";SharedAccessKeyName=iothubowner;SharedAccessKey="))
+		assert.True(t, strings.HasPrefix(
+			p.HubConnectionStrings[hub],
+			"HostName="+hub+";SharedAccessKeyName=iothubowner;SharedAccessKey=",
+		))
 	}
 }
 
@@ -166,10 +175,13 @@ func TestThermostatRunsByTheCommandThatIsPrinted(t *testing.T) {
 			"symmetricKey":{"primaryKey":"Y2FuYXJ5LWtleS1vZi1hLWtpdGNoZW4tMDAwMDAwMDE="}}}],"limits":{"polls":1,"retryAfter":1}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := start(t, "-config", write(t, "simulator.json", config), "-ca-dir", filepath.Join(t.TempDir(), "it's a directory"))
+			p := start(t, "-config", write(t, "simulator.json", config), "-ca-dir", filepath.Join(
+				t.TempDir(), "it's a directory",
+			))
 			defer p.stop(t)
 			var command string
-			require.Eventually(t, func() bool { // standard error comes by another pipe than the ready line
+			// standard error comes by another pipe than the ready line
+			require.Eventually(t, func() bool {
 				for line := range strings.Lines(p.stderr.String()) {
 					if strings.HasPrefix(line, "  go run") {
 						command = strings.TrimSpace(line)
@@ -188,18 +200,25 @@ func TestThermostatRunsByTheCommandThatIsPrinted(t *testing.T) {
 				_ = syscall.Kill(-thermostat.Process.Pid, syscall.SIGTERM)
 				_ = thermostat.Wait()
 			}()
-			require.Eventually(t, func() bool { return strings.Contains(stderr.String(), `msg="device connected"`) }, time.Minute, 50*time.Millisecond,
-				"%s\n%s", command, stderr)
+			require.Eventually(t, func() bool {
+				return strings.Contains(stderr.String(), `msg="device connected"`)
+			}, time.Minute, 50*time.Millisecond, "%s\n%s", command, stderr)
 		})
 	}
 }
 
 func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
 	t.Parallel()
-	config := func(text string) []string { return []string{"-config", write(t, "simulator.json", text)} }
-	faults := func(text string) []string { return []string{"-faults", write(t, "faults.json", text)} }
+	config := func(text string) []string {
+		return []string{"-config", write(t, "simulator.json", text)}
+	}
+	faults := func(text string) []string {
+		return []string{"-faults", write(t, "faults.json", text)}
+	}
 	half := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(half, "ca.pem"), []byte("-----BEGIN CERTIFICATE-----"), 0o600))
+	require.NoError(t, os.WriteFile(
+		filepath.Join(half, "ca.pem"), []byte("-----BEGIN CERTIFICATE-----"), 0o600,
+	))
 	for name, c := range map[string]struct {
 		args []string
 		says []string
@@ -262,7 +281,9 @@ func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
 			require.Error(t, err, "it was taken")
 			assert.Equal(t, 2, cmd.ProcessState.ExitCode(), stderr.String())
 			assert.Empty(t, stdout.String())
-			assert.Equal(t, 1, strings.Count(stderr.String(), "\n"), "not one line:\n%s", stderr.String())
+			assert.Equal(
+				t, 1, strings.Count(stderr.String(), "\n"), "not one line:\n%s", stderr.String(),
+			)
 			for _, text := range c.says {
 				assert.Contains(t, stderr.String(), text)
 			}
@@ -289,7 +310,9 @@ func TestHelpGoesToStandardOutput(t *testing.T) {
 	t.Parallel()
 	out, err := exec.Command(binary, "-help").Output()
 	require.NoError(t, err)
-	for _, name := range []string{"-addr", "-https", "-mqtt", "-id-scope", "-ca-dir", "-config", "-faults", "-state"} {
+	for _, name := range []string{
+		"-addr", "-https", "-mqtt", "-id-scope", "-ca-dir", "-config", "-faults", "-state",
+	} {
 		assert.Contains(t, string(out), name+" ")
 	}
 }

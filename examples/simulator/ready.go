@@ -28,18 +28,29 @@ func (s *simulator) announce(stdout, stderr io.Writer) error {
 		hubs[h.Host()] = h.ConnectionString()
 	}
 	line, err := json.Marshal(ready{
-		Ready: true, HTTPS: s.network.HTTPSAddr(), MQTT: s.network.MQTTAddr(), IDScope: s.dps.IDScope(), DPS: s.dps.Endpoint(),
+		Ready: true, HTTPS: s.network.HTTPSAddr(), MQTT: s.network.MQTTAddr(),
+		IDScope: s.dps.IDScope(), DPS: s.dps.Endpoint(),
 		Hubs: s.hubHosts(), CA: s.ca,
 		ServiceConnectionString: s.dps.ServiceConnectionString(), HubConnectionStrings: hubs,
 	})
 	if err != nil {
 		return err
 	}
-	s.log.Info("simulator is ready", "https", s.network.HTTPSAddr(), "mqtt", s.network.MQTTAddr(), "hubs", s.hubHosts())
+	s.log.Info(
+		"simulator is ready", "https", s.network.HTTPSAddr(), "mqtt", s.network.MQTTAddr(), "hubs",
+		s.hubHosts(),
+	)
 	if command, ok := s.thermostat(); ok {
-		fmt.Fprintf(stderr, "A thermostat connects to it with this command, run in the project's root:\n\n  %s\n\n", command)
+		fmt.Fprintf(
+			stderr,
+			"A thermostat connects to it with this command, run in the project's root:\n\n  %s\n\n",
+			command,
+		)
 	} else {
-		fmt.Fprint(stderr, "No enrollment has a symmetric key, so there is no thermostat command to show.\n")
+		fmt.Fprint(
+			stderr,
+			"No enrollment has a symmetric key, so there is no thermostat command to show.\n",
+		)
 	}
 	_, err = fmt.Fprintf(stdout, "%s\n", line)
 	return err

@@ -15,8 +15,9 @@ import (
 
 // scenario is the file of faults: what happens when, counted from the ready line.
 type scenario struct {
-	Steps  []step          `json:"steps"`
-	Repeat simnet.Duration `json:"repeat"` // starts the scenario over after this time; 0: it is played once
+	Steps []step `json:"steps"`
+	// starts the scenario over after this time; 0: it is played once
+	Repeat simnet.Duration `json:"repeat"`
 }
 
 // step is one moment of a scenario: one thing that happens, and perhaps its end.
@@ -24,9 +25,10 @@ type step struct {
 	At  simnet.Duration `json:"at"`
 	For simnet.Duration `json:"for"` // how long network and clockOffset last; 0: for good
 
-	Network     *networkStep     `json:"network"`
-	Cut         string           `json:"cut"`         // resets the live connections to a host
-	ClockOffset *simnet.Duration `json:"clockOffset"` // sets the services' clock against this machine's
+	Network *networkStep `json:"network"`
+	Cut     string       `json:"cut"` // resets the live connections to a host
+	// sets the services' clock against this machine's
+	ClockOffset *simnet.Duration `json:"clockOffset"`
 	DPS         *dpstest.Fault   `json:"dps"`
 	Hub         *hubFault        `json:"hub"`
 	Move        *placement       `json:"move"`       // at the device's next registration
@@ -75,7 +77,8 @@ func (f *hubFault) UnmarshalJSON(data []byte) error {
 
 var transports = []string{dpstest.HTTPS, dpstest.MQTT, dpstest.WebSocket}
 
-// readScenario reads and checks a scenario; hubs are those of the configuration. Without a file there is none.
+// readScenario reads and checks a scenario; hubs are those of the configuration. Without a file
+// there is none.
 func readScenario(file string, hubs []string) (*scenario, error) {
 	s := new(scenario)
 	if file == "" {
@@ -92,7 +95,9 @@ func readScenario(file string, hubs []string) (*scenario, error) {
 		last = max(last, s.Steps[i].At+s.Steps[i].For)
 	}
 	if s.Repeat != 0 && s.Repeat < max(last, simnet.Duration(time.Second)) {
-		return nil, fmt.Errorf("%s: repeat: %s is too short: the last step ends after %s", file, s.Repeat, last)
+		return nil, fmt.Errorf(
+			"%s: repeat: %s is too short: the last step ends after %s", file, s.Repeat, last,
+		)
 	}
 	return s, nil
 }
@@ -101,8 +106,9 @@ func readScenario(file string, hubs []string) (*scenario, error) {
 func (s *step) check(hubs []string) error {
 	actions := 0
 	for _, there := range []bool{
-		s.Network != nil, s.Cut != "", s.ClockOffset != nil, s.DPS != nil, s.Hub != nil, s.Move != nil, s.MoveNow != nil, s.Disable != "",
-		s.Enable != "", s.Unlink != "", s.Link != "", s.Disconnect != nil, s.Clear,
+		s.Network != nil, s.Cut != "", s.ClockOffset != nil, s.DPS != nil, s.Hub != nil,
+		s.Move != nil, s.MoveNow != nil, s.Disable != "", s.Enable != "", s.Unlink != "",
+		s.Link != "", s.Disconnect != nil, s.Clear,
 	} {
 		if there {
 			actions++
@@ -110,11 +116,16 @@ func (s *step) check(hubs []string) error {
 	}
 	switch {
 	case actions != 1:
-		return fmt.Errorf("at: the step does %d things: it must do exactly one, such as \"cut\" or \"dps\"", actions)
+		return fmt.Errorf(
+			"at: the step does %d things: it must do exactly one, such as \"cut\" or \"dps\"",
+			actions,
+		)
 	case s.At < 0 || s.For < 0:
 		return errors.New("at: the time is negative")
 	case s.For != 0 && s.Network == nil && s.ClockOffset == nil:
-		return errors.New("for: only network and clockOffset end by themselves; others have a step of their own")
+		return errors.New(
+			"for: only network and clockOffset end by themselves; others have a step of their own",
+		)
 	}
 	hub := func(field, name string) error {
 		if !slices.ContainsFunc(hubs, func(h string) bool { return strings.EqualFold(h, name) }) {
@@ -143,7 +154,9 @@ func (s *step) check(hubs []string) error {
 		if s.Hub.On == 0 {
 			return errors.New("hub.on: is missing: a fault strikes at a stage, such as connect")
 		}
-		if err := checkFault("hub", s.Hub.Skip, s.Hub.Times, s.Hub.Status, s.Hub.Delay); err != nil {
+		if err := checkFault(
+			"hub", s.Hub.Skip, s.Hub.Times, s.Hub.Status, s.Hub.Delay,
+		); err != nil {
 			return err
 		}
 		return hub("hub.host", s.Hub.Host)
@@ -167,7 +180,9 @@ func checkFault(field string, skip, times, status int, delay time.Duration) erro
 	case skip < 0:
 		return fmt.Errorf("%s.skip: %d is negative", field, skip)
 	case times < -1:
-		return fmt.Errorf("%s.times: %d is negative: -1 is until \"clear\", 0 is once", field, times)
+		return fmt.Errorf(
+			"%s.times: %d is negative: -1 is until \"clear\", 0 is once", field, times,
+		)
 	case status != 0 && (status < 200 || status > 599):
 		return fmt.Errorf("%s.status: %d is not 200 to 599", field, status)
 	case delay < 0:

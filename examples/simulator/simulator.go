@@ -47,7 +47,9 @@ func start(f *flags, cfg *config, log *slog.Logger) (s *simulator, err error) {
 		return s, usageError{fmt.Errorf("-ca-dir %w", err)}
 	}
 	s.ca = file
-	if s.network, err = simnet.Listen(simnet.ListenConfig{Addr: f.addr, HTTPSPort: f.https, MQTTPort: f.mqtt, CA: ca}); err != nil {
+	if s.network, err = simnet.Listen(simnet.ListenConfig{
+		Addr: f.addr, HTTPSPort: f.https, MQTTPort: f.mqtt, CA: ca,
+	}); err != nil {
 		return s, hintPorts(err)
 	}
 	s.dps = dpstest.New(s.network, cfg.service())
@@ -63,7 +65,9 @@ func start(f *flags, cfg *config, log *slog.Logger) (s *simulator, err error) {
 		return s, usageError{err}
 	}
 	if restored {
-		log.Info("state restored: the enrollments of the configuration are not read", "state", f.state)
+		log.Info(
+			"state restored: the enrollments of the configuration are not read", "state", f.state,
+		)
 	} else if err := s.enroll(); err != nil {
 		return s, usageError{err}
 	}
@@ -122,7 +126,9 @@ func (s *simulator) close() error {
 // hintPorts says what to do where the ports of the real service cannot be had.
 func hintPorts(err error) error {
 	if errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("%w: ports below 1024 need privileges, -https 0 and -mqtt 0 take free ones", err)
+		return fmt.Errorf(
+			"%w: ports below 1024 need privileges, -https 0 and -mqtt 0 take free ones", err,
+		)
 	}
 	return err
 }

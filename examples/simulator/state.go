@@ -15,10 +15,12 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
-// keepEvery is how much of the state an end without warning can cost at most, as long as the state is small.
+// keepEvery is how much of the state an end without warning can cost at most, as long as the state
+// is small.
 const keepEvery = 2 * time.Second
 
-// keeper keeps the state file up to date while the simulator runs, and brings it up to date at the end.
+// keeper keeps the state file up to date while the simulator runs, and brings it up to date at the
+// end.
 type keeper struct {
 	file string
 	dps  *dpstest.Server
@@ -28,7 +30,8 @@ type keeper struct {
 	last []byte // what is in the file
 }
 
-// restore puts the state of the file, if there is one, in the place of the configuration's enrollments.
+// restore puts the state of the file, if there is one, in the place of the configuration's
+// enrollments.
 func restore(dps *dpstest.Server, file string) (bool, error) {
 	if file == "" {
 		return false, nil
@@ -41,12 +44,16 @@ func restore(dps *dpstest.Server, file string) (bool, error) {
 		return false, err
 	}
 	if err := dps.Load(bytes.NewReader(data)); err != nil {
-		return false, fmt.Errorf("%s: is not a state of this simulator (%s): remove it to start anew", file, strings.TrimPrefix(err.Error(), "dpstest: load: "))
+		return false, fmt.Errorf(
+			"%s: is not a state of this simulator (%s): remove it to start anew", file,
+			strings.TrimPrefix(err.Error(), "dpstest: load: "),
+		)
 	}
 	return true, nil
 }
 
-// keep writes the state for the first time, so that a file that cannot be written is found at once, and from then on whenever it has changed.
+// keep writes the state for the first time, so that a file that cannot be written is found at once,
+// and from then on whenever it has changed.
 func keep(dps *dpstest.Server, file string, log *slog.Logger) (*keeper, error) {
 	k := &keeper{file: file, dps: dps, log: log, done: make(chan struct{})}
 	if err := k.save(); err != nil {
@@ -68,11 +75,13 @@ func (k *keeper) run() {
 		if err := k.save(); err != nil {
 			k.log.Warn("state is not kept", "error", err)
 		}
-		pause = max(keepEvery, 20*time.Since(begun)) // a large state takes no more than a twentieth of a processor
+		// a large state takes no more than a twentieth of a processor
+		pause = max(keepEvery, 20*time.Since(begun))
 	}
 }
 
-// save writes the state, if it has changed. What is in the file is always a whole state, the old or the new one.
+// save writes the state, if it has changed. What is in the file is always a whole state, the old or
+// the new one.
 func (k *keeper) save() error {
 	var b bytes.Buffer
 	if err := k.dps.Save(&b); err != nil {

@@ -20,7 +20,8 @@ const stateConfig = `{"enrollments": [{"registrationId":"kitchen","attestation":
 
 func TestStateSurvivesARestart(t *testing.T) {
 	t.Parallel()
-	state, config, ca := filepath.Join(t.TempDir(), "state.json"), write(t, "simulator.json", stateConfig), t.TempDir()
+	state, config, ca := filepath.Join(t.TempDir(), "state.json"),
+		write(t, "simulator.json", stateConfig), t.TempDir()
 	p := start(t, "-config", config, "-state", state, "-ca-dir", ca)
 	before := p.ready
 	a := p.register(t, "kitchen")
@@ -46,7 +47,8 @@ func TestStateSurvivesARestart(t *testing.T) {
 
 func TestStateSurvivesAKill(t *testing.T) {
 	t.Parallel()
-	state, config := filepath.Join(t.TempDir(), "state.json"), write(t, "simulator.json", stateConfig)
+	state, config := filepath.Join(t.TempDir(), "state.json"),
+		write(t, "simulator.json", stateConfig)
 	p := start(t, "-config", config, "-state", state)
 	before, err := os.ReadFile(state)
 	require.NoError(t, err)

@@ -7,14 +7,20 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
-// thermostat is the command line of a device that connects to this simulator, by the first enrollment with a symmetric key.
+// thermostat is the command line of a device that connects to this simulator, by the first
+// enrollment with a symmetric key.
 func (s *simulator) thermostat() (string, bool) {
 	id, flag, key, ok := s.someKey()
 	if !ok {
 		return "", false
 	}
-	args := []string{"go", "run", "./examples/thermostat", "-id-scope", s.dps.IDScope(), "-registration-id", id, flag, key, "-ca", s.ca}
-	for _, listener := range [][2]string{{"443", s.network.HTTPSAddr()}, {"8883", s.network.MQTTAddr()}} {
+	args := []string{
+		"go", "run", "./examples/thermostat", "-id-scope", s.dps.IDScope(), "-registration-id", id,
+		flag, key, "-ca", s.ca,
+	}
+	for _, listener := range [][2]string{
+		{"443", s.network.HTTPSAddr()}, {"8883", s.network.MQTTAddr()},
+	} {
 		host, port := reachable(listener[1])
 		if strings.Contains(host, ":") {
 			host = "[" + host + "]"
@@ -48,7 +54,8 @@ func (s *simulator) someKey() (id, flag, key string, ok bool) {
 // quoted writes an argument so that a shell reads it as one word.
 func quoted(arg string) string {
 	plain := func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_./:=+,@%", r))
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' ||
+			strings.ContainsRune("-_./:=+,@%", r))
 	}
 	if arg != "" && !strings.ContainsFunc(arg, plain) {
 		return arg

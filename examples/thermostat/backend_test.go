@@ -19,20 +19,26 @@ const (
 	model          = "dtmi:com:example:rehome:Thermostat;1"
 )
 
-// overBoth runs a test of what the back end does, over each transport to the hub: board is the program's flags.
+// overBoth runs a test of what the back end does, over each transport to the hub: board is the
+// program's flags.
 func overBoth(t *testing.T, f func(t *testing.T, s *site, board []string)) {
 	t.Parallel()
-	together(t, map[string]string{"mqtt": "mqtt", "ws": "ws"}, func(t *testing.T, transport string) {
-		s := newSite(t)
-		s.enroll(t, "board")
-		f(t, s, append(s.keyFlags("board"), "-hub-transport", transport))
-	})
+	together(t, map[string]string{"mqtt": "mqtt", "ws": "ws"},
+		func(t *testing.T, transport string) {
+			s := newSite(t)
+			s.enroll(t, "board")
+			f(t, s, append(s.keyFlags("board"), "-hub-transport", transport))
+		})
 }
 
 // invoke calls a method of the device and checks the status of the answer.
-func invoke(t *testing.T, h *hubtest.Hub, method string, payload any, status int) (answer map[string]any) {
+func invoke(
+	t *testing.T, h *hubtest.Hub, method string, payload any, status int,
+) (answer map[string]any) {
 	t.Helper()
-	got, body, err := h.Invoke(t.Context(), "board", method, payload, hubtest.InvokeOptions{ConnectTimeout: patience})
+	got, body, err := h.Invoke(
+		t.Context(), "board", method, payload, hubtest.InvokeOptions{ConnectTimeout: patience},
+	)
 	require.NoError(t, err)
 	assert.Equal(t, status, got, "%s", body)
 	require.NoError(t, json.Unmarshal(body, &answer), "%s", body)
@@ -81,7 +87,9 @@ func TestTargetIsAcknowledgedAndTheTemperatureMovesThere(t *testing.T) {
 			m := messages(s.a, "board")
 			return len(m) > 0 && temperature(m[len(m)-1]) > 27
 		})
-		for _, nonsense := range []any{"warm", true, 4.9, 35.1, []any{}, map[string]any{"value": 22}} {
+		for _, nonsense := range []any{
+			"warm", true, 4.9, 35.1, []any{}, map[string]any{"value": 22},
+		} {
 			awaitAck(t, s.a, 30, 400, desire(t, s.a, nonsense)) // what was wrong changes nothing
 		}
 		_, err := s.a.PatchDesired("board", map[string]any{"unknown": 1})
@@ -110,7 +118,8 @@ func TestRefusedAcknowledgementIsReportedAndTheConnectionStays(t *testing.T) {
 		s.a.Inject(hubtest.Fault{On: hubtest.TwinPatch, Status: 400, Code: 400004})
 		desire(t, s.a, 24)
 		p.await("a warning", 0, func(r record) bool {
-			return r.Level == "WARN" && strings.HasPrefix(r.Msg, "target temperature not acknowledged")
+			return r.Level == "WARN" &&
+				strings.HasPrefix(r.Msg, "target temperature not acknowledged")
 		})
 		awaitAck(t, s.a, 25, 200, desire(t, s.a, 25))
 		p.stop()
@@ -154,22 +163,30 @@ func TestReprovisionMethodMovesTheDevice(t *testing.T) {
 		p := launch(t, board)
 		_, after := p.await("connected", 0, state("connected"))
 		invoke(t, s.a, "reprovision", nil, 202)
-		r, after := p.await("the call", after, func(r record) bool { return r.Method == "reprovision" })
+		r, after := p.await("the call", after, func(r record) bool {
+			return r.Method == "reprovision"
+		})
 		assert.Equal(t, 202, r.Status)
-		r, after = p.await("reprovisioned", after, func(r record) bool { return r.Msg == "reprovisioned" })
+		r, after = p.await("reprovisioned", after, func(r record) bool {
+			return r.Msg == "reprovisioned"
+		})
 		assert.Equal(t, hubA, r.Hub)
 		assert.Len(t, s.a.Attempts(), 1, "the same hub: the connection stays")
 
 		require.NoError(t, s.dps.Move("board", hubB))
 		invoke(t, s.a, "reprovision", nil, 202)
-		_, after = p.await("connected to the other hub", after, func(r record) bool { return r.State == "connected" && r.Hub == hubB })
+		_, after = p.await("connected to the other hub", after, func(r record) bool {
+			return r.State == "connected" && r.Hub == hubB
+		})
 		eventually(t, "a message there", func() bool { return len(messages(s.b, "board")) > 0 })
 		assert.False(t, s.a.Connected("board"))
 
 		// All of it goes on at the new hub.
 		awaitAck(t, s.b, 23, 200, desire(t, s.b, 23))
 		invoke(t, s.b, "reprovision", nil, 202)
-		p.await("reprovisioned again", after, func(r record) bool { return r.Msg == "reprovisioned" })
+		p.await("reprovisioned again", after, func(r record) bool {
+			return r.Msg == "reprovisioned"
+		})
 		p.stop()
 	})
 }
@@ -178,7 +195,10 @@ func TestRebootMethodStartsTheProgramOver(t *testing.T) {
 	overBoth(t, func(t *testing.T, s *site, board []string) {
 		p := launch(t, board)
 		_, after := p.await("connected", 0, state("connected"))
-		for _, payload := range []any{"now", 5, map[string]any{"delay": -1}, map[string]any{"delay": 3601}, map[string]any{"delay": "1"}} {
+		for _, payload := range []any{
+			"now", 5, map[string]any{"delay": -1}, map[string]any{"delay": 3601},
+			map[string]any{"delay": "1"},
+		} {
 			assert.NotEmpty(t, invoke(t, s.a, "reboot", payload, 400)["message"])
 		}
 		asked := s.dps.Count()
@@ -188,7 +208,9 @@ func TestRebootMethodStartsTheProgramOver(t *testing.T) {
 		r, after := p.await("rebooting", after, func(r record) bool { return r.Msg == "rebooting" })
 		assert.Equal(t, "1.2s", r.Wait)
 		_, after = p.await("stopped", after, state("stopped"))
-		_, after = p.await("a start", after, func(r record) bool { return r.Msg == "thermostat starts" })
+		_, after = p.await("a start", after, func(r record) bool {
+			return r.Msg == "thermostat starts"
+		})
 		r, after = p.await("connected", after, state("connected"))
 		assert.Equal(t, hubA, r.Hub)
 		assert.Equal(t, "store", r.Source)
@@ -197,7 +219,9 @@ func TestRebootMethodStartsTheProgramOver(t *testing.T) {
 
 		answer = invoke(t, s.a, "reboot", map[string]any{}, 202) // and once more
 		assert.Equal(t, 1.0, answer["delay"], "the answer goes first")
-		_, after = p.await("a start", after, func(r record) bool { return r.Msg == "thermostat starts" })
+		_, after = p.await("a start", after, func(r record) bool {
+			return r.Msg == "thermostat starts"
+		})
 		p.await("connected", after, state("connected"))
 		p.stop()
 	})
@@ -220,7 +244,9 @@ func TestUnknownMethodIsAnsweredSo(t *testing.T) {
 		p := launch(t, board)
 		p.await("connected", 0, state("connected"))
 		assert.NotEmpty(t, invoke(t, s.a, "selfDestruct", nil, 501)["message"])
-		p.await("the call", 0, func(r record) bool { return r.Method == "selfDestruct" && r.Status == 501 })
+		p.await("the call", 0, func(r record) bool {
+			return r.Method == "selfDestruct" && r.Status == 501
+		})
 		p.stop()
 	})
 }
@@ -231,16 +257,24 @@ func TestCloudToDeviceMessagesAreLoggedAndTakenFromTheQueue(t *testing.T) {
 		registered.await("connected", 0, state("connected"))
 		registered.stop()
 		long := strings.Repeat("é", 80)
-		secrets := []string{"canary-password", "HostName=x;SharedAccessKey=canary", canaryKey, `{"key":"` + canaryKey + `"}`, "key=" + canaryKey}
-		bodies := append([]string{"while it was away", "line\nbreak", long, "\xff\xfe", ""}, secrets...)
+		secrets := []string{
+			"canary-password", "HostName=x;SharedAccessKey=canary", canaryKey,
+			`{"key":"` + canaryKey + `"}`, "key=" + canaryKey,
+		}
+		bodies := append(
+			[]string{"while it was away", "line\nbreak", long, "\xff\xfe", ""}, secrets...,
+		)
 		for i, body := range bodies {
 			require.NoError(t, s.a.SendC2D("board", hubtest.C2D{
-				Body: []byte(body), MessageID: "m" + strconv.Itoa(i), Properties: map[string]string{"unit": "canary-value", "alarm": "1"},
+				Body: []byte(body), MessageID: "m" + strconv.Itoa(i),
+				Properties: map[string]string{"unit": "canary-value", "alarm": "1"},
 			}))
 		}
 		p := launch(t, board)
 		for i, body := range bodies {
-			r, _ := p.await("the message", 0, func(r record) bool { return r.Msg == "message received" && r.MessageID == "m"+strconv.Itoa(i) })
+			r, _ := p.await("the message", 0, func(r record) bool {
+				return r.Msg == "message received" && r.MessageID == "m"+strconv.Itoa(i)
+			})
 			assert.Equal(t, "alarm unit", r.Properties)
 			switch {
 			case i >= len(bodies)-len(secrets):
@@ -270,12 +304,16 @@ func TestPartThatIsRefusedLeavesTheOthersAtWork(t *testing.T) {
 		_, after := p.await("connected", 0, state("connected"))
 		for range 3 {
 			var r record
-			r, after = p.await("a warning", after, func(r record) bool { return strings.HasSuffix(r.Msg, "interrupted: it begins again") })
+			r, after = p.await("a warning", after, func(r record) bool {
+				return strings.HasSuffix(r.Msg, "interrupted: it begins again")
+			})
 			assert.Equal(t, "WARN", r.Level)
 			assert.Equal(t, "10s", r.Wait)
 		}
 		sent := len(messages(s.a, "board"))
-		eventually(t, "telemetry goes on", func() bool { return len(messages(s.a, "board")) > sent+2 })
+		eventually(t, "telemetry goes on", func() bool {
+			return len(messages(s.a, "board")) > sent+2
+		})
 		assert.Len(t, s.a.Attempts(), 1)
 		p.stop()
 	})

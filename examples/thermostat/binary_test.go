@@ -21,7 +21,10 @@ func TestBinaryHoldsNeitherSimulatorNorTestCodeNorC(t *testing.T) {
 	linked := strings.Fields(string(out))
 	assert.Contains(t, linked, "github.com/rehome-iot/rehome/provisioning")
 	for _, name := range linked {
-		for _, unwanted := range []string{"dpstest", "hubtest", "cachetest", "mqttserver", "memnet", "testify", "net/http/httptest", "runtime/cgo", "net/http/pprof"} {
+		for _, unwanted := range []string{
+			"dpstest", "hubtest", "cachetest", "mqttserver", "memnet", "testify",
+			"net/http/httptest", "runtime/cgo", "net/http/pprof",
+		} {
 			assert.NotContains(t, name, unwanted)
 		}
 		assert.NotEqual(t, "testing", name)
@@ -32,7 +35,8 @@ func TestDocumentationNamesEveryFlag(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	for _, o := range options {
-		row := "| `" + strings.TrimSpace("-"+o.name+" "+strings.ReplaceAll(o.value, "|", `\|`)) + "` | `" + envName(o.name) + "` |"
+		row := "| `" + strings.TrimSpace("-"+o.name+" "+strings.ReplaceAll(o.value, "|", `\|`)) +
+			"` | `" + envName(o.name) + "` |"
 		assert.Contains(t, string(readme), row)
 	}
 	unit, err := os.ReadFile("thermostat.env")

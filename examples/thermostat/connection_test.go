@@ -20,26 +20,33 @@ func TestEachTransportAndCredentialRegistersAndSendsAndThenNeedsNoDPS(t *testing
 	t.Parallel()
 	s := newSite(t)
 	require.NoError(t, s.dps.EnrollGroup(dpstest.EnrollmentGroup{
-		EnrollmentGroupID: "by-key", Attestation: dpstest.Keys(canaryGroupKey, ""), IoTHubs: []string{hubA}, AllocationPolicy: dpstest.PolicyStatic,
+		EnrollmentGroupID: "by-key", Attestation: dpstest.Keys(canaryGroupKey, ""),
+		IoTHubs: []string{hubA}, AllocationPolicy: dpstest.PolicyStatic,
 	}))
 	fleet := s.network.CA().Intermediate("Fleet")
 	require.NoError(t, s.dps.EnrollGroup(dpstest.EnrollmentGroup{
-		EnrollmentGroupID: "by-certificate", Attestation: dpstest.SigningCertificates(fleet.Certificate(), nil),
-		IoTHubs: []string{hubA}, AllocationPolicy: dpstest.PolicyStatic,
+		EnrollmentGroupID: "by-certificate",
+		Attestation:       dpstest.SigningCertificates(fleet.Certificate(), nil),
+		IoTHubs:           []string{hubA}, AllocationPolicy: dpstest.PolicyStatic,
 	}))
 
 	cases := map[string][3]string{}
 	for _, dps := range []string{"https", "mqtt", "ws"} {
 		for _, hub := range []string{"mqtt", "ws"} {
 			for _, credential := range []string{"key", "group-key", "cert"} {
-				cases[strings.Join([]string{"dps", dps, "hub", hub, credential}, "-")] = [3]string{dps, hub, credential}
+				cases[strings.Join([]string{"dps", dps, "hub", hub, credential}, "-")] = [3]string{
+					dps, hub, credential,
+				}
 			}
 		}
 	}
 	together(t, cases, func(t *testing.T, c [3]string) {
 		dps, hub, credential := c[0], c[1], c[2]
 		id := "board-" + strings.Join(c[:], "-")
-		args := append(s.flags(), "-transport", dps, "-hub-transport", hub, "-store", filepath.Join(s.dir, "store-"+id))
+		args := append(
+			s.flags(), "-transport", dps, "-hub-transport", hub, "-store",
+			filepath.Join(s.dir, "store-"+id),
+		)
 		switch credential {
 		case "key":
 			s.enroll(t, id)
@@ -97,11 +104,16 @@ func TestEnvironmentStandsForFlagsAndTheFlagWins(t *testing.T) {
 			targets = append(targets, given[i+1])
 			continue
 		}
-		env = append(env, "THERMOSTAT_"+strings.ToUpper(strings.ReplaceAll(given[i][1:], "-", "_"))+"="+given[i+1])
+		env = append(env, "THERMOSTAT_"+strings.ToUpper(strings.ReplaceAll(
+			given[i][1:], "-", "_",
+		))+"="+given[i+1])
 	}
-	env = append(env,
-		"THERMOSTAT_CONNECT_TO="+strings.Join(targets, " "), "THERMOSTAT_KEY="+canaryKey, "THERMOSTAT_STORE="+filepath.Join(s.dir, "store"),
-		"THERMOSTAT_HUB_TRANSPORT=ws", "THERMOSTAT_REGISTRATION_ID=from-environment", "THERMOSTAT_CERT=", "THERMOSTAT_LOG_FORMAT=json")
+	env = append(
+		env, "THERMOSTAT_CONNECT_TO="+strings.Join(targets, " "), "THERMOSTAT_KEY="+canaryKey,
+		"THERMOSTAT_STORE="+filepath.Join(s.dir, "store"), "THERMOSTAT_HUB_TRANSPORT=ws",
+		"THERMOSTAT_REGISTRATION_ID=from-environment", "THERMOSTAT_CERT=",
+		"THERMOSTAT_LOG_FORMAT=json",
+	)
 	p := launch(t, []string{"-registration-id", "from-flag"}, env...)
 	p.await("connected", 0, state("connected"))
 	eventually(t, "a message", func() bool { return len(messages(s.a, "from-flag")) > 0 })
@@ -112,13 +124,23 @@ func TestEnvironmentStandsForFlagsAndTheFlagWins(t *testing.T) {
 func TestCredentialFlagGoesBeforeACredentialInTheEnvironment(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	require.NoError(t, s.dps.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "fleet", Attestation: dpstest.SigningCertificates(s.network.CA().Certificate(), nil)}))
+	require.NoError(t, s.dps.EnrollGroup(dpstest.EnrollmentGroup{
+		EnrollmentGroupID: "fleet",
+		Attestation:       dpstest.SigningCertificates(s.network.CA().Certificate(), nil),
+	}))
 	cert, key := s.pemFiles(t, "board", s.network.CA().Device("board"), 0o644)
-	p := launch(t, append(s.flags(), "-cert", cert), "THERMOSTAT_CERT_KEY="+key, "THERMOSTAT_KEY="+canaryKey)
+	p := launch(
+		t, append(s.flags(), "-cert", cert), "THERMOSTAT_CERT_KEY="+key,
+		"THERMOSTAT_KEY="+canaryKey,
+	)
 	if runtime.GOOS != "windows" {
-		p.await("a warning about the key file", 0, func(r record) bool { return r.Level == "WARN" && strings.Contains(r.Msg, "chmod 600") })
+		p.await("a warning about the key file", 0, func(r record) bool {
+			return r.Level == "WARN" && strings.Contains(r.Msg, "chmod 600")
+		})
 	}
-	p.await("a warning about the store", 0, func(r record) bool { return r.Level == "WARN" && strings.Contains(r.Msg, "-store is missing") })
+	p.await("a warning about the store", 0, func(r record) bool {
+		return r.Level == "WARN" && strings.Contains(r.Msg, "-store is missing")
+	})
 	p.await("connected", 0, state("connected"))
 	p.stop()
 }
@@ -129,7 +151,9 @@ func TestLogAsText(t *testing.T) {
 	s.enroll(t, "board")
 	p := launch(t, append(s.keyFlags("board"), "-log-format", "text"))
 	eventually(t, "connected", func() bool {
-		return strings.Contains(p.stderr(), "state=connected hub="+hubA+" source=registration cause=\"\" wait=0s")
+		return strings.Contains(
+			p.stderr(), "state=connected hub="+hubA+" source=registration cause=\"\" wait=0s",
+		)
 	})
 	p.stop()
 }
@@ -169,12 +193,18 @@ func TestHangupReprovisions(t *testing.T) {
 
 	require.NoError(t, s.dps.Move("board", hubB))
 	p.signal(syscall.SIGHUP)
-	_, after = p.await("connected to the other hub", after, func(r record) bool { return r.State == "connected" && r.Hub == hubB })
-	eventually(t, "a message at the new hub", func() bool { return len(messages(s.b, "board")) > 0 })
+	_, after = p.await("connected to the other hub", after, func(r record) bool {
+		return r.State == "connected" && r.Hub == hubB
+	})
+	eventually(t, "a message at the new hub", func() bool {
+		return len(messages(s.b, "board")) > 0
+	})
 
 	s.dps.Inject(dpstest.Fault{On: dpstest.Register, Status: 503})
 	p.signal(syscall.SIGHUP)
-	r, _ = p.await("failure", after, func(r record) bool { return strings.HasPrefix(r.Msg, "reprovisioning failed") })
+	r, _ = p.await("failure", after, func(r record) bool {
+		return strings.HasPrefix(r.Msg, "reprovisioning failed")
+	})
 	assert.Contains(t, r.Cause, "503")
 	assert.True(t, s.b.Connected("board"), "a failure changes nothing")
 	p.stop()

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// redirect is one -connect-to: connections to a host and port go to another. It changes where the bytes go and nothing else: certificates are
-// still checked for the name that was asked for.
+// redirect is one -connect-to: connections to a host and port go to another. It changes where the
+// bytes go and nothing else: certificates are still checked for the name that was asked for.
 type redirect struct {
 	fromHost, fromPort string // "" matches all
 	toHost, toPort     string // "" keeps what was asked for
@@ -19,7 +19,8 @@ type redirect struct {
 // redirects are tried in order; the first that matches counts.
 type redirects []redirect
 
-// parseRedirect reads HOST:PORT:HOST:PORT, where each part may be empty and an IPv6 address stands in brackets.
+// parseRedirect reads HOST:PORT:HOST:PORT, where each part may be empty and an IPv6 address stands
+// in brackets.
 func parseRedirect(text string) (redirect, error) {
 	var parts [4]string
 	rest := text
@@ -55,7 +56,9 @@ func parseRedirect(text string) (redirect, error) {
 	return redirect{fromHost: parts[0], fromPort: parts[1], toHost: parts[2], toPort: parts[3]}, nil
 }
 
-var errNotRedirect = errors.New("is not HOST:PORT:HOST:PORT: three colons, parts may be empty, IPv6 addresses in brackets")
+var errNotRedirect = errors.New(
+	"is not HOST:PORT:HOST:PORT: three colons, parts may be empty, IPv6 addresses in brackets",
+)
 
 func withoutZone(address string) string {
 	address, _, _ = strings.Cut(address, "%")
@@ -69,7 +72,8 @@ func (rs redirects) apply(address string) string {
 		return address
 	}
 	for _, r := range rs {
-		if r.fromHost != "" && !strings.EqualFold(r.fromHost, host) || r.fromPort != "" && r.fromPort != port {
+		if r.fromHost != "" && !strings.EqualFold(r.fromHost, host) ||
+			r.fromPort != "" && r.fromPort != port {
 			continue
 		}
 		if r.toHost != "" {

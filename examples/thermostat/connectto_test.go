@@ -53,7 +53,9 @@ func FuzzParseRedirect(f *testing.F) {
 			}
 			return host
 		}
-		again, err := parseRedirect(part(r.fromHost) + ":" + r.fromPort + ":" + part(r.toHost) + ":" + r.toPort)
+		again, err := parseRedirect(
+			part(r.fromHost) + ":" + r.fromPort + ":" + part(r.toHost) + ":" + r.toPort,
+		)
 		require.NoError(t, err)
 		require.Equal(t, r, again)
 	})

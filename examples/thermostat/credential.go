@@ -24,7 +24,8 @@ var credentials = []credential{
 	{flags: []string{"cert", "cert-key"}, make: (*settings).certificate},
 }
 
-// attestation makes the one credential that was given. One given by flags goes before one in the environment.
+// attestation makes the one credential that was given. One given by flags goes before one in the
+// environment.
 func (s *settings) attestation() (dps.Attestation, error) {
 	var chosen []credential
 	byFlag := false
@@ -44,11 +45,16 @@ func (s *settings) attestation() (dps.Attestation, error) {
 	}
 	switch len(chosen) {
 	case 0:
-		return nil, fmt.Errorf("there is no credential: give -key (or %s), -group-key, or -cert and -cert-key", envName("key"))
+		return nil, fmt.Errorf(
+			"there is no credential: give -key (or %s), -group-key, or -cert and -cert-key",
+			envName("key"),
+		)
 	case 1:
 		return chosen[0].make(s)
 	}
-	return nil, fmt.Errorf("%s and %s are both given: keep one", s.originOf(chosen[0]), s.originOf(chosen[1]))
+	return nil, fmt.Errorf(
+		"%s and %s are both given: keep one", s.originOf(chosen[0]), s.originOf(chosen[1]),
+	)
 }
 
 func (s *settings) originOf(c credential) string {
@@ -63,7 +69,10 @@ func (s *settings) originOf(c credential) string {
 // id is the registration ID that a device with a key needs.
 func (s *settings) id() (string, error) {
 	if s.registrationID == "" {
-		return "", fmt.Errorf("-registration-id is missing: give the id the device is enrolled with (or set %s)", envName("registration-id"))
+		return "", fmt.Errorf(
+			"-registration-id is missing: give the id the device is enrolled with (or set %s)",
+			envName("registration-id"),
+		)
 	}
 	// Any valid group key will do, to hear about the ID alone.
 	if _, err := dps.DeriveDeviceKey(strings.Repeat("A", 44), s.registrationID); err != nil {
@@ -122,13 +131,20 @@ func (s *settings) certificate() (dps.Attestation, error) {
 	// Each file alone first, so that the answer can name the one that is wrong.
 	if leaf, err := firstCertificate(chain); err != nil {
 		return nil, s.wrong("cert", fmt.Errorf("%q %w", s.cert, err))
-	} else if s.registrationID != "" && !strings.EqualFold(leaf.Subject.CommonName, s.registrationID) {
-		return nil, s.wrong("registration-id", fmt.Errorf("%q is not the common name of the certificate, %q: they must be equal, or leave it out",
-			s.registrationID, leaf.Subject.CommonName))
+	} else if s.registrationID != "" &&
+		!strings.EqualFold(leaf.Subject.CommonName, s.registrationID) {
+		return nil, s.wrong("registration-id", fmt.Errorf(
+			"%q is not the common name of the certificate, %q: they must be equal, or leave it out",
+			s.registrationID, leaf.Subject.CommonName,
+		))
 	}
 	pair, err := tls.X509KeyPair(chain, key)
 	if err != nil {
-		return nil, s.wrong("cert-key", fmt.Errorf("%q is not the private key of the certificate, in pem and without a password: give the pair made together", s.certKey))
+		return nil, s.wrong(
+			"cert-key",
+			fmt.Errorf("%q is not the private key of the certificate, in pem and without a "+
+				"password: give the pair made together", s.certKey),
+		)
 	}
 	x := dps.X509{ID: s.registrationID, KeyPair: pair}
 	if err := x.Validate(); err != nil {
@@ -138,13 +154,17 @@ func (s *settings) certificate() (dps.Attestation, error) {
 	return x, nil
 }
 
-// warnAboutReaders: a key that everybody may read is a bad place for a key, and no reason for a device to stop.
+// warnAboutReaders: a key that everybody may read is a bad place for a key, and no reason for a
+// device to stop.
 func (s *settings) warnAboutReaders() {
 	if runtime.GOOS == "windows" {
 		return // has no such permissions
 	}
 	if info, err := os.Stat(s.certKey); err == nil && info.Mode().Perm()&0o004 != 0 {
-		s.warnings = append(s.warnings, fmt.Sprintf("%s: everybody on this machine can read %q: chmod 600 it", s.origin("cert-key"), s.certKey))
+		s.warnings = append(s.warnings, fmt.Sprintf(
+			"%s: everybody on this machine can read %q: chmod 600 it", s.origin("cert-key"),
+			s.certKey,
+		))
 	}
 }
 

@@ -5,8 +5,8 @@ import (
 	"log/slog"
 )
 
-// newLogger writes one line for each record. The library logs each change of the device's state, with the keys state, hub, source, cause and
-// wait.
+// newLogger writes one line for each record. The library logs each change of the device's state,
+// with the keys state, hub, source, cause and wait.
 func newLogger(w io.Writer, format string) *slog.Logger {
 	if format == "text" {
 		return slog.New(slog.NewTextHandler(w, nil))

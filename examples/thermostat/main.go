@@ -1,5 +1,7 @@
-// Command thermostat is a device program for a Raspberry Pi or another small board: it sends a temperature to the IoT hub it is assigned to,
-// follows the target that is set there, answers direct methods, and shows how a program uses packages provisioning and hubconn. README.md has its settings, its log and how to install it.
+// Command thermostat is a device program for a Raspberry Pi or another small board: it sends a
+// temperature to the IoT hub it is assigned to, follows the target that is set there, answers
+// direct methods, and shows how a program uses packages provisioning and hubconn. README.md has its
+// settings, its log and how to install it.
 package main
 
 import (
@@ -29,7 +31,8 @@ func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
 func run(args, environ []string, stdout, stderr io.Writer) int {
 	inbox := openInbox() // first of all: a SIGHUP ends a program that has not asked for it
 	err := start(args, environ, stdout, stderr, inbox)
-	for errors.Is(err, errReboot) { // read the settings and their files, and what is stored, as at any start
+	// read the settings and their files, and what is stored, as at any start
+	for errors.Is(err, errReboot) {
 		err = start(args, environ, stdout, stderr, inbox)
 	}
 	if err == nil {
@@ -74,10 +77,12 @@ func start(args, environ []string, stdout, stderr io.Writer, inbox *inbox) error
 	return serve(dev, s, log, inbox)
 }
 
-// newDevice turns the settings into a device. Whatever is wrong with them is found here, before any use of the network.
+// newDevice turns the settings into a device. Whatever is wrong with them is found here, before any
+// use of the network.
 func newDevice(s *settings, log *slog.Logger) (*provisioning.Device, error) {
 	if s.idScope == "" {
-		return nil, fmt.Errorf("-id-scope is missing: give the id scope of the dps instance, from its overview page (or set %s)", envName("id-scope"))
+		return nil, fmt.Errorf("-id-scope is missing: give the id scope of the dps instance, "+
+			"from its overview page (or set %s)", envName("id-scope"))
 	}
 	attestation, err := s.attestation()
 	if err != nil {
@@ -89,8 +94,9 @@ func newDevice(s *settings, log *slog.Logger) (*provisioning.Device, error) {
 	}
 	dev := &provisioning.Device{
 		IDScope: s.idScope, Attestation: attestation, Endpoint: s.endpoint, Transport: s.transport,
-		Stagger: s.stagger, DialContext: s.redirects.dialContext, TLSConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		Hub: hubconn.Dialer{WebSocket: s.hubWebSocket}, ModelID: modelID, Logger: log,
+		Stagger: s.stagger, DialContext: s.redirects.dialContext,
+		TLSConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		Hub:       hubconn.Dialer{WebSocket: s.hubWebSocket}, ModelID: modelID, Logger: log,
 	}
 	if s.store != "" {
 		dev.Store = cache.Dir(s.store)

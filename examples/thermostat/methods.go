@@ -9,14 +9,15 @@ import (
 	"github.com/rehome-iot/rehome/hubconn"
 )
 
-// answerFirst is the time between a method's answer and a reboot, at least: the answer goes out over the connection that the reboot ends.
+// answerFirst is the time between a method's answer and a reboot, at least: the answer goes out
+// over the connection that the reboot ends.
 const answerFirst = time.Second
 
 // longestDelay is how far ahead a reboot can be asked for.
 const longestDelay = time.Hour
 
-// answerMethods serves the direct methods. Both answer 202, accepted: what they ask for takes longer than an answer may, or ends the
-// connection that the answer goes by.
+// answerMethods serves the direct methods. Both answer 202, accepted: what they ask for takes
+// longer than an answer may, or ends the connection that the answer goes by.
 func (t *thermostat) answerMethods(ctx context.Context, hub *hubconn.Conn) error {
 	return hub.HandleMethods(ctx, hubconn.Methods{Handlers: t.methods(), Default: t.unknownMethod})
 }
@@ -36,11 +37,15 @@ func (t *thermostat) reboot(_ context.Context, r hubconn.MethodRequest) (int, an
 	}
 	if len(r.Payload) > 0 {
 		if err := json.Unmarshal(r.Payload, &request); err != nil {
-			return t.answer("reboot", 400, message{`the payload must be {"delay": seconds}, or none`})
+			return t.answer(
+				"reboot", 400, message{`the payload must be {"delay": seconds}, or none`},
+			)
 		}
 	}
 	if request.Delay < 0 || request.Delay > longestDelay.Seconds() {
-		return t.answer("reboot", 400, message{fmt.Sprintf("delay must be from 0 to %.0f seconds", longestDelay.Seconds())})
+		return t.answer("reboot", 400, message{
+			fmt.Sprintf("delay must be from 0 to %.0f seconds", longestDelay.Seconds()),
+		})
 	}
 	delay := max(answerFirst, time.Duration(request.Delay*float64(time.Second)))
 	if !t.orders.askReboot(delay) {

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// orders are what the back end asks of the program as a whole. They outlive the connection that they came by.
+// orders are what the back end asks of the program as a whole. They outlive the connection that
+// they came by.
 type orders struct {
 	reprovision chan string        // why
 	reboot      chan time.Duration // after which delay

@@ -18,7 +18,9 @@ func firstCertificate(data []byte) (*x509.Certificate, error) {
 		}
 		leaf, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, errors.New("has a certificate that cannot be read: it must be pem, leaf first")
+			return nil, errors.New(
+				"has a certificate that cannot be read: it must be pem, leaf first",
+			)
 		}
 		return leaf, nil
 	}

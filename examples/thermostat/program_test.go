@@ -46,8 +46,8 @@ var (
 
 var program string // path of the built binary
 
-// patience is how long a test waits for what takes milliseconds, or seconds at most, on a machine that
-// has nothing else to do.
+// patience is how long a test waits for what takes milliseconds, or seconds at most, on a machine
+// that has nothing else to do.
 const patience = time.Minute
 
 func TestMain(m *testing.M) {
@@ -107,7 +107,8 @@ func (s *site) write(t *testing.T, name string, data []byte, mode os.FileMode) s
 func (s *site) enroll(t *testing.T, id string) {
 	t.Helper()
 	require.NoError(t, s.dps.Enroll(dpstest.IndividualEnrollment{
-		RegistrationID: id, Attestation: dpstest.Keys(canaryKey, ""), IoTHubs: []string{hubA}, AllocationPolicy: dpstest.PolicyStatic,
+		RegistrationID: id, Attestation: dpstest.Keys(canaryKey, ""), IoTHubs: []string{hubA},
+		AllocationPolicy: dpstest.PolicyStatic,
 	}))
 }
 
@@ -123,11 +124,16 @@ func (s *site) flags() []string {
 
 // keyFlags are the flags of a device with the canary key and a store.
 func (s *site) keyFlags(id string) []string {
-	return append(s.flags(), "-registration-id", id, "-key", canaryKey, "-store", filepath.Join(s.dir, "store-"+id))
+	return append(
+		s.flags(), "-registration-id", id, "-key", canaryKey, "-store",
+		filepath.Join(s.dir, "store-"+id),
+	)
 }
 
 // pemFiles writes a certificate and its key.
-func (s *site) pemFiles(t *testing.T, name string, pair tls.Certificate, keyMode os.FileMode) (cert, key string) {
+func (s *site) pemFiles(
+	t *testing.T, name string, pair tls.Certificate, keyMode os.FileMode,
+) (cert, key string) {
 	t.Helper()
 	var chain bytes.Buffer
 	for _, der := range pair.Certificate {
@@ -135,8 +141,9 @@ func (s *site) pemFiles(t *testing.T, name string, pair tls.Certificate, keyMode
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
 	require.NoError(t, err)
-	return s.write(t, name+".pem", chain.Bytes(), 0o644),
-		s.write(t, name+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), keyMode)
+	return s.write(t, name+".pem", chain.Bytes(), 0o644), s.write(
+		t, name+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), keyMode,
+	)
 }
 
 // process is the program, running.
@@ -155,7 +162,10 @@ type process struct {
 // launch starts the program with nothing in its environment but what is given.
 func launch(t *testing.T, args []string, env ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(program, args...), ended: make(chan struct{}), change: make(chan struct{})}
+	p := &process{
+		t: t, cmd: exec.Command(program, args...), ended: make(chan struct{}),
+		change: make(chan struct{}),
+	}
 	p.cmd.Env = env
 	if root, ok := os.LookupEnv("SystemRoot"); ok {
 		p.cmd.Env = append(p.cmd.Env, "SystemRoot="+root) // Windows has no sockets without it
@@ -189,7 +199,9 @@ func (p *process) read(r io.Reader) {
 }
 
 func (p *process) checkSecrets() {
-	for _, secret := range []string{canaryKey, canaryGroupKey, "PRIVATE KEY", "SharedAccessSignature"} {
+	for _, secret := range []string{
+		canaryKey, canaryGroupKey, "PRIVATE KEY", "SharedAccessSignature",
+	} {
 		assert.NotContains(p.t, p.stdout.String()+p.stderr(), secret)
 	}
 }
@@ -220,7 +232,8 @@ func (p *process) records() (records []record, change <-chan struct{}) {
 	return records, p.change
 }
 
-// await returns the first record from number from on that fits, and the number after it. It gives up after a while.
+// await returns the first record from number from on that fits, and the number after it. It gives
+// up after a while.
 func (p *process) await(what string, from int, fits func(record) bool) (record, int) {
 	deadline := time.After(patience)
 	for {
@@ -242,7 +255,9 @@ func (p *process) await(what string, from int, fits func(record) bool) (record, 
 	}
 }
 
-func state(state string) func(record) bool { return func(r record) bool { return r.State == state } }
+func state(state string) func(record) bool {
+	return func(r record) bool { return r.State == state }
+}
 
 // wait returns the exit code.
 func (p *process) wait(limit time.Duration) int {
@@ -263,7 +278,8 @@ func (p *process) stop() {
 		return // no signal to send; Cleanup ends it
 	}
 	p.signal(syscall.SIGTERM)
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // as who ends a whole process group does; it may be gone already
+	// as who ends a whole process group does; it may be gone already
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	// TestProgramGivesItselfLessThanThreeSecondsToEnd has the limit itself.
 	assert.Equal(p.t, 0, p.wait(10*3*time.Second), "%s", p.stderr())
 	assert.Empty(p.t, p.stdout.String(), "standard output is for -status and -version")

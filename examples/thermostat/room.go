@@ -9,7 +9,8 @@ import (
 // defaultTarget is what the room is kept at until somebody asks for another temperature, in °C.
 const defaultTarget = 21
 
-// room simulates a sensor in a room that is heated and cooled: its temperature wanders, and is drawn to the target.
+// room simulates a sensor in a room that is heated and cooled: its temperature wanders, and is
+// drawn to the target.
 type room struct {
 	mu              sync.Mutex
 	celsius, target float64

@@ -27,9 +27,15 @@ func serve(dev *provisioning.Device, s *settings, log *slog.Logger, signals *inb
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 
-	log.Info("thermostat starts", "version", version(), "registrationId", dev.Attestation.RegistrationID(), "idScope", dev.IDScope)
+	log.Info(
+		"thermostat starts", "version", version(), "registrationId",
+		dev.Attestation.RegistrationID(), "idScope", dev.IDScope,
+	)
 	orders := newOrders()
-	t := &thermostat{dev: dev, log: log, interval: s.interval, room: newRoom(), orders: orders, ids: messageIDs{start: newStart()}}
+	t := &thermostat{
+		dev: dev, log: log, interval: s.interval, room: newRoom(), orders: orders,
+		ids: messageIDs{start: newStart()},
+	}
 	ended := make(chan error, 1)
 	var running sync.WaitGroup
 	running.Go(func() { ended <- dev.Run(ctx, t.session) })
@@ -60,7 +66,8 @@ func serve(dev *provisioning.Device, s *settings, log *slog.Logger, signals *inb
 	log.Info("thermostat stops", "cause", "reboot")
 	cancel(errReboot)
 	select {
-	case <-gone: // only now: the next start is the same device, and would push this one from the hub
+	case <-gone:
+		// only now: the next start is the same device, and would push this one from the hub
 		return errReboot
 	case sig := <-signals.stop:
 		stop(sig.String(), cancel, gone, signals, log)
@@ -71,7 +78,10 @@ func serve(dev *provisioning.Device, s *settings, log *slog.Logger, signals *inb
 }
 
 // stop ends what runs, but waits no longer than goodbye.
-func stop(cause string, cancel context.CancelCauseFunc, gone <-chan struct{}, signals *inbox, log *slog.Logger) {
+func stop(
+	cause string, cancel context.CancelCauseFunc, gone <-chan struct{}, signals *inbox,
+	log *slog.Logger,
+) {
 	signals.stopping()
 	log.Info("thermostat stops", "cause", cause)
 	cancel(errStopped)
@@ -82,8 +92,11 @@ func stop(cause string, cancel context.CancelCauseFunc, gone <-chan struct{}, si
 	}
 }
 
-// reprovisionOnRequest asks DPS again whenever a SIGHUP or the direct method says so. Requests that come meanwhile count as one more.
-func reprovisionOnRequest(ctx context.Context, dev *provisioning.Device, signals *inbox, orders *orders, log *slog.Logger) {
+// reprovisionOnRequest asks DPS again whenever a SIGHUP or the direct method says so. Requests that
+// come meanwhile count as one more.
+func reprovisionOnRequest(
+	ctx context.Context, dev *provisioning.Device, signals *inbox, orders *orders, log *slog.Logger,
+) {
 	for {
 		cause := "SIGHUP"
 		select {
@@ -99,7 +112,9 @@ func reprovisionOnRequest(ctx context.Context, dev *provisioning.Device, signals
 		case err != nil:
 			log.Error("reprovisioning failed: nothing has changed", "cause", err.Error())
 		default:
-			log.Info("reprovisioned", "hub", a.Hub, "deviceId", a.DeviceID, "substatus", a.Substatus)
+			log.Info(
+				"reprovisioned", "hub", a.Hub, "deviceId", a.DeviceID, "substatus", a.Substatus,
+			)
 		}
 	}
 }

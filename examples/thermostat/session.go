@@ -24,8 +24,9 @@ type thermostat struct {
 	ids      messageIDs
 }
 
-// session is what the device does on a connection, each part in a goroutine. It returns when the connection, or the program, ends and all
-// parts have: not before, or the device would lose a connection that is good.
+// session is what the device does on a connection, each part in a goroutine. It returns when the
+// connection, or the program, ends and all parts have: not before, or the device would lose a
+// connection that is good.
 func (t *thermostat) session(ctx context.Context, hub *hubconn.Conn) error {
 	var running sync.WaitGroup
 	for name, part := range map[string]func(context.Context, *hubconn.Conn) error{
@@ -40,8 +41,12 @@ func (t *thermostat) session(ctx context.Context, hub *hubconn.Conn) error {
 	return context.Cause(ctx)
 }
 
-// keep runs a part until ctx ends. One that fails alone, say because the hub refused its subscription, leaves the others at work.
-func (t *thermostat) keep(ctx context.Context, name string, hub *hubconn.Conn, part func(context.Context, *hubconn.Conn) error) {
+// keep runs a part until ctx ends. One that fails alone, say because the hub refused its
+// subscription, leaves the others at work.
+func (t *thermostat) keep(
+	ctx context.Context, name string, hub *hubconn.Conn,
+	part func(context.Context, *hubconn.Conn) error,
+) {
 	for {
 		err := part(ctx, hub)
 		if hub.Context().Err() != nil {
@@ -50,7 +55,9 @@ func (t *thermostat) keep(ctx context.Context, name string, hub *hubconn.Conn, p
 		if ctx.Err() != nil {
 			return
 		}
-		t.log.Warn(name+" interrupted: it begins again", "cause", fmt.Sprint(err), "wait", again.String())
+		t.log.Warn(
+			name+" interrupted: it begins again", "cause", fmt.Sprint(err), "wait", again.String(),
+		)
 		select {
 		case <-time.After(again):
 		case <-ctx.Done():

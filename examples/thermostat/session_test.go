@@ -27,7 +27,10 @@ func TestPartsThatEndBeforeTheirContextOnALostConnectionAreNotInterrupted(t *tes
 		simulated := hubtest.NewHub(network, "hub-a.azure-devices.net")
 		require.NoError(t, simulated.Put(hubtest.Device{ID: "kitchen", PrimaryKey: key}))
 		d := &hubconn.Dialer{TLSConfig: network.TLSConfig(), DialContext: network.DialContext}
-		hub, err := d.Dial(t.Context(), hubconn.Hub{Host: simulated.Host(), DeviceID: "kitchen"}, dps.SymmetricKey{ID: "kitchen", Key: key})
+		hub, err := d.Dial(
+			t.Context(), hubconn.Hub{Host: simulated.Host(), DeviceID: "kitchen"},
+			dps.SymmetricKey{ID: "kitchen", Key: key},
+		)
 		require.NoError(t, err)
 		defer hub.Close()
 
@@ -42,18 +45,19 @@ func TestPartsThatEndBeforeTheirContextOnALostConnectionAreNotInterrupted(t *tes
 			time.Sleep(time.Second) // longer than it takes, to be sure
 			cancel()
 		}()
-		(&thermostat{log: slog.New(slog.NewTextHandler(&log, nil))}).keep(ctx, "desired", hub, func(context.Context, *hubconn.Conn) error {
-			parts++
-			<-hub.Context().Done()
-			return errors.New("the connection is gone")
-		})
+		(&thermostat{log: slog.New(slog.NewTextHandler(&log, nil))}).keep(ctx, "desired", hub,
+			func(context.Context, *hubconn.Conn) error {
+				parts++
+				<-hub.Context().Done()
+				return errors.New("the connection is gone")
+			})
 		assert.Equal(t, 1, parts)
 		assert.Empty(t, log.String())
 	})
 }
 
-// Who sends SIGTERM may have little patience: the tests that run the program allow for a busy machine,
-// this one for what the program may add to it.
+// Who sends SIGTERM may have little patience: the tests that run the program allow for a busy
+// machine, this one for what the program may add to it.
 func TestProgramGivesItselfLessThanThreeSecondsToEnd(t *testing.T) {
 	assert.Less(t, goodbye, 3*time.Second)
 }

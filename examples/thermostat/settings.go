@@ -52,11 +52,14 @@ func (s *settings) origin(name string) string {
 	return "-" + name
 }
 
-// wrong says what is wrong with a setting. The text of a setting that looks like a key is not repeated: it may be one, in the wrong place.
+// wrong says what is wrong with a setting. The text of a setting that looks like a key is not
+// repeated: it may be one, in the wrong place.
 func (s *settings) wrong(name string, err error) error {
 	for _, value := range s.given[name].values {
 		if looksLikeKey(value) {
-			return fmt.Errorf("%s cannot be right: what it was given looks like a key", s.origin(name))
+			return fmt.Errorf(
+				"%s cannot be right: what it was given looks like a key", s.origin(name),
+			)
 		}
 	}
 	if failure, ok := errors.AsType[*dps.Error](err); ok && failure.Err != nil {
@@ -74,10 +77,12 @@ func (s *settings) read(name, path string) ([]byte, error) {
 	return data, nil
 }
 
-// looksLikeKey: keys of 32 and 64 bytes, which is what the services make, end in padding. A path does not.
+// looksLikeKey: keys of 32 and 64 bytes, which is what the services make, end in padding. A path
+// does not.
 func looksLikeKey(value string) bool {
 	_, err := base64.StdEncoding.DecodeString(value)
-	return err == nil && len(value) >= 24 && strings.HasSuffix(value, "=") || strings.Contains(value, "PRIVATE KEY")
+	return err == nil && len(value) >= 24 && strings.HasSuffix(value, "=") ||
+		strings.Contains(value, "PRIVATE KEY")
 }
 
 // check asks the library about the settings, one at a time, so that the answer can name the flag.
@@ -93,10 +98,13 @@ func (s *settings) check(dev *provisioning.Device) error {
 	return s.checkStore()
 }
 
-// checkStore finds a store that can never work. One that is read-only or full is no reason to stop: the device goes on, and says so.
+// checkStore finds a store that can never work. One that is read-only or full is no reason to stop:
+// the device goes on, and says so.
 func (s *settings) checkStore() error {
 	if s.store == "" {
-		s.warnings = append(s.warnings, "-store is missing: nothing is remembered, and every start asks dps")
+		s.warnings = append(
+			s.warnings, "-store is missing: nothing is remembered, and every start asks dps",
+		)
 		if s.status {
 			return errors.New("-status needs -store: the directory to look into")
 		}
@@ -109,10 +117,14 @@ func (s *settings) checkStore() error {
 	case errors.Is(err, os.ErrNotExist):
 		parent, err := os.Stat(filepath.Dir(filepath.Clean(s.store)))
 		if err != nil || !parent.IsDir() {
-			return s.wrong("store", fmt.Errorf("%q cannot be made: the directory it should be in does not exist", s.store))
+			return s.wrong("store", fmt.Errorf(
+				"%q cannot be made: the directory it should be in does not exist", s.store,
+			))
 		}
 	case errors.Is(err, os.ErrPermission):
-		return s.wrong("store", fmt.Errorf("%q cannot be opened by this user: give it to the user that runs thermostat", s.store))
+		return s.wrong("store", fmt.Errorf(
+			"%q cannot be opened by this user: give it to the user that runs thermostat", s.store,
+		))
 	}
 	return nil
 }

@@ -15,7 +15,8 @@ import (
 	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
-// A wrong setting is one line that names the flag and the fix, exit status 2, no secret, and no harm to what is stored.
+// A wrong setting is one line that names the flag and the fix, exit status 2, no secret, and no
+// harm to what is stored.
 func TestWrongSettingIsOneClearLine(t *testing.T) {
 	t.Parallel()
 	s := &site{dir: t.TempDir()}
@@ -33,9 +34,14 @@ func TestWrongSettingIsOneClearLine(t *testing.T) {
 		says []string // all of these
 	}
 	board := func(more ...string) []string {
-		return append([]string{"-id-scope", "0ne00000001", "-registration-id", "board", "-key", canaryKey}, more...)
+		return append(
+			[]string{"-id-scope", "0ne00000001", "-registration-id", "board", "-key", canaryKey},
+			more...,
+		)
 	}
-	scoped := func(more ...string) []string { return append([]string{"-id-scope", "0ne00000001"}, more...) }
+	scoped := func(more ...string) []string {
+		return append([]string{"-id-scope", "0ne00000001"}, more...)
+	}
 	together(t, map[string]trial{
 		"nothing":                    {says: []string{"-id-scope", "missing", "THERMOSTAT_ID_SCOPE"}},
 		"unknown flag":               {args: board("-kye", "x"), says: []string{"-kye", "-help"}},
@@ -57,8 +63,14 @@ func TestWrongSettingIsOneClearLine(t *testing.T) {
 		"registration ID is a key":   {args: scoped("-registration-id", canaryKey, "-key", canaryKey), says: []string{"-registration-id", "looks like a key"}},
 		"no credential":              {args: scoped("-registration-id", "board"), says: []string{"-key", "-group-key", "-cert-key", "THERMOSTAT_KEY"}},
 		"two credentials":            {args: board("-group-key", canaryGroupKey), says: []string{"-key", "-group-key", "keep one"}},
-		"two credentials, of the environment": {args: scoped("-registration-id", "board"), env: []string{"THERMOSTAT_KEY=" + canaryKey, "THERMOSTAT_CERT=" + cert, "THERMOSTAT_CERT_KEY=" + certKey},
-			says: []string{"THERMOSTAT_KEY", "THERMOSTAT_CERT", "keep one"}},
+		"two credentials, of the environment": {
+			args: scoped("-registration-id", "board"),
+			env: []string{
+				"THERMOSTAT_KEY=" + canaryKey, "THERMOSTAT_CERT=" + cert,
+				"THERMOSTAT_CERT_KEY=" + certKey,
+			},
+			says: []string{"THERMOSTAT_KEY", "THERMOSTAT_CERT", "keep one"},
+		},
 		"key is not base64":        {args: scoped("-registration-id", "board", "-key", canaryKey[1:]), says: []string{"-key", "base64"}},
 		"key is too short":         {args: scoped("-registration-id", "board", "-key", "AAAA"), says: []string{"-key", "3 bytes"}},
 		"empty key":                {args: scoped("-registration-id", "board", "-key", ""), says: []string{"-key", "empty"}},
@@ -125,7 +137,10 @@ func TestStatusPrintsWhatIsStored(t *testing.T) {
 		Confirmed, Candidate                                 *assignment
 	}
 	// Without -connect-to and -ca: it needs no network.
-	args := []string{"-id-scope", s.dps.IDScope(), "-registration-id", "board", "-key", canaryKey, "-store", filepath.Join(s.dir, "store-board")}
+	args := []string{
+		"-id-scope", s.dps.IDScope(), "-registration-id", "board", "-key", canaryKey, "-store",
+		filepath.Join(s.dir, "store-board"),
+	}
 	ask := func(args ...string) (got status) {
 		t.Helper()
 		p := launch(t, append(args, "-status"))
@@ -171,7 +186,9 @@ func TestStatusPrintsWhatIsStored(t *testing.T) {
 
 func TestVersionAndHelpNeedNoSettings(t *testing.T) {
 	t.Parallel()
-	for flag, says := range map[string]string{"-version": runtime.Version(), "-help": "THERMOSTAT_ID_SCOPE", "-h": "-connect-to"} {
+	for flag, says := range map[string]string{
+		"-version": runtime.Version(), "-help": "THERMOSTAT_ID_SCOPE", "-h": "-connect-to",
+	} {
 		p := launch(t, []string{flag})
 		assert.Equal(t, 0, p.wait(patience))
 		assert.Contains(t, p.stdout.String(), says)
@@ -183,12 +200,14 @@ func TestStoreThatCannotBeUsedIsReportedAndDoesNotStopTheDevice(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.enroll(t, "board")
-	// A directory in the place of the entry: neither to be read nor to be replaced, not even by root.
+	// A directory in the place of the entry: neither to be read nor to be replaced, not even by
+	// root.
 	require.NoError(t, os.MkdirAll(filepath.Join(s.dir, "store-board", "board", "full"), 0o700))
 	p := launch(t, s.keyFlags("board"))
 	warned := func(what string) func(record) bool {
 		return func(r record) bool {
-			return r.Level == "WARN" && strings.Contains(r.Msg, what) && strings.Contains(r.Cause, "store-board")
+			return r.Level == "WARN" && strings.Contains(r.Msg, what) &&
+				strings.Contains(r.Cause, "store-board")
 		}
 	}
 	_, after := p.await("a warning about what is stored", 0, warned("not used"))
@@ -211,7 +230,9 @@ func TestReadOnlyStoreIsReportedAndDoesNotStopTheDevice(t *testing.T) {
 	s.enroll(t, "board")
 	require.NoError(t, os.Mkdir(filepath.Join(s.dir, "store-board"), 0o500))
 	p := launch(t, s.keyFlags("board"))
-	_, after := p.await("a warning", 0, func(r record) bool { return r.Level == "WARN" && strings.Contains(r.Msg, "could not be stored") })
+	_, after := p.await("a warning", 0, func(r record) bool {
+		return r.Level == "WARN" && strings.Contains(r.Msg, "could not be stored")
+	})
 	p.await("connected", after, state("connected"))
 	p.stop()
 }

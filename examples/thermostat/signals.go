@@ -21,6 +21,7 @@ func openInbox() *inbox {
 	return i
 }
 
-// stopping lets a second Ctrl-C end the program at once. Another SIGTERM changes nothing: service managers send it to the whole group, so a
-// process may get it twice, and the end that it asked for is under way. The signals stay caught up to the program's last moment.
+// stopping lets a second Ctrl-C end the program at once. Another SIGTERM changes nothing: service
+// managers send it to the whole group, so a process may get it twice, and the end that it asked for
+// is under way. The signals stay caught up to the program's last moment.
 func (i *inbox) stopping() { signal.Reset(os.Interrupt) }

@@ -30,12 +30,16 @@ func TestTerminationEndsTheProgramInTime(t *testing.T) {
 		"connected": {reached: logged("connected")},
 		"waiting for the hub": {
 			registered: true,
-			arrange:    func(s *site) { s.a.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 3, Times: -1}) },
-			reached:    logged("waiting"),
+			arrange: func(s *site) {
+				s.a.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 3, Times: -1})
+			},
+			reached: logged("waiting"),
 		},
 		"waiting for DPS": {
 			arrange: func(s *site) {
-				s.dps.Inject(dpstest.Fault{On: dpstest.Register, Status: 429, RetryAfter: "3600", Times: -1})
+				s.dps.Inject(dpstest.Fault{
+					On: dpstest.Register, Status: 429, RetryAfter: "3600", Times: -1,
+				})
 			},
 			reached: logged("waiting"),
 		},
@@ -50,24 +54,32 @@ func TestTerminationEndsTheProgramInTime(t *testing.T) {
 		"in a dial to DPS that nobody answers": {
 			arrange: func(s *site) { s.network.SetFault(dpstest.GlobalEndpoint, simnet.Blackhole) },
 			reached: func(t *testing.T, s *site, p *process) {
-				eventually(t, "a dial", func() bool { return s.network.Dials(dpstest.GlobalEndpoint) > 0 })
+				eventually(t, "a dial", func() bool {
+					return s.network.Dials(dpstest.GlobalEndpoint) > 0
+				})
 			},
 		},
 		"before the CONNACK": {
 			registered: true,
-			arrange:    func(s *site) { s.a.Inject(hubtest.Fault{On: hubtest.Connect, NoAnswer: true, Times: -1}) },
+			arrange: func(s *site) {
+				s.a.Inject(hubtest.Fault{On: hubtest.Connect, NoAnswer: true, Times: -1})
+			},
 			reached: func(t *testing.T, s *site, p *process) {
 				eventually(t, "a CONNECT", func() bool { return len(s.a.Attempts()) > 1 })
 			},
 		},
 		"in a registration without answer": {
-			arrange: func(s *site) { s.dps.Inject(dpstest.Fault{On: dpstest.Register, NoAnswer: true, Times: -1}) },
+			arrange: func(s *site) {
+				s.dps.Inject(dpstest.Fault{On: dpstest.Register, NoAnswer: true, Times: -1})
+			},
 			reached: func(t *testing.T, s *site, p *process) {
 				eventually(t, "a request", func() bool { return s.dps.Count(dpstest.Register) > 0 })
 			},
 		},
 		"between two polls": {
-			arrange: func(s *site) { s.dps.Inject(dpstest.Fault{On: dpstest.Register, RetryAfter: "600", Times: -1}) },
+			arrange: func(s *site) {
+				s.dps.Inject(dpstest.Fault{On: dpstest.Register, RetryAfter: "600", Times: -1})
+			},
 			reached: func(t *testing.T, s *site, p *process) {
 				eventually(t, "an answer", func() bool {
 					r := s.dps.Requests()
@@ -82,7 +94,9 @@ func TestTerminationEndsTheProgramInTime(t *testing.T) {
 			},
 		},
 		"with a message that is not acknowledged": {
-			arrange: func(s *site) { s.a.Inject(hubtest.Fault{On: hubtest.Publish, NoAnswer: true, Times: -1}) },
+			arrange: func(s *site) {
+				s.a.Inject(hubtest.Fault{On: hubtest.Publish, NoAnswer: true, Times: -1})
+			},
 			reached: logged("connected"),
 		},
 		"reprovisioning": {
@@ -90,7 +104,9 @@ func TestTerminationEndsTheProgramInTime(t *testing.T) {
 				logged("connected")(t, s, p)
 				s.dps.Inject(dpstest.Fault{On: dpstest.Register, NoAnswer: true, Times: -1})
 				p.signal(syscall.SIGHUP)
-				eventually(t, "a second registration", func() bool { return s.dps.Count(dpstest.Register) > 1 })
+				eventually(t, "a second registration", func() bool {
+					return s.dps.Count(dpstest.Register) > 1
+				})
 			},
 		},
 		"about to reboot": {
@@ -111,7 +127,9 @@ func TestTerminationEndsTheProgramInTime(t *testing.T) {
 		"with a method, a message and a change of the target at once": {
 			reached: func(t *testing.T, s *site, p *process) {
 				logged("connected")(t, s, p)
-				eventually(t, "subscriptions", func() bool { return reported(s.a, targetProperty) != nil })
+				eventually(t, "subscriptions", func() bool {
+					return reported(s.a, targetProperty) != nil
+				})
 				s.a.Inject(hubtest.Fault{On: hubtest.TwinPatch, NoAnswer: true, Times: -1})
 				_, err := s.a.PatchDesired("board", map[string]any{targetProperty: 25})
 				require.NoError(t, err)

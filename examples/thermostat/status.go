@@ -21,7 +21,8 @@ type stored struct {
 	Saved          string      `json:"saved,omitempty"`
 	Sequence       uint64      `json:"sequence"`          // how often something was stored
 	Problem        string      `json:"problem,omitempty"` // why what is stored is not used
-	Next           string      `json:"next"`              // what a start does first: connect, lookup or register
+	// what a start does first: connect, lookup or register
+	Next string `json:"next"`
 }
 
 type assignment struct {
@@ -53,7 +54,8 @@ func describe(a *dps.Assignment) *assignment {
 		return nil
 	}
 	return &assignment{
-		Hub: a.Hub, DeviceID: a.DeviceID, Substatus: a.Substatus, Created: timestamp(a.Created), Updated: timestamp(a.Updated), Payload: a.Payload,
+		Hub: a.Hub, DeviceID: a.DeviceID, Substatus: a.Substatus, Created: timestamp(a.Created),
+		Updated: timestamp(a.Updated), Payload: a.Payload,
 	}
 }
 

@@ -17,8 +17,9 @@ const (
 // targetName is the writable property of the model.
 const targetName = "targetTemperature"
 
-// followTarget does what the back end wants, and tells it so: each change of the desired targetTemperature is answered in the reported
-// properties. On every new connection the current one is answered again, since the hub may be another, or have lost what it was told.
+// followTarget does what the back end wants, and tells it so: each change of the desired
+// targetTemperature is answered in the reported properties. On every new connection the current one
+// is answered again, since the hub may be another, or have lost what it was told.
 func (t *thermostat) followTarget(ctx context.Context, hub *hubconn.Conn) error {
 	for desired, err := range hub.Desired(ctx) {
 		if err != nil {
@@ -28,16 +29,23 @@ func (t *thermostat) followTarget(ctx context.Context, hub *hubconn.Conn) error 
 		if !changed {
 			continue
 		}
-		t.log.Info("target temperature", "value", ack.Value, "version", desired.Version, "status", ack.Code, "cause", ack.Description)
-		if _, err := hub.Report(ctx, map[string]any{targetName: ack}); err != nil && ctx.Err() == nil {
-			t.log.Warn("target temperature not acknowledged", "version", desired.Version, "cause", err.Error())
+		t.log.Info(
+			"target temperature", "value", ack.Value, "version", desired.Version, "status",
+			ack.Code, "cause", ack.Description,
+		)
+		if _, err := hub.Report(ctx, map[string]any{targetName: ack}); err != nil &&
+			ctx.Err() == nil {
+			t.log.Warn(
+				"target temperature not acknowledged", "version", desired.Version, "cause",
+				err.Error(),
+			)
 		}
 	}
 	return nil
 }
 
-// setTarget sets the target that a state or a change of the desired properties asks for, if it says anything of it, and returns the answer
-// to that.
+// setTarget sets the target that a state or a change of the desired properties asks for, if it says
+// anything of it, and returns the answer to that.
 func (t *thermostat) setTarget(desired hubconn.Desired) (ack hubconn.PropertyAck, changed bool) {
 	var properties map[string]json.RawMessage
 	if err := desired.Decode(&properties); err != nil {
@@ -49,10 +57,13 @@ func (t *thermostat) setTarget(desired hubconn.Desired) (ack hubconn.PropertyAck
 		return ack, false
 	case !named, string(value) == "null": // never set, or deleted
 		t.room.setTarget(defaultTarget)
-		return hubconn.PropertyAck{Value: defaultTarget, Code: 203, Description: "the default"}, true
+		return hubconn.PropertyAck{
+			Value: defaultTarget, Code: 203, Description: "the default",
+		}, true
 	}
 	var celsius float64
-	if err := json.Unmarshal(value, &celsius); err != nil || celsius < minTarget || celsius > maxTarget {
+	if err := json.Unmarshal(value, &celsius); err != nil || celsius < minTarget ||
+		celsius > maxTarget {
 		return hubconn.PropertyAck{
 			Value: t.room.currentTarget(), Code: 400, Version: desired.Version,
 			Description: fmt.Sprintf("must be a number from %d to %d", minTarget, maxTarget),

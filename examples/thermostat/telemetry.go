@@ -16,8 +16,8 @@ type reading struct {
 	Temperature float64 `json:"temperature"`
 }
 
-// sendTelemetry sends a reading at once and then at every interval. What cannot be sent is not kept: the next reading is worth more than the
-// last.
+// sendTelemetry sends a reading at once and then at every interval. What cannot be sent is not
+// kept: the next reading is worth more than the last.
 func (t *thermostat) sendTelemetry(ctx context.Context, hub *hubconn.Conn) error {
 	ticker := time.NewTicker(t.interval)
 	defer ticker.Stop()
@@ -27,7 +27,8 @@ func (t *thermostat) sendTelemetry(ctx context.Context, hub *hubconn.Conn) error
 			return err
 		}
 		err = hub.Send(ctx, hubconn.Message{
-			Body: body, ContentType: "application/json", ContentEncoding: "utf-8", MessageID: t.ids.next(), CreationTime: t.now(),
+			Body: body, ContentType: "application/json", ContentEncoding: "utf-8",
+			MessageID: t.ids.next(), CreationTime: t.now(),
 		})
 		if err != nil && ctx.Err() == nil {
 			t.log.Warn("message not sent", "cause", err.Error())
@@ -40,8 +41,9 @@ func (t *thermostat) sendTelemetry(ctx context.Context, hub *hubconn.Conn) error
 	}
 }
 
-// now is the time by the device's clock with its correction, if it has one. The zero time, while a board without a clock of its own does not
-// know better, leaves the creation time out: the hub stamps each message by itself.
+// now is the time by the device's clock with its correction, if it has one. The zero time, while a
+// board without a clock of its own does not know better, leaves the creation time out: the hub
+// stamps each message by itself.
 func (t *thermostat) now() time.Time {
 	status := t.dev.Status()
 	if status.ClockSuspect {
@@ -50,7 +52,8 @@ func (t *thermostat) now() time.Time {
 	return time.Now().Add(status.ClockOffset)
 }
 
-// messageIDs are unique: random for each start of the program, then counted. They let a receiver tell duplicates.
+// messageIDs are unique: random for each start of the program, then counted. They let a receiver
+// tell duplicates.
 type messageIDs struct {
 	start string
 	count atomic.Uint64

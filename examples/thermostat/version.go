@@ -16,5 +16,7 @@ func version() string {
 }
 
 func printVersion(w io.Writer) {
-	fmt.Fprintf(w, "thermostat %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	fmt.Fprintf(
+		w, "thermostat %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH,
+	)
 }

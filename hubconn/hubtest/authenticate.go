@@ -11,9 +11,12 @@ import (
 	"github.com/rehome-iot/rehome/internal/sas"
 )
 
-// authenticate decides whether a CONNECT gets in. It returns why not; the device learns no more than return code 5: the service gives
-// it for every refusal, and it cannot be told which. h.mu is held.
-func (h *Hub) authenticate(c *mqttserver.Connect, cert *x509.Certificate, now time.Time) (expiry time.Time, refusal string) {
+// authenticate decides whether a CONNECT gets in. It returns why not; the device learns no more
+// than return code 5: the service gives it for every refusal, and it cannot be told which. h.mu is
+// held.
+func (h *Hub) authenticate(
+	c *mqttserver.Connect, cert *x509.Certificate, now time.Time,
+) (expiry time.Time, refusal string) {
 	name, ok := parseUsername(c.Username, c.ClientID)
 	switch {
 	case !ok:
@@ -62,7 +65,9 @@ func checkCertificate(device *record, cert *x509.Certificate, now time.Time) (re
 }
 
 // checkToken checks a token against a device's keys.
-func (h *Hub) checkToken(device *record, token string, now time.Time) (expiry time.Time, refusal string) {
+func (h *Hub) checkToken(
+	device *record, token string, now time.Time,
+) (expiry time.Time, refusal string) {
 	signature, err := sas.Parse(token)
 	if err != nil {
 		return expiry, err.Error()
@@ -86,8 +91,9 @@ func (h *Hub) checkToken(device *record, token string, now time.Time) (expiry ti
 	return signature.Expiry, ""
 }
 
-// covers reports whether a token's resource is "{hub}/devices/{device ID}", or "{hub}/devices/{device ID}/modules/{module ID}" for a module. Only the host is
-// compared without case.
+// covers reports whether a token's resource is "{hub}/devices/{device ID}", or
+// "{hub}/devices/{device ID}/modules/{module ID}" for a module. Only the host is compared without
+// case.
 func (h *Hub) covers(resource, id string) bool {
 	host, path, _ := strings.Cut(resource, "/")
 	want := "devices/" + id
@@ -103,8 +109,9 @@ type username struct {
 	query url.Values // api-version, DeviceClientType, model-id …
 }
 
-// parseUsername parses "{hub}/{client ID}/?api-version=…", and the older forms without the question mark and without
-// anything after the client ID. Neither host nor client ID is escaped, so the client ID is needed to tell where it ends.
+// parseUsername parses "{hub}/{client ID}/?api-version=…", and the older forms without the question
+// mark and without anything after the client ID. Neither host nor client ID is escaped, so the
+// client ID is needed to tell where it ends.
 func parseUsername(name, clientID string) (username, bool) {
 	host, rest, ok := strings.Cut(name, "/")
 	if !ok || host == "" || clientID == "" {

@@ -80,7 +80,8 @@ func TestEveryFormOfUserNameIsTaken(t *testing.T) {
 				"{h}/{id}/",
 				"{h}/{id}",
 			} {
-				name := strings.NewReplacer("{h}", strings.ToUpper(hubHost), "{id}", id).Replace(form)
+				name := strings.NewReplacer("{h}", strings.ToUpper(hubHost), "{id}", id).
+					Replace(form)
 				c := device(t, h, id)
 				c.username = name
 				assert.Zero(t, c.connect("mqtt"), name)
@@ -98,8 +99,12 @@ func TestRefusalsAreAllReturnCode5(t *testing.T) {
 	}{
 		"no user name":          {func(_ *testing.T, _ *Hub, c *client) { c.username = "" }, "user name is not {hub}/{client ID}/?api-version=…"},
 		"user name of nonsense": {func(_ *testing.T, _ *Hub, c *client) { c.username = "hello" }, "user name is not {hub}/{client ID}/?api-version=…"},
-		"user name for another device": {func(_ *testing.T, h *Hub, c *client) { c.username = hubHost + "/dev2/?api-version=2021-04-12" },
-			"user name is not {hub}/{client ID}/?api-version=…"},
+		"user name for another device": {
+			func(_ *testing.T, h *Hub, c *client) {
+				c.username = hubHost + "/dev2/?api-version=2021-04-12"
+			},
+			"user name is not {hub}/{client ID}/?api-version=…",
+		},
 		"client ID in other case": {func(_ *testing.T, h *Hub, c *client) { c.id = "DEV1" }, "user name is not {hub}/{client ID}/?api-version=…"},
 		"user name for another hub": {func(_ *testing.T, h *Hub, c *client) {
 			c.username = "hub-b.azure-devices.net/dev1/?api-version=2021-04-12"
@@ -109,27 +114,40 @@ func TestRefusalsAreAllReturnCode5(t *testing.T) {
 		"unknown device":          {func(_ *testing.T, h *Hub, _ *client) { h.Delete("dev1") }, "no such device"},
 		"disabled device":         {func(_ *testing.T, h *Hub, _ *client) { h.Disable("dev1") }, "device is disabled"},
 		"no credential":           {func(_ *testing.T, _ *Hub, c *client) { c.password = "" }, "neither token nor client certificate"},
-		"password that is no token": {func(_ *testing.T, _ *Hub, c *client) { c.password = "hunter2" },
-			"sas token does not begin with SharedAccessSignature"},
+		"password that is no token": {
+			func(_ *testing.T, _ *Hub, c *client) { c.password = "hunter2" },
+			"sas token does not begin with SharedAccessSignature",
+		},
 		"token for another device": {func(t *testing.T, h *Hub, c *client) {
 			d, _ := h.Get("dev1")
-			c.password = token(t, hubHost+"/devices/dev2", d.PrimaryKey, h.network.Now().Add(time.Hour))
+			c.password = token(
+				t, hubHost+"/devices/dev2", d.PrimaryKey, h.network.Now().Add(time.Hour),
+			)
 		}, "token is for another resource"},
 		"token for another hub": {func(t *testing.T, h *Hub, c *client) {
 			d, _ := h.Get("dev1")
-			c.password = token(t, "hub-b.azure-devices.net/devices/dev1", d.PrimaryKey, h.network.Now().Add(time.Hour))
+			c.password = token(
+				t, "hub-b.azure-devices.net/devices/dev1", d.PrimaryKey,
+				h.network.Now().Add(time.Hour),
+			)
 		}, "token is for another resource"},
 		"token for a part of the device": {func(t *testing.T, h *Hub, c *client) {
 			d, _ := h.Get("dev1")
-			c.password = token(t, hubHost+"/devices/dev1/modules/m", d.PrimaryKey, h.network.Now().Add(time.Hour))
+			c.password = token(
+				t, hubHost+"/devices/dev1/modules/m", d.PrimaryKey, h.network.Now().Add(time.Hour),
+			)
 		}, "token is for another resource"},
 		"token of another key": {func(t *testing.T, h *Hub, c *client) {
-			c.password = token(t, hubHost+"/devices/dev1", "b3RoZXI=", h.network.Now().Add(time.Hour))
+			c.password = token(
+				t, hubHost+"/devices/dev1", "b3RoZXI=", h.network.Now().Add(time.Hour),
+			)
 		}, "token is signed with another key"},
 		"token of a policy": {func(_ *testing.T, _ *Hub, c *client) { c.password += "&skn=iothubowner" }, "no such policy"},
 		"token more than five minutes old": {func(t *testing.T, h *Hub, c *client) {
 			d, _ := h.Get("dev1")
-			c.password = token(t, hubHost+"/devices/dev1", d.PrimaryKey, h.network.Now().Add(-301*time.Second))
+			c.password = token(
+				t, hubHost+"/devices/dev1", d.PrimaryKey, h.network.Now().Add(-301*time.Second),
+			)
 		}, "token has expired"},
 		"certificate of another device": {func(_ *testing.T, h *Hub, c *client) {
 			cert := h.network.CA().Device("dev1")
@@ -165,10 +183,15 @@ func TestTokens(t *testing.T) {
 		resource := hubHost + "/devices/dev1"
 		assert.True(t, in(token(t, resource, d.PrimaryKey, now.Add(time.Hour))))
 		assert.True(t, in(token(t, resource, d.SecondaryKey, now.Add(time.Hour))))
-		assert.True(t, in(token(t, strings.ToUpper(hubHost)+"/devices/dev1", d.PrimaryKey, now.Add(time.Hour))))
+		assert.True(t, in(
+			token(t, strings.ToUpper(hubHost)+"/devices/dev1", d.PrimaryKey, now.Add(time.Hour)),
+		))
 		assert.True(t, in(token(t, resource, d.PrimaryKey, now.Add(time.Hour))+"&skn="))
 		assert.True(t, in(token(t, resource, d.PrimaryKey, now.Add(1000*time.Hour))))
-		assert.True(t, in(token(t, resource, d.PrimaryKey, now.Add(-299*time.Second))), "clocks may differ by five minutes")
+		assert.True(
+			t, in(token(t, resource, d.PrimaryKey, now.Add(-299*time.Second))),
+			"clocks may differ by five minutes",
+		)
 		h.SetExpiryGrace(10 * time.Minute)
 		assert.True(t, in(token(t, resource, d.PrimaryKey, now.Add(-599*time.Second))))
 		h.SetExpiryGrace(0)
@@ -202,7 +225,10 @@ func TestCertificates(t *testing.T) {
 		for _, b := range old {
 			colons += ":" + hex.EncodeToString([]byte{b})
 		}
-		require.NoError(t, h.Put(Device{ID: "x509", PrimaryThumbprint: strings.ToLower(Thumbprint(first.Leaf)), SecondaryThumbprint: colons[1:]}))
+		require.NoError(t, h.Put(Device{
+			ID: "x509", PrimaryThumbprint: strings.ToLower(Thumbprint(first.Leaf)),
+			SecondaryThumbprint: colons[1:],
+		}))
 		in := func(cert tls.Certificate) byte {
 			c := device(t, h, "x509")
 			c.cert, c.password = &cert, ""
@@ -212,7 +238,9 @@ func TestCertificates(t *testing.T) {
 		assert.Zero(t, in(first))
 		assert.Zero(t, in(second))
 		assert.Equal(t, byte(5), in(ca.Device("x509")))
-		expired := ca.DeviceBetween("x509", h.network.Now().Add(-2*time.Hour), h.network.Now().Add(-time.Hour))
+		expired := ca.DeviceBetween(
+			"x509", h.network.Now().Add(-2*time.Hour), h.network.Now().Add(-time.Hour),
+		)
 		require.NoError(t, h.Put(Device{ID: "x509", PrimaryThumbprint: Thumbprint(expired.Leaf)}))
 		assert.Equal(t, byte(5), in(expired))
 		assert.Equal(t, "client certificate is not valid at this time", last(t, h).Reason)
@@ -307,14 +335,23 @@ func TestConnectionEndsWithItsToken(t *testing.T) {
 		return time.Since(start)
 	}
 	onEach(t, func(t *testing.T, h *Hub, transport string) {
-		assert.Equal(t, 65*time.Minute, live(device(t, h, "dev1"), transport), "an hour, and five minutes of grace")
+		assert.Equal(
+			t, 65*time.Minute, live(device(t, h, "dev1"), transport),
+			"an hour, and five minutes of grace",
+		)
 		time.AfterFunc(10*time.Minute, func() { h.network.SetClockOffset(30 * time.Minute) })
-		assert.Equal(t, 35*time.Minute, live(device(t, h, "dev1"), transport), "by the hub's clock, which was set forward")
+		assert.Equal(
+			t, 35*time.Minute, live(device(t, h, "dev1"), transport),
+			"by the hub's clock, which was set forward",
+		)
 	})
 }
 
 func TestSilentDeviceIsDisconnected(t *testing.T) {
-	for asked, want := range map[uint16]time.Duration{60: 90 * time.Second, 1177: 1765500 * time.Millisecond, 0: 1767 * time.Second, 3600: 1767 * time.Second} {
+	for asked, want := range map[uint16]time.Duration{
+		60: 90 * time.Second, 1177: 1765500 * time.Millisecond, 0: 1767 * time.Second,
+		3600: 1767 * time.Second,
+	} {
 		onEach(t, func(t *testing.T, h *Hub, transport string) {
 			c := device(t, h, "dev1")
 			c.keepAlive = asked

@@ -46,7 +46,9 @@ type blob struct {
 }
 
 func newStore(h *Hub) *store {
-	s := &store{hub: h, host: blobHost(h.host), key: make([]byte, 64), blobs: make(map[string]*blob)}
+	s := &store{
+		hub: h, host: blobHost(h.host), key: make([]byte, 64), blobs: make(map[string]*blob),
+	}
 	_, _ = rand.Read(s.key) // never fails
 	h.network.Handle(s.host, s)
 	return s
@@ -58,10 +60,12 @@ func blobHost(hub string) string {
 	return name + ".blob.core.windows.net"
 }
 
-// BlobHost returns the host name of the storage that devices upload to. Faults of the network can be set for it as for the hub's.
+// BlobHost returns the host name of the storage that devices upload to. Faults of the network can
+// be set for it as for the hub's.
 func (h *Hub) BlobHost() string { return h.store.host }
 
-// Blob returns the content of an uploaded blob. Its name begins with the ID of the device: "dev1/log.txt".
+// Blob returns the content of an uploaded blob. Its name begins with the ID of the device:
+// "dev1/log.txt".
 func (h *Hub) Blob(name string) ([]byte, bool) {
 	h.store.mu.Lock()
 	defer h.store.mu.Unlock()
@@ -82,11 +86,13 @@ func (h *Hub) BlobType(name string) string {
 	return ""
 }
 
-// token signs the query string that lets a client write one blob. Its signature is the store's own affair: clients
-// pass it on as it is.
+// token signs the query string that lets a client write one blob. Its signature is the store's own
+// affair: clients pass it on as it is.
 func (s *store) token(name string, expiry time.Time) string {
 	until := expiry.UTC().Format(time.RFC3339)
-	return "?" + url.Values{"sv": {blobVersion}, "sr": {"b"}, "sp": {"rw"}, "se": {until}, "sig": {s.sign(name, until)}}.Encode()
+	return "?" + url.Values{"sv": {blobVersion}, "sr": {"b"}, "sp": {"rw"}, "se": {until}, "sig": {
+		s.sign(name, until),
+	}}.Encode()
 }
 
 func (s *store) sign(name, until string) string {
@@ -153,7 +159,8 @@ func (s *store) applyFault(w http.ResponseWriter, r *http.Request, name string, 
 
 func (s *store) respond(w http.ResponseWriter, r *http.Request, name string, refused *blobError) {
 	if refused != nil {
-		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxBlob)) // so that the client hears the response
+		// so that the client hears the response
+		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxBlob))
 		s.logOperation(name, refused.status)
 		s.refuse(w, *refused)
 		return
@@ -164,7 +171,9 @@ func (s *store) respond(w http.ResponseWriter, r *http.Request, name string, ref
 
 func (s *store) logOperation(name string, status int) {
 	device, _, _ := strings.Cut(name, "/")
-	s.hub.logOperation(Operation{On: BlobPut, DeviceID: device, Transport: "https", Status: status, Detail: name})
+	s.hub.logOperation(Operation{
+		On: BlobPut, DeviceID: device, Transport: "https", Status: status, Detail: name,
+	})
 }
 
 // blobError is a refusal as storage words it.
@@ -196,22 +205,33 @@ func (s *store) refuse(w http.ResponseWriter, e blobError) {
 func (s *store) put(r *http.Request, name string) *blobError {
 	q := r.URL.Query()
 	if err := s.allows(name, q); err != nil {
-		return &blobError{http.StatusForbidden, "AuthenticationFailed", "Server failed to authenticate the request: " + err.Error()}
+		return &blobError{
+			http.StatusForbidden, "AuthenticationFailed",
+			"Server failed to authenticate the request: " + err.Error(),
+		}
 	}
 	if r.Method != http.MethodPut {
-		return &blobError{http.StatusMethodNotAllowed, "UnsupportedHttpVerb", "blobs are written by PUT"}
+		return &blobError{
+			http.StatusMethodNotAllowed, "UnsupportedHttpVerb", "blobs are written by PUT",
+		}
 	}
 	if r.ContentLength < 0 {
-		return &blobError{http.StatusLengthRequired, "MissingContentLengthHeader", "Content-Length is missing"}
+		return &blobError{
+			http.StatusLengthRequired, "MissingContentLengthHeader", "Content-Length is missing",
+		}
 	}
 	if r.ContentLength > maxBlob {
-		return &blobError{http.StatusRequestEntityTooLarge, "RequestBodyTooLarge", "the simulated storage takes 256 MB a blob"}
+		return &blobError{
+			http.StatusRequestEntityTooLarge, "RequestBodyTooLarge",
+			"the simulated storage takes 256 MB a blob",
+		}
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBlob))
 	if err != nil {
 		return &blobError{http.StatusBadRequest, "IncompleteBody", "body is cut short"}
 	}
-	if sum := md5.Sum(body); r.Header.Get("Content-MD5") != "" && r.Header.Get("Content-MD5") != base64.StdEncoding.EncodeToString(sum[:]) {
+	if sum := md5.Sum(body); r.Header.Get("Content-MD5") != "" &&
+		r.Header.Get("Content-MD5") != base64.StdEncoding.EncodeToString(sum[:]) {
 		return &blobError{http.StatusBadRequest, "Md5Mismatch", "Content-MD5 is another body's"}
 	}
 	s.mu.Lock()
@@ -229,7 +249,10 @@ func (s *store) put(r *http.Request, name string) *blobError {
 	case "blocklist":
 		refused = b.commit(r.Header, body)
 	default:
-		refused = &blobError{http.StatusBadRequest, "InvalidQueryParameterValue", "comp is none of block and blocklist"}
+		refused = &blobError{
+			http.StatusBadRequest, "InvalidQueryParameterValue",
+			"comp is none of block and blocklist",
+		}
 	}
 	if refused == nil {
 		s.blobs[name] = b
@@ -239,7 +262,9 @@ func (s *store) put(r *http.Request, name string) *blobError {
 
 func (b *blob) put(header http.Header, body []byte) *blobError {
 	if header.Get("x-ms-blob-type") != "BlockBlob" {
-		return &blobError{http.StatusBadRequest, "InvalidHeaderValue", "x-ms-blob-type is not BlockBlob"}
+		return &blobError{
+			http.StatusBadRequest, "InvalidHeaderValue", "x-ms-blob-type is not BlockBlob",
+		}
 	}
 	kind := header.Get("x-ms-blob-content-type")
 	if kind == "" {
@@ -254,16 +279,24 @@ func (b *blob) put(header http.Header, body []byte) *blobError {
 func (b *blob) stage(id string, body []byte) *blobError {
 	raw, err := base64.StdEncoding.DecodeString(id)
 	if err != nil || len(raw) == 0 || len(raw) > maxBlockID {
-		return &blobError{http.StatusBadRequest, "InvalidQueryParameterValue", "blockid is not base64 of 1 to 64 bytes"}
+		return &blobError{
+			http.StatusBadRequest, "InvalidQueryParameterValue",
+			"blockid is not base64 of 1 to 64 bytes",
+		}
 	}
 	for other := range b.blocks {
 		if len(other) != len(id) {
-			return &blobError{http.StatusBadRequest, "InvalidBlobOrBlock", "blockid is of another length than the other blocks'"}
+			return &blobError{
+				http.StatusBadRequest, "InvalidBlobOrBlock",
+				"blockid is of another length than the other blocks'",
+			}
 		}
 	}
 	old, again := b.blocks[id]
 	if !again && len(b.blocks) >= maxBlocks || b.pending-len(old)+len(body) > maxBlob {
-		return &blobError{http.StatusConflict, "BlockCountExceedsLimit", "too many uncommitted blocks"}
+		return &blobError{
+			http.StatusConflict, "BlockCountExceedsLimit", "too many uncommitted blocks",
+		}
 	}
 	if len(body) == 0 {
 		return &blobError{http.StatusBadRequest, "InvalidHeaderValue", "a block is not empty"}
@@ -286,7 +319,10 @@ func (b *blob) commit(header http.Header, list []byte) *blobError {
 		return &blobError{http.StatusBadRequest, "InvalidXmlDocument", "body is not a BlockList"}
 	}
 	if len(ids.Blocks) > maxBlocks {
-		return &blobError{http.StatusBadRequest, "BlockListTooLong", "block list has more than " + strconv.Itoa(maxBlocks) + " blocks"}
+		return &blobError{
+			http.StatusBadRequest, "BlockListTooLong",
+			"block list has more than " + strconv.Itoa(maxBlocks) + " blocks",
+		}
 	}
 	whole, chosen := []byte{}, make(map[string][]byte)
 	for _, entry := range ids.Blocks {
@@ -296,7 +332,10 @@ func (b *blob) commit(header http.Header, list []byte) *blobError {
 			block, ok = b.chosen[id]
 		}
 		if !ok || len(whole)+len(block) > maxBlob {
-			return &blobError{http.StatusBadRequest, "InvalidBlockList", "the list names a block that was not put, or is too large"}
+			return &blobError{
+				http.StatusBadRequest, "InvalidBlockList",
+				"the list names a block that was not put, or is too large",
+			}
 		}
 		whole, chosen[id] = append(whole, block...), block
 	}
@@ -305,7 +344,8 @@ func (b *blob) commit(header http.Header, list []byte) *blobError {
 	return nil
 }
 
-// blobName takes the name of a blob out of an escaped path: "/uploads/dev1/log.txt" names "dev1/log.txt".
+// blobName takes the name of a blob out of an escaped path: "/uploads/dev1/log.txt" names
+// "dev1/log.txt".
 func blobName(path string) (string, bool) {
 	rest, ok := strings.CutPrefix(path, "/"+container+"/")
 	if !ok {

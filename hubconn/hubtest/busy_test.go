@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A device whose connection is cut again and again gets every message at least once, and the hub settles each exactly once; methods
-// end, versions rise.
+// A device whose connection is cut again and again gets every message at least once, and the hub
+// settles each exactly once; methods end, versions rise.
 func TestBackEndAndAFlappingDevice(t *testing.T) {
 	onEach(t, func(t *testing.T, h *Hub, transport string) {
 		const messages = 300
@@ -25,7 +25,9 @@ func TestBackEndAndAFlappingDevice(t *testing.T) {
 		got := map[string]bool{}
 		var version int64
 		c := device(t, h, "dev1")
-		c.password = token(t, hubHost+"/devices/dev1", mustKey(h), h.network.Now().Add(24*time.Hour))
+		c.password = token(
+			t, hubHost+"/devices/dev1", mustKey(h), h.network.Now().Add(24*time.Hour),
+		)
 		work.Go(func() { // the device
 			for ctx.Err() == nil {
 				if _, err := c.dial(transport); err != nil {
@@ -43,7 +45,8 @@ func TestBackEndAndAFlappingDevice(t *testing.T) {
 						return nil
 					}
 					if m.Qos == 0 { // a method
-						response := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
+						response :=
+							packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
 						rid, _ := requestID(m.TopicName[len("$iothub/methods/POST/m/?"):])
 						response.TopicName = "$iothub/methods/res/200/?$rid=" + rid
 						return response
@@ -76,7 +79,9 @@ func TestBackEndAndAFlappingDevice(t *testing.T) {
 		answered := 0
 		work.Go(func() {
 			for ctx.Err() == nil {
-				if _, _, err := h.Invoke(ctx, "dev1", "m", nil, InvokeOptions{ConnectTimeout: time.Second, ResponseTimeout: 5 * time.Second}); err == nil {
+				if _, _, err := h.Invoke(ctx, "dev1", "m", nil, InvokeOptions{
+					ConnectTimeout: time.Second, ResponseTimeout: 5 * time.Second,
+				}); err == nil {
 					answered++
 				}
 				time.Sleep(50 * time.Millisecond)
@@ -107,14 +112,17 @@ func TestBackEndAndAFlappingDevice(t *testing.T) {
 	})
 }
 
-// live connects on a fresh connection and answers each packet, until the connection ends. It never fails a test: the network is bad.
+// live connects on a fresh connection and answers each packet, until the connection ends. It never
+// fails a test: the network is bad.
 func (c *client) live(response func(packets.ControlPacket) packets.ControlPacket) {
 	defer c.close()
 	p := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
 	p.ProtocolName, p.ProtocolVersion, p.ClientIdentifier = "MQTT", 4, c.id
-	p.UsernameFlag, p.Username, p.PasswordFlag, p.Password = true, c.username, true, []byte(c.password)
+	p.UsernameFlag, p.Username, p.PasswordFlag, p.Password = true, c.username, true,
+		[]byte(c.password)
 	subscribe := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
-	subscribe.MessageID, subscribe.Topics, subscribe.Qoss = 1, []string{commands, methodFilter, desiredFilter}, []byte{1, 0, 0}
+	subscribe.MessageID, subscribe.Topics, subscribe.Qoss = 1,
+		[]string{commands, methodFilter, desiredFilter}, []byte{1, 0, 0}
 	if p.Write(c) != nil || subscribe.Write(c) != nil {
 		return
 	}

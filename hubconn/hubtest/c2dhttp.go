@@ -10,7 +10,9 @@ import (
 // deliverCommand gives a device the next message of its queue, under a lock.
 func (h *Hub) deliverCommand(r *http.Request, id string) webReply {
 	lock := defaultLock
-	if text := cmp.Or(r.URL.Query().Get("iothub-messagelocktimeout"), r.Header.Get("IotHub-MessageLockTimeout")); text != "" {
+	if text := cmp.Or(
+		r.URL.Query().Get("iothub-messagelocktimeout"), r.Header.Get("IotHub-MessageLockTimeout"),
+	); text != "" {
 		seconds, err := strconv.Atoi(text)
 		lock = time.Duration(seconds) * time.Second
 		if err != nil || lock < minLock || lock > maxLock {
@@ -29,16 +31,22 @@ func (h *Hub) deliverCommand(r *http.Request, id string) webReply {
 		return webReply{reply: reply{status: http.StatusNoContent}}
 	}
 	h.links[id].wake() // it will want to know when the lock ends
-	header := http.Header{"ETag": {`"` + c.token + `"`}, "Content-Type": {"application/octet-stream"}}
+	header := http.Header{
+		"ETag": {`"` + c.token + `"`}, "Content-Type": {"application/octet-stream"},
+	}
 	for name, value := range map[string]string{
-		"iothub-messageid": c.MessageID, "iothub-correlationid": c.CorrelationID, "iothub-userid": c.UserID, "iothub-to": c.To,
-		"iothub-ack": cmp.Or(c.Ack, "none"), "iothub-expiry": webTime(c.Expiry), "iothub-enqueuedtime": webTime(c.EnqueuedTime),
+		"iothub-messageid": c.MessageID, "iothub-correlationid": c.CorrelationID,
+		"iothub-userid": c.UserID, "iothub-to": c.To, "iothub-ack": cmp.Or(c.Ack, "none"),
+		"iothub-expiry": webTime(c.Expiry), "iothub-enqueuedtime": webTime(c.EnqueuedTime),
 		"iothub-sequencenumber": strconv.FormatUint(c.SequenceNumber, 10),
-		"iothub-deliverycount":  strconv.Itoa(c.DeliveryCount - 1), // the service counts the deliveries before this one
+		// the service counts the deliveries before this one
+		"iothub-deliverycount": strconv.Itoa(c.DeliveryCount - 1),
 	} {
 		header[name] = []string{value}
 	}
-	for name, value := range map[string]string{"iothub-contenttype": c.ContentType, "iothub-contentencoding": c.ContentEncoding} {
+	for name, value := range map[string]string{
+		"iothub-contenttype": c.ContentType, "iothub-contentencoding": c.ContentEncoding,
+	} {
 		if value != "" {
 			header[name] = []string{value}
 		}

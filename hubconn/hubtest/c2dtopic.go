@@ -27,8 +27,9 @@ func c2dTopic(id string, m *C2D) string {
 		separator = "&"
 	}
 	for _, p := range [][2]string{
-		{"$.mid", m.MessageID}, {"$.cid", m.CorrelationID}, {"$.uid", m.UserID}, {"$.to", m.To}, {"$.exp", stamp(m.Expiry)},
-		{"$.ct", m.ContentType}, {"$.ce", m.ContentEncoding}, {"iothub-ack", m.Ack},
+		{"$.mid", m.MessageID}, {"$.cid", m.CorrelationID}, {"$.uid", m.UserID}, {"$.to", m.To},
+		{"$.exp", stamp(m.Expiry)}, {"$.ct", m.ContentType}, {"$.ce", m.ContentEncoding},
+		{"iothub-ack", m.Ack},
 	} {
 		if p[1] != "" {
 			put(p[0], p[1])
@@ -49,7 +50,8 @@ func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+"
 // isInput reports whether a text can be the name of a module input: one level of a topic.
 func isInput(name string) bool { return name != "" && !strings.ContainsAny(name, "/+#\x00") }
 
-// c2dFilter returns the filter among a client's subscriptions that a message is delivered through, if there is one.
+// c2dFilter returns the filter among a client's subscriptions that a message is delivered through,
+// if there is one.
 func c2dFilter(id string, m *C2D, subscriptions map[string]byte) (qos byte, ok bool) {
 	device, module := splitID(id)
 	prefix, kind := "devices/"+device+"/", "messages/devicebound/#"
@@ -71,5 +73,6 @@ func c2dFilter(id string, m *C2D, subscriptions map[string]byte) (qos byte, ok b
 	return qos, ok
 }
 
-// isCommandFilter reports whether a filter is of the kind that outlives a connection with CleanSession 0.
+// isCommandFilter reports whether a filter is of the kind that outlives a connection with
+// CleanSession 0.
 func isCommandFilter(filter string) bool { return strings.HasPrefix(filter, "devices/") }

@@ -36,7 +36,8 @@ func anywhere(t *testing.T, f func(t *testing.T, n *simnet.Network)) {
 	})
 }
 
-// inMemory runs a test that needs virtual time. The end of the bubble shows that nothing was left running.
+// inMemory runs a test that needs virtual time. The end of the bubble shows that nothing was left
+// running.
 func inMemory(t *testing.T, f func(t *testing.T, n *simnet.Network)) {
 	synctest.Test(t, func(t *testing.T) {
 		n := simnet.New()
@@ -45,7 +46,8 @@ func inMemory(t *testing.T, f func(t *testing.T, n *simnet.Network)) {
 	})
 }
 
-// everywhere runs a test with one hub and its device "dev1", for each transport, in memory and on sockets.
+// everywhere runs a test with one hub and its device "dev1", for each transport, in memory and on
+// sockets.
 func everywhere(t *testing.T, f func(t *testing.T, h *Hub, transport string)) {
 	for _, transport := range []string{"mqtt", "ws"} {
 		t.Run(transport, func(t *testing.T) {
@@ -93,7 +95,10 @@ func device(t *testing.T, h *Hub, id string) *client {
 	}
 	parent, module := splitID(id)
 	if m, ok := h.Module(parent, module); ok {
-		c.password = token(t, h.Host()+"/devices/"+parent+"/modules/"+module, m.PrimaryKey, h.network.Now().Add(time.Hour))
+		c.password = token(
+			t, h.Host()+"/devices/"+parent+"/modules/"+module, m.PrimaryKey,
+			h.network.Now().Add(time.Hour),
+		)
 	}
 	return c
 }
@@ -117,7 +122,10 @@ func (c *client) tls() *tls.Config {
 // dial opens a connection on "mqtt" or "ws". The response is that of a refused upgrade.
 func (c *client) dial(transport string) (*http.Response, error) {
 	if transport == "ws" {
-		d := websocket.Dialer{NetDialContext: c.n.DialContext, TLSClientConfig: c.tls(), Subprotocols: []string{"mqtt"}}
+		d := websocket.Dialer{
+			NetDialContext: c.n.DialContext, TLSClientConfig: c.tls(),
+			Subprotocols: []string{"mqtt"},
+		}
 		ws, response, err := d.Dial("wss://"+c.host+":443/$iothub/websocket", nil)
 		if err != nil {
 			return response, err
@@ -201,7 +209,8 @@ func (c *client) ended() error {
 	return err
 }
 
-// silent asserts that nothing comes for so long, the end included. The connection is of no use afterwards on a WebSocket.
+// silent asserts that nothing comes for so long, the end included. The connection is of no use
+// afterwards on a WebSocket.
 func (c *client) silent(d time.Duration) {
 	c.t.Helper()
 	require.NoError(c.t, c.nc.SetReadDeadline(time.Now().Add(d)))
@@ -279,14 +288,18 @@ func (c *client) leave() {
 }
 
 // https makes one request of the device API: "POST /messages/events", below the device's own path.
-func (c *client) https(request string, header map[string]string, body string) (*http.Response, string) {
+func (c *client) https(
+	request string, header map[string]string, body string,
+) (*http.Response, string) {
 	c.t.Helper()
 	response, text, err := c.tryHTTPS(request, header, body)
 	require.NoError(c.t, err)
 	return response, text
 }
 
-func (c *client) tryHTTPS(request string, header map[string]string, body string) (*http.Response, string, error) {
+func (c *client) tryHTTPS(
+	request string, header map[string]string, body string,
+) (*http.Response, string, error) {
 	c.t.Helper()
 	method, path, _ := strings.Cut(request, " ")
 	if !strings.HasPrefix(path, "https:") {
@@ -311,7 +324,9 @@ func (c *client) tryHTTPS(request string, header map[string]string, body string)
 	}
 	cfg := c.tls()
 	cfg.ServerName = ""
-	tr := &http.Transport{DialContext: c.n.DialContext, TLSClientConfig: cfg, DisableKeepAlives: true}
+	tr := &http.Transport{
+		DialContext: c.n.DialContext, TLSClientConfig: cfg, DisableKeepAlives: true,
+	}
 	defer tr.CloseIdleConnections()
 	response, err := tr.RoundTrip(r)
 	if err != nil {
@@ -323,7 +338,9 @@ func (c *client) tryHTTPS(request string, header map[string]string, body string)
 }
 
 // get makes one HTTPS request to a host.
-func get(t *testing.T, n *simnet.Network, cfg *tls.Config, url string) (*http.Response, string, error) {
+func get(
+	t *testing.T, n *simnet.Network, cfg *tls.Config, url string,
+) (*http.Response, string, error) {
 	tr := &http.Transport{DialContext: n.DialContext, TLSClientConfig: cfg, ForceAttemptHTTP2: true}
 	defer tr.CloseIdleConnections()
 	response, err := (&http.Client{Transport: tr}).Get(url)

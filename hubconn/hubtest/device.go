@@ -15,13 +15,15 @@ import (
 
 // Device is an identity in a hub's registry.
 type Device struct {
-	// ID is the device ID: 1 to 128 ASCII letters, digits and - . + % _ # * ? ! ( ) , : = @ $ ' ; (case matters).
+	// ID is the device ID: 1 to 128 ASCII letters, digits and - . + % _ # * ? ! ( ) , : = @ $ ' ;
+	// (case matters).
 	ID string
 	// Disabled keeps the device out, as an unknown one. Default: it is enabled.
 	Disabled bool
 	// StatusReason says, for people, why the device is enabled or disabled. The hub only keeps it.
 	StatusReason string
-	// IoTEdge is the capability of an IoT Edge device. The hub keeps it, and does nothing else with it.
+	// IoTEdge is the capability of an IoT Edge device. The hub keeps it, and does nothing else with
+	// it.
 	IoTEdge bool
 	// PrimaryKey is base64; a token signed with it lets the device in. A new device without any key
 	// or thumbprint gets two random keys.
@@ -33,7 +35,8 @@ type Device struct {
 	PrimaryThumbprint string
 	// SecondaryThumbprint counts as PrimaryThumbprint does.
 	SecondaryThumbprint string
-	// GenerationID tells apart identities that had the same ID one after the other. The hub sets it.
+	// GenerationID tells apart identities that had the same ID one after the other. The hub sets
+	// it.
 	GenerationID string
 }
 
@@ -43,9 +46,9 @@ func Thumbprint(cert *x509.Certificate) string {
 	return strings.ToUpper(hex.EncodeToString(sum[:]))
 }
 
-// Put creates a device, or changes the one with its ID. A new device without any key or thumbprint gets two random
-// keys, as the service's registry gives; Get tells them. A live connection stays as it is, unless the device is
-// now disabled: keys are looked at when a device connects.
+// Put creates a device, or changes the one with its ID. A new device without any key or thumbprint
+// gets two random keys, as the service's registry gives; Get tells them. A live connection stays as
+// it is, unless the device is now disabled: keys are looked at when a device connects.
 func (h *Hub) Put(d Device) error {
 	d, err := d.normal()
 	if err != nil {
@@ -62,7 +65,8 @@ func (h *Hub) Put(d Device) error {
 
 // put creates or changes an identity; h.mu is held.
 func (h *Hub) put(d Device) {
-	if d.PrimaryKey == "" && d.SecondaryKey == "" && d.PrimaryThumbprint == "" && d.SecondaryThumbprint == "" {
+	if d.PrimaryKey == "" && d.SecondaryKey == "" && d.PrimaryThumbprint == "" &&
+		d.SecondaryThumbprint == "" {
 		d.PrimaryKey, d.SecondaryKey = randomKey(), randomKey()
 	}
 	if old, ok := h.devices[d.ID]; ok {
@@ -110,7 +114,8 @@ func (h *Hub) Devices() []string {
 	return ids
 }
 
-// Delete removes a device, its modules, twins and messages, and closes their connections. It reports whether there was one.
+// Delete removes a device, its modules, twins and messages, and closes their connections. It
+// reports whether there was one.
 func (h *Hub) Delete(id string) bool {
 	if _, module := splitID(id); module != "" {
 		return false
@@ -128,7 +133,8 @@ func (h *Hub) Delete(id string) bool {
 	return ok
 }
 
-// Disable keeps a device and its modules out, and closes their connections. It reports whether the device exists.
+// Disable keeps a device and its modules out, and closes their connections. It reports whether the
+// device exists.
 func (h *Hub) Disable(id string) bool {
 	ok := h.setDisabled(id, true)
 	h.disconnectAll(id)
@@ -155,7 +161,8 @@ type record struct {
 	twin     Twin
 	queue    []*queuedC2D // oldest first
 	sequence uint64
-	session  map[string]byte // the subscriptions that the next connection with CleanSession 0 finds; nil: no session
+	// the subscriptions that the next connection with CleanSession 0 finds; nil: no session
+	session map[string]byte
 }
 
 // keys returns the device's keys.
@@ -188,16 +195,22 @@ func (d Device) normal() (Device, error) {
 	if err := checkID(d.ID); err != nil {
 		return d, err
 	}
-	for name, key := range map[string]string{"PrimaryKey": d.PrimaryKey, "SecondaryKey": d.SecondaryKey} {
+	for name, key := range map[string]string{
+		"PrimaryKey": d.PrimaryKey, "SecondaryKey": d.SecondaryKey,
+	} {
 		if _, err := base64.StdEncoding.DecodeString(key); err != nil {
 			return d, fmt.Errorf("hubtest: device %q: %s is not base64", d.ID, name)
 		}
 	}
-	for name, print := range map[string]*string{"PrimaryThumbprint": &d.PrimaryThumbprint, "SecondaryThumbprint": &d.SecondaryThumbprint} {
+	for name, print := range map[string]*string{
+		"PrimaryThumbprint": &d.PrimaryThumbprint, "SecondaryThumbprint": &d.SecondaryThumbprint,
+	} {
 		*print = strings.ToUpper(strings.NewReplacer(":", "", " ", "").Replace(*print))
 		raw, err := hex.DecodeString(*print)
 		if n := len(raw); err != nil || n != 0 && n != sha1.Size && n != sha256.Size {
-			return d, fmt.Errorf("hubtest: device %q: %s is no SHA-1 or SHA-256 digest in hexadecimal", d.ID, name)
+			return d, fmt.Errorf(
+				"hubtest: device %q: %s is no SHA-1 or SHA-256 digest in hexadecimal", d.ID, name,
+			)
 		}
 	}
 	return d, nil

@@ -1,10 +1,10 @@
 // Package hubtest simulates Azure IoT hubs, for tests of devices.
 //
-// A [Hub] lives on a [simnet.Network], which gives it a name, TLS, a clock and the faults of the way.
-// [simnet.ForTest] and [simnet.New] make a network in memory, for tests in one process, where it also
-// works inside a testing/synctest bubble: hours of back-off pass in no time. [simnet.Listen] makes one
-// on loopback sockets, for programs in any language. The hub speaks MQTT 3.1.1 on port 8883 and over
-// WebSocket on port 443, and HTTPS there:
+// A [Hub] lives on a [simnet.Network], which gives it a name, TLS, a clock and the faults of the
+// way. [simnet.ForTest] and [simnet.New] make a network in memory, for tests in one process, where
+// it also works inside a testing/synctest bubble: hours of back-off pass in no time.
+// [simnet.Listen] makes one on loopback sockets, for programs in any language. The hub speaks MQTT
+// 3.1.1 on port 8883 and over WebSocket on port 443, and HTTPS there:
 //
 //	network := simnet.ForTest(t)
 //	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
@@ -16,8 +16,9 @@
 //	hub.Disable("sensor-042")   // what an operator may do
 //	fmt.Println(hub.Attempts()) // and how the device went on
 //
-// Hubs, like net/http/httptest's servers, are services: a test plays the back end by methods of [Hub], and sees what the
-// device did in logs. Nothing is routed between clients: a hub is not a broker.
+// Hubs, like net/http/httptest's servers, are services: a test plays the back end by methods of
+// [Hub], and sees what the device did in logs. Nothing is routed between clients: a hub is not a
+// broker.
 //
 // # What is simulated
 //
@@ -40,35 +41,45 @@
 //
 // # What is not simulated
 //
-// AMQP (over which the service SDKs send cloud-to-device messages and get feedback: here POST /devices/{id}/messages/deviceBound and
-// [Hub.SendC2D] do it), MQTT 5, IoT Edge and its gateways, certificates by authority, IP filters, routing and
-// endpoints, jobs, configurations, all else of the query language, when each member of a twin was changed ($metadata), device streams, the limits of the tiers beyond what SetLimits sets.
+// AMQP (over which the service SDKs send cloud-to-device messages and get feedback: here POST
+// /devices/{id}/messages/deviceBound and [Hub.SendC2D] do it), MQTT 5, IoT Edge and its gateways,
+// certificates by authority, IP filters, routing and endpoints, jobs, configurations, all else of
+// the query language, when each member of a twin was changed ($metadata), device streams, the
+// limits of the tiers beyond what SetLimits sets.
 //
 // # What can go wrong on demand
 //
-// At a hub ([Hub.Inject]): any CONNACK return code at once or late, no response, a connection closed, reset or stalled at any stage, a
-// lost PUBACK with the message stored or not, a refused SUBSCRIBE, an upgrade or an HTTPS operation refused by the hub or by a proxy, with or without
-// Retry-After, any status for a twin operation, messages to the device lost on the way, and failing storage. Telemetry that asks for a
-// fault the way the official SDKs' end-to-end tests do (AzIoTHub_FaultOperationType KillTcp and ShutDownMqtt) gets it. On the way to any
-// host ([simnet.Network.SetFault] and its neighbours): names that do not exist or do not resolve, refused and unanswered
-// connections, a reset after so many bytes, a stalled link, certificates that are expired, not yet valid, of an unknown CA or for
-// another name, and a service whose clock is not the device's.
+// At a hub ([Hub.Inject]): any CONNACK return code at once or late, no response, a connection
+// closed, reset or stalled at any stage, a lost PUBACK with the message stored or not, a refused
+// SUBSCRIBE, an upgrade or an HTTPS operation refused by the hub or by a proxy, with or without
+// Retry-After, any status for a twin operation, messages to the device lost on the way, and failing
+// storage. Telemetry that asks for a fault the way the official SDKs' end-to-end tests do
+// (AzIoTHub_FaultOperationType KillTcp and ShutDownMqtt) gets it. On the way to any host
+// ([simnet.Network.SetFault] and its neighbours): names that do not exist or do not resolve,
+// refused and unanswered connections, a reset after so many bytes, a stalled link, certificates
+// that are expired, not yet valid, of an unknown CA or for another name, and a service whose clock
+// is not the device's.
 //
 // # Choices
 //
 // Where the service's behaviour is not published, or its sources disagree:
 //
-//   - any failure of a CONNECT is return code 5, as the service's; [Attempt].Reason tells a test which it was;
-//   - a topic that is not the service's own, QoS 2 and a message above 256 KB close the connection; a filter that is not the service's, and a sixth
-//     subscription, are refused with SUBACK 0x80;
-//   - a key that is rotated does not end a live connection; a deleted or disabled device loses its connection at once;
-//   - over MQTT a cloud-to-device message stays locked for as long as the connection lasts; what was not acknowledged is sent again, marked as a duplicate and
-//     ahead of newer messages, on the next connection. A client with CleanSession 1 loses its queue;
+//   - any failure of a CONNECT is return code 5, as the service's; [Attempt].Reason tells a test
+//     which it was;
+//   - a topic that is not the service's own, QoS 2 and a message above 256 KB close the connection;
+//     a filter that is not the service's, and a sixth subscription, are refused with SUBACK 0x80;
+//   - a key that is rotated does not end a live connection; a deleted or disabled device loses its
+//     connection at once;
+//   - over MQTT a cloud-to-device message stays locked for as long as the connection lasts; what
+//     was not acknowledged is sent again, marked as a duplicate and ahead of newer messages, on the
+//     next connection. A client with CleanSession 1 loses its queue;
 //   - messages wait for a device that has never been connected, too;
-//   - a method's response may come over a newer connection than its request. One that is no JSON, or above 128 KB, is 502000 for the caller;
-//   - reported properties above 32 KB are refused with 400 ([Hub.SetOversizeStatus] makes it 413). Keys with $ are refused, $version among them;
-//   - over HTTPS an unknown device and a disabled one are both 404001; names of application properties come in lower case, for
-//     headers have none, but those of a batch as they are;
+//   - a method's response may come over a newer connection than its request. One that is no JSON,
+//     or above 128 KB, is 502000 for the caller;
+//   - reported properties above 32 KB are refused with 400 ([Hub.SetOversizeStatus] makes it 413).
+//     Keys with $ are refused, $version among them;
+//   - over HTTPS an unknown device and a disabled one are both 404001; names of application
+//     properties come in lower case, for headers have none, but those of a batch as they are;
 //   - while traffic shaping delays a packet, those behind it wait, pings included;
 //   - the API version may be any date, and over MQTT it may be missing.
 package hubtest

@@ -42,11 +42,12 @@ type endpoint struct {
 	token  string // of a message's lock, or of an upload
 }
 
-// parseEndpoint parses method, escaped path and query of a request. Fixed parts of a path have no case. The code is 0, 404000 or 405000.
-// Azure REST API: IoT Hub, Device.
+// parseEndpoint parses method, escaped path and query of a request. Fixed parts of a path have no
+// case. The code is 0, 404000 or 405000. Azure REST API: IoT Hub, Device.
 func parseEndpoint(method, path string, query url.Values) (e endpoint, code int) {
 	parts, ok := splitPath(path)
-	if !ok || len(parts) < 3 || !strings.EqualFold(parts[0], "devices") || parts[1] == "" || strings.Contains(parts[1], "/") {
+	if !ok || len(parts) < 3 || !strings.EqualFold(parts[0], "devices") || parts[1] == "" ||
+		strings.Contains(parts[1], "/") {
 		return endpoint{}, codeNotFound
 	}
 	e.id, parts = parts[1], parts[2:]

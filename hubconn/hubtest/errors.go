@@ -59,14 +59,20 @@ const (
 )
 
 var codeNames = map[int]string{
-	codeBadRequest: "GenericBadRequest", codeProtocolVersion: "InvalidProtocolVersion", codeArgumentInvalid: "ArgumentInvalid", codeFormat: "IotHubFormatError",
-	codeUploadUnknown: "InvalidFileUploadCorrelationId", codeUploadExpired: "ExpiredFileUploadCorrelationId",
+	codeBadRequest: "GenericBadRequest", codeProtocolVersion: "InvalidProtocolVersion",
+	codeArgumentInvalid: "ArgumentInvalid", codeFormat: "IotHubFormatError",
+	codeUploadUnknown:     "InvalidFileUploadCorrelationId",
+	codeUploadExpired:     "ExpiredFileUploadCorrelationId",
 	codeUnauthorizedEntry: "IotHubUnauthorizedAccess", codeUnauthorized: "IotHubUnauthorized",
-	codeQuota: "IotHubQuotaExceeded", codeQueueFull: "DeviceMaximumQueueDepthExceeded", codeUploadsFull: "DeviceMaximumActiveFileUploadLimitExceeded",
-	codeBadExpiry: "InvalidMessageExpiryTime", codeNotFound: "GenericNotFound", codeDeviceNotFound: "DeviceNotFound", codeModuleNotFound: "ModuleNotFound",
+	codeQuota: "IotHubQuotaExceeded", codeQueueFull: "DeviceMaximumQueueDepthExceeded",
+	codeUploadsFull: "DeviceMaximumActiveFileUploadLimitExceeded",
+	codeBadExpiry:   "InvalidMessageExpiryTime", codeNotFound: "GenericNotFound",
+	codeDeviceNotFound: "DeviceNotFound", codeModuleNotFound: "ModuleNotFound",
 	codeNotOnline: "DeviceNotOnline", codeMethodNotAllowed: "GenericMethodNotAllowed",
-	codeDeviceExists: "DeviceAlreadyExists", codeModuleExists: "ModuleAlreadyExistsOnDevice", codePrecondition: "PreconditionFailed", codeLockLost: "DeviceMessageLockLost",
-	codeTooLarge: "MessageTooLarge", codeThrottled: "ThrottlingException", codeBadGateway: "GenericBadGateway",
+	codeDeviceExists: "DeviceAlreadyExists", codeModuleExists: "ModuleAlreadyExistsOnDevice",
+	codePrecondition: "PreconditionFailed", codeLockLost: "DeviceMessageLockLost",
+	codeTooLarge: "MessageTooLarge", codeThrottled: "ThrottlingException",
+	codeBadGateway:  "GenericBadGateway",
 	codeUnavailable: "ServiceUnavailable", codeGatewayTimeout: "GatewayTimeout",
 }
 

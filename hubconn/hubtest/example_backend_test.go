@@ -14,16 +14,21 @@ import (
 	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
-// start makes a network with one hub, and connects one device to it. The function it returns ends it all.
+// start makes a network with one hub, and connects one device to it. The function it returns ends
+// it all.
 func start() (hub *hubtest.Hub, conn *hubconn.Conn, end func()) {
 	network := simnet.New()
 	hub = hubtest.NewHub(network, "hub-a.azure-devices.net")
 	secret := key("0123456789abcdef")
-	if err := hub.Put(hubtest.Device{ID: "sensor-042", PrimaryKey: base64.StdEncoding.EncodeToString(secret)}); err != nil {
+	if err := hub.Put(hubtest.Device{
+		ID: "sensor-042", PrimaryKey: base64.StdEncoding.EncodeToString(secret),
+	}); err != nil {
 		log.Fatal(err)
 	}
 	dialer := &hubconn.Dialer{DialContext: network.DialContext, TLSConfig: network.TLSConfig()}
-	conn, err := dialer.Dial(context.Background(), hubconn.Hub{Host: hub.Host(), DeviceID: "sensor-042"}, secret)
+	conn, err := dialer.Dial(
+		context.Background(), hubconn.Hub{Host: hub.Host(), DeviceID: "sensor-042"}, secret,
+	)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -64,7 +69,9 @@ func ExampleHub_PatchDesired() {
 func ExampleHub_SendC2D() {
 	hub, conn, end := start()
 	defer end()
-	err := hub.SendC2D("sensor-042", hubtest.C2D{Body: []byte("blink"), Ack: "full", Properties: map[string]string{"color": "red"}})
+	err := hub.SendC2D("sensor-042", hubtest.C2D{
+		Body: []byte("blink"), Ack: "full", Properties: map[string]string{"color": "red"},
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -93,17 +100,23 @@ func ExampleHub_Invoke() {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error)
 	go func() {
-		served <- conn.HandleMethods(ctx, hubconn.Methods{Handlers: map[string]hubconn.MethodHandler{
-			"reboot": func(_ context.Context, r hubconn.MethodRequest) (int, any, error) {
-				return 202, json.RawMessage(`{"in":` + string(r.Payload) + `}`), nil
+		served <- conn.HandleMethods(ctx, hubconn.Methods{
+			Handlers: map[string]hubconn.MethodHandler{
+				"reboot": func(_ context.Context, r hubconn.MethodRequest) (int, any, error) {
+					return 202, json.RawMessage(`{"in":` + string(r.Payload) + `}`), nil
+				},
 			},
-		}})
+		})
 	}()
-	status, response, err := hub.Invoke(ctx, "sensor-042", "reboot", 5, hubtest.InvokeOptions{ConnectTimeout: 10 * time.Second})
+	status, response, err := hub.Invoke(
+		ctx, "sensor-042", "reboot", 5, hubtest.InvokeOptions{ConnectTimeout: 10 * time.Second},
+	)
 	fmt.Printf("%d %s %v\n", status, response, err)
 	cancel()
 	<-served
-	_, _, err = hub.Invoke(context.Background(), "sensor-043", "reboot", nil, hubtest.InvokeOptions{})
+	_, _, err = hub.Invoke(
+		context.Background(), "sensor-043", "reboot", nil, hubtest.InvokeOptions{},
+	)
 	fmt.Println(err)
 	// Output:
 	// 202 {"in":5} <nil>
@@ -114,7 +127,9 @@ func ExampleHub_Invoke() {
 func ExampleHub_Blob() {
 	hub, conn, end := start()
 	defer end()
-	err := conn.Upload(context.Background(), "log.txt", strings.NewReader("all is well"), hubconn.UploadOptions{})
+	err := conn.Upload(
+		context.Background(), "log.txt", strings.NewReader("all is well"), hubconn.UploadOptions{},
+	)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -127,7 +142,8 @@ func ExampleHub_Blob() {
 func ExampleHub_SetTwin() {
 	network := simnet.New()
 	defer network.Close()
-	from, to := hubtest.NewHub(network, "hub-a.azure-devices.net"), hubtest.NewHub(network, "hub-b.azure-devices.net")
+	from, to := hubtest.NewHub(network, "hub-a.azure-devices.net"),
+		hubtest.NewHub(network, "hub-b.azure-devices.net")
 	if err := from.Put(hubtest.Device{ID: "sensor-042"}); err != nil {
 		log.Fatal(err)
 	}
@@ -155,7 +171,9 @@ func ExampleHub_SetLimits() {
 	defer end()
 	hub.SetLimits(hubtest.Limits{DailyMessages: 10})
 	for i := 1; ; i++ {
-		if err := conn.Send(context.Background(), hubconn.Message{Body: []byte("21.5")}); err != nil {
+		if err := conn.Send(
+			context.Background(), hubconn.Message{Body: []byte("21.5")},
+		); err != nil {
 			fmt.Println("message", i, "ended the connection")
 			break
 		}

@@ -22,13 +22,16 @@ func (k key) Token(_ context.Context, resource string, expiry time.Time) (string
 	return sas.Token(resource, k, expiry), nil
 }
 
-// A device under test is given the network's DialContext and its roots, and nothing else is special.
+// A device under test is given the network's DialContext and its roots, and nothing else is
+// special.
 func Example() {
 	network := simnet.New()
 	defer network.Close()
 	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 	secret := key("0123456789abcdef")
-	if err := hub.Put(hubtest.Device{ID: "sensor-042", PrimaryKey: base64.StdEncoding.EncodeToString(secret)}); err != nil {
+	if err := hub.Put(hubtest.Device{
+		ID: "sensor-042", PrimaryKey: base64.StdEncoding.EncodeToString(secret),
+	}); err != nil {
 		log.Fatal(err)
 	}
 
@@ -54,17 +57,23 @@ func Example() {
 	// rejected because device is disabled
 }
 
-// The hub is overloaded: it answers the second CONNECT with 3, and throttles the upgrade of a device on WebSocket.
+// The hub is overloaded: it answers the second CONNECT with 3, and throttles the upgrade of a
+// device on WebSocket.
 func ExampleHub_Inject() {
 	network := simnet.New()
 	defer network.Close()
 	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 	hub.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 3})
-	hub.Inject(hubtest.Fault{On: hubtest.Upgrade, Status: 429, RetryAfter: "120", ErrorCode: "ThrottlingException", Code: 429001, Times: -1})
+	hub.Inject(hubtest.Fault{
+		On: hubtest.Upgrade, Status: 429, RetryAfter: "120", ErrorCode: "ThrottlingException",
+		Code: 429001, Times: -1,
+	})
 
 	device := hubconn.Hub{Host: hub.Host(), DeviceID: "sensor-042"}
 	for _, ws := range []bool{false, true} {
-		dialer := &hubconn.Dialer{DialContext: network.DialContext, TLSConfig: network.TLSConfig(), WebSocket: ws}
+		dialer := &hubconn.Dialer{
+			DialContext: network.DialContext, TLSConfig: network.TLSConfig(), WebSocket: ws,
+		}
 		_, err := dialer.Dial(context.Background(), device, key("any"))
 		fmt.Println(hubconn.ClassOf(err))
 	}

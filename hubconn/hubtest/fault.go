@@ -26,11 +26,11 @@ type Fault struct {
 	// Delay comes before whatever else happens; a Fault with a Delay alone is just slow. The
 	// service's traffic shaping, for instance, is a Delay at Connect.
 	Delay time.Duration `json:"delay,omitempty"`
-	// NoAnswer gives no CONNACK, PUBACK, SUBACK or HTTP response; the connection stays. A message is
-	// not stored then, unless Stored is set.
+	// NoAnswer gives no CONNACK, PUBACK, SUBACK or HTTP response; the connection stays. A message
+	// is not stored then, unless Stored is set.
 	NoAnswer bool `json:"noAnswer,omitempty"`
-	// Cut resets the connection instead of answering. A message is not stored then, unless Stored is
-	// set.
+	// Cut resets the connection instead of answering. A message is not stored then, unless Stored
+	// is set.
 	Cut bool `json:"cut,omitempty"`
 	// Close closes the connection instead of answering, the way the hub does when it throttles, is
 	// out of quota, or meets a message it does not allow.
@@ -84,7 +84,8 @@ func (f *Fault) UnmarshalJSON(data []byte) error {
 // silent reports whether the fault leaves a request without a response.
 func (f *Fault) silent() bool { return f.NoAnswer || f.Cut || f.Close || f.Stall }
 
-// performs reports whether the hub does what it was asked, although the device is told otherwise, or nothing.
+// performs reports whether the hub does what it was asked, although the device is told otherwise,
+// or nothing.
 func (f *Fault) performs() bool { return f.Stored && (f.silent() || f.Status != 0) }
 
 // pause waits for so long. An error says that the connection ended first.
@@ -113,7 +114,8 @@ func (h *Hub) Inject(f Fault) {
 	h.faults = append(h.faults, &injected{Fault: f, left: times})
 }
 
-// ClearFaults removes all faults. What has struck already goes on: a device left without a response gets none.
+// ClearFaults removes all faults. What has struck already goes on: a device left without a response
+// gets none.
 func (h *Hub) ClearFaults() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -146,18 +148,19 @@ func (h *Hub) strike(on Stage, deviceID string) (Fault, bool) {
 	return Fault{}, false
 }
 
-// FailOver moves the hub to another region, as its operator or the service does: every connection is
-// reset, new ones are refused for so long, and then it serves again, with its registry, twins and
-// queues as they were. A Fault at Connect with return code 5, or one with status 404 and code 404012
-// over HTTPS, is the other way in which hubs that fail over have been seen. The storage for uploads
-// stays.
+// FailOver moves the hub to another region, as its operator or the service does: every connection
+// is reset, new ones are refused for so long, and then it serves again, with its registry, twins
+// and queues as they were. A Fault at Connect with return code 5, or one with status 404 and code
+// 404012 over HTTPS, is the other way in which hubs that fail over have been seen. The storage for
+// uploads stays.
 func (h *Hub) FailOver(d time.Duration) {
 	h.network.RefuseFor(h.host, d)
 	h.network.Cut(h.host)
 }
 
-// injection ends the connection when a device asks for it by a telemetry message, as the end-to-end tests of the official SDKs do: with a
-// property AzIoTHub_FaultOperationType. The message is not taken, nor acknowledged. (Azure IoT SDK for C#: FaultInjectionConstants)
+// injection ends the connection when a device asks for it by a telemetry message, as the end-to-end
+// tests of the official SDKs do: with a property AzIoTHub_FaultOperationType. The message is not
+// taken, nor acknowledged. (Azure IoT SDK for C#: FaultInjectionConstants)
 func injection(ctx context.Context, properties map[string]string) error {
 	var end error
 	switch properties["AzIoTHub_FaultOperationType"] {

@@ -242,37 +242,44 @@ func TestRefusedUpgrades(t *testing.T) {
 		fault Fault
 		check func(t *testing.T, response *http.Response, body string)
 	}{
-		"throttled, the hub's newer shape": {Fault{Status: 429, RetryAfter: "120", ErrorCode: "ThrottlingException", Code: 429001, Message: "slow down"},
-			func(t *testing.T, response *http.Response, body string) {
-				assert.Equal(t, "120", response.Header.Get("Retry-After"))
-				assert.Equal(t, "ThrottlingException", response.Header.Get("iothub-errorcode"))
-				assert.Len(t, response.Header.Get("x-ms-request-id"), 32)
-				var outer struct{ Message, ExceptionMessage string }
-				require.NoError(t, json.Unmarshal([]byte(body), &outer))
-				var inner map[string]any
-				require.NoError(t, json.Unmarshal([]byte(outer.Message), &inner))
-				assert.EqualValues(t, 429001, inner["errorCode"])
-				assert.Equal(t, "slow down", inner["message"])
-				assert.Contains(t, inner["trackingId"], response.Header.Get("x-ms-request-id"))
-				assert.Contains(t, inner, "timestampUtc")
-				assert.Empty(t, outer.ExceptionMessage)
-			}},
+		"throttled, the hub's newer shape": {Fault{
+			Status: 429, RetryAfter: "120", ErrorCode: "ThrottlingException", Code: 429001,
+			Message: "slow down",
+		}, func(t *testing.T, response *http.Response, body string) {
+			assert.Equal(t, "120", response.Header.Get("Retry-After"))
+			assert.Equal(t, "ThrottlingException", response.Header.Get("iothub-errorcode"))
+			assert.Len(t, response.Header.Get("x-ms-request-id"), 32)
+			var outer struct{ Message, ExceptionMessage string }
+			require.NoError(t, json.Unmarshal([]byte(body), &outer))
+			var inner map[string]any
+			require.NoError(t, json.Unmarshal([]byte(outer.Message), &inner))
+			assert.EqualValues(t, 429001, inner["errorCode"])
+			assert.Equal(t, "slow down", inner["message"])
+			assert.Contains(t, inner["trackingId"], response.Header.Get("x-ms-request-id"))
+			assert.Contains(t, inner, "timestampUtc")
+			assert.Empty(t, outer.ExceptionMessage)
+		}},
 		"forbidden, the hub's older shape": {Fault{Status: 403, ErrorCode: "IotHubQuotaExceeded"},
 			func(t *testing.T, response *http.Response, body string) {
 				assert.Empty(t, response.Header.Get("Retry-After"))
 				var outer struct{ Message, ExceptionMessage string }
 				require.NoError(t, json.Unmarshal([]byte(body), &outer))
 				assert.Equal(t, "ErrorCode:IotHubQuotaExceeded;Forbidden", outer.Message)
-				assert.Regexp(t, `^Tracking ID:[0-9a-f]{32}-G:4-TimeStamp:01/01/2000 00:00:0\d$`, outer.ExceptionMessage)
+				assert.Regexp(
+					t, `^Tracking ID:[0-9a-f]{32}-G:4-TimeStamp:01/01/2000 00:00:0\d$`,
+					outer.ExceptionMessage,
+				)
 			}},
-		"unavailable, says a proxy": {Fault{Status: 503, RetryAfter: "Sat, 01 Jan 2000 00:10:00 GMT"},
+		"unavailable, says a proxy": {
+			Fault{Status: 503, RetryAfter: "Sat, 01 Jan 2000 00:10:00 GMT"},
 			func(t *testing.T, response *http.Response, body string) {
 				assert.Equal(t, "Sat, 01 Jan 2000 00:10:00 GMT", response.Header.Get("Retry-After"))
 				assert.Empty(t, response.Header.Get("iothub-errorcode"))
 				assert.Empty(t, response.Header.Get("x-ms-request-id"))
 				assert.Equal(t, "text/html", response.Header.Get("Content-Type"))
 				assert.Contains(t, body, "503 Service Unavailable")
-			}},
+			},
+		},
 		"not found": {Fault{Status: 404, ErrorCode: "DeviceNotFound", Code: 404001},
 			func(t *testing.T, response *http.Response, _ string) {
 				assert.Equal(t, "DeviceNotFound", response.Header.Get("iothub-errorcode"))
@@ -289,10 +296,14 @@ func TestRefusedUpgrades(t *testing.T) {
 				require.Error(t, err)
 				require.Equal(t, test.fault.Status, response.StatusCode)
 				assert.NotEmpty(t, response.Header.Get("Date"))
-				body, err := io.ReadAll(response.Body) // as much of it as the library keeps: 1024 bytes
+				// as much of it as the library keeps: 1024 bytes
+				body, err := io.ReadAll(response.Body)
 				require.NoError(t, err)
 				test.check(t, response, string(body))
-				assert.Equal(t, Attempt{Time: last(t, h).Time, Transport: "ws", Answered: true, Status: test.fault.Status, Reason: "injected fault"}, last(t, h))
+				assert.Equal(t, Attempt{
+					Time: last(t, h).Time, Transport: "ws", Answered: true,
+					Status: test.fault.Status, Reason: "injected fault",
+				}, last(t, h))
 				assert.False(t, last(t, h).Accepted())
 				require.Zero(t, c.connect("ws"))
 				c.close()
@@ -303,7 +314,9 @@ func TestRefusedUpgrades(t *testing.T) {
 }
 
 func TestUpgradesThatAreLost(t *testing.T) {
-	for name, f := range map[string]Fault{"cut": {Cut: true}, "closed": {Close: true}, "cut late": {Cut: true, Delay: time.Minute}} {
+	for name, f := range map[string]Fault{
+		"cut": {Cut: true}, "closed": {Close: true}, "cut late": {Cut: true, Delay: time.Minute},
+	} {
 		t.Run(name, func(t *testing.T) {
 			inMemory(t, func(t *testing.T, n *simnet.Network) {
 				h := NewHub(n, hubHost)
@@ -318,7 +331,9 @@ func TestUpgradesThatAreLost(t *testing.T) {
 			})
 		})
 	}
-	for name, f := range map[string]Fault{"not answered": {NoAnswer: true}, "stalled": {Stall: true}} {
+	for name, f := range map[string]Fault{
+		"not answered": {NoAnswer: true}, "stalled": {Stall: true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			inMemory(t, func(t *testing.T, n *simnet.Network) {
 				h := NewHub(n, hubHost)
@@ -372,14 +387,20 @@ func TestDeviceAsksForAFault(t *testing.T) {
 			c := device(t, h, "dev1")
 			require.Zero(t, c.connect(transport))
 			start := time.Now()
-			c.publish("devices/dev1/messages/events/AzIoTHub_FaultOperationType="+kind+"&AzIoTHub_FaultOperationDelayInSecs=3", 1, 1, "")
+			c.publish(
+				"devices/dev1/messages/events/AzIoTHub_FaultOperationType="+kind+
+					"&AzIoTHub_FaultOperationDelayInSecs=3",
+				1, 1, "",
+			)
 			assert.Equal(t, reset, errors.Is(c.ended(), syscall.ECONNRESET), kind)
 			assert.Equal(t, 3*time.Second, time.Since(start))
 		}
 		assert.Empty(t, h.Messages())
 		c := device(t, h, "dev1")
 		require.Zero(t, c.connect(transport))
-		c.publish("devices/dev1/messages/events/AzIoTHub_FaultOperationType=KillAmqpSession", 1, 1, "")
+		c.publish(
+			"devices/dev1/messages/events/AzIoTHub_FaultOperationType=KillAmqpSession", 1, 1, "",
+		)
 		require.IsType(t, &packets.PubackPacket{}, c.receive())
 		c.close()
 	})

@@ -15,7 +15,8 @@ import (
 	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
-// Whatever hostile clients do to the ports, the devices are served; and when the network closes, nothing is left.
+// Whatever hostile clients do to the ports, the devices are served; and when the network closes,
+// nothing is left.
 func TestDevicesAreServedBesideHostileClients(t *testing.T) {
 	before := runtime.NumGoroutine()
 	n, err := simnet.Listen(simnet.ListenConfig{})
@@ -36,12 +37,18 @@ func TestDevicesAreServedBesideHostileClients(t *testing.T) {
 	}
 	for range 50 {
 		for _, addr := range []string{n.MQTTAddr(), n.HTTPSAddr()} {
-			intrude(addr, false, "")                                                            // says nothing
-			intrude(addr, false, "\x16\x03\x01\x02\x00")                                        // begins a handshake
-			intrude(addr, false, "GET / HTTP/1.1\r\n\r\n")                                      // speaks no TLS
-			intrude(addr, true, "\x10\xff\xff\xff\x7f\x00\x04MQTT")                             // announces 256 MB
-			intrude(addr, true, "\x10")                                                         // and the rest later
-			intrude(addr, true, "GET /$iothub/websocket HTTP/1.1\r\nHost: x\r\nUpgrade: webso") // likewise
+			// says nothing
+			intrude(addr, false, "")
+			// begins a handshake
+			intrude(addr, false, "\x16\x03\x01\x02\x00")
+			// speaks no TLS
+			intrude(addr, false, "GET / HTTP/1.1\r\n\r\n")
+			// announces 256 MB
+			intrude(addr, true, "\x10\xff\xff\xff\x7f\x00\x04MQTT")
+			// and the rest later
+			intrude(addr, true, "\x10")
+			// likewise
+			intrude(addr, true, "GET /$iothub/websocket HTTP/1.1\r\nHost: x\r\nUpgrade: webso")
 		}
 	}
 	var devices sync.WaitGroup

@@ -14,12 +14,17 @@ const maxBody = 1 << 20
 type webReply struct {
 	reply
 	header http.Header
-	named  bool // of a refusal: the body has the code's name, in the older of the two shapes, and not its number
+	// of a refusal: the body has the code's name, in the older of the two shapes, and not its
+	// number
+	named bool
 }
 
-func webRefusal(code int, message string) webReply { return webReply{reply: declined(code, message)} }
+func webRefusal(code int, message string) webReply {
+	return webReply{reply: declined(code, message)}
+}
 
-// serveDevice serves the device API: all that a device does in one HTTPS request. Azure REST API: IoT Hub, Device.
+// serveDevice serves the device API: all that a device does in one HTTPS request. Azure REST API:
+// IoT Hub, Device.
 func (h *Hub) serveDevice(w http.ResponseWriter, r *http.Request) {
 	e, code := parseEndpoint(r.Method, r.URL.EscapedPath(), r.URL.Query())
 	if code != 0 {
@@ -33,7 +38,9 @@ func (h *Hub) serveDevice(w http.ResponseWriter, r *http.Request) {
 	}
 	stage := e.action.stage()
 	logResponse := func(status, code int) {
-		h.logOperation(Operation{On: stage, DeviceID: e.id, Transport: "https", Status: status, Code: code})
+		h.logOperation(Operation{
+			On: stage, DeviceID: e.id, Transport: "https", Status: status, Code: code,
+		})
 	}
 	if f, struck := h.strike(stage, e.id); struck {
 		if f.performs() {
@@ -67,13 +74,17 @@ func (h *Hub) respond(r *http.Request, e endpoint, body []byte) (webReply, error
 	}
 	stage := e.action.stage()
 	if (stage == Send || stage == Receive) && h.spend(0) != 0 {
-		return webRefusal(codeQuota, "Total number of messages on IotHub exceeded the allocated quota. Send and Receive operations are blocked for this hub until the next UTC day."), nil
+		return webRefusal(codeQuota, "Total number of messages on IotHub exceeded the allocated "+
+			"quota. Send and Receive operations are blocked for this hub until the next UTC "+
+			"day."), nil
 	}
 	switch code, err := h.shape(r.Context(), stage); {
 	case err != nil:
 		return webReply{}, err
 	case code != 0:
-		refused := webRefusal(code, "The request has been throttled. Wait 10 seconds and try again.")
+		refused := webRefusal(
+			code, "The request has been throttled. Wait 10 seconds and try again.",
+		)
 		refused.header = h.retryAfter()
 		return refused, nil
 	}
@@ -96,7 +107,8 @@ func (h *Hub) act(r *http.Request, e endpoint, body []byte) webReply {
 	}
 }
 
-// authenticateRequest checks who sends a request: by a token in its Authorization header, or by its client certificate.
+// authenticateRequest checks who sends a request: by a token in its Authorization header, or by its
+// client certificate.
 func (h *Hub) authenticateRequest(r *http.Request, id string) (refused webReply, ok bool) {
 	version, token := r.URL.Query().Get("api-version"), r.Header.Get("Authorization")
 	var cert *x509.Certificate
@@ -127,7 +139,8 @@ func (h *Hub) authenticateRequest(r *http.Request, id string) (refused webReply,
 		reason = checkCertificate(device, cert, now)
 	}
 	if reason != "" {
-		return webRefusal(codeUnauthorized, "Authentication failed for this device, renew token or certificate and reconnect ("+reason+")"), false
+		return webRefusal(codeUnauthorized, "Authentication failed for this device, "+
+			"renew token or certificate and reconnect ("+reason+")"), false
 	}
 	return webReply{}, true
 }

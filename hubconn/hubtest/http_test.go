@@ -57,8 +57,10 @@ func refused(t *testing.T, response *http.Response, body string) (code int, name
 func TestEventOverHTTPS(t *testing.T) {
 	onWeb(t, func(t *testing.T, h *Hub, c *client) {
 		response, body := c.https("POST /messages/events", map[string]string{
-			"iothub-app-room": "attic", "iothub-app-Floor": "2", "iothub-messageid": "m1", "iothub-correlationid": "c1", "iothub-contenttype": "text/plain",
-			"iothub-contentencoding": "utf-8", "iothub-creationtimeutc": "2026-01-01T00:00:00Z", "dt-subject": "thermostat1", "iothub-to": "/devices/dev1/messages/events",
+			"iothub-app-room": "attic", "iothub-app-Floor": "2", "iothub-messageid": "m1",
+			"iothub-correlationid": "c1", "iothub-contenttype": "text/plain",
+			"iothub-contentencoding": "utf-8", "iothub-creationtimeutc": "2026-01-01T00:00:00Z",
+			"dt-subject": "thermostat1", "iothub-to": "/devices/dev1/messages/events",
 			"User-Agent": "test",
 		}, "hello")
 		assert.Equal(t, 204, response.StatusCode)
@@ -69,9 +71,15 @@ func TestEventOverHTTPS(t *testing.T) {
 		assert.Equal(t, "https", m.Transport)
 		assert.Equal(t, "hello", string(m.Body))
 		assert.Equal(t, map[string]string{"room": "attic", "floor": "2"}, m.Properties)
-		assert.Equal(t, map[string]string{"$.mid": "m1", "$.cid": "c1", "$.ct": "text/plain", "$.ce": "utf-8", "$.ctime": "2026-01-01T00:00:00Z", "$.sub": "thermostat1"}, m.System)
+		assert.Equal(t, map[string]string{
+			"$.mid": "m1", "$.cid": "c1", "$.ct": "text/plain", "$.ce": "utf-8",
+			"$.ctime": "2026-01-01T00:00:00Z", "$.sub": "thermostat1",
+		}, m.System)
 		o := h.Operations()[0]
-		assert.Equal(t, Operation{Time: o.Time, On: Send, DeviceID: "dev1", Transport: "https", Status: 204}, o)
+		assert.Equal(
+			t, Operation{Time: o.Time, On: Send, DeviceID: "dev1", Transport: "https", Status: 204},
+			o,
+		)
 
 		require.NoError(t, h.PutModule("dev1", Module{ID: "mod1"}))
 		module := device(t, h, "dev1/mod1")
@@ -83,16 +91,22 @@ func TestEventOverHTTPS(t *testing.T) {
 
 func TestBatchOverHTTPS(t *testing.T) {
 	onWeb(t, func(t *testing.T, h *Hub, c *client) {
-		kind := map[string]string{"Content-Type": "application/vnd.microsoft.iothub.json; charset=utf-8"}
+		kind := map[string]string{
+			"Content-Type": "application/vnd.microsoft.iothub.json; charset=utf-8",
+		}
 		response, _ := c.https("POST /messages/events", kind,
 			`[{"body":"aGVsbG8=","properties":{"iothub-app-Room":"attic","iothub-messageid":"m1","plain":"x"}},{"body":"as it is","base64Encoded":false},{"body":""}]`)
 		assert.Equal(t, 204, response.StatusCode)
 		require.Len(t, h.Messages(), 3)
 		assert.Equal(t, "hello", string(h.Messages()[0].Body))
-		assert.Equal(t, map[string]string{"Room": "attic", "plain": "x"}, h.Messages()[0].Properties)
+		assert.Equal(
+			t, map[string]string{"Room": "attic", "plain": "x"}, h.Messages()[0].Properties,
+		)
 		assert.Equal(t, map[string]string{"$.mid": "m1"}, h.Messages()[0].System)
 		assert.Equal(t, "as it is", string(h.Messages()[1].Body))
-		for _, bad := range []string{"", "[]", "{}", `[{}]`, `[{"body":"?"}]`, `[{"body":"aGVsbG8="}`, `[{"body":1}]`} {
+		for _, bad := range []string{
+			"", "[]", "{}", `[{}]`, `[{"body":"?"}]`, `[{"body":"aGVsbG8="}`, `[{"body":1}]`,
+		} {
 			response, body := c.https("POST /messages/events", kind, bad)
 			code, _, _ := refused(t, response, body)
 			assert.Equal(t, 400006, code, bad)
@@ -140,19 +154,24 @@ func TestCommandsOverHTTPS(t *testing.T) {
 		response, _ := c.https("GET /messages/deviceBound", nil, "")
 		assert.Equal(t, 204, response.StatusCode, "nothing there")
 		require.NoError(t, h.SendC2D("dev1", C2D{
-			Body: []byte("on"), MessageID: "m1", CorrelationID: "c1", UserID: "u1", ContentType: "text/plain", ContentEncoding: "utf-8", Ack: "full",
+			Body: []byte("on"), MessageID: "m1", CorrelationID: "c1", UserID: "u1",
+			ContentType: "text/plain", ContentEncoding: "utf-8", Ack: "full",
 			Properties: map[string]string{"room": "attic"},
 		}))
 		response, body := c.https("GET /messages/deviceBound", nil, "")
 		require.Equal(t, 200, response.StatusCode)
 		assert.Equal(t, "on", body)
 		for name, want := range map[string]string{
-			"iothub-messageid": "m1", "iothub-correlationid": "c1", "iothub-userid": "u1", "iothub-to": "/devices/dev1/messages/deviceBound", "iothub-ack": "full",
-			"iothub-sequencenumber": "1", "iothub-deliverycount": "0", "iothub-app-room": "attic", "iothub-contenttype": "text/plain", "iothub-contentencoding": "utf-8",
+			"iothub-messageid": "m1", "iothub-correlationid": "c1", "iothub-userid": "u1",
+			"iothub-to": "/devices/dev1/messages/deviceBound", "iothub-ack": "full",
+			"iothub-sequencenumber": "1", "iothub-deliverycount": "0", "iothub-app-room": "attic",
+			"iothub-contenttype": "text/plain", "iothub-contentencoding": "utf-8",
 		} {
 			assert.Equal(t, want, response.Header.Get(name), name)
 		}
-		assert.Regexp(t, `^\d+/\d+/\d{4} \d+:\d\d:\d\d [AP]M$`, response.Header.Get("iothub-enqueuedtime"))
+		assert.Regexp(
+			t, `^\d+/\d+/\d{4} \d+:\d\d:\d\d [AP]M$`, response.Header.Get("iothub-enqueuedtime"),
+		)
 		lock := response.Header.Get("ETag")
 		assert.Regexp(t, `^"[0-9a-f-]{36}"$`, lock)
 		lock = strings.Trim(lock, `"`)
@@ -187,7 +206,9 @@ func TestCommandsOverHTTPS(t *testing.T) {
 func TestLockEnds(t *testing.T) {
 	inWeb(t, func(t *testing.T, h *Hub, c *client) {
 		require.NoError(t, h.SendC2D("dev1", C2D{Body: []byte("a")}))
-		for timeout, want := range map[string]time.Duration{"": time.Minute, "5": 5 * time.Second, "300": 300 * time.Second} {
+		for timeout, want := range map[string]time.Duration{
+			"": time.Minute, "5": 5 * time.Second, "300": 300 * time.Second,
+		} {
 			path := "GET /messages/deviceBound"
 			if timeout != "" {
 				path += "?iothub-messagelocktimeout=" + timeout
@@ -203,7 +224,9 @@ func TestLockEnds(t *testing.T) {
 			assert.Equal(t, 412, response.StatusCode)
 		}
 		for _, bad := range []string{"4", "301", "soon"} {
-			response, _ := c.https("GET /messages/deviceBound?iothub-messagelocktimeout="+bad, nil, "")
+			response, _ := c.https(
+				"GET /messages/deviceBound?iothub-messagelocktimeout="+bad, nil, "",
+			)
 			assert.Equal(t, 400, response.StatusCode)
 		}
 		for range 7 {
@@ -211,7 +234,9 @@ func TestLockEnds(t *testing.T) {
 			require.Equal(t, 200, response.StatusCode)
 			time.Sleep(time.Minute)
 		}
-		assert.Equal(t, []string{"a DeliveryCountExceeded"}, outcomes(h.SettledC2D()), "ten times in all")
+		assert.Equal(
+			t, []string{"a DeliveryCountExceeded"}, outcomes(h.SettledC2D()), "ten times in all",
+		)
 	})
 }
 
@@ -316,11 +341,16 @@ func TestRequestsThatAreNone(t *testing.T) {
 
 func TestHTTPSFaults(t *testing.T) {
 	for request, stage := range map[string]Stage{
-		"POST /messages/events": Send, "GET /messages/deviceBound": Receive, "DELETE /messages/deviceBound/x": Settle, "POST /files": UploadStart, "POST /files/notifications": UploadNotify,
+		"POST /messages/events": Send, "GET /messages/deviceBound": Receive,
+		"DELETE /messages/deviceBound/x": Settle, "POST /files": UploadStart,
+		"POST /files/notifications": UploadNotify,
 	} {
 		t.Run(stage.String(), func(t *testing.T) {
 			inWeb(t, func(t *testing.T, h *Hub, c *client) {
-				h.Inject(Fault{On: stage, Status: 429, RetryAfter: "17", ErrorCode: "ThrottlingException", Code: 429001, Delay: time.Second})
+				h.Inject(Fault{
+					On: stage, Status: 429, RetryAfter: "17", ErrorCode: "ThrottlingException",
+					Code: 429001, Delay: time.Second,
+				})
 				start := time.Now()
 				response, body := c.https(request, nil, "{}")
 				code, _, _ := refused(t, response, body)
@@ -343,7 +373,10 @@ func TestHTTPSFaults(t *testing.T) {
 				assert.Empty(t, h.Messages())
 				operations := h.Operations()
 				require.Len(t, operations, 4)
-				assert.Equal(t, Operation{Time: operations[0].Time, On: stage, DeviceID: "dev1", Transport: "https", Status: 429, Code: 429001}, operations[0])
+				assert.Equal(t, Operation{
+					Time: operations[0].Time, On: stage, DeviceID: "dev1", Transport: "https",
+					Status: 429, Code: 429001,
+				}, operations[0])
 				assert.Zero(t, operations[3].Status)
 			})
 		})
@@ -389,12 +422,18 @@ func FuzzEndpoint(f *testing.F) {
 		require.NotEmpty(t, parent)
 		require.NotContains(t, module, "/")
 		require.NotEqual(t, "unknown stage", e.action.stage().String())
-		require.True(t, strings.HasPrefix(strings.ToLower(path), "/devices/") || strings.HasPrefix(strings.ToLower(path), "devices/") || strings.Contains(path, "%"))
+		require.True(
+			t,
+			strings.HasPrefix(strings.ToLower(path), "/devices/") ||
+				strings.HasPrefix(strings.ToLower(path), "devices/") || strings.Contains(path, "%"),
+		)
 	})
 }
 
 func FuzzBatch(f *testing.F) {
-	f.Add([]byte(`[{"body":"aGVsbG8=","properties":{"iothub-app-a":"b","iothub-messageid":"c"}},{"body":"x","base64Encoded":false}]`))
+	f.Add([]byte(
+		`[{"body":"aGVsbG8=","properties":{"iothub-app-a":"b","iothub-messageid":"c"}},{"body":"x","base64Encoded":false}]`,
+	))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		messages, err := decodeBatch(body)
 		if err != nil {
@@ -412,11 +451,18 @@ func FuzzBatch(f *testing.F) {
 	})
 }
 
-// FuzzRequestBodies sends any body to every operation: the hub answers, with a status that makes sense, and stays.
+// FuzzRequestBodies sends any body to every operation: the hub answers, with a status that makes
+// sense, and stays.
 func FuzzRequestBodies(f *testing.F) {
-	f.Add("POST /messages/events", "application/vnd.microsoft.iothub.json", []byte(`[{"body":"aGVsbG8="}]`))
+	f.Add(
+		"POST /messages/events", "application/vnd.microsoft.iothub.json",
+		[]byte(`[{"body":"aGVsbG8="}]`),
+	)
 	f.Add("POST /files", "application/json", []byte(`{"blobName":"a"}`))
-	f.Add("POST /files/notifications", "application/json", []byte(`{"correlationId":"x","isSuccess":true,"statusCode":200}`))
+	f.Add(
+		"POST /files/notifications", "application/json",
+		[]byte(`{"correlationId":"x","isSuccess":true,"statusCode":200}`),
+	)
 	n := simnet.New()
 	f.Cleanup(func() { _ = n.Close() })
 	h := NewHub(n, hubHost)

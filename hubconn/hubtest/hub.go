@@ -36,18 +36,21 @@ type Hub struct {
 
 	oversizeCode int
 	policies     policies
-	writes       sync.Mutex // of the REST API to the registry: one looks at what is there, and then changes it
+	// of the REST API to the registry: one looks at what is there, and then changes it
+	writes sync.Mutex
 }
 
-// defaultGrace is how long after its expiry a token still lets a device connect, and a connection made with it live: the service
-// allows for clocks that differ by up to five minutes.
+// defaultGrace is how long after its expiry a token still lets a device connect, and a connection
+// made with it live: the service allows for clocks that differ by up to five minutes.
 const defaultGrace = 5 * time.Minute
 
-// NewHub makes a hub with an empty registry, and gives it, and its storage for uploads, their names on the network.
+// NewHub makes a hub with an empty registry, and gives it, and its storage for uploads, their names
+// on the network.
 func NewHub(n *simnet.Network, host string) *Hub {
 	h := &Hub{
-		network: n, host: host, devices: make(map[string]*record), links: make(map[string]*link), grace: defaultGrace,
-		changed: make(chan struct{}), calls: make(map[string]*call), oversizeCode: codeArgumentInvalid,
+		network: n, host: host, devices: make(map[string]*record), links: make(map[string]*link),
+		grace: defaultGrace, changed: make(chan struct{}), calls: make(map[string]*call),
+		oversizeCode: codeArgumentInvalid,
 	}
 	h.store = newStore(h)
 	n.Handle(host, h)
@@ -57,8 +60,9 @@ func NewHub(n *simnet.Network, host string) *Hub {
 // Host returns the hub's host name, as NewHub was given it.
 func (h *Hub) Host() string { return h.host }
 
-// SetExpiryGrace sets for how long after a token's expiry the hub goes on accepting it, and keeps a connection that was made with it. The
-// default is 5 minutes; the service's documentation also speaks of 10.
+// SetExpiryGrace sets for how long after a token's expiry the hub goes on accepting it, and keeps a
+// connection that was made with it. The default is 5 minutes; the service's documentation also
+// speaks of 10.
 func (h *Hub) SetExpiryGrace(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -78,7 +82,8 @@ func (h *Hub) Connected(id string) bool {
 	return h.links[id] != nil
 }
 
-// Disconnect closes the connection of a device, or of "device/module", with no packet, as the hub does for its own reasons. It reports whether there was one.
+// Disconnect closes the connection of a device, or of "device/module", with no packet, as the hub
+// does for its own reasons. It reports whether there was one.
 func (h *Hub) Disconnect(id string) bool {
 	h.mu.Lock()
 	l := h.links[id]
@@ -91,7 +96,8 @@ func (h *Hub) Disconnect(id string) bool {
 	return true
 }
 
-// Attempt is one try of a device to get in: a CONNECT, or a WebSocket upgrade that was refused before there was one.
+// Attempt is one try of a device to get in: a CONNECT, or a WebSocket upgrade that was refused
+// before there was one.
 type Attempt struct {
 	// Time is when the attempt arrived, by the services' clock ([simnet.Network.Now]).
 	Time time.Time
@@ -119,7 +125,8 @@ func (a Attempt) Accepted() bool { return a.Answered && a.ReturnCode == 0 && a.S
 // maxLog bounds each of a hub's logs, for simulators that run for months.
 const maxLog = 100_000
 
-// Attempts returns the log of tries, in the order of their arrival. The log holds the newest 90,000 at least.
+// Attempts returns the log of tries, in the order of their arrival. The log holds the newest 90,000
+// at least.
 func (h *Hub) Attempts() []Attempt {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -130,14 +137,16 @@ func (h *Hub) Attempts() []Attempt {
 	return out
 }
 
-// Messages returns the telemetry received, in order, duplicates included. The log holds the newest 90,000 at least.
+// Messages returns the telemetry received, in order, duplicates included. The log holds the newest
+// 90,000 at least.
 func (h *Hub) Messages() []Message {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.messages)
 }
 
-// ResetLog empties the logs: of attempts, messages, operations, settled cloud-to-device messages and uploads that have ended.
+// ResetLog empties the logs: of attempts, messages, operations, settled cloud-to-device messages
+// and uploads that have ended.
 func (h *Hub) ResetLog() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -202,7 +211,8 @@ type Operation struct {
 	Detail string
 }
 
-// Operations returns the log of operations, in the order of their responses. It holds the newest 90,000 at least.
+// Operations returns the log of operations, in the order of their responses. It holds the newest
+// 90,000 at least.
 func (h *Hub) Operations() []Operation {
 	h.mu.Lock()
 	defer h.mu.Unlock()

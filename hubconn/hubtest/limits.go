@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Limits are what a hub allows in a time. The zero value limits nothing. Rates are shaped first: what comes too fast is delayed, and
-// refused only when it would have to wait for longer than the backlog allows. A second's worth may come at once. Azure docs: "IoT Hub
-// quotas and throttling".
+// Limits are what a hub allows in a time. The zero value limits nothing. Rates are shaped first:
+// what comes too fast is delayed, and refused only when it would have to wait for longer than the
+// backlog allows. A second's worth may come at once. Azure docs: "IoT Hub quotas and throttling".
 type Limits struct {
 	// ConnectsPerSecond is the rate of CONNECTs over all devices. 0 means no limit.
 	ConnectsPerSecond float64
@@ -23,11 +23,12 @@ type Limits struct {
 	TwinUpdatesPerSecond float64
 	// UploadsPerSecond is the rate at which uploads may begin. 0 means no limit.
 	UploadsPerSecond float64
-	// DailyMessages is the quota of messages in both directions and of methods, each counted once for every 4 KB begun. Above it devices connect, and
-	// are disconnected when they send; HTTPS answers 403002. It is reset at midnight UTC of the network's clock. 0 means no limit.
+	// DailyMessages is the quota of messages in both directions and of methods, each counted once
+	// for every 4 KB begun. Above it devices connect, and are disconnected when they send; HTTPS
+	// answers 403002. It is reset at midnight UTC of the network's clock. 0 means no limit.
 	DailyMessages int
-	// Backlog is how long an operation may be delayed before it is refused: with 429 where there is a response, by closing the connection where there is none. 0
-	// means 10 s.
+	// Backlog is how long an operation may be delayed before it is refused: with 429 where there is
+	// a response, by closing the connection where there is none. 0 means 10 s.
 	Backlog time.Duration
 	// ConnectBacklog is how long a CONNECT may be; then it gets return code 5. 0 means 54 s.
 	ConnectBacklog time.Duration
@@ -54,7 +55,8 @@ func (h *Hub) SetLimits(l Limits) {
 	h.due = make(map[Stage]time.Time)
 }
 
-// spend counts messages against the day's quota; none asks whether there is any of it left. It returns 0, or the code of the refusal.
+// spend counts messages against the day's quota; none asks whether there is any of it left. It
+// returns 0, or the code of the refusal.
 func (h *Hub) spend(n int) (code int) {
 	day := h.network.Now().UTC().Truncate(24 * time.Hour)
 	h.mu.Lock()
@@ -69,8 +71,8 @@ func (h *Hub) spend(n int) (code int) {
 	return 0
 }
 
-// shape delays an operation as its rate asks. It returns 0 when the operation may go on, or the code of the refusal; an
-// error when ctx ended.
+// shape delays an operation as its rate asks. It returns 0 when the operation may go on, or the
+// code of the refusal; an error when ctx ended.
 func (h *Hub) shape(ctx context.Context, s Stage) (code int, err error) {
 	wait, ok := h.reserve(s, time.Now())
 	if err := pause(ctx, wait); err != nil {
@@ -82,7 +84,8 @@ func (h *Hub) shape(ctx context.Context, s Stage) (code int, err error) {
 	return 0, nil
 }
 
-// reserve takes the next place of a rate, and tells how long until then; ok is false when there is none within the backlog.
+// reserve takes the next place of a rate, and tells how long until then; ok is false when there is
+// none within the backlog.
 func (h *Hub) reserve(s Stage, now time.Time) (wait time.Duration, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -74,7 +74,9 @@ func TestSendsOverMQTTAreShapedAndThenDropped(t *testing.T) {
 
 func TestTwinIsThrottledWithoutLosingTheConnection(t *testing.T) {
 	onEach(t, func(t *testing.T, h *Hub, transport string) {
-		h.SetLimits(Limits{TwinReadsPerSecond: 1, TwinUpdatesPerSecond: 1, Backlog: time.Millisecond})
+		h.SetLimits(Limits{
+			TwinReadsPerSecond: 1, TwinUpdatesPerSecond: 1, Backlog: time.Millisecond,
+		})
 		c := withTwin(t, h, "dev1", transport)
 		for _, topic := range []string{getTwin, report} {
 			response, _ := c.request(topic+"1", "{}")
@@ -92,7 +94,8 @@ func TestTwinIsThrottledWithoutLosingTheConnection(t *testing.T) {
 
 func TestRatesOverHTTPS(t *testing.T) {
 	for request, limits := range map[string]Limits{
-		"POST /messages/events": {SendsPerSecond: 1}, "GET /messages/deviceBound": {ReceivesPerSecond: 1}, "POST /files": {UploadsPerSecond: 1},
+		"POST /messages/events":     {SendsPerSecond: 1},
+		"GET /messages/deviceBound": {ReceivesPerSecond: 1}, "POST /files": {UploadsPerSecond: 1},
 	} {
 		inWeb(t, func(t *testing.T, h *Hub, c *client) {
 			limits.Backlog, limits.RetryAfter = 500*time.Millisecond, "30"
@@ -134,9 +137,13 @@ func TestDailyQuota(t *testing.T) {
 		require.NoError(t, h.SendC2D("dev1", C2D{}))                  // 4
 		response, _ := c.https("POST /messages/events", nil, "hello") // 5
 		require.Equal(t, 204, response.StatusCode)
-		_, _, err := h.Invoke(t.Context(), "dev1", "m", nil, InvokeOptions{}) // 6, whatever comes of it
+		// 6, whatever comes of it
+		_, _, err := h.Invoke(t.Context(), "dev1", "m", nil, InvokeOptions{})
 		assert.Equal(t, 404103, codeOf(t, err))
-		response, _ = c.https("POST /messages/events", map[string]string{"Content-Type": batchType}, `[{"body":""},{"body":""},{"body":""},{"body":""}]`)
+		response, _ = c.https(
+			"POST /messages/events", map[string]string{"Content-Type": batchType},
+			`[{"body":""},{"body":""},{"body":""},{"body":""}]`,
+		)
 		require.Equal(t, 204, response.StatusCode) // 10
 		assert.Equal(t, 403002, codeOf(t, h.SendC2D("dev1", C2D{})))
 		_, _, err = h.Invoke(t.Context(), "dev1", "m", nil, InvokeOptions{})
@@ -168,7 +175,9 @@ func TestQuotaIsAllOrNothingForABatch(t *testing.T) {
 	inWeb(t, func(t *testing.T, h *Hub, c *client) {
 		h.SetLimits(Limits{DailyMessages: 2})
 		kind := map[string]string{"Content-Type": batchType}
-		response, _ := c.https("POST /messages/events", kind, `[{"body":""},{"body":""},{"body":""}]`)
+		response, _ := c.https(
+			"POST /messages/events", kind, `[{"body":""},{"body":""},{"body":""}]`,
+		)
 		assert.Equal(t, 403, response.StatusCode)
 		assert.Empty(t, h.Messages())
 		response, _ = c.https("POST /messages/events", kind, `[{"body":""},{"body":""}]`)
@@ -201,7 +210,8 @@ func TestFailOver(t *testing.T) {
 func TestAttemptTellsTheModel(t *testing.T) {
 	onEach(t, func(t *testing.T, h *Hub, transport string) {
 		c := device(t, h, "dev1")
-		c.username += "&model-id=dtmi%3Acom%3Aexample%3AThermostat%3B1&DeviceClientType=rehome%2F1.0%20%28linux%29"
+		c.username += "&model-id=dtmi%3Acom%3Aexample%3AThermostat%3B1&" +
+			"DeviceClientType=rehome%2F1.0%20%28linux%29"
 		require.Zero(t, c.connect(transport))
 		assert.Equal(t, "dtmi:com:example:Thermostat;1", last(t, h).ModelID)
 		assert.Equal(t, "rehome/1.0 (linux)", last(t, h).ClientType)
@@ -217,7 +227,9 @@ func TestDeviceThatDoesNotReadIsLetGo(t *testing.T) {
 		require.NoError(t, h.Put(Device{ID: "dev1"}))
 		c := withTwin(t, h, "dev1", "mqtt")
 		for range maxOutbox + 1000 {
-			_, err := h.PatchDesired("dev1", map[string]any{"filler": "0123456789012345678901234567890123456789"})
+			_, err := h.PatchDesired(
+				"dev1", map[string]any{"filler": "0123456789012345678901234567890123456789"},
+			)
 			require.NoError(t, err)
 		}
 		time.Sleep(time.Minute)

@@ -15,11 +15,13 @@ import (
 )
 
 const (
-	// maxMessage is the largest message from a device: body, property names and values together, in bytes.
+	// maxMessage is the largest message from a device: body, property names and values together, in
+	// bytes.
 	maxMessage = 256 << 10
 	// maxSubscriptions is how many a device may have at a time.
 	maxSubscriptions = 5
-	// maxIdle is how long a device may be silent whatever keep-alive it asked for. Azure docs: 29.45 minutes.
+	// maxIdle is how long a device may be silent whatever keep-alive it asked for. Azure docs:
+	// 29.45 minutes.
 	maxIdle = 1767 * time.Second
 )
 
@@ -68,7 +70,10 @@ func (h *Hub) ServeMQTT(nc net.Conn) {
 }
 
 func (h *Hub) serve(nc net.Conn, transport string, state *tls.ConnectionState) {
-	l := &link{hub: h, transport: transport, subscriptions: make(map[string]byte), work: make(chan struct{}, 1)}
+	l := &link{
+		hub: h, transport: transport, subscriptions: make(map[string]byte),
+		work: make(chan struct{}, 1),
+	}
 	if state != nil && len(state.PeerCertificates) > 0 {
 		l.cert = state.PeerCertificates[0]
 	}
@@ -77,11 +82,14 @@ func (h *Hub) serve(nc net.Conn, transport string, state *tls.ConnectionState) {
 }
 
 // Connect checks a CONNECT, and closes the connection the device had before.
-func (l *link) Connect(ctx context.Context, s *mqttserver.Session, c *mqttserver.Connect) (mqttserver.Connack, error) {
+func (l *link) Connect(
+	ctx context.Context, s *mqttserver.Session, c *mqttserver.Connect,
+) (mqttserver.Connack, error) {
 	l.session, l.id, l.will = s, c.ClientID, c.Will
 	name, _ := parseUsername(c.Username, c.ClientID)
 	attempt := l.hub.logAttempt(Attempt{
-		DeviceID: c.ClientID, Transport: l.transport, ModelID: name.query.Get("model-id"), ClientType: name.query.Get("DeviceClientType"),
+		DeviceID: c.ClientID, Transport: l.transport, ModelID: name.query.Get("model-id"),
+		ClientType: name.query.Get("DeviceClientType"),
 	})
 	if f, ok := l.hub.strike(Connect, l.id); ok {
 		if err := l.applyFault(ctx, f); err != nil {
@@ -111,7 +119,8 @@ func (l *link) Connect(ctx context.Context, s *mqttserver.Session, c *mqttserver
 	return mqttserver.Connack{SessionPresent: present}, nil
 }
 
-// accept lets a link in, if it may: from then on it is the one of its device. It reports whether the link goes on with a session.
+// accept lets a link in, if it may: from then on it is the one of its device. It reports whether
+// the link goes on with a session.
 func (h *Hub) accept(l *link, c *mqttserver.Connect, model string) (present bool, refusal string) {
 	now := h.network.Now()
 	h.mu.Lock()
@@ -135,8 +144,9 @@ func (h *Hub) accept(l *link, c *mqttserver.Connect, model string) (present bool
 	return present, ""
 }
 
-// resume gives a link the subscription of the session before it, or clears what that left: a client that asks for a clean session loses its queue, too. Azure
-// SDK for C, "MQTT state machine": "will remove all enqueued C2D messages". h.mu is held.
+// resume gives a link the subscription of the session before it, or clears what that left: a client
+// that asks for a clean session loses its queue, too. Azure SDK for C, "MQTT state machine": "will
+// remove all enqueued C2D messages". h.mu is held.
 func (h *Hub) resume(l *link, now time.Time) (present bool) {
 	r := h.devices[l.id]
 	h.releaseAll(r, now) // what an older connection has not acknowledged comes first
@@ -219,9 +229,11 @@ func (l *link) Publish(ctx context.Context, s *mqttserver.Session, m *mqttserver
 	return faulty(ctx)
 }
 
-// dispatch gives a message to the part of the hub it is for. Traffic shaping delays the device's other packets, too.
-// What is answered is acknowledged before.
-func (l *link) dispatch(ctx context.Context, to address, m *mqttserver.Incoming, ack func() error) error {
+// dispatch gives a message to the part of the hub it is for. Traffic shaping delays the device's
+// other packets, too. What is answered is acknowledged before.
+func (l *link) dispatch(
+	ctx context.Context, to address, m *mqttserver.Incoming, ack func() error,
+) error {
 	switch to.route {
 	case telemetry:
 		switch code, err := l.hub.shape(ctx, Send); {
@@ -254,7 +266,8 @@ func (h *Hub) receive(l *link, to address, m mqttserver.Message) error {
 		return errQuota
 	}
 	if m.Retain {
-		properties["mqtt-retain"] = "true" // nothing is retained; the back end is told that the device asked
+		// nothing is retained; the back end is told that the device asked
+		properties["mqtt-retain"] = "true"
 	}
 	at := h.network.Now()
 	h.mu.Lock()
@@ -267,8 +280,11 @@ func (h *Hub) receive(l *link, to address, m mqttserver.Message) error {
 	return nil
 }
 
-// Subscribe grants the service's own filters, at QoS 1 at most, and refuses any other, and a sixth, with 0x80.
-func (l *link) Subscribe(ctx context.Context, s *mqttserver.Session, r *mqttserver.Subscribe) error {
+// Subscribe grants the service's own filters, at QoS 1 at most, and refuses any other, and a sixth,
+// with 0x80.
+func (l *link) Subscribe(
+	ctx context.Context, s *mqttserver.Session, r *mqttserver.Subscribe,
+) error {
 	f, struck := l.hub.strike(Subscribe, l.id)
 	response := func(ctx context.Context) error {
 		if struck {
@@ -310,7 +326,8 @@ func (l *link) resumeSending() {
 	l.wake()
 }
 
-// saveSubscriptions writes the subscriptions that outlive the connection into the device's record, and lets the back end look at what is new.
+// saveSubscriptions writes the subscriptions that outlive the connection into the device's record,
+// and lets the back end look at what is new.
 func (l *link) saveSubscriptions() {
 	h := l.hub
 	h.mu.Lock()
@@ -319,7 +336,9 @@ func (l *link) saveSubscriptions() {
 		l.mu.Lock()
 		r.session = maps.Clone(l.subscriptions)
 		l.mu.Unlock()
-		maps.DeleteFunc(r.session, func(filter string, _ byte) bool { return !isCommandFilter(filter) })
+		maps.DeleteFunc(r.session, func(filter string, _ byte) bool {
+			return !isCommandFilter(filter)
+		})
 	}
 	h.announce()
 }
@@ -350,7 +369,8 @@ func (l *link) Disconnected(_ *mqttserver.Session, err error) {
 	now := l.hub.network.Now()
 	l.hub.mu.Lock()
 	r, exists := l.hub.devices[l.id]
-	if live := l.hub.links[l.id]; live == nil || live == l { // a newer connection has what this one had
+	// a newer connection has what this one had
+	if live := l.hub.links[l.id]; live == nil || live == l {
 		delete(l.hub.links, l.id)
 		l.hub.releaseAll(r, now)
 	}

@@ -26,7 +26,8 @@ const (
 // document is a JSON object as encoding/json decodes it.
 type document = map[string]any
 
-// merge applies a JSON merge patch (RFC 7396) and returns the result. Neither argument is changed; the result shares nothing with the patch's objects.
+// merge applies a JSON merge patch (RFC 7396) and returns the result. Neither argument is changed;
+// the result shares nothing with the patch's objects.
 func merge(target, patch document) document {
 	out := make(document, len(target)+len(patch))
 	for k, v := range target {
@@ -83,7 +84,8 @@ func normalDocument(m map[string]any) (document, error) {
 	return decodeDocument(body)
 }
 
-// checkValue checks a value against the limits, and returns it with its numbers as float64, which holds every integer allowed.
+// checkValue checks a value against the limits, and returns it with its numbers as float64, which
+// holds every integer allowed.
 func checkValue(v any, depth int) (any, error) {
 	switch v := v.(type) {
 	case document:
@@ -122,7 +124,10 @@ func checkNumber(text string) (any, error) {
 	if !strings.ContainsAny(text, ".eE") {
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || n > maxInteger || n < minInteger {
-			return nil, fmt.Errorf("an integer outside %d to %d", int64(minInteger), int64(maxInteger)) // an int has 32 bits on small boards
+			// an int has 32 bits on small boards
+			return nil, fmt.Errorf(
+				"an integer outside %d to %d", int64(minInteger), int64(maxInteger),
+			)
 		}
 	}
 	f, err := strconv.ParseFloat(text, 64)
@@ -144,7 +149,8 @@ func checkKey(k string) error {
 	return nil
 }
 
-// sizeOf counts as the service does: keys and strings by their characters, control characters left out, numbers 8, booleans 4.
+// sizeOf counts as the service does: keys and strings by their characters, control characters left
+// out, numbers 8, booleans 4.
 func sizeOf(v any) int {
 	switch v := v.(type) {
 	case document:

@@ -11,7 +11,8 @@ import (
 )
 
 func TestMergePatch(t *testing.T) {
-	for _, test := range [][3]string{ // RFC 7396, appendix A, where both sides are objects; and more
+	// RFC 7396, appendix A, where both sides are objects; and more
+	for _, test := range [][3]string{
 		{`{"a":"b"}`, `{"a":"c"}`, `{"a":"c"}`},
 		{`{"a":"b"}`, `{"b":"c"}`, `{"a":"b","b":"c"}`},
 		{`{"a":"b"}`, `{"a":null}`, `{}`},
@@ -73,7 +74,8 @@ func TestDocumentsAtTheLimits(t *testing.T) {
 
 func TestSizeIsCountedAsTheServiceDoes(t *testing.T) {
 	for text, want := range map[string]int{
-		`{}`: 0, `{"ab":"cde"}`: 5, `{"ab":1}`: 10, `{"ab":true}`: 6, `{"ab":{"c":"d"}}`: 4, `{"ab":"\u0001x"}`: 3, `{"ü":"ü"}`: 2, `{"a":[1,"bc"]}`: 11,
+		`{}`: 0, `{"ab":"cde"}`: 5, `{"ab":1}`: 10, `{"ab":true}`: 6, `{"ab":{"c":"d"}}`: 4,
+		`{"ab":"\u0001x"}`: 3, `{"ü":"ü"}`: 2, `{"a":[1,"bc"]}`: 11,
 	} {
 		doc, err := decodeDocument([]byte(text))
 		require.NoError(t, err)

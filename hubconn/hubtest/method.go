@@ -13,7 +13,8 @@ import (
 
 // InvokeOptions are how long a back end waits for a device.
 type InvokeOptions struct {
-	// ConnectTimeout is how long to wait for a device that is not connected, or does not listen for methods: 0 to 300 s. The default is not at all.
+	// ConnectTimeout is how long to wait for a device that is not connected, or does not listen for
+	// methods: 0 to 300 s. The default is not at all.
 	ConnectTimeout time.Duration
 	// ResponseTimeout is how long to wait for its response: 5 to 300 s. 0 means 30 s.
 	ResponseTimeout time.Duration
@@ -33,11 +34,14 @@ type methodResult struct {
 	payload []byte
 }
 
-// Invoke calls a method of a device and returns what it answered. The payload is marshalled to JSON, a json.RawMessage sent as it
-// is; nil sends none. A refusal is an *Error: 404103 when the device is not connected and listening, 504101 when it did not
-// answer in time (a response that comes later is dropped), 404001 for an unknown device, 400004 for a payload above 128 KB or
+// Invoke calls a method of a device and returns what it answered. The payload is marshalled to
+// JSON, a json.RawMessage sent as it is; nil sends none. A refusal is an *Error: 404103 when the
+// device is not connected and listening, 504101 when it did not answer in time (a response that
+// comes later is dropped), 404001 for an unknown device, 400004 for a payload above 128 KB or
 // options out of bounds, 502000 for a response that is no JSON or above 128 KB.
-func (h *Hub) Invoke(ctx context.Context, id, method string, payload any, o InvokeOptions) (status int, response json.RawMessage, err error) {
+func (h *Hub) Invoke(
+	ctx context.Context, id, method string, payload any, o InvokeOptions,
+) (status int, response json.RawMessage, err error) {
 	refuse := func(code int, message string) (int, json.RawMessage, error) {
 		return 0, nil, &Error{Op: "invoke " + method + " of", ID: id, Code: code, Message: message}
 	}
@@ -116,11 +120,17 @@ func (h *Hub) await(ctx context.Context, id string, timeout time.Duration) error
 		select {
 		case <-changed:
 		case <-expired.C:
-			return &Error{Op: "invoke a method of", ID: id, Code: codeNotOnline, Message: "timed out waiting for device to connect"}
+			return &Error{
+				Op: "invoke a method of", ID: id, Code: codeNotOnline,
+				Message: "timed out waiting for device to connect",
+			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-h.network.Done():
-			return &Error{Op: "invoke a method of", ID: id, Code: codeUnavailable, Message: "the network is closed"}
+			return &Error{
+				Op: "invoke a method of", ID: id, Code: codeUnavailable,
+				Message: "the network is closed",
+			}
 		}
 	}
 }
@@ -147,8 +157,9 @@ func (h *Hub) forgetCall(rid string) {
 	delete(h.calls, rid)
 }
 
-// completeCall takes a device's response to a method. Only the device that was asked can give it; one that nobody waits for is dropped. A device
-// that lost its connection meanwhile may answer on its next.
+// completeCall takes a device's response to a method. Only the device that was asked can give it;
+// one that nobody waits for is dropped. A device that lost its connection meanwhile may answer on
+// its next.
 func (l *link) completeCall(to address, body []byte) {
 	rid, ok := requestID(to.bag)
 	if !ok {

@@ -23,7 +23,9 @@ type result struct {
 }
 
 // invoke calls a method in the background.
-func invoke(ctx context.Context, h *Hub, id, method string, payload any, o InvokeOptions) <-chan result {
+func invoke(
+	ctx context.Context, h *Hub, id, method string, payload any, o InvokeOptions,
+) <-chan result {
 	done := make(chan result, 1)
 	go func() {
 		status, response, err := h.Invoke(ctx, id, method, payload, o)
@@ -79,13 +81,19 @@ func TestMethodOfADeviceThatIsNotThere(t *testing.T) {
 		_, _, err := h.Invoke(t.Context(), "dev1", "reboot", nil, InvokeOptions{})
 		assert.Equal(t, 404103, codeOf(t, err))
 		assert.Zero(t, time.Since(start))
-		_, _, err = h.Invoke(t.Context(), "dev1", "reboot", nil, InvokeOptions{ConnectTimeout: 20 * time.Second})
+		_, _, err = h.Invoke(
+			t.Context(), "dev1", "reboot", nil, InvokeOptions{ConnectTimeout: 20 * time.Second},
+		)
 		assert.Equal(t, 404103, codeOf(t, err))
 		assert.Equal(t, 20*time.Second, time.Since(start))
-		_, _, err = h.Invoke(t.Context(), "dev2", "reboot", nil, InvokeOptions{ConnectTimeout: 20 * time.Second})
+		_, _, err = h.Invoke(
+			t.Context(), "dev2", "reboot", nil, InvokeOptions{ConnectTimeout: 20 * time.Second},
+		)
 		assert.Equal(t, 404001, codeOf(t, err))
 
-		done := invoke(t.Context(), h, "dev1", "reboot", nil, InvokeOptions{ConnectTimeout: 20 * time.Second})
+		done := invoke(
+			t.Context(), h, "dev1", "reboot", nil, InvokeOptions{ConnectTimeout: 20 * time.Second},
+		)
 		c := device(t, h, "dev1")
 		require.Zero(t, c.connect(transport))
 		time.Sleep(10 * time.Second) // connected, but not listening
@@ -113,7 +121,9 @@ func TestMethodThatIsAnsweredLateOrByAnother(t *testing.T) {
 		require.Zero(t, other.connect(transport))
 		c.subscribe(methodFilter)
 		start := time.Now()
-		done := invoke(t.Context(), h, "dev1", "reboot", nil, InvokeOptions{ResponseTimeout: 5 * time.Second})
+		done := invoke(
+			t.Context(), h, "dev1", "reboot", nil, InvokeOptions{ResponseTimeout: 5 * time.Second},
+		)
 		topic := c.message().TopicName
 		other.answerMethod(topic, "200", "")
 		r := <-done
@@ -147,7 +157,9 @@ func TestMethodLimits(t *testing.T) {
 		require.Zero(t, c.connect(transport))
 		c.subscribe(methodFilter)
 		largest := json.RawMessage(`"` + strings.Repeat("x", 128<<10-2) + `"`)
-		done := invoke(t.Context(), h, "dev1", "m", largest, InvokeOptions{ResponseTimeout: 300 * time.Second, ConnectTimeout: 300 * time.Second})
+		done := invoke(t.Context(), h, "dev1", "m", largest, InvokeOptions{
+			ResponseTimeout: 300 * time.Second, ConnectTimeout: 300 * time.Second,
+		})
 		m := c.message()
 		assert.Len(t, m.Payload, 128<<10)
 		c.answerMethod(m.TopicName, "200", string(largest))
@@ -156,28 +168,39 @@ func TestMethodLimits(t *testing.T) {
 		assert.Len(t, r.response, 128<<10)
 
 		for _, bad := range []string{"{", string(largest) + " "} {
-			done = invoke(t.Context(), h, "dev1", "m", nil, InvokeOptions{ResponseTimeout: 5 * time.Second})
+			done = invoke(
+				t.Context(), h, "dev1", "m", nil, InvokeOptions{ResponseTimeout: 5 * time.Second},
+			)
 			c.answerMethod(c.message().TopicName, "200", bad)
 			assert.Equal(t, 502000, codeOf(t, (<-done).err))
 		}
 		for name, call := range map[string]func() error{
 			"payload": func() error {
-				_, _, err := h.Invoke(t.Context(), "dev1", "m", json.RawMessage(string(largest[:len(largest)-1])+`x"`), InvokeOptions{})
+				_, _, err := h.Invoke(
+					t.Context(), "dev1", "m",
+					json.RawMessage(string(largest[:len(largest)-1])+`x"`), InvokeOptions{},
+				)
 				return err
 			},
 			"no JSON":       func() error { _, _, err := h.Invoke(t.Context(), "dev1", "m", func() {}, InvokeOptions{}); return err },
 			"no name":       func() error { _, _, err := h.Invoke(t.Context(), "dev1", "", nil, InvokeOptions{}); return err },
 			"name of parts": func() error { _, _, err := h.Invoke(t.Context(), "dev1", "a/b", nil, InvokeOptions{}); return err },
 			"impatient": func() error {
-				_, _, err := h.Invoke(t.Context(), "dev1", "m", nil, InvokeOptions{ResponseTimeout: 4 * time.Second})
+				_, _, err := h.Invoke(
+					t.Context(), "dev1", "m", nil, InvokeOptions{ResponseTimeout: 4 * time.Second},
+				)
 				return err
 			},
 			"too patient": func() error {
-				_, _, err := h.Invoke(t.Context(), "dev1", "m", nil, InvokeOptions{ResponseTimeout: 301 * time.Second})
+				_, _, err := h.Invoke(t.Context(), "dev1", "m", nil, InvokeOptions{
+					ResponseTimeout: 301 * time.Second,
+				})
 				return err
 			},
 			"too patient to connect": func() error {
-				_, _, err := h.Invoke(t.Context(), "dev1", "m", nil, InvokeOptions{ConnectTimeout: 301 * time.Second})
+				_, _, err := h.Invoke(
+					t.Context(), "dev1", "m", nil, InvokeOptions{ConnectTimeout: 301 * time.Second},
+				)
 				return err
 			},
 		} {
@@ -194,7 +217,9 @@ func TestMethodFaults(t *testing.T) {
 		require.Zero(t, c.connect(transport))
 		c.subscribe(methodFilter)
 		h.Inject(Fault{On: Method, NoAnswer: true})
-		_, _, err := h.Invoke(t.Context(), "dev1", "lost", nil, InvokeOptions{ResponseTimeout: 5 * time.Second})
+		_, _, err := h.Invoke(
+			t.Context(), "dev1", "lost", nil, InvokeOptions{ResponseTimeout: 5 * time.Second},
+		)
 		assert.Equal(t, 504101, codeOf(t, err))
 		h.Inject(Fault{On: Method, Delay: 10 * time.Second})
 		done := invoke(t.Context(), h, "dev1", "slow", nil, InvokeOptions{})
@@ -203,7 +228,9 @@ func TestMethodFaults(t *testing.T) {
 		assert.Equal(t, 10*time.Second, time.Since(start))
 		assert.NoError(t, (<-done).err)
 		h.Inject(Fault{On: Method, Cut: true})
-		done = invoke(t.Context(), h, "dev1", "cut", nil, InvokeOptions{ResponseTimeout: 5 * time.Second})
+		done = invoke(
+			t.Context(), h, "dev1", "cut", nil, InvokeOptions{ResponseTimeout: 5 * time.Second},
+		)
 		c.ended()
 		assert.Equal(t, 504101, codeOf(t, (<-done).err))
 		synctest.Wait()

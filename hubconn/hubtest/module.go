@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// Module is an identity under a device's: with credentials, a twin, methods and messages of its own. Functions that take a
-// device ID take "device/module" for it. A module cannot be disabled; its device can.
+// Module is an identity under a device's: with credentials, a twin, methods and messages of its
+// own. Functions that take a device ID take "device/module" for it. A module cannot be disabled;
+// its device can.
 type Module struct {
 	// ID is the module ID: 1 to 128 characters of a device ID's.
 	ID string
@@ -19,14 +20,16 @@ type Module struct {
 	PrimaryThumbprint string
 	// SecondaryThumbprint counts as PrimaryThumbprint does.
 	SecondaryThumbprint string
-	// GenerationID tells apart identities that had the same ID one after the other. The hub sets it.
+	// GenerationID tells apart identities that had the same ID one after the other. The hub sets
+	// it.
 	GenerationID string
 }
 
 // maxModules is how many modules a device may have. Azure docs: 50.
 const maxModules = 50
 
-// PutModule creates a module of a device, or changes the one with its ID, as Put does with a device.
+// PutModule creates a module of a device, or changes the one with its ID, as Put does with a
+// device.
 func (h *Hub) PutModule(deviceID string, m Module) error {
 	if err := checkID(m.ID); err != nil {
 		return err
@@ -61,7 +64,8 @@ func (h *Hub) Module(deviceID, moduleID string) (Module, bool) {
 	}
 	return Module{
 		ID: moduleID, PrimaryKey: r.PrimaryKey, SecondaryKey: r.SecondaryKey,
-		PrimaryThumbprint: r.PrimaryThumbprint, SecondaryThumbprint: r.SecondaryThumbprint, GenerationID: r.GenerationID,
+		PrimaryThumbprint: r.PrimaryThumbprint, SecondaryThumbprint: r.SecondaryThumbprint,
+		GenerationID: r.GenerationID,
 	}, true
 }
 

@@ -31,7 +31,9 @@ func TestModuleDoesAllThatADeviceDoes(t *testing.T) {
 		assert.Equal(t, "mod1", m.ModuleID)
 		assert.Equal(t, "out1", m.System["$.on"])
 
-		require.Equal(t, []byte{0, 0, 0}, c.subscribe(twinResponseFilter, desiredFilter, methodFilter))
+		require.Equal(
+			t, []byte{0, 0, 0}, c.subscribe(twinResponseFilter, desiredFilter, methodFilter),
+		)
 		topic, _ := c.request(report+"1", `{"a":1}`)
 		assert.Equal(t, "$iothub/twin/res/204/?$rid=1&$version=2", topic)
 		_, err := h.PatchDesired("dev1/mod1", map[string]any{"b": 2})
@@ -44,7 +46,9 @@ func TestModuleDoesAllThatADeviceDoes(t *testing.T) {
 		c.answerMethod(c.message().TopicName, "200", "")
 		assert.NoError(t, (<-done).err)
 
-		require.NoError(t, h.SendC2D("dev1/mod1", C2D{Body: []byte("in"), Input: "in1", Properties: map[string]string{"a": "b"}}))
+		require.NoError(t, h.SendC2D("dev1/mod1", C2D{
+			Body: []byte("in"), Input: "in1", Properties: map[string]string{"a": "b"},
+		}))
 		require.NoError(t, h.SendC2D("dev1/mod1", C2D{Body: []byte("bound")}))
 		require.Equal(t, []byte{1}, c.subscribeAt(1, "devices/dev1/modules/mod1/inputs/#"))
 		in := c.message()
@@ -64,7 +68,9 @@ func TestModuleTopicsAreItsOwn(t *testing.T) {
 		require.NoError(t, h.PutModule("dev1", Module{ID: "mod1"}))
 		c := device(t, h, "dev1/mod1")
 		require.Zero(t, c.connect(transport))
-		assert.Equal(t, []byte{0x80, 0x80, 0x80}, c.subscribe(commands, "devices/dev1/modules/mod2/#", "devices/dev1/#"))
+		assert.Equal(t, []byte{0x80, 0x80, 0x80}, c.subscribe(
+			commands, "devices/dev1/modules/mod2/#", "devices/dev1/#",
+		))
 		c.publish("devices/dev1/messages/events/", 1, 1, "as my device")
 		c.ended()
 	})
@@ -124,7 +130,9 @@ func TestModulesInTheRegistry(t *testing.T) {
 			require.NoError(t, h.PutModule("dev1", Module{ID: fmt.Sprintf("m%02d", i)}))
 		}
 		assert.Error(t, h.PutModule("dev1", Module{ID: "one-too-many"}))
-		require.NoError(t, h.PutModule("dev1", Module{ID: "m00", PrimaryKey: "a2V5"}), "a change is no more")
+		require.NoError(
+			t, h.PutModule("dev1", Module{ID: "m00", PrimaryKey: "a2V5"}), "a change is no more",
+		)
 		m, ok := h.Module("dev1", "m00")
 		require.True(t, ok)
 		assert.Equal(t, "a2V5", m.PrimaryKey)

@@ -83,7 +83,8 @@ func (l *link) sleep(ctx context.Context, unlock time.Time) error {
 	return nil
 }
 
-// next returns what to send next: what is posted goes before the queue of messages. Without any, it tells when a lock will end.
+// next returns what to send next: what is posted goes before the queue of messages. Without any, it
+// tells when a lock will end.
 func (l *link) next() (o outgoing, unlock time.Time, ok bool) {
 	l.mu.Lock()
 	if len(l.outbox) > 0 && !l.paused {

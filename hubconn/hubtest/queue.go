@@ -29,7 +29,8 @@ type C2D struct {
 	To string
 	// Expiry is when the message is given up, two days ahead at most. Zero means one hour ahead.
 	Expiry time.Time
-	// Ack is when the back end wants feedback: "positive", "negative", "full", or "" and "none" for never.
+	// Ack is when the back end wants feedback: "positive", "negative", "full", or "" and "none" for
+	// never.
 	Ack string
 	// Input is the name of the module input the message is for; modules only.
 	Input string
@@ -78,7 +79,8 @@ type Settled struct {
 	Time time.Time
 }
 
-// The limits of cloud-to-device messages. Azure docs: "Send cloud-to-device messages from an IoT hub".
+// The limits of cloud-to-device messages. Azure docs: "Send cloud-to-device messages from an IoT
+// hub".
 const (
 	maxQueue     = 50
 	maxC2D       = 64 << 10
@@ -94,15 +96,17 @@ const (
 // queuedC2D is a message in a queue.
 type queuedC2D struct {
 	Queued
-	token  string    // the lock's; it changes with each delivery
-	holder *link     // the connection that has it; nil: an HTTPS client has it, or nobody
-	until  time.Time // when an HTTPS client's lock ends; zero over MQTT, where it lasts as long as the connection
-	again  bool      // it was sent over MQTT before
+	token  string // the lock's; it changes with each delivery
+	holder *link  // the connection that has it; nil: an HTTPS client has it, or nobody
+	// when an HTTPS client's lock ends; zero over MQTT, where it lasts as long as the connection
+	until time.Time
+	again bool // it was sent over MQTT before
 }
 
-// SendC2D puts a message into a device's queue, from where the device gets it when it listens or asks. Errors are an *Error: 403004 when 50
-// messages wait already, 413001 for one above 64 KB, 403009 for an expiry that is past or more than two days ahead, 404001 for an
-// unknown device, 400004 for fields that make no sense, 403002 when the hub's daily quota is used up.
+// SendC2D puts a message into a device's queue, from where the device gets it when it listens or
+// asks. Errors are an *Error: 403004 when 50 messages wait already, 413001 for one above 64 KB,
+// 403009 for an expiry that is past or more than two days ahead, 404001 for an unknown device,
+// 400004 for fields that make no sense, 403002 when the hub's daily quota is used up.
 func (h *Hub) SendC2D(id string, m C2D) error {
 	now := h.network.Now()
 	refuse := func(code int, message string) error {
@@ -129,7 +133,9 @@ func (h *Hub) SendC2D(id string, m C2D) error {
 	case !slices.Contains([]string{"", "none", "positive", "negative", "full"}, m.Ack):
 		return refuse(codeArgumentInvalid, "ack is none of none, positive, negative and full")
 	case m.Input != "" && (module == "" || !isInput(m.Input)):
-		return refuse(codeArgumentInvalid, "only modules have inputs, and their names have no slash")
+		return refuse(
+			codeArgumentInvalid, "only modules have inputs, and their names have no slash",
+		)
 	}
 	if code := h.spend(units(size)); code != 0 {
 		return refuse(code, "daily quota exceeded")
@@ -144,15 +150,22 @@ func (h *Hub) SendC2D(id string, m C2D) error {
 	}
 	h.sweep(r, now)
 	if len(r.queue) >= maxQueue {
-		return refuse(codeQueueFull, fmt.Sprintf("total number of messages on device exceeded the maximum number of messages allowed per device: %d", maxQueue))
+		return refuse(
+			codeQueueFull,
+			fmt.Sprintf("total number of messages on device exceeded the maximum number of "+
+				"messages allowed per device: %d", maxQueue),
+		)
 	}
 	r.sequence++
-	r.queue = append(r.queue, &queuedC2D{Queued: Queued{C2D: m, SequenceNumber: r.sequence, EnqueuedTime: now}})
+	r.queue = append(
+		r.queue, &queuedC2D{Queued: Queued{C2D: m, SequenceNumber: r.sequence, EnqueuedTime: now}},
+	)
 	h.links[id].wake()
 	return nil
 }
 
-// C2DQueue returns the messages that wait for a device, or are with it and not settled, oldest first.
+// C2DQueue returns the messages that wait for a device, or are with it and not settled, oldest
+// first.
 func (h *Hub) C2DQueue(id string) []Queued {
 	now := h.network.Now()
 	h.mu.Lock()
@@ -181,8 +194,9 @@ func (h *Hub) PurgeC2D(id string) int {
 	return h.purge(r, now)
 }
 
-// SettledC2D returns the messages that have left their queues, in that order: those the device completed, and those dead-lettered, for any of the
-// other reasons. The log holds the newest 90,000 at least.
+// SettledC2D returns the messages that have left their queues, in that order: those the device
+// completed, and those dead-lettered, for any of the other reasons. The log holds the newest 90,000
+// at least.
 func (h *Hub) SettledC2D() []Settled {
 	now := h.network.Now()
 	h.mu.Lock()
@@ -207,7 +221,8 @@ func (c *queuedC2D) copy() Queued {
 	return out
 }
 
-// sweep brings a queue up to date: locks end and messages expire by the clock. h.mu is held, as for all below.
+// sweep brings a queue up to date: locks end and messages expire by the clock. h.mu is held, as for
+// all below.
 func (h *Hub) sweep(r *record, now time.Time) {
 	for _, c := range slices.Clone(r.queue) {
 		if c.Locked && !c.until.IsZero() && !now.Before(c.until) {
@@ -220,7 +235,9 @@ func (h *Hub) sweep(r *record, now time.Time) {
 }
 
 // lockNext gives the first message that fits to the device, under a new lock.
-func (h *Hub) lockNext(r *record, fits func(*queuedC2D) bool, to *link, until, now time.Time) *queuedC2D {
+func (h *Hub) lockNext(
+	r *record, fits func(*queuedC2D) bool, to *link, until, now time.Time,
+) *queuedC2D {
 	h.sweep(r, now)
 	for _, c := range r.queue {
 		if !c.Locked && fits(c) {
@@ -241,7 +258,8 @@ func (h *Hub) release(r *record, c *queuedC2D, now time.Time) {
 	c.Locked, c.holder, c.until, c.token = false, nil, time.Time{}, ""
 }
 
-// releaseAll returns what went out over MQTT and was not acknowledged to its queue. A nil record has none.
+// releaseAll returns what went out over MQTT and was not acknowledged to its queue. A nil record
+// has none.
 func (h *Hub) releaseAll(r *record, now time.Time) {
 	if r == nil {
 		return
@@ -260,7 +278,9 @@ func (h *Hub) finish(r *record, c *queuedC2D, o Outcome, now time.Time) bool {
 		return false
 	}
 	r.queue = slices.Delete(r.queue, at, at+1)
-	h.settled = append(trim(h.settled), Settled{Queued: c.Queued, DeviceID: r.ID, Outcome: o, Time: now})
+	h.settled = append(
+		trim(h.settled), Settled{Queued: c.Queued, DeviceID: r.ID, Outcome: o, Time: now},
+	)
 	return true
 }
 

@@ -39,12 +39,15 @@ func TestCommandIsDeliveredAndAcknowledged(t *testing.T) {
 		require.Equal(t, []byte{1}, c.subscribeAt(1, commands))
 		expiry := h.network.Now().Add(time.Minute)
 		require.NoError(t, h.SendC2D("dev1", C2D{
-			Body: []byte("on"), MessageID: "m 1", CorrelationID: "c&1", UserID: "u", ContentType: "application/json", ContentEncoding: "utf-8",
-			Ack: "full", Expiry: expiry, Properties: map[string]string{"room": "küche +1", "$odd=": ""},
+			Body: []byte("on"), MessageID: "m 1", CorrelationID: "c&1", UserID: "u",
+			ContentType: "application/json", ContentEncoding: "utf-8", Ack: "full", Expiry: expiry,
+			Properties: map[string]string{"room": "küche +1", "$odd=": ""},
 		}))
 		m := c.message()
-		assert.Equal(t, "devices/dev1/messages/devicebound/%24.mid=m%201&%24.cid=c%261&%24.uid=u&%24.to=%2Fdevices%2Fdev1%2Fmessages%2FdeviceBound"+
-			"&%24.exp="+escape(stamp(expiry))+"&%24.ct=application%2Fjson&%24.ce=utf-8&iothub-ack=full&%24odd%3D=&room=k%C3%BCche%20%2B1", m.TopicName)
+		assert.Equal(t, "devices/dev1/messages/devicebound/%24.mid=m%201&%24.cid=c%261&"+
+			"%24.uid=u&%24.to=%2Fdevices%2Fdev1%2Fmessages%2FdeviceBound"+"&%24.exp="+
+			escape(stamp(expiry))+"&%24.ct=application%2Fjson&%24.ce=utf-8&iothub-ack=full&"+
+			"%24odd%3D=&room=k%C3%BCche%20%2B1", m.TopicName)
 		assert.Equal(t, "on", string(m.Payload))
 		assert.Equal(t, byte(1), m.Qos)
 		assert.False(t, m.Dup)
@@ -54,7 +57,9 @@ func TestCommandIsDeliveredAndAcknowledged(t *testing.T) {
 		assert.Equal(t, 1, queue[0].DeliveryCount)
 		assert.Equal(t, uint64(1), queue[0].SequenceNumber)
 		c.ack(m)
-		require.Eventually(t, func() bool { return len(h.C2DQueue("dev1")) == 0 }, time.Minute, time.Millisecond)
+		require.Eventually(t, func() bool {
+			return len(h.C2DQueue("dev1")) == 0
+		}, time.Minute, time.Millisecond)
 		assert.Equal(t, []string{"on Success"}, outcomes(h.SettledC2D()))
 		assert.Equal(t, []string{"on Success"}, outcomes(h.Feedback()))
 		c.close()
@@ -202,8 +207,10 @@ func TestCommandLimits(t *testing.T) {
 			code      int
 		}{
 			"body": {C2D{Body: make([]byte, 64<<10)}, C2D{Body: make([]byte, 64<<10+1)}, 413001},
-			"with properties": {C2D{Body: make([]byte, 64<<10-2), Properties: map[string]string{"a": "b"}},
-				C2D{Body: make([]byte, 64<<10-1), Properties: map[string]string{"a": "b"}}, 413001},
+			"with properties": {
+				C2D{Body: make([]byte, 64<<10-2), Properties: map[string]string{"a": "b"}},
+				C2D{Body: make([]byte, 64<<10-1), Properties: map[string]string{"a": "b"}}, 413001,
+			},
 			"topic":  {C2D{Properties: map[string]string{"a": strings.Repeat("/", 21000)}}, C2D{Properties: map[string]string{"a": strings.Repeat("/", 22000)}}, 413001},
 			"expiry": {C2D{Expiry: now.Add(48 * time.Hour)}, C2D{Expiry: now.Add(48*time.Hour + 1)}, 403009},
 			"past":   {C2D{Expiry: now.Add(1)}, C2D{Expiry: now}, 403009},

@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// maxRESTBody is how much of a back end's request is read: a hundred devices with their keys are far less.
+// maxRESTBody is how much of a back end's request is read: a hundred devices with their keys are
+// far less.
 const maxRESTBody = 1 << 20
 
 // restCall is one request of a back end to the service's REST API.
@@ -31,7 +32,8 @@ type restResponse struct {
 // restOp carries one operation out. Its errors are *Error.
 type restOp func(*restCall) (restResponse, error)
 
-// serveREST answers the requests of back ends, and reports false for all others. Both APIs have paths under /devices, but none in common.
+// serveREST answers the requests of back ends, and reports false for all others. Both APIs have
+// paths under /devices, but none in common.
 func (h *Hub) serveREST(w http.ResponseWriter, r *http.Request) bool {
 	parts := strings.Split(strings.Trim(r.URL.EscapedPath(), "/"), "/")
 	for i, part := range parts {
@@ -46,7 +48,9 @@ func (h *Hub) serveREST(w http.ResponseWriter, r *http.Request) bool {
 		if len(parts) <= 2 || len(parts) <= 4 && strings.EqualFold(parts[2], "modules") {
 			break
 		}
-		if path := r.Method + " " + strings.ToLower(strings.Join(parts[2:], "/")); path != "POST messages/devicebound" && path != "DELETE commands" {
+		if path := r.Method + " " + strings.ToLower(
+			strings.Join(parts[2:], "/"),
+		); path != "POST messages/devicebound" && path != "DELETE commands" {
 			return false
 		}
 	case "twins", "statistics":
@@ -80,7 +84,8 @@ func (c *restCall) serve() (restResponse, error) {
 		return restResponse{}, c.refuse(codeNotFound, "no such operation")
 	}
 	for _, part := range c.path {
-		if strings.Contains(part, "/") { // was escaped: a device's ID must not look like its module's
+		// was escaped: a device's ID must not look like its module's
+		if strings.Contains(part, "/") {
 			return restResponse{}, c.refuse(codeArgumentInvalid, "an ID has no slash")
 		}
 	}
@@ -97,7 +102,8 @@ func (c *restCall) route() (restOp, right) {
 		}
 	}
 	key := c.Method + " " + strings.Join(shape, "/")
-	if c.Method == http.MethodPost && len(c.path) == 2 && c.path[0] == "devices" && strings.EqualFold(c.path[1], "query") {
+	if c.Method == http.MethodPost && len(c.path) == 2 && c.path[0] == "devices" &&
+		strings.EqualFold(c.path[1], "query") {
 		key = "POST devices/query"
 	}
 	if len(c.path) == 4 && strings.EqualFold(c.path[2], "messages") {
@@ -165,7 +171,9 @@ func (c *restCall) decode(v any) error {
 		return c.refuse(codeBadRequest, "the request has no body")
 	}
 	if err := json.Unmarshal(c.body, v); err != nil {
-		return c.refuse(codeFormat, "the request body is not valid JSON of the kind that is expected")
+		return c.refuse(
+			codeFormat, "the request body is not valid JSON of the kind that is expected",
+		)
 	}
 	return nil
 }
@@ -195,8 +203,8 @@ func (a restResponse) send(w http.ResponseWriter) {
 	_, _ = w.Write(body) // a client that is gone does not want it
 }
 
-// refuseREST answers with an error. Those of methods tell their code as a number, those of the registry as a name: so the
-// service was seen to do.
+// refuseREST answers with an error. Those of methods tell their code as a number, those of the
+// registry as a name: so the service was seen to do.
 func (h *Hub) refuseREST(w http.ResponseWriter, r *http.Request, err error) {
 	e, ok := errors.AsType[*Error](err)
 	if !ok { // the request's own end, mostly

@@ -23,7 +23,10 @@ func (c *restCall) invokeMethod() (restResponse, error) {
 		to      *time.Duration
 	}{{body.Response, &o.ResponseTimeout}, {body.Connect, &o.ConnectTimeout}} {
 		if timeout.seconds != nil {
-			*timeout.to = time.Duration(math.Max(-1, math.Min(*timeout.seconds, 1e6)) * float64(time.Second)) // bounded, then checked by Invoke
+			// bounded, then checked by Invoke
+			*timeout.to = time.Duration(
+				math.Max(-1, math.Min(*timeout.seconds, 1e6)) * float64(time.Second),
+			)
 		}
 	}
 	status, payload, err := c.hub.Invoke(c.Context(), c.id(), body.MethodName, body.Payload, o)

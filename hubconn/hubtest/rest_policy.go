@@ -9,7 +9,8 @@ import (
 	"github.com/rehome-iot/rehome/internal/sas"
 )
 
-// right is what a shared access policy allows. Azure docs: "Control access to IoT Hub with shared access signatures".
+// right is what a shared access policy allows. Azure docs: "Control access to IoT Hub with shared
+// access signatures".
 type right int
 
 const (
@@ -67,12 +68,13 @@ func (p *policies) set(keys map[string]string) {
 	p.keys = maps.Clone(keys)
 }
 
-// ConnectionString returns what back ends and the service SDKs are given to reach the hub: with the policy iothubowner, which may
-// do everything.
+// ConnectionString returns what back ends and the service SDKs are given to reach the hub: with the
+// policy iothubowner, which may do everything.
 func (h *Hub) ConnectionString() string { return h.PolicyConnectionString(ownerPolicy) }
 
-// PolicyConnectionString returns a connection string with another of the hub's shared access policies: "service", "device",
-// "registryRead" or "registryReadWrite". It returns "" for a policy that the hub does not have.
+// PolicyConnectionString returns a connection string with another of the hub's shared access
+// policies: "service", "device", "registryRead" or "registryReadWrite". It returns "" for a policy
+// that the hub does not have.
 func (h *Hub) PolicyConnectionString(policy string) string {
 	key := h.policies.key(policy)
 	if key == "" {
@@ -81,7 +83,8 @@ func (h *Hub) PolicyConnectionString(policy string) string {
 	return "HostName=" + h.host + ";SharedAccessKeyName=" + policy + ";SharedAccessKey=" + key
 }
 
-// authorizeREST checks a back end's token against the policies. It returns the hub's code and why a call is refused, or 0.
+// authorizeREST checks a back end's token against the policies. It returns the hub's code and why a
+// call is refused, or 0.
 func (h *Hub) authorizeREST(token string, needs right) (code int, refusal string) {
 	if token == "" {
 		return codeUnauthorized, "Authorization header missing"
@@ -99,7 +102,8 @@ func (h *Hub) authorizeREST(token string, needs right) (code int, refusal string
 	case h.network.Now().After(signature.Expiry.Add(h.expiryGrace())):
 		return codeUnauthorizedEntry, "Token has expired"
 	case has&needs != needs:
-		return codeUnauthorized, "Authorization rule '" + signature.KeyName + "' does not allow access for this operation"
+		return codeUnauthorized, "Authorization rule '" + signature.KeyName +
+			"' does not allow access for this operation"
 	}
 	return 0, ""
 }

@@ -7,15 +7,20 @@ import (
 	"strings"
 )
 
-// Of the service's query language the simulated hub knows SELECT * FROM devices, with conditions that compare a member with a literal
-// and are joined by AND.
+// Of the service's query language the simulated hub knows SELECT * FROM devices, with conditions
+// that compare a member with a literal and are joined by AND.
 var (
-	querySelect    = regexp.MustCompile(`(?is)^\s*select\s+\*\s+from\s+devices\s*(?:where\s+(.+))?$`)
-	queryCondition = regexp.MustCompile(`(?is)^\s*((?:devices\.|c\.)?[a-z_$][\w$-]*(?:\.[\w$-]+)*)\s*(=|!=|<>)\s*('[^']*'|"[^"]*"|-?\d+(?:\.\d+)?|true|false)\s*`)
-	queryAnd       = regexp.MustCompile(`(?is)^and\s`)
+	querySelect = regexp.MustCompile(
+		`(?is)^\s*select\s+\*\s+from\s+devices\s*(?:where\s+(.+))?$`,
+	)
+	queryCondition = regexp.MustCompile(
+		`(?is)^\s*((?:devices\.|c\.)?[a-z_$][\w$-]*(?:\.[\w$-]+)*)\s*(=|!=|<>)\s*('[^']*'|"[^"]*"|-?\d+(?:\.\d+)?|true|false)\s*`,
+	)
+	queryAnd = regexp.MustCompile(`(?is)^and\s`)
 )
 
-// parseQuery returns a function that tells whether a twin, as the service writes it, is what a query asks for; or what is wrong.
+// parseQuery returns a function that tells whether a twin, as the service writes it, is what a
+// query asks for; or what is wrong.
 func parseQuery(query string) (matches func(twin map[string]any) bool, problem string) {
 	parts := querySelect.FindStringSubmatch(query)
 	if parts == nil {
@@ -25,7 +30,8 @@ func parseQuery(query string) (matches func(twin map[string]any) bool, problem s
 	for rest := parts[1]; rest != ""; {
 		c := queryCondition.FindStringSubmatch(rest)
 		if c == nil {
-			return nil, "the query's condition is not supported: only comparisons with a literal, joined by AND, are"
+			return nil, "the query's condition is not supported: only comparisons with a " +
+				"literal, joined by AND, are"
 		}
 		path := strings.Split(strings.TrimPrefix(strings.TrimPrefix(c[1], "devices."), "c."), ".")
 		want, equal := literal(c[3]), c[2] == "="
@@ -58,7 +64,8 @@ func literal(text string) any {
 		return text[1 : len(text)-1]
 	}
 	var v any
-	_ = json.Unmarshal([]byte(strings.ToLower(text)), &v) // numbers and booleans: the pattern let nothing else in
+	// numbers and booleans: the pattern let nothing else in
+	_ = json.Unmarshal([]byte(strings.ToLower(text)), &v)
 	return v
 }
 

@@ -52,7 +52,8 @@ type thumbprints struct {
 	SecondaryThumbprint *string `json:"secondaryThumbprint"`
 }
 
-// identityChange is a device or module as a back end writes it. Members that only the service sets are not read.
+// identityChange is a device or module as a back end writes it. Members that only the service sets
+// are not read.
 type identityChange struct {
 	ID             string              `json:"id"` // of bulk operations
 	DeviceID       string              `json:"deviceId"`
@@ -97,19 +98,23 @@ func (h *Hub) identity(id string) (identity, bool) {
 func (h *Hub) describe(id string, r *record) identity {
 	device, module := splitID(id)
 	out := identity{
-		DeviceID: device, ModuleID: module, GenerationID: r.GenerationID, ETag: r.etag(), ConnectionState: "Disconnected",
-		ConnectionStateUpdatedTime: neverTime, LastActivityTime: neverTime, CloudToDeviceMessageCount: len(r.queue),
+		DeviceID: device, ModuleID: module, GenerationID: r.GenerationID, ETag: r.etag(),
+		ConnectionState: "Disconnected", ConnectionStateUpdatedTime: neverTime,
+		LastActivityTime: neverTime, CloudToDeviceMessageCount: len(r.queue),
 		Authentication: identityCredential{
-			Type:           r.credentialType(),
-			SymmetricKey:   &keyPair{optional(r.PrimaryKey), optional(r.SecondaryKey)},
-			X509Thumbprint: &thumbprints{optional(r.PrimaryThumbprint), optional(r.SecondaryThumbprint)},
+			Type:         r.credentialType(),
+			SymmetricKey: &keyPair{optional(r.PrimaryKey), optional(r.SecondaryKey)},
+			X509Thumbprint: &thumbprints{
+				optional(r.PrimaryThumbprint), optional(r.SecondaryThumbprint),
+			},
 		},
 	}
 	if h.links[id] != nil {
 		out.ConnectionState = "Connected"
 	}
 	if module == "" {
-		out.Status, out.StatusUpdatedTime, out.StatusReason = r.status(), neverTime, optional(r.StatusReason)
+		out.Status, out.StatusUpdatedTime, out.StatusReason = r.status(), neverTime,
+			optional(r.StatusReason)
 		out.Capabilities = &identityCapability{r.IoTEdge}
 	}
 	return out
@@ -186,8 +191,11 @@ func (c *restCall) putIdentity() (restResponse, error) {
 		return restResponse{}, err
 	}
 	device, module := splitID(c.id())
-	if change.DeviceID != "" && change.DeviceID != device || change.ModuleID != "" && change.ModuleID != module {
-		return restResponse{}, c.refuse(codeArgumentInvalid, "the IDs of URI and request body differ")
+	if change.DeviceID != "" && change.DeviceID != device ||
+		change.ModuleID != "" && change.ModuleID != module {
+		return restResponse{}, c.refuse(
+			codeArgumentInvalid, "the IDs of URI and request body differ",
+		)
 	}
 	match := c.ifMatch()
 	if err := c.hub.change(c.id(), change, match != "", match); err != nil {
@@ -198,7 +206,9 @@ func (c *restCall) putIdentity() (restResponse, error) {
 
 // change creates an identity, or changes the one there is.
 func (h *Hub) change(id string, change identityChange, exists bool, match string) error {
-	refuse := func(code int, message string) error { return &Error{Op: "put", ID: id, Code: code, Message: message} }
+	refuse := func(code int, message string) error {
+		return &Error{Op: "put", ID: id, Code: code, Message: message}
+	}
 	deviceID, moduleID := splitID(id)
 	h.writes.Lock()
 	defer h.writes.Unlock()
@@ -255,12 +265,14 @@ func (h *Hub) change(id string, change identityChange, exists bool, match string
 	return err
 }
 
-// apply puts credentials into a device. Keys that are left out stay, and are made up for a device that has none.
+// apply puts credentials into a device. Keys that are left out stay, and are made up for a device
+// that has none.
 func (a *identityCredential) apply(d *Device) (problem string) {
 	kind := a.Type
 	if kind == "" {
 		kind = "sas"
-		if t := a.X509Thumbprint; t != nil && (text(t.PrimaryThumbprint) != "" || text(t.SecondaryThumbprint) != "") {
+		if t := a.X509Thumbprint; t != nil &&
+			(text(t.PrimaryThumbprint) != "" || text(t.SecondaryThumbprint) != "") {
 			kind = "selfSigned"
 		}
 	}
@@ -271,13 +283,16 @@ func (a *identityCredential) apply(d *Device) (problem string) {
 			d.PrimaryKey = cmp.Or(text(a.SymmetricKey.PrimaryKey), d.PrimaryKey)
 			d.SecondaryKey = cmp.Or(text(a.SymmetricKey.SecondaryKey), d.SecondaryKey)
 		}
-		d.PrimaryKey, d.SecondaryKey = cmp.Or(d.PrimaryKey, randomKey()), cmp.Or(d.SecondaryKey, randomKey())
+		d.PrimaryKey, d.SecondaryKey = cmp.Or(d.PrimaryKey, randomKey()),
+			cmp.Or(d.SecondaryKey, randomKey())
 	case strings.EqualFold(kind, "selfSigned"):
-		if a.X509Thumbprint == nil || text(a.X509Thumbprint.PrimaryThumbprint) == "" && text(a.X509Thumbprint.SecondaryThumbprint) == "" {
+		if a.X509Thumbprint == nil || text(a.X509Thumbprint.PrimaryThumbprint) == "" &&
+			text(a.X509Thumbprint.SecondaryThumbprint) == "" {
 			return "authentication.x509Thumbprint is missing"
 		}
 		d.PrimaryKey, d.SecondaryKey = "", ""
-		d.PrimaryThumbprint, d.SecondaryThumbprint = text(a.X509Thumbprint.PrimaryThumbprint), text(a.X509Thumbprint.SecondaryThumbprint)
+		d.PrimaryThumbprint, d.SecondaryThumbprint = text(a.X509Thumbprint.PrimaryThumbprint),
+			text(a.X509Thumbprint.SecondaryThumbprint)
 	case strings.EqualFold(kind, "certificateAuthority"):
 		return "authentication.type certificateAuthority is not simulated"
 	default:
@@ -302,7 +317,9 @@ func (h *Hub) remove(id, match string) error {
 	case !ok:
 		return unknownIdentity("delete", id)
 	case match != "" && match != "*" && match != found.ETag:
-		return &Error{Op: "delete", ID: id, Code: codePrecondition, Message: "the ETag is " + found.ETag}
+		return &Error{
+			Op: "delete", ID: id, Code: codePrecondition, Message: "the ETag is " + found.ETag,
+		}
 	}
 	if device, module := splitID(id); module != "" {
 		ok = h.DeleteModule(device, module)
@@ -325,7 +342,8 @@ type bulkError struct {
 	ErrorStatus string `json:"errorStatus"`
 }
 
-// bulkDevices creates, changes and deletes up to a hundred devices. What fails does not keep the rest from being done.
+// bulkDevices creates, changes and deletes up to a hundred devices. What fails does not keep the
+// rest from being done.
 func (c *restCall) bulkDevices() (restResponse, error) {
 	var changes []identityChange
 	if err := c.decode(&changes); err != nil {
@@ -367,7 +385,9 @@ func (c *restCall) bulkDevices() (restResponse, error) {
 			failures = append(failures, bulkError{change.ID, change.ModuleID, e.Code, e.Name()})
 		}
 	}
-	return restResponse{body: map[string]any{"isSuccessful": len(failures) == 0, "errors": failures, "warnings": []any{}}}, nil
+	return restResponse{body: map[string]any{
+		"isSuccessful": len(failures) == 0, "errors": failures, "warnings": []any{},
+	}}, nil
 }
 
 func (c *restCall) countDevices() (restResponse, error) {
@@ -379,7 +399,8 @@ func (c *restCall) countDevices() (restResponse, error) {
 		}
 	}
 	return restResponse{body: map[string]int{
-		"totalDeviceCount": len(ids), "enabledDeviceCount": len(ids) - disabled, "disabledDeviceCount": disabled,
+		"totalDeviceCount": len(ids), "enabledDeviceCount": len(ids) - disabled,
+		"disabledDeviceCount": disabled,
 	}}, nil
 }
 
@@ -394,7 +415,8 @@ func (c *restCall) countConnected() (restResponse, error) {
 	return restResponse{body: map[string]int{"connectedDeviceCount": len(devices)}}, nil
 }
 
-// page cuts a list of IDs to the page that the request asks for. The continuation token is the ID the next page begins after.
+// page cuts a list of IDs to the page that the request asks for. The continuation token is the ID
+// the next page begins after.
 func (c *restCall) page(ids []string) ([]string, http.Header, error) {
 	header := http.Header{}
 	size, err := strconv.Atoi(c.Header.Get("x-ms-max-item-count"))
@@ -403,10 +425,14 @@ func (c *restCall) page(ids []string) ([]string, http.Header, error) {
 	}
 	after, err := base64.RawURLEncoding.DecodeString(c.Header.Get("x-ms-continuation"))
 	if err != nil {
-		return nil, nil, c.refuse(codeArgumentInvalid, "x-ms-continuation is not a continuation token")
+		return nil, nil, c.refuse(
+			codeArgumentInvalid, "x-ms-continuation is not a continuation token",
+		)
 	}
 	slices.Sort(ids)
-	ids = slices.DeleteFunc(ids, func(id string) bool { return id <= string(after) && len(after) > 0 })
+	ids = slices.DeleteFunc(ids, func(id string) bool {
+		return id <= string(after) && len(after) > 0
+	})
 	if len(ids) > size {
 		ids = ids[:size]
 		header.Set("x-ms-continuation", base64.RawURLEncoding.EncodeToString([]byte(ids[size-1])))

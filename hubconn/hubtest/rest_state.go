@@ -13,7 +13,8 @@ import (
 // stateVersion is the form of saved states that this package writes and reads.
 const stateVersion = 1
 
-// hubState is what a hub keeps over a restart. Connections, logs, faults and limits are not part of it.
+// hubState is what a hub keeps over a restart. Connections, logs, faults and limits are not part of
+// it.
 type hubState struct {
 	Version    int               `json:"version"`
 	Host       string            `json:"host"`
@@ -37,8 +38,8 @@ type session struct {
 	QoS    byte   `json:"qos"`
 }
 
-// Save writes the hub's keys and registry with twins, modules, queued messages and subscriptions of sessions as JSON, for Load. The
-// output holds secrets.
+// Save writes the hub's keys and registry with twins, modules, queued messages and subscriptions of
+// sessions as JSON, for Load. The output holds secrets.
 func (h *Hub) Save(w io.Writer) error {
 	state := hubState{Version: stateVersion, Host: h.host, Policies: h.policies.all()}
 	now := h.network.Now()
@@ -46,7 +47,9 @@ func (h *Hub) Save(w io.Writer) error {
 	state.Generation, state.ETags = h.generation, h.etags
 	for id, r := range h.devices {
 		h.sweep(r, now)
-		d := deviceState{Device: r.Device, Twin: r.twin.copy(), Sequence: r.sequence, Resumes: r.session != nil}
+		d := deviceState{
+			Device: r.Device, Twin: r.twin.copy(), Sequence: r.sequence, Resumes: r.session != nil,
+		}
 		d.Device.ID = id
 		for _, c := range r.queue {
 			d.Queue = append(d.Queue, c.copy())
@@ -57,14 +60,16 @@ func (h *Hub) Save(w io.Writer) error {
 		state.Devices = append(state.Devices, d)
 	}
 	h.mu.Unlock()
-	slices.SortFunc(state.Devices, func(a, b deviceState) int { return strings.Compare(a.Device.ID, b.Device.ID) })
+	slices.SortFunc(state.Devices, func(a, b deviceState) int {
+		return strings.Compare(a.Device.ID, b.Device.ID)
+	})
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(state)
 }
 
-// Load puts the keys and the registry that Save wrote in the place of the hub's. Connections end. A state of another host is refused, and so is one
-// that is damaged; the hub is then as it was.
+// Load puts the keys and the registry that Save wrote in the place of the hub's. Connections end. A
+// state of another host is refused, and so is one that is damaged; the hub is then as it was.
 func (h *Hub) Load(r io.Reader) error {
 	var state hubState
 	d := json.NewDecoder(r)
@@ -74,7 +79,9 @@ func (h *Hub) Load(r io.Reader) error {
 	}
 	switch {
 	case state.Version != stateVersion:
-		return fmt.Errorf("hubtest: load %s: version %d, want %d", h.host, state.Version, stateVersion)
+		return fmt.Errorf(
+			"hubtest: load %s: version %d, want %d", h.host, state.Version, stateVersion,
+		)
 	case !strings.EqualFold(strings.TrimSuffix(state.Host, "."), strings.TrimSuffix(h.host, ".")):
 		return fmt.Errorf("hubtest: load %s: the state is that of %q", h.host, state.Host)
 	}
@@ -132,7 +139,8 @@ func (s *deviceState) record() (*record, error) {
 	if err := r.twin.check(); err != nil {
 		return nil, err
 	}
-	r.twin.DesiredVersion, r.twin.ReportedVersion = max(1, r.twin.DesiredVersion), max(1, r.twin.ReportedVersion)
+	r.twin.DesiredVersion, r.twin.ReportedVersion = max(1, r.twin.DesiredVersion),
+		max(1, r.twin.ReportedVersion)
 	if s.Resumes {
 		r.session = make(map[string]byte)
 		for _, one := range s.Session {

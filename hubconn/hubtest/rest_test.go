@@ -33,13 +33,16 @@ func newBackEnd(t *testing.T, h *Hub, policy string) *backEnd {
 	return &backEnd{
 		t: t, hub: h, policy: policy, version: "2021-04-12", tokenLifetime: time.Hour,
 		client: &http.Client{Transport: &http.Transport{
-			DialContext: h.network.DialContext, TLSClientConfig: h.network.TLSConfig(), DisableKeepAlives: true,
+			DialContext: h.network.DialContext, TLSClientConfig: h.network.TLSConfig(),
+			DisableKeepAlives: true,
 		}},
 	}
 }
 
 // do sends a request; headers come in pairs. The body is marshalled unless it is a string.
-func (b *backEnd) do(method, path string, body any, headers ...string) (status int, response []byte) {
+func (b *backEnd) do(
+	method, path string, body any, headers ...string,
+) (status int, response []byte) {
 	b.t.Helper()
 	data, ok := body.(string)
 	if !ok && body != nil {
@@ -56,7 +59,8 @@ func (b *backEnd) do(method, path string, body any, headers ...string) (status i
 	sas := b.token
 	if sas == "" && b.policy != "" {
 		_, key, _ := strings.Cut(b.hub.PolicyConnectionString(b.policy), ";SharedAccessKey=")
-		sas = token(b.t, b.hub.Host(), key, b.hub.network.Now().Add(b.tokenLifetime)) + "&skn=" + b.policy
+		sas = token(b.t, b.hub.Host(), key, b.hub.network.Now().Add(b.tokenLifetime)) +
+			"&skn=" + b.policy
 	}
 	if sas != "" {
 		r.Header.Set("Authorization", sas)
@@ -117,7 +121,9 @@ func atHub(t *testing.T, f func(t *testing.T, h *Hub, b *backEnd)) {
 
 func TestBackEndKeepsDevices(t *testing.T) {
 	atHub(t, func(t *testing.T, h *Hub, b *backEnd) {
-		made := b.must("PUT", "/devices/dev", document{"deviceId": "dev", "capabilities": document{"iotEdge": true}})
+		made := b.must("PUT", "/devices/dev", document{
+			"deviceId": "dev", "capabilities": document{"iotEdge": true},
+		})
 		assert.Equal(t, "enabled", made["status"])
 		assert.Equal(t, "Disconnected", made["connectionState"])
 		assert.Equal(t, document{"iotEdge": true}, made["capabilities"])
@@ -128,9 +134,17 @@ func TestBackEndKeepsDevices(t *testing.T) {
 		etag := made["etag"].(string)
 		assert.Equal(t, `"`+etag+`"`, b.header.Get("ETag"))
 
-		assert.Equal(t, "DeviceAlreadyExists", b.refused(409, "PUT", "/devices/dev", document{"deviceId": "dev"}))
-		assert.Equal(t, "PreconditionFailed", b.refused(412, "PUT", "/devices/dev", document{}, "If-Match", `"old"`))
-		changed := b.must("PUT", "/devices/dev", document{"deviceId": "dev", "status": "disabled", "statusReason": "stolen"}, "If-Match", `"`+etag+`"`)
+		assert.Equal(t, "DeviceAlreadyExists", b.refused(
+			409, "PUT", "/devices/dev", document{"deviceId": "dev"},
+		))
+		assert.Equal(t, "PreconditionFailed", b.refused(
+			412, "PUT", "/devices/dev", document{}, "If-Match", `"old"`,
+		))
+		changed := b.must(
+			"PUT", "/devices/dev",
+			document{"deviceId": "dev", "status": "disabled", "statusReason": "stolen"}, "If-Match",
+			`"`+etag+`"`,
+		)
 		assert.Equal(t, "disabled", changed["status"])
 		assert.Equal(t, "stolen", changed["statusReason"])
 		assert.NotEqual(t, etag, changed["etag"])
@@ -149,19 +163,25 @@ func TestBackEndKeepsDevices(t *testing.T) {
 		assert.Empty(t, d.PrimaryKey)
 		got := b.must("GET", "/devices/dev", nil)
 		assert.Equal(t, "selfSigned", got["authentication"].(document)["type"])
-		b.must("PUT", "/devices/dev", document{"authentication": document{"symmetricKey": document{"primaryKey": key, "secondaryKey": key}}}, "If-Match", "*")
+		b.must("PUT", "/devices/dev", document{"authentication": document{
+			"symmetricKey": document{"primaryKey": key, "secondaryKey": key},
+		}}, "If-Match", "*")
 		d, _ = h.Get("dev")
 		assert.Equal(t, key, d.PrimaryKey)
 		assert.Empty(t, d.PrimaryThumbprint)
 
-		assert.Equal(t, "PreconditionFailed", b.refused(412, "DELETE", "/devices/dev", nil, "If-Match", `"old"`))
+		assert.Equal(t, "PreconditionFailed", b.refused(
+			412, "DELETE", "/devices/dev", nil, "If-Match", `"old"`,
+		))
 		status, body := b.do("DELETE", "/devices/dev", nil, "If-Match", `"*"`)
 		assert.Equal(t, 204, status)
 		assert.Empty(t, body)
 		for _, method := range []string{"GET", "DELETE"} {
 			assert.Equal(t, "DeviceNotFound", b.refused(404, method, "/devices/dev", nil))
 		}
-		assert.Equal(t, "DeviceNotFound", b.refused(404, "PUT", "/devices/dev", document{}, "If-Match", "*"))
+		assert.Equal(
+			t, "DeviceNotFound", b.refused(404, "PUT", "/devices/dev", document{}, "If-Match", "*"),
+		)
 	})
 }
 
@@ -185,7 +205,10 @@ func TestOneOfManyCreatesADevice(t *testing.T) {
 	first, _ := h.identity("dev")
 	for i := range cap(changed) {
 		go func() {
-			status, _ := newBackEnd(t, h, ownerPolicy).do("PUT", "/devices/dev", document{"statusReason": strings.Repeat("x", i+1)}, "If-Match", first.ETag)
+			status, _ := newBackEnd(t, h, ownerPolicy).do(
+				"PUT", "/devices/dev", document{"statusReason": strings.Repeat("x", i+1)},
+				"If-Match", first.ETag,
+			)
 			changed <- status
 		}()
 	}
@@ -198,13 +221,22 @@ func TestOneOfManyCreatesADevice(t *testing.T) {
 
 func TestBackEndKeepsModules(t *testing.T) {
 	atHub(t, func(t *testing.T, h *Hub, b *backEnd) {
-		assert.Equal(t, "DeviceNotFound", b.refused(404, "PUT", "/devices/dev/modules/cam", document{}))
+		assert.Equal(
+			t, "DeviceNotFound", b.refused(404, "PUT", "/devices/dev/modules/cam", document{}),
+		)
 		b.must("PUT", "/devices/dev", document{})
-		made := b.must("PUT", "/devices/dev/modules/cam", document{"deviceId": "dev", "moduleId": "cam"})
+		made := b.must(
+			"PUT", "/devices/dev/modules/cam", document{"deviceId": "dev", "moduleId": "cam"},
+		)
 		assert.Equal(t, "cam", made["moduleId"])
 		assert.NotContains(t, made, "status")
-		assert.Equal(t, "ModuleAlreadyExistsOnDevice", b.refused(409, "PUT", "/devices/dev/modules/cam", document{}))
-		b.must("PATCH", "/twins/dev/modules/cam", document{"properties": document{"desired": document{"fps": 5}}}, "If-Match", "*")
+		assert.Equal(t, "ModuleAlreadyExistsOnDevice", b.refused(
+			409, "PUT", "/devices/dev/modules/cam", document{},
+		))
+		b.must(
+			"PATCH", "/twins/dev/modules/cam",
+			document{"properties": document{"desired": document{"fps": 5}}}, "If-Match", "*",
+		)
 		assert.Len(t, b.list("GET", "/devices/dev/modules", nil), 1)
 		twin := b.must("GET", "/twins/dev/modules/cam", nil)
 		assert.Equal(t, "cam", twin["moduleId"])
@@ -229,8 +261,12 @@ func TestBackEndListsAndCounts(t *testing.T) {
 		assert.Equal(t, "a", all[0]["deviceId"])
 		assert.Equal(t, "Connected", all[0]["connectionState"])
 		assert.Len(t, b.list("GET", "/devices?api-version=2021-04-12&top=2", nil), 2)
-		assert.Equal(t, document{"totalDeviceCount": 3.0, "enabledDeviceCount": 2.0, "disabledDeviceCount": 1.0}, b.must("GET", "/statistics/devices", nil))
-		assert.Equal(t, document{"connectedDeviceCount": 1.0}, b.must("GET", "/statistics/service", nil))
+		assert.Equal(t, document{
+			"totalDeviceCount": 3.0, "enabledDeviceCount": 2.0, "disabledDeviceCount": 1.0,
+		}, b.must("GET", "/statistics/devices", nil))
+		assert.Equal(
+			t, document{"connectedDeviceCount": 1.0}, b.must("GET", "/statistics/service", nil),
+		)
 	})
 }
 
@@ -256,13 +292,22 @@ func TestBackEndChangesManyDevicesAtOnce(t *testing.T) {
 			return d
 		}
 		assert.Empty(t, codes(one("a", "create"), one("b", "create")))
-		assert.Equal(t, map[string]int{"a": 409001, "not/valid": 400004}, codes(one("a", "create"), one("c", "create"), one("not/valid", "Update")))
-		assert.Equal(t, map[string]int{"z": 404001}, codes(one("a", "Update", document{"status": "disabled"}), one("z", "Update")))
+		assert.Equal(t, map[string]int{"a": 409001, "not/valid": 400004}, codes(
+			one("a", "create"), one("c", "create"), one("not/valid", "Update"),
+		))
+		assert.Equal(t, map[string]int{"z": 404001}, codes(
+			one("a", "Update", document{"status": "disabled"}), one("z", "Update"),
+		))
 		d, _ := h.Get("a")
 		assert.True(t, d.Disabled)
 		etag := b.must("GET", "/devices/b", nil)["etag"]
-		assert.Equal(t, map[string]int{"c": 412001}, codes(one("b", "UpdateIfMatchETag", document{"etag": etag}), one("c", "UpdateIfMatchETag")))
-		assert.Equal(t, map[string]int{"c": 412001}, codes(one("a", "Delete"), one("c", "DeleteIfMatchETag", document{"etag": "old"}), one("e", "createOrUpdate")))
+		assert.Equal(t, map[string]int{"c": 412001}, codes(
+			one("b", "UpdateIfMatchETag", document{"etag": etag}), one("c", "UpdateIfMatchETag"),
+		))
+		assert.Equal(t, map[string]int{"c": 412001}, codes(
+			one("a", "Delete"), one("c", "DeleteIfMatchETag", document{"etag": "old"}),
+			one("e", "createOrUpdate"),
+		))
 		assert.Equal(t, []string{"b", "c", "e"}, h.Devices())
 		assert.Equal(t, "ArgumentInvalid", b.refused(400, "POST", "/devices", []document{}))
 		b.refused(400, "POST", "/devices", make([]document, 101))
@@ -280,25 +325,35 @@ func TestBackEndReadsAndWritesTwins(t *testing.T) {
 		assert.Contains(t, desired["$metadata"], "$lastUpdated")
 		etag := twin["etag"].(string)
 
-		// As the SDKs do: change what was read and send it back, members that only the service sets included.
+		// As the SDKs do: change what was read and send it back, members that only the service sets
+		// included.
 		desired["interval"] = 30
 		twin["tags"] = document{"site": "plant"}
 		patched := b.must("PATCH", "/twins/dev", twin, "If-Match", `"`+etag+`"`)
 		assert.Equal(t, document{"site": "plant"}, patched["tags"])
 		assert.Equal(t, 2.0, patched["properties"].(document)["desired"].(document)["$version"])
 		assert.NotEqual(t, etag, patched["etag"])
-		assert.Equal(t, "PreconditionFailed", b.refused(412, "PATCH", "/twins/dev", twin, "If-Match", `"`+etag+`"`))
+		assert.Equal(t, "PreconditionFailed", b.refused(
+			412, "PATCH", "/twins/dev", twin, "If-Match", `"`+etag+`"`,
+		))
 
-		b.must("PATCH", "/twins/dev", document{"properties": document{"desired": document{"interval": nil, "level": document{"low": 1}}}})
+		b.must("PATCH", "/twins/dev", document{"properties": document{
+			"desired": document{"interval": nil, "level": document{"low": 1}},
+		}})
 		have, _ := h.Twin("dev")
 		assert.Equal(t, document{"level": document{"low": 1.0}}, have.Desired)
 		assert.Equal(t, document{"site": "plant"}, have.Tags, "a part that is not told stays")
-		b.must("PUT", "/twins/dev", document{"properties": document{"desired": document{"on": true}}}, "If-Match", "*")
+		b.must(
+			"PUT", "/twins/dev", document{"properties": document{"desired": document{"on": true}}},
+			"If-Match", "*",
+		)
 		have, _ = h.Twin("dev")
 		assert.Equal(t, document{"on": true}, have.Desired)
 		assert.Empty(t, have.Tags, "unless the twin is replaced")
 
-		assert.Equal(t, "ArgumentInvalid", b.refused(400, "PATCH", "/twins/dev", document{"tags": document{"a.b": 1}}))
+		assert.Equal(t, "ArgumentInvalid", b.refused(
+			400, "PATCH", "/twins/dev", document{"tags": document{"a.b": 1}},
+		))
 		assert.Equal(t, "IotHubFormatError", b.refused(400, "PATCH", "/twins/dev", `{"tags":[]}`))
 		b.refused(400, "PATCH", "/twins/dev", nil)
 		for _, method := range []string{"GET", "PATCH", "PUT"} {
@@ -311,11 +366,15 @@ func TestBackEndQueriesTwins(t *testing.T) {
 	atHub(t, func(t *testing.T, h *Hub, b *backEnd) {
 		for i, id := range []string{"a", "b", "c", "d"} {
 			require.NoError(t, h.Put(Device{ID: id, Disabled: id == "d"}))
-			require.NoError(t, h.PatchTags(id, document{"site": document{"name": map[bool]string{true: "x", false: "y"}[i < 2]}, "n": i}))
+			require.NoError(t, h.PatchTags(id, document{
+				"site": document{"name": map[bool]string{true: "x", false: "y"}[i < 2]}, "n": i,
+			}))
 		}
 		ids := func(query string, headers ...string) string {
 			var all []string
-			for _, twin := range b.list("POST", "/devices/query", document{"query": query}, headers...) {
+			for _, twin := range b.list(
+				"POST", "/devices/query", document{"query": query}, headers...,
+			) {
 				all = append(all, twin["deviceId"].(string))
 			}
 			return strings.Join(all, " ")
@@ -333,9 +392,14 @@ func TestBackEndQueriesTwins(t *testing.T) {
 		}
 		assert.Equal(t, "a b c", ids("SELECT * FROM devices", "x-ms-max-item-count", "3"))
 		next := b.header.Get("x-ms-continuation")
-		assert.Equal(t, "d", ids("SELECT * FROM devices", "x-ms-max-item-count", "3", "x-ms-continuation", next))
+		assert.Equal(t, "d", ids(
+			"SELECT * FROM devices", "x-ms-max-item-count", "3", "x-ms-continuation", next,
+		))
 		assert.Empty(t, b.header.Get("x-ms-continuation"))
-		for _, bad := range []string{"", "SELECT deviceId FROM devices", "SELECT * FROM devices WHERE a = 1 OR b = 2", "SELECT * FROM devices WHERE a =", "SELECT * FROM devices WHERE a = 1 AND "} {
+		for _, bad := range []string{
+			"", "SELECT deviceId FROM devices", "SELECT * FROM devices WHERE a = 1 OR b = 2",
+			"SELECT * FROM devices WHERE a =", "SELECT * FROM devices WHERE a = 1 AND ",
+		} {
 			b.refused(400, "POST", "/devices/query", document{"query": bad})
 		}
 	})
@@ -351,18 +415,23 @@ func TestBackEndCallsMethods(t *testing.T) {
 		done := make(chan document, 1)
 		go func() {
 			done <- b.must("POST", "/twins/dev/methods", document{
-				"methodName": "reprovision", "responseTimeoutInSeconds": 10, "connectTimeoutInSeconds": 0, "payload": document{"why": "test"},
+				"methodName": "reprovision", "responseTimeoutInSeconds": 10,
+				"connectTimeoutInSeconds": 0, "payload": document{"why": "test"},
 			})
 		}()
 		m := c.message()
-		name, rid, _ := strings.Cut(strings.TrimPrefix(m.TopicName, "$iothub/methods/POST/"), "/?$rid=")
+		name, rid, _ := strings.Cut(
+			strings.TrimPrefix(m.TopicName, "$iothub/methods/POST/"), "/?$rid=",
+		)
 		assert.Equal(t, "reprovision", name)
 		assert.JSONEq(t, `{"why":"test"}`, string(m.Payload))
 		c.publish("$iothub/methods/res/202/?$rid="+rid, 0, 0, `{"soon":true}`)
 		assert.Equal(t, document{"status": 202.0, "payload": document{"soon": true}}, <-done)
 
 		// A device that does not answer, one that is not there, and one that never was.
-		assert.Equal(t, "GatewayTimeout", b.refused(504, "POST", "/twins/dev/methods", document{"methodName": "x", "responseTimeoutInSeconds": 5}))
+		assert.Equal(t, "GatewayTimeout", b.refused(504, "POST", "/twins/dev/methods", document{
+			"methodName": "x", "responseTimeoutInSeconds": 5,
+		}))
 		c.close()
 		for h.Connected("dev") {
 			time.Sleep(time.Second)
@@ -374,9 +443,13 @@ func TestBackEndCallsMethods(t *testing.T) {
 		assert.Equal(t, 404, status)
 		assert.Contains(t, string(response), `\"errorCode\":404001`)
 		for _, seconds := range []any{-1, 1e300, 4, 301} {
-			b.refused(400, "POST", "/twins/dev/methods", document{"methodName": "x", "responseTimeoutInSeconds": seconds})
+			b.refused(400, "POST", "/twins/dev/methods", document{
+				"methodName": "x", "responseTimeoutInSeconds": seconds,
+			})
 		}
-		b.refused(400, "POST", "/twins/dev/methods", document{"methodName": "x", "responseTimeoutInSeconds": "soon"})
+		b.refused(400, "POST", "/twins/dev/methods", document{
+			"methodName": "x", "responseTimeoutInSeconds": "soon",
+		})
 	})
 }
 
@@ -384,8 +457,11 @@ func TestBackEndSendsMessages(t *testing.T) {
 	atHub(t, func(t *testing.T, h *Hub, b *backEnd) {
 		require.NoError(t, h.Put(Device{ID: "dev"}))
 		expiry := h.network.Now().Add(time.Minute).UTC().Truncate(time.Second)
-		status, _ := b.do("POST", "/devices/dev/messages/deviceBound", "hello",
-			"iothub-messageid", "m1", "iothub-app-color", "red", "iothub-ack", "full", "iothub-expiry", expiry.Format(time.RFC3339))
+		status, _ := b.do(
+			"POST", "/devices/dev/messages/deviceBound", "hello", "iothub-messageid", "m1",
+			"iothub-app-color", "red", "iothub-ack", "full", "iothub-expiry",
+			expiry.Format(time.RFC3339),
+		)
 		assert.Equal(t, 204, status)
 		queue := h.C2DQueue("dev")
 		require.Len(t, queue, 1)
@@ -406,7 +482,8 @@ func TestPoliciesAllowWhatTheyAreFor(t *testing.T) {
 	atHub(t, func(t *testing.T, h *Hub, b *backEnd) {
 		require.NoError(t, h.Put(Device{ID: "dev"}))
 		calls := map[right][2]string{
-			registryRead: {"GET", "/devices/dev"}, registryWrite: {"PUT", "/devices/dev"}, serviceConnect: {"GET", "/twins/dev"},
+			registryRead: {"GET", "/devices/dev"}, registryWrite: {"PUT", "/devices/dev"},
+			serviceConnect: {"GET", "/twins/dev"},
 		}
 		for policy, has := range rights {
 			b := newBackEnd(t, h, policy)
@@ -424,15 +501,23 @@ func TestPoliciesAllowWhatTheyAreFor(t *testing.T) {
 			return token(t, resource, h.policies.key(ownerPolicy), h.network.Now().Add(lifetime))
 		}
 		for name, bad := range map[string]string{
-			"no token": "", "nonsense": "Bearer x", "no policy": owner(restHost, time.Hour), "unknown policy": owner(restHost, time.Hour) + "&skn=me",
-			"another host": owner("else.azure-devices.net", time.Hour) + "&skn=iothubowner", "another policy's key": owner(restHost, time.Hour) + "&skn=service",
-			"expired": owner(restHost, -time.Hour) + "&skn=iothubowner", "a device's": token(t, restHost+"/devices/dev", d.PrimaryKey, h.network.Now().Add(time.Hour)),
+			"no token": "", "nonsense": "Bearer x", "no policy": owner(restHost, time.Hour),
+			"unknown policy":       owner(restHost, time.Hour) + "&skn=me",
+			"another host":         owner("else.azure-devices.net", time.Hour) + "&skn=iothubowner",
+			"another policy's key": owner(restHost, time.Hour) + "&skn=service",
+			"expired":              owner(restHost, -time.Hour) + "&skn=iothubowner",
+			"a device's": token(
+				t, restHost+"/devices/dev", d.PrimaryKey, h.network.Now().Add(time.Hour),
+			),
 		} {
 			b.policy, b.token = "", bad
-			assert.Contains(t, b.refused(401, "GET", "/devices/dev", nil), "IotHubUnauthorized", name)
+			assert.Contains(
+				t, b.refused(401, "GET", "/devices/dev", nil), "IotHubUnauthorized", name,
+			)
 		}
 		assert.Empty(t, h.PolicyConnectionString("me"))
-		assert.Equal(t, "HostName="+restHost+";SharedAccessKeyName=iothubowner;SharedAccessKey="+h.policies.key(ownerPolicy), h.ConnectionString())
+		assert.Equal(t, "HostName="+restHost+";SharedAccessKeyName=iothubowner;"+
+			"SharedAccessKey="+h.policies.key(ownerPolicy), h.ConnectionString())
 	})
 }
 
@@ -473,7 +558,10 @@ func TestStateIsKept(t *testing.T) {
 		h := NewHub(n, restHost)
 		require.NoError(t, h.Put(Device{ID: "dev", IoTEdge: true, StatusReason: "new"}))
 		require.NoError(t, h.PutModule("dev", Module{ID: "cam"}))
-		require.NoError(t, h.SetTwin("dev", Twin{Tags: document{"site": "x"}, Desired: document{"n": 1}, Reported: document{"n": 2}, DesiredVersion: 4, ReportedVersion: 7}))
+		require.NoError(t, h.SetTwin("dev", Twin{
+			Tags: document{"site": "x"}, Desired: document{"n": 1}, Reported: document{"n": 2},
+			DesiredVersion: 4, ReportedVersion: 7,
+		}))
 		_, err := h.PatchDesired("dev/cam", document{"fps": 3})
 		require.NoError(t, err)
 		require.NoError(t, h.SendC2D("dev", C2D{Body: []byte("wait"), MessageID: "m"}))
@@ -501,7 +589,9 @@ func TestStateIsKept(t *testing.T) {
 		assert.Equal(t, strings.ToLower(saved.String()), strings.ToLower(twice.String()))
 		require.NoError(t, again.Put(Device{ID: "new"}))
 		fresh, _ := again.Get("new")
-		assert.Greater(t, fresh.GenerationID, loaded.GenerationID, "generations go on where they were")
+		assert.Greater(
+			t, fresh.GenerationID, loaded.GenerationID, "generations go on where they were",
+		)
 
 		c := device(t, again, "dev")
 		require.Zero(t, c.connect("mqtt"))
@@ -509,12 +599,17 @@ func TestStateIsKept(t *testing.T) {
 		c.ended()
 
 		for name, bad := range map[string]string{
-			"empty": "", "half": saved.String()[:saved.Len()/2], "another host": strings.ReplaceAll(saved.String(), restHost, "else.net"),
+			"empty": "", "half": saved.String()[:saved.Len()/2],
+			"another host":   strings.ReplaceAll(saved.String(), restHost, "else.net"),
 			"unknown member": `{"version":1,"x":1}`, "another version": `{"version":9}`,
-			"orphan":   `{"version":1,"host":"` + restHost + `","devices":[{"device":{"ID":"a/b"},"twin":{}}]}`,
-			"bad ID":   `{"version":1,"host":"` + restHost + `","devices":[{"device":{"ID":"a b"},"twin":{}}]}`,
-			"bad key":  `{"version":1,"host":"` + restHost + `","devices":[{"device":{"ID":"a","PrimaryKey":"!"},"twin":{}}]}`,
-			"bad twin": `{"version":1,"host":"` + restHost + `","devices":[{"device":{"ID":"a"},"twin":{"Tags":{"a.b":1}}}]}`,
+			"orphan": `{"version":1,"host":"` + restHost +
+				`","devices":[{"device":{"ID":"a/b"},"twin":{}}]}`,
+			"bad ID": `{"version":1,"host":"` + restHost +
+				`","devices":[{"device":{"ID":"a b"},"twin":{}}]}`,
+			"bad key": `{"version":1,"host":"` + restHost +
+				`","devices":[{"device":{"ID":"a","PrimaryKey":"!"},"twin":{}}]}`,
+			"bad twin": `{"version":1,"host":"` + restHost +
+				`","devices":[{"device":{"ID":"a"},"twin":{"Tags":{"a.b":1}}}]}`,
 		} {
 			assert.Error(t, again.Load(strings.NewReader(bad)), name)
 			assert.Equal(t, []string{"dev"}, again.Devices(), name)
@@ -560,12 +655,17 @@ func FuzzREST(f *testing.F) {
 		query := r.URL.Query()
 		query.Set("api-version", "2021-04-12")
 		r.URL.RawQuery = query.Encode()
-		r.Header.Set("Authorization", token(t, restHost, h.policies.key(ownerPolicy), time.Now().Add(time.Hour))+"&skn=iothubowner")
+		r.Header.Set(
+			"Authorization",
+			token(t, restHost, h.policies.key(ownerPolicy), time.Now().Add(time.Hour))+
+				"&skn=iothubowner",
+		)
 		w := &recorder{header: http.Header{}}
 		if !h.serveREST(w, r) {
 			return
 		}
-		if w.status < 200 || w.status > 599 || w.status >= 500 && w.status != 503 && w.status != 504 {
+		if w.status < 200 || w.status > 599 ||
+			w.status >= 500 && w.status != 503 && w.status != 504 {
 			t.Fatalf("%s %s: %d %s", method, path, w.status, w.body.String())
 		}
 		if w.body.Len() > 0 && !json.Valid(w.body.Bytes()) {
@@ -598,7 +698,10 @@ func FuzzLoad(f *testing.F) {
 	var saved bytes.Buffer
 	require.NoError(f, h.Save(&saved))
 	f.Add(saved.Bytes())
-	f.Add([]byte(`{"version":1,"host":"` + restHost + `","devices":[{"device":{"ID":"a"},"twin":{}},{"device":{"ID":"a/b"},"twin":{"Desired":null}}]}`))
+	f.Add([]byte(
+		`{"version":1,"host":"` + restHost +
+			`","devices":[{"device":{"ID":"a"},"twin":{}},{"device":{"ID":"a/b"},"twin":{"Desired":null}}]}`,
+	))
 	f.Fuzz(func(t *testing.T, state []byte) {
 		h := NewHub(n, restHost)
 		if h.Load(bytes.NewReader(state)) != nil {

@@ -16,7 +16,8 @@ type twinChange struct {
 	} `json:"properties"`
 }
 
-// change reads the request. Members that only the service sets, $version and $metadata, are left out.
+// change reads the request. Members that only the service sets, $version and $metadata, are left
+// out.
 func (c *restCall) change() (TwinChange, error) {
 	var body twinChange
 	if err := c.decode(&body); err != nil {
@@ -95,22 +96,25 @@ func (h *Hub) twinBody(id string) (body map[string]any, etag string, ok bool) {
 	if about.ModuleID != "" {
 		body["moduleId"] = about.ModuleID
 	} else {
-		body["status"], body["statusUpdateTime"], body["statusReason"] = about.Status, about.StatusUpdatedTime, about.StatusReason
+		body["status"], body["statusUpdateTime"], body["statusReason"] = about.Status,
+			about.StatusUpdatedTime, about.StatusReason
 		body["capabilities"] = about.Capabilities
 	}
 	body["tags"] = twin.Tags
 	return body, twin.ETag, true
 }
 
-// propertiesBody adds what the service tells about properties. The hub does not keep when each was changed: its metadata has no more than the
-// member that clients expect to find.
+// propertiesBody adds what the service tells about properties. The hub does not keep when each was
+// changed: its metadata has no more than the member that clients expect to find.
 func propertiesBody(properties map[string]any, version int64, now time.Time) map[string]any {
 	out := maps.Clone(properties)
 	if out == nil {
 		out = map[string]any{}
 	}
 	out["$version"] = version
-	out["$metadata"] = map[string]any{"$lastUpdated": now.UTC().Format("2006-01-02T15:04:05.0000000Z")}
+	out["$metadata"] = map[string]any{
+		"$lastUpdated": now.UTC().Format("2006-01-02T15:04:05.0000000Z"),
+	}
 	return out
 }
 
@@ -146,13 +150,15 @@ func (c *restCall) queryTwins() (restResponse, error) {
 	return restResponse{body: twins, header: header}, nil
 }
 
-// sendCommand puts a cloud-to-device message into a device's queue. The headers are those a device gets it with.
+// sendCommand puts a cloud-to-device message into a device's queue. The headers are those a device
+// gets it with.
 func (c *restCall) sendCommand() (restResponse, error) {
 	m := C2D{
-		Body: c.body, MessageID: c.Header.Get("iothub-messageid"), CorrelationID: c.Header.Get("iothub-correlationid"),
-		UserID: c.Header.Get("iothub-userid"), To: c.Header.Get("iothub-to"), Ack: strings.ToLower(c.Header.Get("iothub-ack")),
-		ContentType: c.Header.Get("iothub-contenttype"), ContentEncoding: c.Header.Get("iothub-contentencoding"),
-		Properties: map[string]string{},
+		Body: c.body, MessageID: c.Header.Get("iothub-messageid"),
+		CorrelationID: c.Header.Get("iothub-correlationid"), UserID: c.Header.Get("iothub-userid"),
+		To: c.Header.Get("iothub-to"), Ack: strings.ToLower(c.Header.Get("iothub-ack")),
+		ContentType:     c.Header.Get("iothub-contenttype"),
+		ContentEncoding: c.Header.Get("iothub-contentencoding"), Properties: map[string]string{},
 	}
 	if expiry := c.Header.Get("iothub-expiry"); expiry != "" {
 		t, err := http.ParseTime(expiry)
@@ -164,7 +170,8 @@ func (c *restCall) sendCommand() (restResponse, error) {
 		m.Expiry = t
 	}
 	for name, values := range c.Header {
-		if key, ok := strings.CutPrefix(strings.ToLower(name), "iothub-app-"); ok && len(values) > 0 {
+		if key, ok := strings.CutPrefix(strings.ToLower(name), "iothub-app-"); ok &&
+			len(values) > 0 {
 			m.Properties[key] = values[0]
 		}
 	}
@@ -179,5 +186,7 @@ func (c *restCall) purgeCommands() (restResponse, error) {
 		return restResponse{}, c.unknown()
 	}
 	n := c.hub.PurgeC2D(c.path[1])
-	return restResponse{body: map[string]any{"deviceId": c.path[1], "moduleId": nil, "totalMessagesPurged": n}}, nil
+	return restResponse{
+		body: map[string]any{"deviceId": c.path[1], "moduleId": nil, "totalMessagesPurged": n},
+	}, nil
 }

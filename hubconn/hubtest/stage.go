@@ -33,7 +33,8 @@ const (
 	Desired
 	// Method is a direct method's request on its way to the device. NoAnswer loses it.
 	Method
-	// DeliverC2D is a cloud-to-device message on its way to the device, over MQTT. NoAnswer loses it.
+	// DeliverC2D is a cloud-to-device message on its way to the device, over MQTT. NoAnswer loses
+	// it.
 	DeliverC2D
 
 	// Send is telemetry over HTTPS.
@@ -76,7 +77,8 @@ func (s Stage) MarshalText() ([]byte, error) {
 	return []byte(s.String()), nil
 }
 
-// UnmarshalText reads what MarshalText wrote. An unknown text is an error that lists the known ones.
+// UnmarshalText reads what MarshalText wrote. An unknown text is an error that lists the known
+// ones.
 func (s *Stage) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		*s = 0

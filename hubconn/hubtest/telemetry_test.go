@@ -17,17 +17,25 @@ func TestTelemetryIsLoggedWithItsProperties(t *testing.T) {
 		require.Zero(t, c.connect(transport))
 		for _, suffix := range []string{"", "/"} {
 			h.ResetLog()
-			c.publish("devices/dev1/messages/events/%24.mid=1&$.ct=application%2Fjson%3Bcharset%3Dutf-8&room=k%C3%BCche%20a%2Bb&empty=&null"+suffix, 1, 1, "{}")
+			c.publish("devices/dev1/messages/events/%24.mid=1&"+
+				"$.ct=application%2Fjson%3Bcharset%3Dutf-8&room=k%C3%BCche%20a%2Bb&empty=&null"+
+				suffix, 1, 1, "{}")
 			require.IsType(t, &packets.PubackPacket{}, c.receive())
 			require.Len(t, h.Messages(), 1)
 			m := h.Messages()[0]
-			assert.Equal(t, map[string]string{"$.mid": "1", "$.ct": "application/json;charset=utf-8"}, m.System)
-			assert.Equal(t, map[string]string{"room": "küche a+b", "empty": "", "null": ""}, m.Properties)
+			assert.Equal(
+				t, map[string]string{"$.mid": "1", "$.ct": "application/json;charset=utf-8"},
+				m.System,
+			)
+			assert.Equal(
+				t, map[string]string{"room": "küche a+b", "empty": "", "null": ""}, m.Properties,
+			)
 			assert.Equal(t, byte(1), m.QoS)
 		}
 		h.ResetLog()
 		again := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
-		again.TopicName, again.Qos, again.MessageID, again.Dup, again.Retain = "devices/dev1/messages/events", 1, 9, true, true
+		again.TopicName, again.Qos, again.MessageID, again.Dup, again.Retain =
+			"devices/dev1/messages/events", 1, 9, true, true
 		c.send(again)
 		require.IsType(t, &packets.PubackPacket{}, c.receive())
 		require.Len(t, h.Messages(), 1)
@@ -86,11 +94,14 @@ func TestSubscriptions(t *testing.T) {
 		c := device(t, h, "dev1")
 		require.Zero(t, c.connect(transport))
 		all := []string{
-			"devices/dev1/messages/devicebound/#", "$iothub/methods/POST/#", "$iothub/twin/res/#", "$iothub/twin/PATCH/properties/desired/#",
+			"devices/dev1/messages/devicebound/#", "$iothub/methods/POST/#", "$iothub/twin/res/#",
+			"$iothub/twin/PATCH/properties/desired/#",
 		}
 		assert.Equal(t, []byte{0, 0, 0, 0}, c.subscribe(all...))
 		assert.Equal(t, []byte{0}, c.subscribe(all[0]), "again is no more")
-		assert.Equal(t, []byte{0x80, 0x80, 0x80}, c.subscribe("#", "devices/dev2/messages/devicebound/#", "devices/dev1/#"))
+		assert.Equal(t, []byte{0x80, 0x80, 0x80}, c.subscribe(
+			"#", "devices/dev2/messages/devicebound/#", "devices/dev1/#",
+		))
 		c.publish("$iothub/twin/GET/?$rid=1", 1, 5, " ")
 		assert.Equal(t, uint16(5), c.receive().(*packets.PubackPacket).MessageID)
 		assert.Equal(t, "$iothub/twin/res/200/?$rid=1", c.message().TopicName)
@@ -109,10 +120,15 @@ func TestSixthSubscriptionIsRefused(t *testing.T) {
 		c := device(t, h, "dev1/mod1")
 		require.Zero(t, c.connect(transport))
 		// A module has more than five filters to ask for.
-		assert.Equal(t, []byte{0, 0, 0, 0, 0, 0x80}, c.subscribe("$iothub/methods/POST/#", "$iothub/twin/res/#", "$iothub/twin/PATCH/properties/desired/#",
-			"devices/dev1/modules/mod1/inputs/#", "devices/dev1/modules/mod1/#", "devices/dev1/modules/mod1/messages/devicebound/#"))
+		assert.Equal(t, []byte{0, 0, 0, 0, 0, 0x80}, c.subscribe(
+			"$iothub/methods/POST/#", "$iothub/twin/res/#",
+			"$iothub/twin/PATCH/properties/desired/#", "devices/dev1/modules/mod1/inputs/#",
+			"devices/dev1/modules/mod1/#", "devices/dev1/modules/mod1/messages/devicebound/#",
+		))
 		c.unsubscribe("$iothub/twin/res/#")
-		assert.Equal(t, []byte{0, 0}, c.subscribe("devices/dev1/modules/mod1/messages/devicebound/#", "devices/dev1/modules/mod1/#"))
+		assert.Equal(t, []byte{0, 0}, c.subscribe(
+			"devices/dev1/modules/mod1/messages/devicebound/#", "devices/dev1/modules/mod1/#",
+		))
 		c.close()
 	})
 }

@@ -20,7 +20,8 @@ type Message struct {
 	Body []byte
 	// Properties are the application properties.
 	Properties map[string]string
-	// System are the system properties by their names on the wire: "$.mid", "$.cid", "$.ct", "$.ce", "$.ctime" and so on.
+	// System are the system properties by their names on the wire: "$.mid", "$.cid", "$.ct",
+	// "$.ce", "$.ctime" and so on.
 	System map[string]string
 	// QoS is the quality of service of the PUBLISH, 0 or 1. It is 0 over HTTPS.
 	QoS byte
@@ -70,10 +71,14 @@ func parseTopic(topic string) (address, bool) {
 		return address{route: telemetry, identity: identity, bag: bag}, true
 	}
 	if bag, ok := strings.CutPrefix(topic, "$iothub/twin/GET/"); ok {
-		return address{route: twinGet, bag: strings.TrimPrefix(bag, "?")}, strings.HasPrefix(bag, "?")
+		return address{
+			route: twinGet, bag: strings.TrimPrefix(bag, "?"),
+		}, strings.HasPrefix(bag, "?")
 	}
 	if bag, ok := strings.CutPrefix(topic, "$iothub/twin/PATCH/properties/reported/"); ok {
-		return address{route: twinReport, bag: strings.TrimPrefix(bag, "?")}, strings.HasPrefix(bag, "?")
+		return address{
+			route: twinReport, bag: strings.TrimPrefix(bag, "?"),
+		}, strings.HasPrefix(bag, "?")
 	}
 	if rest, ok := strings.CutPrefix(topic, "$iothub/methods/res/"); ok {
 		status, bag, ok := strings.Cut(rest, "/?")
@@ -101,9 +106,9 @@ func maySubscribe(clientID, filter string) bool {
 	return ok && (rest == "#" || rest == "inputs/#" || rest == "messages/devicebound/#")
 }
 
-// parseBag decodes a property bag: name=value pairs joined by &, percent-encoded, a plus sign meaning itself. Some
-// clients end the topic with a slash. System properties come apart from the application's; anything that cannot
-// be decoded is taken as it is.
+// parseBag decodes a property bag: name=value pairs joined by &, percent-encoded, a plus sign
+// meaning itself. Some clients end the topic with a slash. System properties come apart from the
+// application's; anything that cannot be decoded is taken as it is.
 func parseBag(bag string) (properties, system map[string]string) {
 	properties, system = make(map[string]string), make(map[string]string)
 	bag = strings.TrimPrefix(strings.TrimSuffix(bag, "/"), "?")

@@ -44,7 +44,8 @@ func TestTopics(t *testing.T) {
 
 func FuzzTopic(f *testing.F) {
 	for _, topic := range []string{
-		"devices/d/messages/events/a=b", "devices/d/modules/m/messages/events/", "$iothub/twin/GET/?$rid=1", "$iothub/methods/res/200/?$rid=1", "devices/",
+		"devices/d/messages/events/a=b", "devices/d/modules/m/messages/events/",
+		"$iothub/twin/GET/?$rid=1", "$iothub/methods/res/200/?$rid=1", "devices/",
 	} {
 		f.Add(topic)
 	}
@@ -83,7 +84,8 @@ func FuzzPropertyBag(f *testing.F) {
 		}
 		for i, pair := range pairs { // what PathEscape leaves and a bag gives a meaning to
 			name, value, _ := strings.Cut(pair, "=")
-			pairs[i] = strings.NewReplacer("&", "%26", "=", "%3D", "?", "%3F").Replace(name) + "=" + strings.ReplaceAll(value, "&", "%26")
+			pairs[i] = strings.NewReplacer("&", "%26", "=", "%3D", "?", "%3F").Replace(name) + "=" +
+				strings.ReplaceAll(value, "&", "%26")
 		}
 		again, systemAgain := parseBag(strings.Join(pairs, "&"))
 		require.Len(t, again, len(properties))

@@ -6,8 +6,9 @@ import (
 	"fmt"
 )
 
-// Twin is the state a hub keeps of a device or module: tags for the back end alone, desired properties from the back end
-// to the device, reported properties the other way. Values are as encoding/json decodes them: numbers are float64.
+// Twin is the state a hub keeps of a device or module: tags for the back end alone, desired
+// properties from the back end to the device, reported properties the other way. Values are as
+// encoding/json decodes them: numbers are float64.
 type Twin struct {
 	// Tags are for the back end alone; the device never sees them.
 	Tags map[string]any
@@ -25,7 +26,8 @@ type Twin struct {
 	ModelID string
 }
 
-// TwinChange is what a back end changes in a twin, as JSON merge patches (RFC 7396): a nil value deletes.
+// TwinChange is what a back end changes in a twin, as JSON merge patches (RFC 7396): a nil value
+// deletes.
 type TwinChange struct {
 	// Tags is the patch of the tags. Nil leaves them as they are.
 	Tags map[string]any
@@ -45,8 +47,9 @@ func (h *Hub) Twin(id string) (Twin, bool) {
 	return r.twin.copy(), true
 }
 
-// PatchDesired merges a patch into a device's desired properties and returns their new version. A device that is connected
-// and subscribed is told. Errors are an *Error: 404001 for an unknown device, 400004 for a patch beyond the service's limits.
+// PatchDesired merges a patch into a device's desired properties and returns their new version. A
+// device that is connected and subscribed is told. Errors are an *Error: 404001 for an unknown
+// device, 400004 for a patch beyond the service's limits.
 func (h *Hub) PatchDesired(id string, patch map[string]any) (version int64, err error) {
 	t, err := h.PatchTwin(id, TwinChange{Desired: orEmpty(patch)}, "")
 	return t.DesiredVersion, err
@@ -58,16 +61,19 @@ func (h *Hub) PatchTags(id string, patch map[string]any) error {
 	return err
 }
 
-// PatchTwin changes tags and desired properties in one step and returns the twin as it is then. A nil map leaves its part alone. An ifMatch
-// other than "" and "*" must be the twin's ETag, else the error is an *Error with code 412001.
+// PatchTwin changes tags and desired properties in one step and returns the twin as it is then. A
+// nil map leaves its part alone. An ifMatch other than "" and "*" must be the twin's ETag, else the
+// error is an *Error with code 412001.
 func (h *Hub) PatchTwin(id string, p TwinChange, ifMatch string) (Twin, error) {
 	return h.changeTwin("patch twin", id, p, ifMatch, merge)
 }
 
-// ReplaceTwin puts tags and desired properties in the place of those the twin has. A nil map leaves its part alone. The device is told
-// all of its new desired properties. ifMatch is PatchTwin's.
+// ReplaceTwin puts tags and desired properties in the place of those the twin has. A nil map leaves
+// its part alone. The device is told all of its new desired properties. ifMatch is PatchTwin's.
 func (h *Hub) ReplaceTwin(id string, p TwinChange, ifMatch string) (Twin, error) {
-	return h.changeTwin("replace twin", id, p, ifMatch, func(_, patch document) document { return merge(nil, patch) })
+	return h.changeTwin("replace twin", id, p, ifMatch, func(_, patch document) document {
+		return merge(nil, patch)
+	})
 }
 
 func orEmpty(m map[string]any) map[string]any {
@@ -77,7 +83,9 @@ func orEmpty(m map[string]any) map[string]any {
 	return m
 }
 
-func (h *Hub) changeTwin(op, id string, p TwinChange, ifMatch string, apply func(old, patch document) document) (Twin, error) {
+func (h *Hub) changeTwin(
+	op, id string, p TwinChange, ifMatch string, apply func(old, patch document) document,
+) (Twin, error) {
 	refuse := func(code int, format string, args ...any) (Twin, error) {
 		return Twin{}, &Error{Op: op, ID: id, Code: code, Message: fmt.Sprintf(format, args...)}
 	}
@@ -117,8 +125,9 @@ func (h *Hub) changeTwin(op, id string, p TwinChange, ifMatch string, apply func
 	return next.copy(), nil
 }
 
-// SetTwin makes a device's twin what is given, versions included (below 1 they are 1); a nil map is an empty one. This is how a
-// device's state moves from hub to hub: what Twin returned at the one is set at the other. A connected device is not told. The ETag is the hub's to give.
+// SetTwin makes a device's twin what is given, versions included (below 1 they are 1); a nil map is
+// an empty one. This is how a device's state moves from hub to hub: what Twin returned at the one
+// is set at the other. A connected device is not told. The ETag is the hub's to give.
 func (h *Hub) SetTwin(id string, t Twin) error {
 	const op = "set twin"
 	parts := make([]document, 3)
@@ -131,7 +140,8 @@ func (h *Hub) SetTwin(id string, t Twin) error {
 	}
 	next := Twin{
 		Tags: parts[0], Desired: parts[1], Reported: parts[2],
-		DesiredVersion: max(t.DesiredVersion, 1), ReportedVersion: max(t.ReportedVersion, 1), ModelID: t.ModelID,
+		DesiredVersion: max(t.DesiredVersion, 1), ReportedVersion: max(t.ReportedVersion, 1),
+		ModelID: t.ModelID,
 	}
 	if err := next.check(); err != nil {
 		return &Error{Op: op, ID: id, Code: codeArgumentInvalid, Message: err.Error()}
@@ -181,7 +191,8 @@ func (h *Hub) newTwin() Twin {
 
 func (t *Twin) copy() Twin {
 	out := *t
-	out.Tags, out.Desired, out.Reported = cloneDocument(t.Tags), cloneDocument(t.Desired), cloneDocument(t.Reported)
+	out.Tags, out.Desired, out.Reported = cloneDocument(t.Tags), cloneDocument(t.Desired),
+		cloneDocument(t.Reported)
 	return out
 }
 

@@ -42,10 +42,14 @@ func TestTwinIsReadAndReported(t *testing.T) {
 		assert.Equal(t, "$iothub/twin/res/204/?$rid=3&$version=3", topic)
 
 		_, body = c.request(getTwin+"4", "")
-		assert.JSONEq(t, `{"desired":{"$version":1},"reported":{"a":{"c":"x"},"d":[1,2],"$version":3}}`, body)
+		assert.JSONEq(
+			t, `{"desired":{"$version":1},"reported":{"a":{"c":"x"},"d":[1,2],"$version":3}}`, body,
+		)
 		twin, ok := h.Twin("dev1")
 		require.True(t, ok)
-		assert.Equal(t, map[string]any{"a": map[string]any{"c": "x"}, "d": []any{1.0, 2.0}}, twin.Reported)
+		assert.Equal(
+			t, map[string]any{"a": map[string]any{"c": "x"}, "d": []any{1.0, 2.0}}, twin.Reported,
+		)
 		assert.Equal(t, int64(3), twin.ReportedVersion)
 
 		// At QoS 1 the PUBACK comes first.
@@ -79,7 +83,9 @@ func TestDesiredPropertiesReachTheDevice(t *testing.T) {
 		assert.JSONEq(t, `{"target":21.5,"before":null,"$version":3}`, string(m.Payload))
 
 		require.NoError(t, h.PatchTags("dev1", map[string]any{"room": "attic"}))
-		twin, err := h.ReplaceTwin("dev1", TwinChange{Desired: map[string]any{"only": []string{"this"}}}, "*")
+		twin, err := h.ReplaceTwin(
+			"dev1", TwinChange{Desired: map[string]any{"only": []string{"this"}}}, "*",
+		)
 		require.NoError(t, err)
 		assert.Equal(t, map[string]any{"only": []any{"this"}}, twin.Desired)
 		assert.Equal(t, map[string]any{"room": "attic"}, twin.Tags)
@@ -91,7 +97,11 @@ func TestDesiredPropertiesReachTheDevice(t *testing.T) {
 		_, err = h.PatchDesired("dev1", map[string]any{"unheard": true})
 		require.NoError(t, err)
 		_, body := c.request(getTwin+"1", "")
-		assert.JSONEq(t, `{"desired":{"only":["this"],"unheard":true,"$version":5},"reported":{"$version":1}}`, body)
+		assert.JSONEq(
+			t,
+			`{"desired":{"only":["this"],"unheard":true,"$version":5},"reported":{"$version":1}}`,
+			body,
+		)
 		c.close()
 	})
 }
@@ -168,7 +178,9 @@ func TestTwinLimits(t *testing.T) {
 		assert.Contains(t, body, `"errorCode":413001`)
 		topic, _ = tell(map[string]any{"aa": nil})
 		assert.Equal(t, "$iothub/twin/res/204/?$rid=1&$version=3", topic, "smaller is allowed")
-		for _, bad := range []string{"", "{", "[]", "null", `{"$version":1}`, `{"a":"` + strings.Repeat("x", 4097) + `"}`} {
+		for _, bad := range []string{
+			"", "{", "[]", "null", `{"$version":1}`, `{"a":"` + strings.Repeat("x", 4097) + `"}`,
+		} {
 			topic, body = c.request(report+"bad", bad)
 			assert.Equal(t, "$iothub/twin/res/400/?$rid=bad", topic)
 			var refusal struct{ ErrorCode int }
@@ -186,7 +198,10 @@ func TestTwinChangesOnlyWithItsETag(t *testing.T) {
 		h := NewHub(n, hubHost)
 		require.NoError(t, h.Put(Device{ID: "dev1"}))
 		before, _ := h.Twin("dev1")
-		after, err := h.PatchTwin("dev1", TwinChange{Tags: map[string]any{"a": 1}, Desired: map[string]any{"b": 2}}, before.ETag)
+		after, err := h.PatchTwin(
+			"dev1", TwinChange{Tags: map[string]any{"a": 1}, Desired: map[string]any{"b": 2}},
+			before.ETag,
+		)
 		require.NoError(t, err)
 		assert.NotEqual(t, before.ETag, after.ETag)
 		_, err = h.PatchTwin("dev1", TwinChange{Tags: map[string]any{"a": 2}}, before.ETag)
@@ -212,7 +227,9 @@ func TestTwinMovesFromHubToHub(t *testing.T) {
 		to := NewHub(from.network, "hub-b.azure-devices.net")
 		require.NoError(t, to.Put(Device{ID: "dev1"}))
 		c := withTwin(t, from, "dev1", transport)
-		_, err := from.PatchTwin("dev1", TwinChange{Tags: map[string]any{"room": "attic"}, Desired: map[string]any{"target": 21}}, "")
+		_, err := from.PatchTwin("dev1", TwinChange{
+			Tags: map[string]any{"room": "attic"}, Desired: map[string]any{"target": 21},
+		}, "")
 		require.NoError(t, err)
 		c.message()
 		c.request(report+"1", `{"is":20}`)
@@ -222,7 +239,9 @@ func TestTwinMovesFromHubToHub(t *testing.T) {
 		require.NoError(t, to.SetTwin("dev1", twin))
 		c = withTwin(t, to, "dev1", transport)
 		_, body := c.request(getTwin+"1", "")
-		assert.JSONEq(t, `{"desired":{"target":21,"$version":2},"reported":{"is":20,"$version":2}}`, body)
+		assert.JSONEq(
+			t, `{"desired":{"target":21,"$version":2},"reported":{"is":20,"$version":2}}`, body,
+		)
 		moved, _ := to.Twin("dev1")
 		assert.Equal(t, twin.Tags, moved.Tags)
 		c.close()

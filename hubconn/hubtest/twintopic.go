@@ -55,7 +55,10 @@ func (l *link) serveTwin(ctx context.Context, to address, body []byte, ack func(
 		if f.Status == 0 {
 			return l.perform(ctx, stage, to, body, rid, ack)
 		}
-		o := reply{status: f.Status, code: cmp.Or(f.Code, f.Status*1000), message: cmp.Or(f.Message, http.StatusText(f.Status))}
+		o := reply{
+			status: f.Status, code: cmp.Or(f.Code, f.Status*1000),
+			message: cmp.Or(f.Message, http.StatusText(f.Status)),
+		}
 		return l.respond(stage, rid, o, ack)
 	}
 	if f.Delay > 0 {
@@ -66,7 +69,9 @@ func (l *link) serveTwin(ctx context.Context, to address, body []byte, ack func(
 }
 
 // perform does what a twin operation asks for, when its rate allows, and answers.
-func (l *link) perform(ctx context.Context, stage Stage, to address, body []byte, rid string, ack func() error) error {
+func (l *link) perform(
+	ctx context.Context, stage Stage, to address, body []byte, rid string, ack func() error,
+) error {
 	o := declined(codeThrottled, "the request has been throttled")
 	switch code, err := l.hub.shape(ctx, stage); {
 	case err != nil:
@@ -82,7 +87,9 @@ func (l *link) respond(stage Stage, rid string, o reply, ack func() error) error
 	if err := ack(); err != nil {
 		return err
 	}
-	l.hub.logOperation(Operation{On: stage, DeviceID: l.id, Transport: l.transport, Status: o.status, Code: o.code})
+	l.hub.logOperation(Operation{
+		On: stage, DeviceID: l.id, Transport: l.transport, Status: o.status, Code: o.code,
+	})
 	l.sendTwinResponse(rid, o, l.hub.network.Now())
 	return nil
 }
@@ -120,8 +127,8 @@ func (l *link) performTwin(to address, body []byte) reply {
 	return reply{status: http.StatusOK, body: whole}
 }
 
-// SetOversizeStatus sets how the hub answers a patch that makes the reported properties larger than 32 KB: 413 or 400, the default. The
-// service's documentation lists 400 alone; clients know both.
+// SetOversizeStatus sets how the hub answers a patch that makes the reported properties larger than
+// 32 KB: 413 or 400, the default. The service's documentation lists 400 alone; clients know both.
 func (h *Hub) SetOversizeStatus(status int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -131,7 +138,8 @@ func (h *Hub) SetOversizeStatus(status int) {
 	}
 }
 
-// sendTwinResponse sends the response to a twin operation, if the device listens for it; otherwise it is lost.
+// sendTwinResponse sends the response to a twin operation, if the device listens for it; otherwise
+// it is lost.
 func (l *link) sendTwinResponse(rid string, o reply, now time.Time) {
 	topic := "$iothub/twin/res/" + strconv.Itoa(o.status) + "/?$rid=" + rid
 	if o.version != 0 {
@@ -146,14 +154,17 @@ func (l *link) sendTwinResponse(rid string, o reply, now time.Time) {
 	}
 }
 
-// notify tells the device of changed desired properties, if it listens; h.mu is held, so the order is that of the versions.
+// notify tells the device of changed desired properties, if it listens; h.mu is held, so the order
+// is that of the versions.
 func (l *link) notify(patch document, version int64) {
 	if !l.subscribed(desiredFilter) {
 		return
 	}
 	v := strconv.FormatInt(version, 10)
 	body, _ := json.Marshal(versioned(patch, version)) // decoded from JSON: cannot fail
-	l.post(outgoing{stage: Desired, message: mqttserver.Message{Topic: "$iothub/twin/PATCH/properties/desired/?$version=" + v, Payload: body}})
+	l.post(outgoing{stage: Desired, message: mqttserver.Message{
+		Topic: "$iothub/twin/PATCH/properties/desired/?$version=" + v, Payload: body,
+	}})
 }
 
 // versioned is a part of a twin as devices see it.
@@ -166,7 +177,8 @@ func versioned(part document, version int64) document {
 	return out
 }
 
-// requestID finds the $rid in what follows a topic's question mark. It is opaque, and echoed as it is.
+// requestID finds the $rid in what follows a topic's question mark. It is opaque, and echoed as it
+// is.
 func requestID(bag string) (string, bool) {
 	for pair := range strings.SplitSeq(bag, "&") {
 		if rid, ok := strings.CutPrefix(pair, "$rid="); ok && rid != "" {
@@ -184,6 +196,9 @@ func errorBody(code int, message string, now time.Time) []byte {
 		TrackingID   string `json:"trackingId"`
 		Message      string `json:"message"`
 		TimestampUTC string `json:"timestampUtc"`
-	}{code, trackingID() + "-G:3-TimeStamp:" + now.Format("01/02/2006 15:04:05"), message, now.Format("2006-01-02T15:04:05.0000000Z")})
+	}{
+		code, trackingID() + "-G:3-TimeStamp:" + now.Format("01/02/2006 15:04:05"), message,
+		now.Format("2006-01-02T15:04:05.0000000Z"),
+	})
 	return body
 }

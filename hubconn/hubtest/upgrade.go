@@ -29,13 +29,16 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	nc, err := mqttserver.WebSocket(w, r)
 	if err != nil {
-		h.concludeAttempt(h.logAttempt(Attempt{Transport: "ws"}), 0, http.StatusBadRequest, err.Error())
+		h.concludeAttempt(
+			h.logAttempt(Attempt{Transport: "ws"}), 0, http.StatusBadRequest, err.Error(),
+		)
 		return
 	}
 	h.serve(nc, "ws", r.TLS)
 }
 
-// applyUpgradeFault lets a fault have an upgrade request. It reports false if the fault was no more than a delay.
+// applyUpgradeFault lets a fault have an upgrade request. It reports false if the fault was no more
+// than a delay.
 func (h *Hub) applyUpgradeFault(w http.ResponseWriter, r *http.Request, f Fault) bool {
 	attempt := h.logAttempt(Attempt{Transport: "ws"})
 	switch {
@@ -89,14 +92,18 @@ func (h *Hub) refuse(w http.ResponseWriter, f Fault) {
 	if f.ErrorCode == "" {
 		w.Header().Set("Content-Type", "text/html")
 		w.WriteHeader(f.Status)
-		_, _ = fmt.Fprintf(w, "<html><head><title>%d %s</title></head><body><h1>%[2]s</h1></body></html>\n", f.Status, text)
+		_, _ = fmt.Fprintf(
+			w, "<html><head><title>%d %s</title></head><body><h1>%[2]s</h1></body></html>\n",
+			f.Status, text,
+		)
 		return
 	}
 	tracking := trackingID()
 	now := h.network.Now().UTC()
 	body := struct{ Message, ExceptionMessage string }{
-		Message:          "ErrorCode:" + f.ErrorCode + ";" + text,
-		ExceptionMessage: "Tracking ID:" + tracking + "-G:4-TimeStamp:" + now.Format("01/02/2006 15:04:05"),
+		Message: "ErrorCode:" + f.ErrorCode + ";" + text,
+		ExceptionMessage: "Tracking ID:" + tracking + "-G:4-TimeStamp:" +
+			now.Format("01/02/2006 15:04:05"),
 	}
 	if f.Code != 0 {
 		inner, _ := json.Marshal(struct { // strings and a number: cannot fail
@@ -104,7 +111,10 @@ func (h *Hub) refuse(w http.ResponseWriter, f Fault) {
 			TrackingID   string `json:"trackingId"`
 			Message      string `json:"message"`
 			TimestampUTC string `json:"timestampUtc"`
-		}{f.Code, tracking + "-G:3-TimeStamp:" + now.Format("01/02/2006 15:04:05"), text, now.Format("2006-01-02T15:04:05.0000000Z")})
+		}{
+			f.Code, tracking + "-G:3-TimeStamp:" + now.Format("01/02/2006 15:04:05"), text,
+			now.Format("2006-01-02T15:04:05.0000000Z"),
+		})
 		body.Message, body.ExceptionMessage = string(inner), ""
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")

@@ -40,7 +40,8 @@ type Upload struct {
 	StatusDescription string
 }
 
-// Uploads returns the log of uploads, in the order of their beginnings. It holds the newest 90,000 at least.
+// Uploads returns the log of uploads, in the order of their beginnings. It holds the newest 90,000
+// at least.
 func (h *Hub) Uploads() []Upload {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -63,7 +64,10 @@ func (h *Hub) beginUpload(id string, body []byte) webReply {
 		return webRefusal(codeArgumentInvalid, "blobName is no name of a blob")
 	}
 	now := h.network.Now()
-	u := &Upload{DeviceID: id, BlobName: id + "/" + request.BlobName, Started: now, CorrelationID: correlationID(now, id)}
+	u := &Upload{
+		DeviceID: id, BlobName: id + "/" + request.BlobName, Started: now,
+		CorrelationID: correlationID(now, id),
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	active := 0
@@ -77,17 +81,20 @@ func (h *Hub) beginUpload(id string, body []byte) webReply {
 	}
 	h.uploads = append(trim(h.uploads), u)
 	response, _ := json.Marshal(map[string]string{ // strings: cannot fail
-		"correlationId": u.CorrelationID, "hostName": h.store.host, "containerName": container, "blobName": u.BlobName,
-		"sasToken": h.store.token(u.BlobName, now.Add(uploadTTL)),
+		"correlationId": u.CorrelationID, "hostName": h.store.host, "containerName": container,
+		"blobName": u.BlobName, "sasToken": h.store.token(u.BlobName, now.Add(uploadTTL)),
 	})
-	return webReply{reply: reply{status: http.StatusOK, body: response}, header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}}
+	return webReply{reply: reply{status: http.StatusOK, body: response}, header: http.Header{
+		"Content-Type": {"application/json; charset=utf-8"},
+	}}
 }
 
 func (u *Upload) active(now time.Time) bool {
 	return u.Ended.IsZero() && now.Before(u.Started.Add(uploadTTL))
 }
 
-// endUpload takes a device's report of how an upload went. Older clients have the correlation ID in the path.
+// endUpload takes a device's report of how an upload went. Older clients have the correlation ID in
+// the path.
 func (h *Hub) endUpload(e endpoint, body []byte) webReply {
 	var report struct {
 		CorrelationID     string `json:"correlationId"`
@@ -114,17 +121,22 @@ func (h *Hub) endUpload(e endpoint, body []byte) webReply {
 		return webRefusal(codeUploadExpired, "upload has expired")
 	}
 	u := h.uploads[at]
-	u.Ended, u.Success, u.StatusCode, u.StatusDescription = now, *report.IsSuccess, report.StatusCode, report.StatusDescription
+	u.Ended, u.Success, u.StatusCode, u.StatusDescription = now, *report.IsSuccess,
+		report.StatusCode, report.StatusDescription
 	return webReply{reply: reply{status: http.StatusNoContent}}
 }
 
-// isBlobName checks a name against the rules of blob storage. Azure docs: "Naming and referencing containers, blobs, and metadata".
+// isBlobName checks a name against the rules of blob storage. Azure docs: "Naming and referencing
+// containers, blobs, and metadata".
 func isBlobName(name string) bool {
-	return name != "" && len(name) <= 1024-128-1 && !strings.HasSuffix(name, ".") && !strings.HasSuffix(name, "/") &&
-		strings.Count(name, "/") < 254 && !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f })
+	return name != "" && len(name) <= 1024-128-1 && !strings.HasSuffix(name, ".") &&
+		!strings.HasSuffix(name, "/") && strings.Count(name, "/") < 254 &&
+		!strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
 // correlationID is opaque to devices. Like the service's it has characters that a path must escape.
 func correlationID(now time.Time, id string) string {
-	return base64.StdEncoding.EncodeToString([]byte(now.UTC().Format("200601021504_")+trackingID()[:8])) + "_" + url.QueryEscape(id) + "/="
+	return base64.StdEncoding.EncodeToString(
+		[]byte(now.UTC().Format("200601021504_")+trackingID()[:8]),
+	) + "_" + url.QueryEscape(id) + "/="
 }

@@ -42,7 +42,10 @@ func (c *client) begin(name string) place {
 // notify reports the end of an upload.
 func (c *client) notify(p place, success bool) *http.Response {
 	c.t.Helper()
-	report, err := json.Marshal(map[string]any{"correlationId": p.CorrelationID, "isSuccess": success, "statusCode": 201, "statusDescription": "done"})
+	report, err := json.Marshal(map[string]any{
+		"correlationId": p.CorrelationID, "isSuccess": success, "statusCode": 201,
+		"statusDescription": "done",
+	})
 	require.NoError(c.t, err)
 	response, _ := c.https("POST /files/notifications", nil, string(report))
 	return response
@@ -76,7 +79,8 @@ func TestUploadInOnePiece(t *testing.T) {
 		assert.Equal(t, byte('?'), p.SASToken[0])
 		sum := md5.Sum([]byte("hello"))
 		response, body := c.https("PUT "+p.url(), map[string]string{
-			"x-ms-blob-type": "BlockBlob", "x-ms-blob-content-type": "text/plain", "Content-MD5": base64.StdEncoding.EncodeToString(sum[:]),
+			"x-ms-blob-type": "BlockBlob", "x-ms-blob-content-type": "text/plain",
+			"Content-MD5": base64.StdEncoding.EncodeToString(sum[:]),
 		}, "hello")
 		assert.Equal(t, "201", blobCode(t, response, body))
 		assert.NotEmpty(t, response.Header.Get("x-ms-request-id"))
@@ -109,21 +113,31 @@ func TestUploadInBlocks(t *testing.T) {
 		want := ""
 		for i := range 5 {
 			part := strings.Repeat(fmt.Sprint(i), 100_000)
-			response, body := c.https("PUT "+p.url()+"&comp=block&blockid="+url.QueryEscape(blockID(i)), nil, part)
+			response, body := c.https(
+				"PUT "+p.url()+"&comp=block&blockid="+url.QueryEscape(blockID(i)), nil, part,
+			)
 			require.Equal(t, "201", blobCode(t, response, body))
 			want += part
 			list += "<Latest>" + blockID(i) + "</Latest>"
 		}
 		_, ok := h.Blob("dev1/big")
 		assert.False(t, ok, "not before it is committed")
-		response, body := c.https("PUT "+p.url()+"&comp=blocklist", map[string]string{"x-ms-blob-content-type": "text/plain"}, xml.Header+list+"</BlockList>")
+		response, body := c.https(
+			"PUT "+p.url()+"&comp=blocklist",
+			map[string]string{"x-ms-blob-content-type": "text/plain"},
+			xml.Header+list+"</BlockList>",
+		)
 		require.Equal(t, "201", blobCode(t, response, body))
 		got, _ := h.Blob("dev1/big")
 		assert.Equal(t, want, string(got))
 		assert.Equal(t, "text/plain", h.BlobType("dev1/big"))
 
 		// A second list may name what the first one did.
-		response, _ = c.https("PUT "+p.url()+"&comp=blocklist", nil, "<BlockList><Committed>"+blockID(1)+"</Committed><Latest>"+blockID(0)+"</Latest></BlockList>")
+		response, _ = c.https(
+			"PUT "+p.url()+"&comp=blocklist", nil,
+			"<BlockList><Committed>"+blockID(1)+"</Committed><Latest>"+blockID(0)+
+				"</Latest></BlockList>",
+		)
 		require.Equal(t, 201, response.StatusCode)
 		got, _ = h.Blob("dev1/big")
 		assert.Equal(t, want[100_000:200_000]+want[:100_000], string(got))
@@ -170,7 +184,9 @@ func TestStorageRefuses(t *testing.T) {
 		assert.Empty(t, h.BlobType("dev1/a"))
 
 		put := func(id string) string {
-			response, body := c.https("PUT "+p.url()+"&comp=block&blockid="+url.QueryEscape(id), nil, "x")
+			response, body := c.https(
+				"PUT "+p.url()+"&comp=block&blockid="+url.QueryEscape(id), nil, "x",
+			)
 			return blobCode(t, response, body)
 		}
 		longest := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", 64)))
@@ -223,7 +239,8 @@ func TestUploadLimits(t *testing.T) {
 			assert.Equal(t, want, code, body)
 		}
 		for name, want := range map[string]int{
-			"": 400004, "a/": 400004, "a.": 400004, "a\x01": 400004, strings.Repeat("x", 896): 400004, strings.Repeat("a/", 255) + "a": 400004,
+			"": 400004, "a/": 400004, "a.": 400004, "a\x01": 400004,
+			strings.Repeat("x", 896): 400004, strings.Repeat("a/", 255) + "a": 400004,
 		} {
 			response, text := c.https("POST /files", nil, `{"blobName":`+quoted(name)+`}`)
 			code, _, _ := refused(t, response, text)
@@ -237,7 +254,10 @@ func TestUploadLimits(t *testing.T) {
 
 		// Older clients say in the path which upload it was.
 		p := c.begin(strings.Repeat("x", 895))
-		response, _ = c.https("POST /files/notifications/"+url.PathEscape(p.CorrelationID), nil, `{"isSuccess":false,"statusCode":500}`)
+		response, _ = c.https(
+			"POST /files/notifications/"+url.PathEscape(p.CorrelationID), nil,
+			`{"isSuccess":false,"statusCode":500}`,
+		)
 		assert.Equal(t, 204, response.StatusCode)
 	})
 }
@@ -257,7 +277,9 @@ func TestStorageFaults(t *testing.T) {
 		p := c.begin("a")
 		whole := map[string]string{"x-ms-blob-type": "BlockBlob"}
 		h.Inject(Fault{On: BlobPut, DeviceID: "dev2", Status: 500})
-		h.Inject(Fault{On: BlobPut, Status: 503, ErrorCode: "ServerBusy", RetryAfter: "3", Delay: time.Second})
+		h.Inject(Fault{
+			On: BlobPut, Status: 503, ErrorCode: "ServerBusy", RetryAfter: "3", Delay: time.Second,
+		})
 		start := time.Now()
 		response, body := c.https("PUT "+p.url(), whole, "hello")
 		assert.Equal(t, "503 ServerBusy", blobCode(t, response, body))
@@ -284,10 +306,16 @@ func TestStorageFaults(t *testing.T) {
 }
 
 func FuzzBlockList(f *testing.F) {
-	f.Add([]byte("<BlockList><Latest>YQ==</Latest><Committed>Yg==</Committed><Uncommitted>YQ==</Uncommitted></BlockList>"))
+	f.Add(
+		[]byte("<BlockList><Latest>YQ==</Latest><Committed>Yg==</Committed><Uncommitted>YQ==</" +
+			"Uncommitted></BlockList>"),
+	)
 	f.Add([]byte("<BlockList/>"))
 	f.Fuzz(func(t *testing.T, list []byte) {
-		b := &blob{blocks: map[string][]byte{"YQ==": []byte("a")}, chosen: map[string][]byte{"Yg==": []byte("b")}, pending: 1}
+		b := &blob{
+			blocks: map[string][]byte{"YQ==": []byte("a")},
+			chosen: map[string][]byte{"Yg==": []byte("b")}, pending: 1,
+		}
 		if refused := b.commit(http.Header{}, list); refused != nil {
 			require.Nil(t, b.whole)
 			require.Equal(t, 400, refused.status)

@@ -16,8 +16,9 @@ const appPrefix = "iothub-app-"
 
 // systemHeaders are the headers of system properties, and the properties' names over MQTT.
 var systemHeaders = map[string]string{
-	"iothub-messageid": "$.mid", "iothub-correlationid": "$.cid", "iothub-userid": "$.uid", "iothub-expiry": "$.exp",
-	"iothub-contenttype": "$.ct", "iothub-contentencoding": "$.ce", "iothub-creationtimeutc": "$.ctime", "iothub-outputname": "$.on",
+	"iothub-messageid": "$.mid", "iothub-correlationid": "$.cid", "iothub-userid": "$.uid",
+	"iothub-expiry": "$.exp", "iothub-contenttype": "$.ct", "iothub-contentencoding": "$.ce",
+	"iothub-creationtimeutc": "$.ctime", "iothub-outputname": "$.on",
 	"iothub-interface-id": "$.ifid", "iothub-messageschema": "$.schema", "dt-subject": "$.sub",
 }
 
@@ -27,7 +28,9 @@ func (h *Hub) storeEvents(r *http.Request, id string, body []byte) webReply {
 		return webRefusal(codeTooLarge, "message above 256 KB")
 	}
 	var messages []Message
-	if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.EqualFold(strings.TrimSpace(kind), batchType) {
+	if kind, _, _ := strings.Cut(
+		r.Header.Get("Content-Type"), ";",
+	); strings.EqualFold(strings.TrimSpace(kind), batchType) {
 		var err error
 		if messages, err = decodeBatch(body); err != nil {
 			return webRefusal(codeFormat, err.Error())
@@ -113,7 +116,8 @@ func sortProperties(all map[string]string) (properties, system map[string]string
 	return properties, system
 }
 
-// size is what counts against the limit: the body, the properties' names and values, and the system properties' values.
+// size is what counts against the limit: the body, the properties' names and values, and the system
+// properties' values.
 func (m *Message) size() int {
 	n := len(m.Body)
 	for name, value := range m.Properties {

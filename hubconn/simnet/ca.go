@@ -18,14 +18,16 @@ import (
 )
 
 const (
-	backdated = 24 * time.Hour       // so that a clock a little behind does not reject a new certificate
+	// so that a clock a little behind does not reject a new certificate
+	backdated = 24 * time.Hour
 	leafLife  = 365 * 24 * time.Hour // of device and server certificates
-	// A CA is valid for long on both sides of its making, so that a test may move the services' clock by decades.
+	// A CA is valid for long on both sides of its making, so that a test may move the services'
+	// clock by decades.
 	caLife = 30 * leafLife
 )
 
-// CA is a certificate authority for tests: it signs the certificates of simulated hosts, and those of devices. Keys are
-// ECDSA P-256. It is safe for concurrent use.
+// CA is a certificate authority for tests: it signs the certificates of simulated hosts, and those
+// of devices. Keys are ECDSA P-256. It is safe for concurrent use.
 type CA struct {
 	cert   *x509.Certificate
 	key    crypto.Signer
@@ -33,8 +35,9 @@ type CA struct {
 	now    time.Time
 }
 
-// NewCA makes a root. Certificates it issues are valid from a day before now for a year; its own certificate is valid for thirty years before
-// and after, so that services whose clock is moved still show chains that verify.
+// NewCA makes a root. Certificates it issues are valid from a day before now for a year; its own
+// certificate is valid for thirty years before and after, so that services whose clock is moved
+// still show chains that verify.
 func NewCA(name string, now time.Time) *CA {
 	ca := &CA{key: newKey(), now: now}
 	ca.cert = certify(caTemplate(name, now), nil, ca.key.Public(), ca.key)
@@ -48,7 +51,8 @@ func (ca *CA) Intermediate(name string) *CA {
 	return sub
 }
 
-// LoadCA makes a CA of what PEM and KeyPEM returned; the validity of what it issues counts from now.
+// LoadCA makes a CA of what PEM and KeyPEM returned; the validity of what it issues counts from
+// now.
 func LoadCA(certPEM, keyPEM []byte, now time.Time) (*CA, error) {
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
@@ -61,7 +65,8 @@ func LoadCA(certPEM, keyPEM []byte, now time.Time) (*CA, error) {
 	return &CA{cert: pair.Leaf, key: key, now: now}, nil
 }
 
-// Device issues a client certificate. Its chain holds the leaf and the intermediates up to the root, without it, as a device sends it.
+// Device issues a client certificate. Its chain holds the leaf and the intermediates up to the
+// root, without it, as a device sends it.
 func (ca *CA) Device(commonName string) tls.Certificate {
 	return ca.DeviceBetween(commonName, ca.now.Add(-backdated), ca.now.Add(leafLife))
 }
@@ -74,13 +79,18 @@ func (ca *CA) DeviceBetween(commonName string, notBefore, notAfter time.Time) tl
 
 // DeviceFor issues a client certificate for a key that lives elsewhere, in a TPM or HSM.
 func (ca *CA) DeviceFor(commonName string, key crypto.Signer) tls.Certificate {
-	return ca.chain(ca.issueDevice(commonName, key.Public(), ca.now.Add(-backdated), ca.now.Add(leafLife)), key)
+	return ca.chain(
+		ca.issueDevice(commonName, key.Public(), ca.now.Add(-backdated), ca.now.Add(leafLife)), key,
+	)
 }
 
-func (ca *CA) issueDevice(commonName string, pub crypto.PublicKey, notBefore, notAfter time.Time) *x509.Certificate {
+func (ca *CA) issueDevice(
+	commonName string, pub crypto.PublicKey, notBefore, notAfter time.Time,
+) *x509.Certificate {
 	return certify(&x509.Certificate{
 		Subject: pkix.Name{CommonName: commonName}, NotBefore: notBefore, NotAfter: notAfter,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}, ca.cert, pub, ca.key)
 }
 
@@ -92,7 +102,8 @@ func (ca *CA) Server(names ...string) tls.Certificate {
 func (ca *CA) serverBetween(notBefore, notAfter time.Time, names ...string) tls.Certificate {
 	template := &x509.Certificate{
 		NotBefore: notBefore, NotAfter: notAfter,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	for _, name := range names {
 		if ip := net.ParseIP(name); ip != nil {
@@ -143,8 +154,9 @@ func (ca *CA) chain(leaf *x509.Certificate, key crypto.Signer) tls.Certificate {
 
 func caTemplate(name string, now time.Time) *x509.Certificate {
 	return &x509.Certificate{
-		Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-caLife), NotAfter: now.Add(caLife),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-caLife),
+		NotAfter: now.Add(caLife), IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 }
 
@@ -157,7 +169,9 @@ func newKey() *ecdsa.PrivateKey {
 }
 
 // certify signs a template; without an issuer it is self-signed.
-func certify(template, issuer *x509.Certificate, pub crypto.PublicKey, signer crypto.Signer) *x509.Certificate {
+func certify(
+	template, issuer *x509.Certificate, pub crypto.PublicKey, signer crypto.Signer,
+) *x509.Certificate {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {
 		panic(err)

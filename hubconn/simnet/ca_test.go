@@ -25,7 +25,8 @@ func TestChainsVerify(t *testing.T) {
 			between.AddCert(cert)
 		}
 		_, err := c.Leaf.Verify(x509.VerifyOptions{
-			Roots: root.Pool(), Intermediates: between, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{usage},
+			Roots: root.Pool(), Intermediates: between, CurrentTime: at,
+			KeyUsages: []x509.ExtKeyUsage{usage},
 		})
 		return err
 	}
@@ -60,7 +61,9 @@ func TestCAIsKeptAndLoaded(t *testing.T) {
 	require.NoError(t, err)
 	again, err := LoadCA(ca.PEM(), key, now)
 	require.NoError(t, err)
-	_, err = again.Device("dev1").Leaf.Verify(x509.VerifyOptions{Roots: ca.Pool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	_, err = again.Device("dev1").Leaf.Verify(x509.VerifyOptions{
+		Roots: ca.Pool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	})
 	assert.NoError(t, err)
 
 	n, err := Listen(ListenConfig{CA: again})

@@ -53,8 +53,8 @@ type certKey struct {
 // maxUnknownNames bounds the certificates made for names that only a client knows.
 const maxUnknownNames = 64
 
-// certificate returns the certificate to show to a client that asked for serverName and is served by target; n.mu is held.
-// It is made at first use.
+// certificate returns the certificate to show to a client that asked for serverName and is served
+// by target; n.mu is held. It is made at first use.
 func (n *Network) certificate(target, serverName string) *tls.Certificate {
 	names := []string{target}
 	key := certKey{target, n.host(target).kind}

@@ -8,11 +8,12 @@ import (
 	"time"
 )
 
-// sendBuffer is how many bytes a stalled connection takes from the server before its writes wait, as a socket's buffer does.
+// sendBuffer is how many bytes a stalled connection takes from the server before its writes wait,
+// as a socket's buffer does.
 const sendBuffer = 64 << 10
 
-// conn is the server's end of a connection, with the troubles a link can have. It works alike over memory and sockets. One
-// goroutine at a time reads it, and one writes: TLS sees to that.
+// conn is the server's end of a connection, with the troubles a link can have. It works alike over
+// memory and sockets. One goroutine at a time reads it, and one writes: TLS sees to that.
 type conn struct {
 	net.Conn
 	network *Network
@@ -36,7 +37,9 @@ type conn struct {
 }
 
 func newConn(n *Network, raw net.Conn) *conn {
-	return &conn{Conn: raw, network: n, ended: make(chan struct{}), changed: make(chan struct{}), left: -1}
+	return &conn{
+		Conn: raw, network: n, ended: make(chan struct{}), changed: make(chan struct{}), left: -1,
+	}
 }
 
 func (c *conn) Read(b []byte) (int, error) {
@@ -148,8 +151,8 @@ func (c *conn) Stall(on bool) {
 	}
 }
 
-// stall is Stall for callers who hold network.mu. It reports whether something written, or a close, has waited for the end of the stall;
-// then flush must be run.
+// stall is Stall for callers who hold network.mu. It reports whether something written, or a close,
+// has waited for the end of the stall; then flush must be run.
 func (c *conn) stall(on bool) (flush bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -159,7 +162,8 @@ func (c *conn) stall(on bool) (flush bool) {
 	c.stalled = on
 	if !on && !c.flushing && (len(c.queue) > 0 || c.closed) {
 		c.flushing, flush = true, true
-		_ = c.Conn.SetWriteDeadline(time.Time{}) // what has been written is out of the writer's hands
+		// what has been written is out of the writer's hands
+		_ = c.Conn.SetWriteDeadline(time.Time{})
 	}
 	c.announce()
 	return flush
@@ -191,7 +195,8 @@ func (c *conn) flush() {
 	}
 }
 
-// Close ends this end. On a stalled connection the peer learns of it when bytes flow again, not before.
+// Close ends this end. On a stalled connection the peer learns of it when bytes flow again, not
+// before.
 func (c *conn) Close() error {
 	c.mu.Lock()
 	if c.closed {

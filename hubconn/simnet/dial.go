@@ -10,28 +10,39 @@ import (
 	"github.com/rehome-iot/rehome/internal/memnet"
 )
 
-// DialContext connects to a host of the network by name, "host:443" or "host:8883"; it is what a client under
-// test gets in place of net.Dialer's. On a network on sockets it also takes the ports really listened on.
+// DialContext connects to a host of the network by name, "host:443" or "host:8883"; it is what a
+// client under test gets in place of net.Dialer's. On a network on sockets it also takes the ports
+// really listened on.
 //
-// Its errors are a real dial's: *net.DNSError (IsNotFound for a name the network does not have), *net.OpError with
-// syscall.ECONNREFUSED for another port, *net.OpError with ctx's error when that ends first.
+// Its errors are a real dial's: *net.DNSError (IsNotFound for a name the network does not have),
+// *net.OpError with syscall.ECONNREFUSED for another port, *net.OpError with ctx's error when that
+// ends first.
 func (n *Network) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	name, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
 	}
-	refused := &net.OpError{Op: "dial", Net: network, Addr: memnet.Addr(address), Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	refused := &net.OpError{
+		Op: "dial", Net: network, Addr: memnet.Addr(address),
+		Err: os.NewSyscallError("connect", syscall.ECONNREFUSED),
+	}
 	target := n.countDial(name)
 	for {
 		if ctx.Err() != nil {
-			return nil, &net.OpError{Op: "dial", Net: network, Addr: memnet.Addr(address), Err: ctx.Err()}
+			return nil, &net.OpError{
+				Op: "dial", Net: network, Addr: memnet.Addr(address), Err: ctx.Err(),
+			}
 		}
 		fault, changed, ok := n.lookUp(target)
 		switch {
 		case !ok:
-			return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}}
+			return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{
+				Err: "no such host", Name: name, IsNotFound: true,
+			}}
 		case fault == NameFailure:
-			return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{Err: "server misbehaving", Name: name, IsTemporary: true}}
+			return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{
+				Err: "server misbehaving", Name: name, IsTemporary: true,
+			}}
 		case fault == Refused:
 			return nil, refused
 		case fault == Blackhole:
@@ -54,7 +65,8 @@ func (n *Network) DialContext(ctx context.Context, network, address string) (net
 	}
 }
 
-// countDial counts an attempt, and returns the host it is for: the name itself, or the default host for addresses that are no names.
+// countDial counts an attempt, and returns the host it is for: the name itself, or the default host
+// for addresses that are no names.
 func (n *Network) countDial(name string) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Duration is a [time.Duration] that is text in JSON, such as "1m30s". Faults and the scenarios made
-// of them are written so in files, for people to read and write.
+// Duration is a [time.Duration] that is text in JSON, such as "1m30s". Faults and the scenarios
+// made of them are written so in files, for people to read and write.
 type Duration time.Duration
 
 // String returns the text of the duration.

@@ -14,7 +14,8 @@ func ExampleNetwork_SetFault() {
 	defer network.Close()
 	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 	client := &http.Client{Transport: &http.Transport{
-		DialContext: network.DialContext, TLSClientConfig: network.TLSConfig(), DisableKeepAlives: true,
+		DialContext: network.DialContext, TLSClientConfig: network.TLSConfig(),
+		DisableKeepAlives: true,
 	}}
 	request := func() {
 		response, err := client.Head("https://hub-a.azure-devices.net/")

@@ -41,8 +41,8 @@ func (f Fault) String() string {
 // MarshalText returns the text that String does. A value that is no fault is an error.
 func (f Fault) MarshalText() ([]byte, error) { return textOf(faultNames, int(f)) }
 
-// UnmarshalText reads what MarshalText wrote; an empty text is None. An unknown text is an error that
-// lists the known ones.
+// UnmarshalText reads what MarshalText wrote; an empty text is None. An unknown text is an error
+// that lists the known ones.
 func (f *Fault) UnmarshalText(text []byte) error {
 	i, err := indexOf(faultNames, text)
 	if err == nil {
@@ -68,8 +68,9 @@ func indexOf(names []string, text []byte) (int, error) {
 	return 0, fmt.Errorf("%q is unknown: use %s", text, strings.Join(names, ", "))
 }
 
-// SetFault sets what new connections to a host meet. A client outside this process resolves names by itself and shows the host's name only in its
-// TLS ClientHello: there NameNotFound, NameFailure and Refused become a reset, and a Blackhole answers that hello with silence.
+// SetFault sets what new connections to a host meet. A client outside this process resolves names
+// by itself and shows the host's name only in its TLS ClientHello: there NameNotFound, NameFailure
+// and Refused become a reset, and a Blackhole answers that hello with silence.
 func (n *Network) SetFault(name string, f Fault) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -77,16 +78,16 @@ func (n *Network) SetFault(name string, f Fault) {
 	n.announce()
 }
 
-// RefuseFor makes a host refuse new connections for so long, whatever its fault is: as a service that
-// moves to another region does. Live connections stay; Cut resets them.
+// RefuseFor makes a host refuse new connections for so long, whatever its fault is: as a service
+// that moves to another region does. Live connections stay; Cut resets them.
 func (n *Network) RefuseFor(name string, d time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.host(name).down = time.Now().Add(d)
 }
 
-// Dials returns how many connections to a host have been tried: dialled by DialContext, faults included, or arrived by a
-// socket with the host's TLS server name.
+// Dials returns how many connections to a host have been tried: dialled by DialContext, faults
+// included, or arrived by a socket with the host's TLS server name.
 func (n *Network) Dials(name string) int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -102,16 +103,17 @@ func (n *Network) Cut(name string) int {
 	return len(conns)
 }
 
-// CutAfter resets the next connection to a host once the server has sent so many bytes on it, TLS handshake and framing
-// included (a handshake takes about one kilobyte). It holds for one connection.
+// CutAfter resets the next connection to a host once the server has sent so many bytes on it, TLS
+// handshake and framing included (a handshake takes about one kilobyte). It holds for one
+// connection.
 func (n *Network) CutAfter(name string, bytes int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.host(name).cutAfter = max(bytes, 0)
 }
 
-// Stall stops the bytes, both ways, of live and new connections to a host, or lets them flow again. Nothing is closed, and a side that
-// closes meanwhile is not noticed by the other.
+// Stall stops the bytes, both ways, of live and new connections to a host, or lets them flow again.
+// Nothing is closed, and a side that closes meanwhile is not noticed by the other.
 func (n *Network) Stall(name string, on bool) {
 	n.mu.Lock()
 	n.host(name).stalled = on

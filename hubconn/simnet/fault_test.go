@@ -37,7 +37,9 @@ func TestFaultsMetByADial(t *testing.T) {
 		require.ErrorIs(t, dial(Refused), syscall.ECONNREFUSED)
 		require.ErrorIs(t, dial(ResetOnAccept), syscall.ECONNRESET)
 		require.NoError(t, dial(None))
-		assert.Equal(t, 6, n.Dials("a.example"), "a dial that fails counts, a dial by socket counts once")
+		assert.Equal(
+			t, 6, n.Dials("a.example"), "a dial that fails counts, a dial by socket counts once",
+		)
 
 		n.SetFault("nobody.example", Refused)
 		_, err := open(n, "nobody.example")
@@ -90,7 +92,9 @@ func TestFaultsMetByAnotherProcess(t *testing.T) {
 		}
 		waiting <- err
 	}()
-	require.Eventually(t, func() bool { return n.Dials("a.example") == 5 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool {
+		return n.Dials("a.example") == 5
+	}, 5*time.Second, time.Millisecond)
 	nc, err := shake(n, outside(t, n), "b.example") // others are served
 	require.NoError(t, err)
 	require.NoError(t, nc.Close())
@@ -129,7 +133,9 @@ func TestCutResetsLiveConnections(t *testing.T) {
 		_, err = conns[2].Read(make([]byte, 1))
 		require.NoError(t, err)
 		require.NoError(t, conns[2].Close())
-		assert.Eventually(t, func() bool { return n.Cut("b.example") == 0 }, 5*time.Second, time.Millisecond)
+		assert.Eventually(t, func() bool {
+			return n.Cut("b.example") == 0
+		}, 5*time.Second, time.Millisecond)
 	})
 }
 
@@ -160,7 +166,9 @@ func TestCutAfterAnyNumberOfBytes(t *testing.T) {
 				}
 			}
 			assert.Equal(t, at, c.got)
-			assert.True(t, errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE), "%v", err)
+			assert.True(
+				t, errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE), "%v", err,
+			)
 			_ = raw.Close()
 
 			nc, err = open(n, "a.example") // it held for one connection
@@ -249,7 +257,8 @@ func TestServerThatClosesDuringAStallIsNotNoticed(t *testing.T) {
 		synctest.Wait() // the server, too, has finished the handshake
 		n.Stall("a.example", true)
 		for _, c := range n.to("a.example") {
-			require.NoError(t, c.SetReadDeadline(time.Now().Add(time.Minute))) // the site gives the connection up
+			// the site gives the connection up
+			require.NoError(t, c.SetReadDeadline(time.Now().Add(time.Minute)))
 		}
 		require.NoError(t, nc.SetReadDeadline(time.Now().Add(time.Hour)))
 		_, err = nc.Read(make([]byte, 1))

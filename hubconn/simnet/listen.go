@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// ListenConfig says where a network on real sockets listens. The zero value takes free ports on 127.0.0.1 and a CA of its own.
+// ListenConfig says where a network on real sockets listens. The zero value takes free ports on
+// 127.0.0.1 and a CA of its own.
 type ListenConfig struct {
 	// Addr is the IP address or host name to listen on. Default "127.0.0.1".
 	Addr string
@@ -24,8 +25,9 @@ type ListenConfig struct {
 // sockets are the ports of a network on real sockets.
 type sockets struct{ https, mqtt net.Listener }
 
-// Listen returns an empty network on real sockets. It is reachable by any program that trusts its CA and resolves, or is
-// told, its addresses; TLS server names tell the hosts apart. In this process DialContext connects by name.
+// Listen returns an empty network on real sockets. It is reachable by any program that trusts its
+// CA and resolves, or is told, its addresses; TLS server names tell the hosts apart. In this
+// process DialContext connects by name.
 func Listen(cfg ListenConfig) (*Network, error) {
 	if cfg.Addr == "" {
 		cfg.Addr = "127.0.0.1"

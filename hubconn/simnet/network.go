@@ -14,20 +14,22 @@ import (
 
 // Site is one host of a Network: what answers behind its name.
 type Site interface {
-	// ServeHTTP answers HTTPS requests, WebSocket upgrades among them. The response's Date is set to the network's
-	// clock before it is called.
+	// ServeHTTP answers HTTPS requests, WebSocket upgrades among them. The response's Date is set
+	// to the network's clock before it is called.
 	http.Handler
-	// ServeMQTT serves one connection to port 8883 until its end, and closes it. The connection is a *tls.Conn whose
-	// handshake is complete, so the site knows the client's certificate. When the network closes, so do its connections:
-	// ServeMQTT must then return.
+	// ServeMQTT serves one connection to port 8883 until its end, and closes it. The connection is
+	// a *tls.Conn whose handshake is complete, so the site knows the client's certificate. When the
+	// network closes, so do its connections: ServeMQTT must then return.
 	ServeMQTT(nc net.Conn)
 }
 
-// Network is a small internet with names, TLS and a clock, on which simulated services live: hubs of this package, and the
-// provisioning service of package dpstest. It is in memory (New), for tests in one process and testing/synctest
-// bubbles, or on loopback sockets (Listen), for any program in any language.
+// Network is a small internet with names, TLS and a clock, on which simulated services live: hubs
+// of this package, and the provisioning service of package dpstest. It is in memory (New), for
+// tests in one process and testing/synctest bubbles, or on loopback sockets (Listen), for any
+// program in any language.
 //
-// Every host shares two ports, HTTPS (443) and MQTT (8883), and is told apart by the TLS server name.
+// Every host shares two ports, HTTPS (443) and MQTT (8883), and is told apart by the TLS server
+// name.
 //
 // All methods are safe for concurrent use. A Network must be closed.
 type Network struct {
@@ -55,7 +57,8 @@ type Network struct {
 	unknownNames int
 }
 
-// host is what the network knows about a name; a name may have faults before, and after, it has a site.
+// host is what the network knows about a name; a name may have faults before, and after, it has a
+// site.
 type host struct {
 	site     Site
 	removed  bool // had a site once
@@ -67,13 +70,14 @@ type host struct {
 	dials    int
 }
 
-// New returns an empty network in memory, with a CA of its own. Made inside a synctest bubble, it belongs to it.
+// New returns an empty network in memory, with a CA of its own. Made inside a synctest bubble, it
+// belongs to it.
 func New() *Network {
 	return start(NewCA("Simulated Root", time.Now()), nil)
 }
 
-// ForTest is New for a test: the network is closed when the test, or its bubble, ends. A server that
-// does not end then keeps the test from ending.
+// ForTest is New for a test: the network is closed when the test, or its bubble, ends. A server
+// that does not end then keeps the test from ending.
 func ForTest(t interface{ Cleanup(func()) }) *Network {
 	n := New()
 	t.Cleanup(func() { _ = n.Close() }) // the Close of a network in memory cannot fail
@@ -82,7 +86,8 @@ func ForTest(t interface{ Cleanup(func()) }) *Network {
 
 func start(ca *CA, real *sockets) *Network {
 	n := &Network{
-		ca: ca, real: real, done: make(chan struct{}), https: newQueue(), changed: make(chan struct{}), maxTLS: tls.VersionTLS12,
+		ca: ca, real: real, done: make(chan struct{}), https: newQueue(),
+		changed: make(chan struct{}), maxTLS: tls.VersionTLS12,
 		hosts: make(map[string]*host), conns: make(map[*conn]struct{}),
 		marked: make(map[string]bool), certs: make(map[certKey]*tls.Certificate),
 	}
@@ -92,15 +97,16 @@ func start(ca *CA, real *sockets) *Network {
 	n.web = &http.Server{
 		Handler: http.HandlerFunc(n.serveHTTP), Protocols: http1, ConnState: n.webState,
 		ReadHeaderTimeout: handshakeTimeout, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog:    log.New(io.Discard, "", 0), // clients that misbehave are the point of a simulator
+		// clients that misbehave are the point of a simulator
+		ErrorLog:    log.New(io.Discard, "", 0),
 		BaseContext: func(net.Listener) context.Context { return n.ctx },
 	}
 	n.tasks.Go(func() { _ = n.web.Serve(n.https) }) // ends when the queue is closed
 	return n
 }
 
-// Close ends the network: listeners and connections close, and every goroutine it started has ended when it returns, handlers of
-// sites included. A second Close does nothing.
+// Close ends the network: listeners and connections close, and every goroutine it started has ended
+// when it returns, handlers of sites included. A second Close does nothing.
 func (n *Network) Close() error {
 	n.mu.Lock()
 	if n.closed {
@@ -138,7 +144,8 @@ func (n *Network) TLSConfig() *tls.Config {
 	return &tls.Config{RootCAs: n.ca.Pool(), MinVersion: tls.VersionTLS12}
 }
 
-// HTTPSAddr returns the address of the HTTPS front protocol, "127.0.0.1:443" for a network in memory.
+// HTTPSAddr returns the address of the HTTPS front protocol, "127.0.0.1:443" for a network in
+// memory.
 func (n *Network) HTTPSAddr() string {
 	if n.real != nil {
 		return n.real.https.Addr().String()
@@ -146,7 +153,8 @@ func (n *Network) HTTPSAddr() string {
 	return "127.0.0.1:443"
 }
 
-// MQTTAddr returns the address of the MQTT front protocol, "127.0.0.1:8883" for a network in memory.
+// MQTTAddr returns the address of the MQTT front protocol, "127.0.0.1:8883" for a network in
+// memory.
 func (n *Network) MQTTAddr() string {
 	if n.real != nil {
 		return n.real.mqtt.Addr().String()
@@ -162,7 +170,8 @@ func (n *Network) Handle(name string, site Site) {
 	h.site, h.removed = site, false
 }
 
-// Remove takes a name off the network: it does not resolve any more, and its live connections are reset. Its faults stay.
+// Remove takes a name off the network: it does not resolve any more, and its live connections are
+// reset. Its faults stay.
 func (n *Network) Remove(name string) {
 	n.mu.Lock()
 	h := n.host(name)
@@ -171,8 +180,9 @@ func (n *Network) Remove(name string) {
 	n.Cut(name)
 }
 
-// SetDefault names the host that gets the connections without a known TLS server name: localhost, IP addresses and unknown
-// names. Without a default their handshakes fail, and in DialContext they do not resolve.
+// SetDefault names the host that gets the connections without a known TLS server name: localhost,
+// IP addresses and unknown names. Without a default their handshakes fail, and in DialContext they
+// do not resolve.
 func (n *Network) SetDefault(name string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -186,8 +196,9 @@ func (n *Network) Now() time.Time {
 	return time.Now().Add(n.offset)
 }
 
-// SetClockOffset sets the services' clock against the clients': their Date headers, the expiry of tokens and the validity of their
-// certificates follow it. Certificates are made anew; live connections keep theirs.
+// SetClockOffset sets the services' clock against the clients': their Date headers, the expiry of
+// tokens and the validity of their certificates follow it. Certificates are made anew; live
+// connections keep theirs.
 func (n *Network) SetClockOffset(d time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -197,7 +208,8 @@ func (n *Network) SetClockOffset(d time.Duration) {
 	n.announce()
 }
 
-// SetMaxTLSVersion sets the highest TLS version the hosts speak. The default is tls.VersionTLS12, as the service's.
+// SetMaxTLSVersion sets the highest TLS version the hosts speak. The default is tls.VersionTLS12,
+// as the service's.
 func (n *Network) SetMaxTLSVersion(v uint16) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -227,8 +239,8 @@ func (n *Network) announce() {
 	n.changed = make(chan struct{})
 }
 
-// Changed returns a channel that is closed at the next change of a fault or the clock. Take it before
-// looking at what may change.
+// Changed returns a channel that is closed at the next change of a fault or the clock. Take it
+// before looking at what may change.
 func (n *Network) Changed() <-chan struct{} {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -246,8 +258,8 @@ func (n *Network) host(name string) *host {
 	return h
 }
 
-// route returns the name that answers for a server name: itself, if it is one of the network's, or was one, or the default ("" if there
-// is none); n.mu is held.
+// route returns the name that answers for a server name: itself, if it is one of the network's, or
+// was one, or the default ("" if there is none); n.mu is held.
 func (n *Network) route(serverName string) string {
 	name := canonical(serverName)
 	if h := n.hosts[name]; h != nil && (h.site != nil || h.removed || h.fault != None) {
@@ -270,9 +282,9 @@ func (n *Network) Serves(name string) bool {
 	return h != nil && h.site != nil
 }
 
-// Go runs f in a goroutine that belongs to the network, as a site's work that outlives the request that asked for it
-// does: the context ends when the network is closed, and Close waits until f has returned. It reports false, and does
-// not run f, on a closed network.
+// Go runs f in a goroutine that belongs to the network, as a site's work that outlives the request
+// that asked for it does: the context ends when the network is closed, and Close waits until f has
+// returned. It reports false, and does not run f, on a closed network.
 func (n *Network) Go(f func(context.Context)) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()

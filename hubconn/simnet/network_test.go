@@ -21,7 +21,9 @@ import (
 
 type echo string
 
-func (e echo) ServeHTTP(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, string(e)) }
+func (e echo) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	_, _ = io.WriteString(w, string(e))
+}
 
 func (e echo) ServeMQTT(nc net.Conn) {
 	_, _ = io.Copy(nc, nc)

@@ -17,12 +17,14 @@ const (
 	protocolMQTT
 )
 
-// handshakeTimeout is how long a client may take for its TLS handshake, and for the header of a request.
+// handshakeTimeout is how long a client may take for its TLS handshake, and for the header of a
+// request.
 const handshakeTimeout = 30 * time.Second
 
 var errFault = errors.New("turned away by a fault")
 
-// accept starts to serve a connection. It reports false, and closes the connection, when the network is closed.
+// accept starts to serve a connection. It reports false, and closes the connection, when the
+// network is closed.
 func (n *Network) accept(raw net.Conn, p protocol, target string, counted func() bool) bool {
 	c := newConn(n, raw)
 	n.mu.Lock()
@@ -78,7 +80,8 @@ func (n *Network) serve(c *conn, p protocol) {
 	}
 }
 
-// configFor is called with the server name of a ClientHello: the first moment at which a connection from outside shows its host.
+// configFor is called with the server name of a ClientHello: the first moment at which a connection
+// from outside shows its host.
 func (n *Network) configFor(c *conn, p protocol, serverName string) (*tls.Config, error) {
 	counted := c.counted()
 	n.mu.Lock()
@@ -100,8 +103,9 @@ func (n *Network) configFor(c *conn, p protocol, serverName string) (*tls.Config
 	defer n.mu.Unlock()
 	cfg := &tls.Config{
 		Certificates: []tls.Certificate{*n.certificate(target, canonical(serverName))},
-		ClientAuth:   tls.RequestClientCert, // who may come in is the site's to say, after the handshake
-		MinVersion:   tls.VersionTLS12, MaxVersion: n.maxTLS,
+		// who may come in is the site's to say, after the handshake
+		ClientAuth: tls.RequestClientCert,
+		MinVersion: tls.VersionTLS12, MaxVersion: n.maxTLS,
 		SessionTicketsDisabled: true, // each connection shows its certificate
 	}
 	if p == protocolHTTPS {
@@ -110,7 +114,8 @@ func (n *Network) configFor(c *conn, p protocol, serverName string) (*tls.Config
 	return cfg, nil
 }
 
-// applyFault applies the faults that a dial in this process meets earlier, to those who arrive by a socket.
+// applyFault applies the faults that a dial in this process meets earlier, to those who arrive by a
+// socket.
 func (n *Network) applyFault(c *conn, target string) error {
 	for {
 		n.mu.Lock()

@@ -59,7 +59,9 @@ type verdict struct {
 // looks at every state that a power cut at any operation could leave. While step i
 // runs, the value before it and its own are allowed; once it has returned nil, only
 // its own. Where nothing has returned nil yet, the values before are what m says.
-func enumerate(t *testing.T, m *model, seam func(atomicfile.FS) atomicfile.FS, steps ...step) verdict {
+func enumerate(
+	t *testing.T, m *model, seam func(atomicfile.FS) atomicfile.FS, steps ...step,
+) verdict {
 	t.Helper()
 	fsys := seam(m)
 	value := read(m.now())
@@ -86,13 +88,19 @@ func enumerate(t *testing.T, m *model, seam func(atomicfile.FS) atomicfile.FS, s
 					bad = "neither old nor new"
 				}
 				if bad != "" && found.exampleOfTheFirstBad == "" {
-					found.exampleOfTheFirstBad = fmt.Sprintf("%s, after operation %d of %d from %q to %q: %v", bad, operation-begin, m.done-begin, value, s.value, d)
+					found.exampleOfTheFirstBad = fmt.Sprintf(
+						"%s, after operation %d of %d from %q to %q: %v", bad, operation-begin,
+						m.done-begin, value, s.value, d,
+					)
 				}
 			})
 		}
 		value, before = s.value, map[string]bool{s.value: true}
 	}
-	t.Logf("%d crash states: %d old, %d new, %d corrupt, %d not durable", found.states, found.old, found.new, found.corrupt, found.notDurable)
+	t.Logf(
+		"%d crash states: %d old, %d new, %d corrupt, %d not durable", found.states, found.old,
+		found.new, found.corrupt, found.notDurable,
+	)
 	return found
 }
 
@@ -139,11 +147,15 @@ func TestWriteAfterAKillIsAsSafeAndLeavesNoTemporaryFile(t *testing.T) {
 		require.NoError(t, write(old).run(m))
 		killed := kill(m, k, write(newer))
 		m.crashes(m.done, func(d disk) {
-			assert.Contains(t, []string{old, newer}, read(d), "killed at operation %d, then the power fails", k)
+			assert.Contains(
+				t, []string{old, newer}, read(d), "killed at operation %d, then the power fails", k,
+			)
 		})
 		found := enumerate(t, m, honest, write(newest))
 		assert.Zero(t, found.corrupt, "killed at operation %d: %s", k, found.exampleOfTheFirstBad)
-		assert.Zero(t, found.notDurable, "killed at operation %d: %s", k, found.exampleOfTheFirstBad)
+		assert.Zero(
+			t, found.notDurable, "killed at operation %d: %s", k, found.exampleOfTheFirstBad,
+		)
 		assert.Empty(t, m.now().leftovers(), "killed at operation %d", k)
 		if !killed {
 			break
@@ -175,12 +187,16 @@ func kill(m *model, k int, s step) (killed bool) {
 // protocol is left out in turn.
 
 func TestWithoutFsyncOfTheFileTheEnumerationFindsCorruption(t *testing.T) {
-	found := enumerate(t, newModel(store), func(fsys atomicfile.FS) atomicfile.FS { return noSync{fsys} }, write(old), write(newer))
+	found := enumerate(t, newModel(store), func(fsys atomicfile.FS) atomicfile.FS {
+		return noSync{fsys}
+	}, write(old), write(newer))
 	assert.NotZero(t, found.corrupt)
 }
 
 func TestWithoutFsyncOfTheDirectoryTheEnumerationFindsTheOldValueBack(t *testing.T) {
-	found := enumerate(t, newModel(store), func(fsys atomicfile.FS) atomicfile.FS { return noSyncDir{fsys} }, write(newer))
+	found := enumerate(t, newModel(store), func(fsys atomicfile.FS) atomicfile.FS {
+		return noSyncDir{fsys}
+	}, write(newer))
 	assert.NotZero(t, found.notDurable)
 	assert.Zero(t, found.corrupt, "this fsync is for durability only")
 }
@@ -188,12 +204,16 @@ func TestWithoutFsyncOfTheDirectoryTheEnumerationFindsTheOldValueBack(t *testing
 func TestWithoutFsyncOfTheDirectoryARemovedFileComesBack(t *testing.T) {
 	m := newModel(store)
 	require.NoError(t, write(old).run(m))
-	found := enumerate(t, m, func(fsys atomicfile.FS) atomicfile.FS { return noSyncDir{fsys} }, removal())
+	found := enumerate(t, m, func(fsys atomicfile.FS) atomicfile.FS {
+		return noSyncDir{fsys}
+	}, removal())
 	assert.NotZero(t, found.notDurable)
 }
 
 func TestWithoutFsyncOfTheParentTheStoreIsLost(t *testing.T) {
-	found := enumerate(t, newModel(), func(fsys atomicfile.FS) atomicfile.FS { return noSyncParent{fsys} }, first(newer))
+	found := enumerate(t, newModel(), func(fsys atomicfile.FS) atomicfile.FS {
+		return noSyncParent{fsys}
+	}, first(newer))
 	assert.NotZero(t, found.notDurable)
 }
 

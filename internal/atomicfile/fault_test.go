@@ -167,7 +167,10 @@ func TestErrorAtAnyOperationKeepsTheOldFile(t *testing.T) {
 					typed, ok := errors.AsType[*atomicfile.Error](err)
 					require.True(t, ok, "%s: %v", failedAt, err)
 					assert.Equal(t, path, typed.Path, failedAt)
-					assert.True(t, strings.HasPrefix(err.Error(), path+": "+typed.Op+": "), "%s: %v", failedAt, err)
+					assert.True(
+						t, strings.HasPrefix(err.Error(), path+": "+typed.Op+": "), "%s: %v",
+						failedAt, err,
+					)
 					assert.NotContains(t, err.Error(), ".tmp", failedAt)
 					assert.NotContains(t, err.Error(), "\n", failedAt)
 					if fault == errShort {
@@ -186,9 +189,13 @@ func TestErrorAtAnyOperationKeepsTheOldFile(t *testing.T) {
 					}
 					assert.LessOrEqual(t, len(filesBeside(t, path)), 2, failedAt)
 
-					require.NoError(t, atomicfile.Write(path, []byte(newest), 0o600), "once the fault is over")
+					require.NoError(
+						t, atomicfile.Write(path, []byte(newest), 0o600), "once the fault is over",
+					)
 					assert.Equal(t, newest, contentOf(t, path))
-					assert.Equal(t, []string{"entry"}, filesBeside(t, path), "and nothing is left of it")
+					assert.Equal(
+						t, []string{"entry"}, filesBeside(t, path), "and nothing is left of it",
+					)
 				}
 			})
 		}
@@ -198,7 +205,9 @@ func TestErrorAtAnyOperationKeepsTheOldFile(t *testing.T) {
 func TestEveryOperationOfAWriteIsAFaultSite(t *testing.T) {
 	f := &faulty{FS: atomicfile.OS, fault: func(int, string) error { return nil }}
 	require.NoError(t, atomicfile.WriteFS(f, place(t), []byte(newer), 0o600))
-	assert.Equal(t, []string{"list", "create", "write", "sync", "close", "rename", "syncdir"}, f.calls)
+	assert.Equal(
+		t, []string{"list", "create", "write", "sync", "close", "rename", "syncdir"}, f.calls,
+	)
 }
 
 // After a failed fsync the kernel may have dropped what was to be written and say

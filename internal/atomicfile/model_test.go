@@ -172,7 +172,10 @@ func (f *modelFile) Write(p []byte) (int, error) {
 	f.m.inodes[f.inode] += len(p)
 	f.m.add(effect{kind: length, inode: f.inode, offset: from + len(p)})
 	for i := 0; i < len(p); i += sector {
-		f.m.add(effect{kind: content, inode: f.inode, offset: from + i, data: []byte(string(p[i:min(i+sector, len(p))]))})
+		f.m.add(effect{
+			kind: content, inode: f.inode, offset: from + i,
+			data: []byte(string(p[i:min(i+sector, len(p))])),
+		})
 	}
 	return len(p), nil
 }

@@ -116,7 +116,8 @@ func MkdirFS(fsys FS, path string, perm fs.FileMode) error {
 		return failed("make directory", path, err)
 	}
 	err := fsys.SyncDir(filepath.Dir(path))
-	if err != nil && !errors.Is(err, fs.ErrPermission) { // a parent that may not be read cannot be synced
+	// a parent that may not be read cannot be synced
+	if err != nil && !errors.Is(err, fs.ErrPermission) {
 		return failed("sync directory", path, err)
 	}
 	return nil

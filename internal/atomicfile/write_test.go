@@ -53,7 +53,9 @@ func TestPermissionsAreThoseAsked(t *testing.T) {
 }
 
 func TestLinkIsReplacedAndItsTargetUntouched(t *testing.T) {
-	for name, link := range map[string]func(oldname, newname string) error{"symbolic": os.Symlink, "hard": os.Link} {
+	for name, link := range map[string]func(oldname, newname string) error{
+		"symbolic": os.Symlink, "hard": os.Link,
+	} {
 		victim := filepath.Join(t.TempDir(), "victim")
 		require.NoError(t, os.WriteFile(victim, []byte(old), 0o600))
 		path := filepath.Join(t.TempDir(), "entry")

@@ -21,8 +21,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const innocent = "=== RUN   TestSomething\n    time=2000-01-01T00:00:03Z level=INFO msg=connected hub=hub-a.azure-devices.net\n" +
-	"sig= canary, kanari-bird 63616e6172 SharedAccessSignature is a scheme\nok  \tgithub.com/rehome-iot/rehome/provisioning\t1.5s\n"
+const innocent = "=== RUN   TestSomething\n    time=2000-01-01T00:00:03Z level=INFO " +
+	"msg=connected hub=hub-a.azure-devices.net\n" + "sig= canary, kanari-bird 63616e6172 " +
+	"SharedAccessSignature is a scheme\nok  \tgithub.com/rehome-iot/rehome/provisioning\t1.5s\n"
 
 func TestKeyIsFoundInWhicheverFormItIsPrinted(t *testing.T) {
 	key := []byte(mark + "key-0123456789-abcdefgh")
@@ -85,9 +86,11 @@ func everything() []form { return slices.Concat(formsOf(mark), shapes) }
 
 func TestKeysAreCollectedFromTheSources(t *testing.T) {
 	dir := t.TempDir()
-	text, encoded := "sixteen bytes and more", base64.StdEncoding.EncodeToString([]byte("another key of a device"))
-	source := "package p\nvar a = base64.StdEncoding.EncodeToString([]byte(" + strconv.Quote(text) + "))\n" +
-		"var b = Device{Key: " + strconv.Quote(encoded) + ", ID: \"a name of many letters=\"}\n"
+	text, encoded := "sixteen bytes and more",
+		base64.StdEncoding.EncodeToString([]byte("another key of a device"))
+	source := "package p\nvar a = base64.StdEncoding.EncodeToString([]byte(" +
+		strconv.Quote(text) + "))\n" + "var b = Device{Key: " + strconv.Quote(encoded) +
+		", ID: \"a name of many letters=\"}\n"
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "p_test.go"), []byte(source), 0o600))
 	keys, err := keysIn(dir)
 	require.NoError(t, err)
@@ -96,7 +99,10 @@ func TestKeysAreCollectedFromTheSources(t *testing.T) {
 	assert.Equal(t, "another key of a device", keys[1].text)
 
 	forms := formsOfAll(keys)
-	for _, printed := range []string{text, base64.StdEncoding.EncodeToString([]byte(text)), encoded, fmt.Sprint([]byte(text)), fmt.Sprintf("%x", text)} {
+	for _, printed := range []string{
+		text, base64.StdEncoding.EncodeToString([]byte(text)), encoded, fmt.Sprint([]byte(text)),
+		fmt.Sprintf("%x", text),
+	} {
 		assert.NotEmpty(t, look("output", []byte(innocent+printed), forms), printed)
 	}
 	assert.Empty(t, look("output", []byte(innocent), forms))

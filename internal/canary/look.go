@@ -10,7 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// mark is what the keys of tests begin with. It is put together here so that this program's own output cannot hold it by accident.
+// mark is what the keys of tests begin with. It is put together here so that this program's own
+// output cannot hold it by accident.
 const mark = "canary" + "-"
 
 // A find is a secret that was printed.
@@ -21,7 +22,9 @@ type find struct {
 	text string
 }
 
-func (f find) String() string { return fmt.Sprintf("%s:%d: %s: %s", f.file, f.line, f.what, f.text) }
+func (f find) String() string {
+	return fmt.Sprintf("%s:%d: %s: %s", f.file, f.line, f.what, f.text)
+}
 
 // A form is a way in which a secret may be printed.
 type form struct {
@@ -79,12 +82,14 @@ func excerpt(text []byte, at int) string {
 	return strings.TrimSpace(string(text[start:end]))
 }
 
-// base64Forms are the characters that text always becomes in base64, for each of the three places where it may start within what is encoded.
+// base64Forms are the characters that text always becomes in base64, for each of the three places
+// where it may start within what is encoded.
 func base64Forms(text string) []string {
 	var encoded []string
 	for lead := range 3 {
 		all := base64.RawStdEncoding.EncodeToString(append(make([]byte, lead), text...))
-		first := (lead*8 + 5) / 6         // the characters before share bits with what comes before text
+		// the characters before share bits with what comes before text
+		first := (lead*8 + 5) / 6
 		end := (lead + len(text)) * 8 / 6 // those from here on with what follows
 		encoded = append(encoded, all[first:end])
 	}

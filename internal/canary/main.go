@@ -19,12 +19,14 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 	var keys []key
 	flags := flag.NewFlagSet("canary", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.Func("expect", "`regexp` that a line of some file must match; may be repeated", func(s string) error {
-		re, err := regexp.Compile("(?m)" + s)
-		expected = append(expected, re)
-		return err
-	})
-	flags.Func("keys", "look for the keys in the Go files below `directory`, too, of which there must be some; may be repeated", func(dir string) error {
+	flags.Func("expect", "`regexp` that a line of some file must match; may be repeated",
+		func(s string) error {
+			re, err := regexp.Compile("(?m)" + s)
+			expected = append(expected, re)
+			return err
+		})
+	flags.Func("keys", "look for the keys in the Go files below `directory`, too, "+
+		"of which there must be some; may be repeated", func(dir string) error {
 		found, err := keysIn(dir)
 		if err == nil && len(found) == 0 {
 			err = fmt.Errorf("there is no key in %s", dir)
@@ -49,7 +51,10 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 	case err != nil:
 		return 2
 	}
-	fmt.Fprintf(stdout, "no key and no token in %d files; looked for %d forms of secrets\n", flags.NArg(), len(forms))
+	fmt.Fprintf(
+		stdout, "no key and no token in %d files; looked for %d forms of secrets\n", flags.NArg(),
+		len(forms),
+	)
 	return 0
 }
 
@@ -72,7 +77,9 @@ func search(files []string, forms []form, expected []*regexp.Regexp) (finds []fi
 	}
 	for i, re := range expected {
 		if !seen[i] {
-			err = errors.Join(err, fmt.Errorf("no line matches %s: the output is not what it should be", re))
+			err = errors.Join(
+				err, fmt.Errorf("no line matches %s: the output is not what it should be", re),
+			)
 		}
 	}
 	return finds, err

@@ -23,8 +23,9 @@ type key struct {
 	text string // decoded
 }
 
-// keysIn collects the keys written in the Go files below a directory: texts that the program encodes in base64, and texts that are base64 with
-// its padding. Those that begin with the mark are found without being collected.
+// keysIn collects the keys written in the Go files below a directory: texts that the program
+// encodes in base64, and texts that are base64 with its padding. Those that begin with the mark are
+// found without being collected.
 func keysIn(root string) ([]key, error) {
 	var keys []key
 	files := token.NewFileSet()
@@ -51,7 +52,8 @@ func keysIn(root string) ([]key, error) {
 func keyAt(n ast.Node) string {
 	switch n := n.(type) {
 	case *ast.CallExpr: // base64.StdEncoding.EncodeToString([]byte("…"))
-		if f, ok := n.Fun.(*ast.SelectorExpr); !ok || f.Sel.Name != "EncodeToString" || len(n.Args) != 1 {
+		if f, ok := n.Fun.(*ast.SelectorExpr); !ok || f.Sel.Name != "EncodeToString" ||
+			len(n.Args) != 1 {
 			return ""
 		}
 		if conversion, ok := n.Args[0].(*ast.CallExpr); ok && len(conversion.Args) == 1 {

@@ -88,7 +88,9 @@ func TestADamagedFrameIsTorn(t *testing.T) {
 
 func TestAnotherVersionIsToldFromDamage(t *testing.T) {
 	e := golden()["both"]
-	for v, want := range map[byte]error{version + 1: ErrNewer, 0xff: ErrNewer, version - 1: ErrTorn} {
+	for v, want := range map[byte]error{
+		version + 1: ErrNewer, 0xff: ErrNewer, version - 1: ErrTorn,
+	} {
 		stored := Frame(e.Body(), []byte("seal"))
 		stored[len(magic)] = v
 		stored = resum(stored)

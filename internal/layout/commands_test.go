@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A runner is who runs a command that a document shows: a step of .ci/run that holds these words, or a
-// test of a package.
+// A runner is who runs a command that a document shows: a step of .ci/run that holds these words,
+// or a test of a package.
 type runner struct {
 	step, holds   string
 	dir, function string
@@ -22,8 +22,8 @@ type runner struct {
 func ci(step, holds string) runner       { return runner{step: step, holds: holds} }
 func goTest(dir, function string) runner { return runner{dir: dir, function: function} }
 
-// runners says of every command in a document who runs it, word for word. What nobody can run here, since
-// it needs a cloud, a board or the reader's own program, is marked in the document instead:
+// runners says of every command in a document who runs it, word for word. What nobody can run here,
+// since it needs a cloud, a board or the reader's own program, is marked in the document instead:
 // <!-- not run: reason --> before the block or the paragraph.
 var runners = map[string]runner{
 	"go run ./examples/quickstart": ci("commands", "README.md"),
@@ -63,7 +63,10 @@ const (
 )
 
 // Programs whose name makes a code span a command, if an argument follows.
-var programs = []string{"go", "bash", "make", "npm", "curl", "sudo", "systemctl", "az", "docker", "podman", "git", "./thermostat"}
+var programs = []string{
+	"go", "bash", "make", "npm", "curl", "sudo", "systemctl", "az", "docker", "podman", "git",
+	"./thermostat",
+}
 
 var setting = regexp.MustCompile(`^[A-Z_]+=`)
 
@@ -91,7 +94,10 @@ func TestEveryCommandInADocumentIsRunOrSaysWhyNot(t *testing.T) {
 	used := map[string]bool{}
 	check := func(page document, line int, command string) {
 		_, ok := runners[command]
-		assert.True(t, ok, "%s:%d: nobody runs %q: add it to runners, or mark it <!-- not run: reason -->", page.name, line, command)
+		assert.True(
+			t, ok, "%s:%d: nobody runs %q: add it to runners, or mark it <!-- not run: reason -->",
+			page.name, line, command,
+		)
 		used[command] = true
 	}
 	walked := 0
@@ -142,7 +148,8 @@ func TestRunnersOfCommandsExist(t *testing.T) {
 	}
 }
 
-// stepText is what a step of .ci/run does: its lines there, or the file of internal/ci that it calls.
+// stepText is what a step of .ci/run does: its lines there, or the file of internal/ci that it
+// calls.
 func stepText(t *testing.T, script, step string) string {
 	_, body, ok := strings.Cut(script, "\nstep_"+step+"() {")
 	require.True(t, ok, "no step %s", step)

@@ -117,7 +117,9 @@ func parse(name, text string) document {
 				page.slugs = append(page.slugs, slug)
 			}
 			for _, s := range code.FindAllString(line, -1) {
-				page.spans = append(page.spans, span{line: i + 1, text: strings.Trim(s, "`"), notRun: reason})
+				page.spans = append(
+					page.spans, span{line: i + 1, text: strings.Trim(s, "`"), notRun: reason},
+				)
 			}
 			prose = append(prose, code.ReplaceAllString(line, "code"))
 		}
@@ -173,11 +175,16 @@ func TestEveryBlockNamesItsLanguage(t *testing.T) {
 			assert.Contains(t, languages, b.language, "%s:%d", page.name, b.line)
 			if b.language == "mermaid" {
 				kind, _, _ := strings.Cut(b.text, "\n")
-				assert.Contains(t, []string{"flowchart TD", "sequenceDiagram"}, kind, "%s:%d", page.name, b.line)
+				assert.Contains(
+					t, []string{"flowchart TD", "sequenceDiagram"}, kind, "%s:%d", page.name,
+					b.line,
+				)
 			}
 		}
 		fences := strings.Count(strings.Join(page.lines, "\n"), "```")
-		assert.Equal(t, 2*len(page.blocks), fences, "%s has a fence that these tests do not read", page.name)
+		assert.Equal(
+			t, 2*len(page.blocks), fences, "%s has a fence that these tests do not read", page.name,
+		)
 	}
 }
 

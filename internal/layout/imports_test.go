@@ -16,8 +16,8 @@ const (
 	testify   = "github.com/stretchr/testify"
 )
 
-// arrows says what each package of the module imports from outside the standard library: these and no others, each one really drawn.
-// A lower package never names a higher one.
+// arrows says what each package of the module imports from outside the standard library: these and
+// no others, each one really drawn. A lower package never names a higher one.
 var arrows = map[string][]string{
 	"retry":           {backoff},
 	"cache":           {"internal/atomicfile"},
@@ -60,7 +60,8 @@ var public = []string{
 	"provisioning", "provisioning/dps", "provisioning/dpstest", "retry",
 }
 
-// What tests may import besides the package they test and its neighbours: a second opinion on the protocols, and assertions.
+// What tests may import besides the package they test and its neighbours: a second opinion on the
+// protocols, and assertions.
 var forTests = []string{paho, packets, websocket}
 
 func TestImportsAreTheArrowsOfTheGroundPlanAndNoOthers(t *testing.T) {
@@ -79,12 +80,17 @@ func TestImportsAreTheArrowsOfTheGroundPlanAndNoOthers(t *testing.T) {
 		}
 		if strings.HasPrefix(name, "examples/") {
 			for _, path := range drawn {
-				assert.Contains(t, public, path, "%s imports what a user's program would not or could not", name)
+				assert.Contains(
+					t, public, path, "%s imports what a user's program would not or could not",
+					name,
+				)
 			}
 			continue
 		}
 		want, ok := arrows[name]
-		if assert.True(t, ok, "package %s has no place in the ground plan: add it to arrows", name) {
+		if assert.True(
+			t, ok, "package %s has no place in the ground plan: add it to arrows", name,
+		) {
 			assert.ElementsMatch(t, want, drawn, "imports of %s", name)
 		}
 	}
@@ -104,7 +110,8 @@ func TestTestsAddNoDependencyButTheOnesMeantForThem(t *testing.T) {
 	}
 }
 
-// outside shortens the import path of a package of the module, and says whether it is outside the standard library at all.
+// outside shortens the import path of a package of the module, and says whether it is outside the
+// standard library at all.
 func outside(path string) (short string, ok bool) {
 	if short, ok := strings.CutPrefix(path, module+"/"); ok {
 		return short, true

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a person pastes has to compile, and a test that is printed has to pass. Each program is laid over
-// the module as a package of its own: nothing is written into the tree.
+// What a person pastes has to compile, and a test that is printed has to pass. Each program is laid
+// over the module as a package of its own: nothing is written into the tree.
 func TestProgramsInTheDocumentsCompileAndTheirTestsPass(t *testing.T) {
 	here, err := filepath.Abs(".")
 	require.NoError(t, err)
@@ -31,7 +31,10 @@ func TestProgramsInTheDocumentsCompileAndTheirTestsPass(t *testing.T) {
 			formatted, err := format.Source([]byte(b.text))
 			require.NoError(t, err, at)
 			assert.Equal(t, string(formatted), b.text, "%s: gofmt", at)
-			assert.True(t, strings.HasPrefix(b.text, "package "), "%s: print a whole file, so that it can be compiled", at)
+			assert.True(
+				t, strings.HasPrefix(b.text, "package "),
+				"%s: print a whole file, so that it can be compiled", at,
+			)
 
 			pkg, name := fmt.Sprintf("program%d", len(laid)), "program.go"
 			if strings.Contains(b.text, "testing.T") {

@@ -30,7 +30,9 @@ func TestTheDecisionIsPure(t *testing.T) {
 			path, err := strconv.Unquote(spec.Path.Value)
 			require.NoError(t, err)
 			assert.Contains(t, pureImports, path, "%s", name)
-			assert.Nil(t, spec.Name, "%s: import under another name would hide what is called", name)
+			assert.Nil(
+				t, spec.Name, "%s: import under another name would hide what is called", name,
+			)
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
 			switch n := n.(type) {

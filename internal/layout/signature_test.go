@@ -13,7 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A user's program must not have to know which MQTT client or back-off library is inside: exchanging one would break it.
+// A user's program must not have to know which MQTT client or back-off library is inside:
+// exchanging one would break it.
 func TestExportedAPIShowsNoForeignType(t *testing.T) {
 	exports := map[string]string{}
 	var apis []string
@@ -25,7 +26,10 @@ func TestExportedAPIShowsNoForeignType(t *testing.T) {
 		}
 	}
 	require.GreaterOrEqual(t, len(apis), 6, "public packages")
-	load := importer.ForCompiler(token.NewFileSet(), "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
+	load := importer.ForCompiler(
+		token.NewFileSet(), "gc",
+		func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) },
+	)
 	for _, path := range apis {
 		p, err := load.Import(path)
 		require.NoError(t, err)
@@ -33,9 +37,12 @@ func TestExportedAPIShowsNoForeignType(t *testing.T) {
 	}
 }
 
-// The proof that the test above can fail: internal/mqtt's own client does show what the public packages hide.
+// The proof that the test above can fail: internal/mqtt's own client does show what the public
+// packages hide.
 func TestForeignTypesAreFoundWhereTheyAre(t *testing.T) {
-	signature := types.NewSignatureType(nil, nil, nil, nil, types.NewTuple(types.NewVar(0, nil, "", pahoClient())), false)
+	signature := types.NewSignatureType(
+		nil, nil, nil, nil, types.NewTuple(types.NewVar(0, nil, "", pahoClient())), false,
+	)
 	for name, object := range map[string]types.Object{
 		"result of a function": types.NewFunc(0, nil, "F", signature),
 		"exported field":       structType("Client"),
@@ -58,11 +65,15 @@ func pahoClient() types.Type {
 func structType(field string) types.Object {
 	p := types.NewPackage(module+"/planted", "planted")
 	name := types.NewTypeName(0, p, "T", nil)
-	types.NewNamed(name, types.NewStruct([]*types.Var{types.NewField(0, p, field, pahoClient(), false)}, nil), nil)
+	types.NewNamed(
+		name, types.NewStruct([]*types.Var{types.NewField(0, p, field, pahoClient(), false)}, nil),
+		nil,
+	)
 	return name
 }
 
-// foreignTypes lists the types that p's exported names show and that are neither of the standard library nor of a public package.
+// foreignTypes lists the types that p's exported names show and that are neither of the standard
+// library nor of a public package.
 func foreignTypes(p *types.Package) []string {
 	v := visitor{seen: map[types.Type]bool{}}
 	for _, name := range p.Scope().Names() {

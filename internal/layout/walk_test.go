@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The simulator's page shows how an operator moves a device. This is the reader: it runs the blocks one
-// after the other, with other ports and directories, and waits where a person would look.
+// The simulator's page shows how an operator moves a device. This is the reader: it runs the blocks
+// one after the other, with other ports and directories, and waits where a person would look.
 func TestDevicesMoveAsTheSimulatorsPageSays(t *testing.T) {
 	t.Parallel() // it mostly waits for the device
 	for _, tool := range []string{"bash", "curl", "jq", "openssl", "base64"} {
@@ -39,10 +39,14 @@ func TestDevicesMoveAsTheSimulatorsPageSays(t *testing.T) {
 		}
 	}
 	require.Len(t, blocks, walkBlocks)
-	simulator, tools, past, policy, ask, look := blocks[0], blocks[1], blocks[2], blocks[3], blocks[4], blocks[5]
+	simulator, tools, past, policy, ask, look := blocks[0], blocks[1], blocks[2], blocks[3],
+		blocks[4], blocks[5]
 
 	dir := t.TempDir()
-	runGo(t, nil, "build", "-o", dir+string(filepath.Separator), "./examples/simulator", "./examples/thermostat")
+	runGo(
+		t, nil, "build", "-o", dir+string(filepath.Separator), "./examples/simulator",
+		"./examples/thermostat",
+	)
 	others := strings.NewReplacer(
 		"-https 8443", "-https 0", "-mqtt 8884", "-mqtt 0",
 		"/tmp/", dir+"/", "go run ./examples/", "exec "+dir+"/",
@@ -76,7 +80,8 @@ func TestDevicesMoveAsTheSimulatorsPageSays(t *testing.T) {
 
 	out := shell(t, others.Replace(tools+look))
 	for _, says := range []string{
-		`"assignedHub": "hub-b.azure-devices.net"`, `"substatus": "deviceDataMigrated"`, "\n23\n", "DeviceNotFound",
+		`"assignedHub": "hub-b.azure-devices.net"`, `"substatus": "deviceDataMigrated"`, "\n23\n",
+		"DeviceNotFound",
 	} {
 		assert.Contains(t, out, says)
 	}

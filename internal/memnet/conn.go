@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// bufferSize is how many bytes a direction holds before its writer waits: about what a small device's socket has.
+// bufferSize is how many bytes a direction holds before its writer waits: about what a small
+// device's socket has.
 const bufferSize = 64 << 10
 
 // Addr is the address of an end, as "host:port". It need not be an IP address.
@@ -23,8 +24,9 @@ func (a Addr) String() string { return string(a) }
 
 // Conn is one end of a connection in memory. It is safe for concurrent use, as any net.Conn.
 //
-// Its errors are a socket's: *net.OpError around net.ErrClosed, os.ErrDeadlineExceeded, syscall.ECONNRESET
-// (after Reset) or syscall.EPIPE (a write after the peer closed); a read after the peer closed gives io.EOF.
+// Its errors are a socket's: *net.OpError around net.ErrClosed, os.ErrDeadlineExceeded,
+// syscall.ECONNRESET (after Reset) or syscall.EPIPE (a write after the peer closed); a read after
+// the peer closed gives io.EOF.
 type Conn struct {
 	link          *link
 	in, out       *stream
@@ -37,7 +39,8 @@ type Conn struct {
 	write   deadline
 }
 
-// link is what both ends share. One condition serves every wait: a connection has at most a few waiters.
+// link is what both ends share. One condition serves every wait: a connection has at most a few
+// waiters.
 type link struct {
 	mu      sync.Mutex
 	changed *sync.Cond
@@ -135,7 +138,8 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 	}
 }
 
-// Close ends this end. The peer reads what was written before, then io.EOF. A second Close reports net.ErrClosed.
+// Close ends this end. The peer reads what was written before, then io.EOF. A second Close reports
+// net.ErrClosed.
 func (c *Conn) Close() error {
 	l := c.link
 	l.mu.Lock()
@@ -147,8 +151,9 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// Reset ends both ends at once, as a TCP RST does: this end is closed, the peer's next write fails with
-// syscall.ECONNRESET, and so does its read once it has drained what had arrived. A stall does not hold it back.
+// Reset ends both ends at once, as a TCP RST does: this end is closed, the peer's next write fails
+// with syscall.ECONNRESET, and so does its read once it has drained what had arrived. A stall does
+// not hold it back.
 func (c *Conn) Reset() {
 	l := c.link
 	l.mu.Lock()
@@ -158,7 +163,8 @@ func (c *Conn) Reset() {
 }
 
 // Stall stops the bytes of both directions, or lets them flow again. Nothing is closed: reads find
-// nothing, writes fill the buffer and then wait, and an end closed meanwhile is not noticed by its peer.
+// nothing, writes fill the buffer and then wait, and an end closed meanwhile is not noticed by its
+// peer.
 func (c *Conn) Stall(on bool) {
 	l := c.link
 	l.mu.Lock()
@@ -179,7 +185,8 @@ func (c *Conn) SetDeadline(t time.Time) error { return c.arm(t, &c.read, &c.writ
 // SetReadDeadline sets the time at which a waiting or later Read fails with os.ErrDeadlineExceeded.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.arm(t, &c.read) }
 
-// SetWriteDeadline sets the time at which a waiting or later Write fails with os.ErrDeadlineExceeded.
+// SetWriteDeadline sets the time at which a waiting or later Write fails with
+// os.ErrDeadlineExceeded.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.arm(t, &c.write) }
 
 func (c *Conn) arm(t time.Time, ds ...*deadline) error {

@@ -99,7 +99,10 @@ func TestCloseEndsWaits(t *testing.T) {
 		_, err := a.Write(make([]byte, bufferSize))
 		require.NoError(t, err)
 		var waits sync.WaitGroup
-		waits.Go(func() { _, err := a.Read(make([]byte, 1)); assert.ErrorIs(t, err, net.ErrClosed) })
+		waits.Go(func() {
+			_, err := a.Read(make([]byte, 1))
+			assert.ErrorIs(t, err, net.ErrClosed)
+		})
 		waits.Go(func() { _, err := a.Write([]byte("x")); assert.ErrorIs(t, err, net.ErrClosed) })
 		synctest.Wait()
 		require.NoError(t, a.Close())
@@ -141,7 +144,8 @@ func TestDeadlines(t *testing.T) {
 		assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
 		assert.Equal(t, bufferSize, n)
 
-		// A deadline in the past breaks a wait; a later one, or none, makes the connection usable again.
+		// A deadline in the past breaks a wait; a later one, or none, makes the connection usable
+		// again.
 		go func() {
 			time.Sleep(time.Second)
 			_ = a.SetDeadline(time.Unix(1, 0))
@@ -189,7 +193,10 @@ func TestResetBreaksAStall(t *testing.T) {
 		a, b := Pipe("a:1", "b:2")
 		a.Stall(true)
 		var read sync.WaitGroup
-		read.Go(func() { _, err := a.Read(make([]byte, 1)); assert.ErrorIs(t, err, syscall.ECONNRESET) })
+		read.Go(func() {
+			_, err := a.Read(make([]byte, 1))
+			assert.ErrorIs(t, err, syscall.ECONNRESET)
+		})
 		synctest.Wait()
 		b.Reset()
 		read.Wait()

@@ -48,7 +48,9 @@ func TestAPeerThatTakesNoAcknowledgementsHoldsCloseUpForSeconds(t *testing.T) {
 			<-hold
 		})
 		received := make(chan Message, 1)
-		c, err := Connect(t.Context(), nc, Options{ClientID: "dev1", Receive: func(m Message) { received <- m }})
+		c, err := Connect(
+			t.Context(), nc, Options{ClientID: "dev1", Receive: func(m Message) { received <- m }},
+		)
 		require.NoError(t, err)
 		m := <-received
 		go func() { _ = c.Publish(t.Context(), "a", 1, make([]byte, 1<<20)) }()

@@ -20,33 +20,36 @@ const (
 	receiveQueue = 64
 )
 
-// Options is what a connection is opened with. The zero value of every field but the names has a meaning.
+// Options is what a connection is opened with. The zero value of every field but the names has a
+// meaning.
 type Options struct {
 	// ClientID, Username and Password go into CONNECT. An empty password is not sent.
 	ClientID, Username, Password string
-	// CleanSession makes the server discard the session that it keeps for ClientID (MQTT 3.1.1 §3.1.2.4).
+	// CleanSession makes the server discard the session that it keeps for ClientID (MQTT 3.1.1
+	// §3.1.2.4).
 	CleanSession bool
-	// KeepAlive is the longest silence before a PINGREQ, in whole seconds, at most 65535 s. Default: 240 s. A peer that
-	// is silent after it is given up 10 s later.
+	// KeepAlive is the longest silence before a PINGREQ, in whole seconds, at most 65535 s.
+	// Default: 240 s. A peer that is silent after it is given up 10 s later.
 	KeepAlive time.Duration
 	// ConnackTimeout bounds the wait for CONNACK. Default: 75 s.
 	ConnackTimeout time.Duration
 	// WriteTimeout is how long the network may refuse the next 4 KiB. Default: 10 s.
 	WriteTimeout time.Duration
-	// AckTimeout ends the connection when a PUBACK or SUBACK is outstanding for as long. Default: none.
+	// AckTimeout ends the connection when a PUBACK or SUBACK is outstanding for as long. Default:
+	// none.
 	AckTimeout time.Duration
-	// MaxPacket is the longest packet accepted from the server, in bytes after the fixed header. A longer one ends the
-	// connection before memory is set aside for it. Default: 384 KiB.
+	// MaxPacket is the longest packet accepted from the server, in bytes after the fixed header. A
+	// longer one ends the connection before memory is set aside for it. Default: 384 KiB.
 	MaxPacket int
 	// MaxInFlight is how many QoS 1 messages may be waiting for their PUBACK. Default: 32.
 	MaxInFlight int
-	// Receive is called with each message from the server, in order, by one goroutine. It should return once the
-	// connection's context is done, because Close waits for it, and must not call Close itself. While it does not
-	// return, 64 messages wait; the next one ends the connection with ErrOverflow. nil: messages are thrown away and not
-	// acknowledged.
+	// Receive is called with each message from the server, in order, by one goroutine. It should
+	// return once the connection's context is done, because Close waits for it, and must not call
+	// Close itself. While it does not return, 64 messages wait; the next one ends the connection
+	// with ErrOverflow. nil: messages are thrown away and not acknowledged.
 	Receive func(Message)
-	// Direct says that Receive never waits, but only puts a message where it belongs. It is then called as messages are read,
-	// and there is no queue that could be too short for a burst.
+	// Direct says that Receive never waits, but only puts a message where it belongs. It is then
+	// called as messages are read, and there is no queue that could be too short for a burst.
 	Direct bool
 }
 
@@ -70,9 +73,10 @@ type Conn struct {
 	watching atomic.Bool // it is set
 }
 
-// Connect sends CONNECT over nc and waits for CONNACK. It owns nc from the start, also when it fails. A refusal is a
-// *RefusedError, whatever its code; when ctx ends first, nc is closed and the error is ctx's cause. Once accepted, the
-// connection is returned, even if the server has ended it already.
+// Connect sends CONNECT over nc and waits for CONNACK. It owns nc from the start, also when it
+// fails. A refusal is a *RefusedError, whatever its code; when ctx ends first, nc is closed and the
+// error is ctx's cause. Once accepted, the connection is returned, even if the server has ended it
+// already.
 func Connect(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 	if err := o.check(ctx); err != nil {
 		_ = nc.Close()
@@ -139,7 +143,9 @@ func (o Options) check(ctx context.Context) error {
 		return errors.New("mqtt: client ID, user name or password is longer than 65535 bytes")
 	}
 	if o.KeepAlive < 0 || o.KeepAlive > maxString*time.Second || o.KeepAlive%time.Second != 0 {
-		return fmt.Errorf("mqtt: keep-alive of %v is not a whole number of seconds up to 65535", o.KeepAlive)
+		return fmt.Errorf(
+			"mqtt: keep-alive of %v is not a whole number of seconds up to 65535", o.KeepAlive,
+		)
 	}
 	return nil
 }
@@ -181,18 +187,21 @@ func (c *Conn) reap() {
 	close(c.done)
 }
 
-// Context is done when the connection is; its cause says why: ErrClosed, ErrOverflow, *TimeoutError, *ProtocolError, or
-// the network's error.
+// Context is done when the connection is; its cause says why: ErrClosed, ErrOverflow,
+// *TimeoutError, *ProtocolError, or the network's error.
 func (c *Conn) Context() context.Context { return c.tap.ctx }
 
-// Acknowledged counts the PUBACK, SUBACK and PINGRESP packets received: signs that the server is alive.
+// Acknowledged counts the PUBACK, SUBACK and PINGRESP packets received: signs that the server is
+// alive.
 func (c *Conn) Acknowledged() uint64 { return c.tap.acks.Load() }
 
-// SessionPresent reports whether the server still held a session for the client ID (MQTT 3.1.1 §3.2.2.2).
+// SessionPresent reports whether the server still held a session for the client ID (MQTT 3.1.1
+// §3.2.2.2).
 func (c *Conn) SessionPresent() bool { return c.present }
 
-// Close sends DISCONNECT, closes the network connection and waits for everything that the connection started; with a
-// peer that accepts no more bytes that is 2 s. It is idempotent, and its error is always nil.
+// Close sends DISCONNECT, closes the network connection and waits for everything that the
+// connection started; with a peer that accepts no more bytes that is 2 s. It is idempotent, and its
+// error is always nil.
 func (c *Conn) Close() error {
 	c.closing.Do(c.tap.shutdown)
 	<-c.done
@@ -241,8 +250,8 @@ func (c *Conn) Unsubscribe(ctx context.Context, filter string) error {
 	}, func(paho.Token) error { return nil })
 }
 
-// do runs one exchange: the call into Paho, the wait for the acknowledgement, and the check of it. The exchange has a
-// goroutine of its own, so that it may outlast ctx.
+// do runs one exchange: the call into Paho, the wait for the acknowledgement, and the check of it.
+// The exchange has a goroutine of its own, so that it may outlast ctx.
 func (c *Conn) do(ctx context.Context, call func() paho.Token, check func(paho.Token) error) error {
 	if err := c.tap.enter(ctx, 0); err != nil {
 		return err

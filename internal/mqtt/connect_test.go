@@ -27,7 +27,10 @@ func TestConnectSaysWhatItIsToldAndNothingElse(t *testing.T) {
 			p.send(0x20, 2, 1, 0)
 			p.ignore()
 		})
-		c, err := Connect(t.Context(), nc, Options{ClientID: "dev1", Username: "hub/dev1/?api-version=1", Password: "secret", KeepAlive: 90 * time.Second})
+		c, err := Connect(t.Context(), nc, Options{
+			ClientID: "dev1", Username: "hub/dev1/?api-version=1", Password: "secret",
+			KeepAlive: 90 * time.Second,
+		})
 		require.NoError(t, err)
 		defer c.Close()
 		assert.Equal(t, "MQTT", got.ProtocolName)
@@ -51,7 +54,9 @@ func TestConnectWithoutPasswordSendsNone(t *testing.T) {
 			p.send(0x20, 2, 0, 0)
 			p.ignore()
 		})
-		c, err := Connect(t.Context(), nc, Options{ClientID: "dev1", Username: "user", CleanSession: true})
+		c, err := Connect(
+			t.Context(), nc, Options{ClientID: "dev1", Username: "user", CleanSession: true},
+		)
 		require.NoError(t, err)
 		defer c.Close()
 		assert.False(t, got.PasswordFlag)

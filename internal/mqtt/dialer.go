@@ -11,17 +11,19 @@ import (
 	"time"
 )
 
-// Dialer opens the network connections that MQTT runs over. The zero value is ready; it is safe for concurrent use. Of
-// the environment it reads what [http.ProxyFromEnvironment] reads, for WebSocket only: the MQTT port is dialed directly.
+// Dialer opens the network connections that MQTT runs over. The zero value is ready; it is safe for
+// concurrent use. Of the environment it reads what [http.ProxyFromEnvironment] reads, for WebSocket
+// only: the MQTT port is dialed directly.
 type Dialer struct {
 	// DialContext opens the TCP connection, to the server or to the proxy. Default: net.Dialer's.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
-	// TLSConfig is the base of the TLS configuration; it is cloned. The server name is always that of the address, the
-	// version at least 1.2, and InsecureSkipVerify is an error.
+	// TLSConfig is the base of the TLS configuration; it is cloned. The server name is always that
+	// of the address, the version at least 1.2, and InsecureSkipVerify is an error.
 	TLSConfig *tls.Config
 	// Proxy chooses the proxy of a WebSocket connection. Default: http.ProxyFromEnvironment.
 	Proxy func(*http.Request) (*url.URL, error)
-	// Timeout bounds everything from the name look-up to the finished TLS handshake or upgrade. Default: 30 s.
+	// Timeout bounds everything from the name look-up to the finished TLS handshake or upgrade.
+	// Default: 30 s.
 	Timeout time.Duration
 }
 
@@ -50,11 +52,13 @@ func (d *Dialer) TLS(ctx context.Context, address string) (net.Conn, error) {
 
 func (d *Dialer) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	timeout := cmp.Or(d.Timeout, 30*time.Second)
-	return context.WithTimeoutCause(ctx, timeout, &TimeoutError{For: "network connection", After: timeout})
+	return context.WithTimeoutCause(
+		ctx, timeout, &TimeoutError{For: "network connection", After: timeout},
+	)
 }
 
-// causeOf is the reason for err: the context's cause, when that has ended. A connection's deadline, taken from the context, may
-// pass an instant before the context's own.
+// causeOf is the reason for err: the context's cause, when that has ended. A connection's deadline,
+// taken from the context, may pass an instant before the context's own.
 func causeOf(ctx context.Context, err error) error {
 	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
 		<-ctx.Done()
@@ -79,7 +83,9 @@ func (d *Dialer) config(serverName string) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if d.TLSConfig != nil {
 		if d.TLSConfig.InsecureSkipVerify {
-			return nil, errors.New("mqtt: InsecureSkipVerify is refused: put the server's authority into RootCAs")
+			return nil, errors.New(
+				"mqtt: InsecureSkipVerify is refused: put the server's authority into RootCAs",
+			)
 		}
 		config = d.TLSConfig.Clone()
 		config.MinVersion = max(config.MinVersion, tls.VersionTLS12)

@@ -49,7 +49,9 @@ func TestTLSConnectsByName(t *testing.T) {
 		echo := make([]byte, 4)
 		_, err = io.ReadFull(nc, echo)
 		require.NoError(t, err)
-		assert.Equal(t, before.ServerName, config.ServerName, "the caller's configuration is the caller's")
+		assert.Equal(
+			t, before.ServerName, config.ServerName, "the caller's configuration is the caller's",
+		)
 		assert.Equal(t, before.MinVersion, config.MinVersion)
 	})
 }
@@ -92,7 +94,10 @@ func TestOldTLSIsRefused(t *testing.T) {
 		w, ca := newWorld(t), newAuthority(t)
 		cert := ca.server(hub, time.Now().Add(time.Hour))
 		w.serve[hubMQTT] = func(nc net.Conn) {
-			_ = tls.Server(nc, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}).Handshake()
+			_ = tls.Server(nc, &tls.Config{
+				Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS10,
+				MaxVersion: tls.VersionTLS11,
+			}).Handshake()
 			_ = nc.Close()
 		}
 		_, err := (&Dialer{DialContext: w.dial, TLSConfig: ca.trust()}).TLS(t.Context(), hubMQTT)
@@ -160,13 +165,18 @@ func TestDialingIsBoundedByTimeoutAndContext(t *testing.T) {
 			d.Proxy = http.ProxyURL(&url.URL{Scheme: "socks5", Host: "proxy.example:1080"})
 		},
 		"upgrade": func(_ *testing.T, w *world, ca *authority, _ *Dialer) {
-			w.serve[hubWeb] = secured(ca.server(hub, time.Now().Add(time.Hour)), func(tc *tls.Conn) { silent(tc) })
+			w.serve[hubWeb] = secured(
+				ca.server(hub, time.Now().Add(time.Hour)), func(tc *tls.Conn) { silent(tc) },
+			)
 		},
 		"body of the refusal": func(_ *testing.T, w *world, ca *authority, _ *Dialer) {
-			w.serve[hubWeb] = secured(ca.server(hub, time.Now().Add(time.Hour)), func(tc *tls.Conn) {
-				_, _ = io.WriteString(tc, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n<html>")
-				silent(tc)
-			})
+			w.serve[hubWeb] = secured(ca.server(hub, time.Now().Add(time.Hour)),
+				func(tc *tls.Conn) {
+					_, _ = io.WriteString(
+						tc, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n<html>",
+					)
+					silent(tc)
+				})
 		},
 	}
 	for where, get := range stuck {
@@ -228,8 +238,8 @@ func TestAnUnknownNameIsTold(t *testing.T) {
 	assert.Equal(t, []string{hubMQTT, hubWeb}, w.dialed())
 }
 
-// The environment's proxy serves WebSocket, and has no say over the MQTT port. It is read once a process: a second one
-// looks at another environment.
+// The environment's proxy serves WebSocket, and has no say over the MQTT port. It is read once a
+// process: a second one looks at another environment.
 func TestTheEnvironmentsProxyServesWebSocketOnly(t *testing.T) {
 	if os.Getenv("MQTT_TEST_CHILD") != "" {
 		d := &Dialer{DialContext: func(_ context.Context, _, address string) (net.Conn, error) {
@@ -240,7 +250,9 @@ func TestTheEnvironmentsProxyServesWebSocketOnly(t *testing.T) {
 		_, _ = d.WebSocket(t.Context(), hubURL, nil)
 		return
 	}
-	child := exec.Command(os.Args[0], "-test.run=^TestTheEnvironmentsProxyServesWebSocketOnly$", "-test.v")
+	child := exec.Command(
+		os.Args[0], "-test.run=^TestTheEnvironmentsProxyServesWebSocketOnly$", "-test.v",
+	)
 	child.Env = append(os.Environ(), "MQTT_TEST_CHILD=1", "HTTPS_PROXY=http://proxy.example:3128",
 		"all_proxy=socks5://socks.example:1080", "ALL_PROXY=socks5://socks.example:1080", "NO_PROXY=", "no_proxy=", "https_proxy=")
 	out, err := child.CombinedOutput()

@@ -94,7 +94,9 @@ func TestAStalledPeerIsNoticedTenSecondsAfterTheKeepAlive(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			nc, p := link(t)
 			play(t, p, func(p *peer) { p.accept(0); p.ignore() })
-			c, err := Connect(t.Context(), nc, Options{ClientID: "dev1", KeepAlive: 240 * time.Second})
+			c, err := Connect(
+				t.Context(), nc, Options{ClientID: "dev1", KeepAlive: 240 * time.Second},
+			)
 			require.NoError(t, err)
 			p.nc.(*memnet.Conn).Stall(true)
 			if full {
@@ -158,7 +160,9 @@ func TestContextEndsAPublishThatCannotBeWritten(t *testing.T) {
 		}
 		assert.Equal(t, time.Second, time.Since(start))
 		require.NoError(t, c.Close())
-		assert.LessOrEqual(t, time.Since(start), 3*time.Second, "Close is bounded with a stalled peer")
+		assert.LessOrEqual(
+			t, time.Since(start), 3*time.Second, "Close is bounded with a stalled peer",
+		)
 	})
 }
 
@@ -182,17 +186,18 @@ func TestAnIdleConnectionStaysUp(t *testing.T) {
 
 func TestAMissingAcknowledgementEndsTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := connect(t, Options{AckTimeout: 4 * time.Minute, KeepAlive: time.Minute}, func(p *peer) {
-			p.accept(0)
-			for {
-				switch p.next().(type) {
-				case *packets.PingreqPacket:
-					p.send(0xd0, 0)
-				case nil:
-					return
+		c := connect(t, Options{AckTimeout: 4 * time.Minute, KeepAlive: time.Minute},
+			func(p *peer) {
+				p.accept(0)
+				for {
+					switch p.next().(type) {
+					case *packets.PingreqPacket:
+						p.send(0xd0, 0)
+					case nil:
+						return
+					}
 				}
-			}
-		})
+			})
 		start := time.Now()
 		err := c.Publish(t.Context(), "a", 1, nil)
 		assert.Equal(t, 4*time.Minute, time.Since(start))
@@ -237,7 +242,8 @@ func TestAnAnswerBeforeTheCloseIsDelivered(t *testing.T) {
 	})
 }
 
-// The announced length is refused before Paho sets memory aside: of the 300 MB, no byte is ever sent.
+// The announced length is refused before Paho sets memory aside: of the 300 MB, no byte is ever
+// sent.
 func TestAHostilePeerEndsTheConnection(t *testing.T) {
 	for name, bytes := range map[string][]byte{
 		"PUBLISH of 300 MB announced":    {0x30, 0x80, 0xa6, 0xc4, 0x8f, 0x01},

@@ -10,20 +10,24 @@ import (
 // ErrClosed is the cause of a connection's end when [Conn.Close] ended it.
 var ErrClosed = errors.New("mqtt: connection closed")
 
-// ErrOverflow is the cause of a connection's end when messages arrived faster than Options.Receive handled them. Those not
-// acknowledged stay with the server.
+// ErrOverflow is the cause of a connection's end when messages arrived faster than Options.Receive
+// handled them. Those not acknowledged stay with the server.
 var ErrOverflow = errors.New("mqtt: too many received messages are waiting to be handled")
 
 // RefusedError is a CONNACK whose return code is not 0.
 type RefusedError struct {
-	// Code is the return code as sent: 1 to 5 are defined by MQTT 3.1.1 §3.2.2.3, any other is a refusal as well.
+	// Code is the return code as sent: 1 to 5 are defined by MQTT 3.1.1 §3.2.2.3, any other is a
+	// refusal as well.
 	Code byte
 	// Elapsed is the time from the CONNECT written to the CONNACK read.
 	Elapsed time.Duration
 }
 
 func (e *RefusedError) Error() string {
-	return fmt.Sprintf("mqtt: connection refused, return code %d (%s), after %v", e.Code, refusal(e.Code), e.Elapsed.Round(time.Millisecond))
+	return fmt.Sprintf(
+		"mqtt: connection refused, return code %d (%s), after %v", e.Code, refusal(e.Code),
+		e.Elapsed.Round(time.Millisecond),
+	)
 }
 
 func refusal(code byte) string {
@@ -61,8 +65,8 @@ func (e *UpgradeError) Error() string {
 	return fmt.Sprintf("mqtt: the WebSocket upgrade was refused with status %d", e.Status)
 }
 
-// LostError is what an operation returns when the connection ended before the operation did. Whether the server has
-// seen it is unknown.
+// LostError is what an operation returns when the connection ended before the operation did.
+// Whether the server has seen it is unknown.
 type LostError struct {
 	// Err is the cause of the connection's end.
 	Err error
@@ -81,7 +85,9 @@ type TimeoutError struct {
 	After time.Duration
 }
 
-func (e *TimeoutError) Error() string { return fmt.Sprintf("mqtt: no %s within %v", e.For, e.After) }
+func (e *TimeoutError) Error() string {
+	return fmt.Sprintf("mqtt: no %s within %v", e.For, e.After)
+}
 
 // Timeout is true.
 func (e *TimeoutError) Timeout() bool { return true }
@@ -101,7 +107,8 @@ func (e *SubscribeError) Error() string {
 	return fmt.Sprintf("mqtt: subscription to %q refused with code 0x%02x", e.Filter, e.Code)
 }
 
-// ProtocolError is a packet that the peer had no right to send, or one that is malformed or too long.
+// ProtocolError is a packet that the peer had no right to send, or one that is malformed or too
+// long.
 type ProtocolError struct {
 	// Reason says what was wrong with it.
 	Reason string

@@ -91,7 +91,9 @@ func TestASlowLinkMayTakeItsTime(t *testing.T) {
 func TestPublishRefusesWhatMQTTCannotCarry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sent atomic.Int32
-		c := connect(t, Options{}, func(p *peer) { p.serve(func(packets.ControlPacket) { sent.Add(1) }) })
+		c := connect(t, Options{}, func(p *peer) {
+			p.serve(func(packets.ControlPacket) { sent.Add(1) })
+		})
 		assert.Error(t, c.Publish(t.Context(), "a", 2, nil))
 		assert.Error(t, c.Publish(t.Context(), "", 1, nil))
 		assert.Error(t, c.Publish(t.Context(), "a/+", 1, nil))
@@ -182,7 +184,8 @@ func TestWaitingForAPlaceEndsWithTheContextAndWithTheConnection(t *testing.T) {
 	})
 }
 
-// A message that was given up is still in flight: its place is free again when it has been acknowledged.
+// A message that was given up is still in flight: its place is free again when it has been
+// acknowledged.
 func TestAnAbandonedMessageKeepsItsPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		acknowledge := make(chan struct{})
@@ -232,19 +235,24 @@ func TestSubscribe(t *testing.T) {
 		check  func(*testing.T, error)
 	}{
 		"granted": {func(id byte) []byte { return []byte{0x90, 3, 0, id, 1} }, func(t *testing.T, err error) { assert.NoError(t, err) }},
-		"granted a lower QoS": {func(id byte) []byte { return []byte{0x90, 3, 0, id, 0} }, func(t *testing.T, err error) {
-			assert.NoError(t, err)
-		}},
-		"refused": {func(id byte) []byte { return []byte{0x90, 3, 0, id, 0x80} }, func(t *testing.T, err error) {
-			refused, ok := errors.AsType[*SubscribeError](err)
-			require.True(t, ok, "%v", err)
-			assert.Equal(t, SubscribeError{Filter: "a/#", Code: 0x80}, *refused)
-		}},
-		"refused by an undefined code": {func(id byte) []byte { return []byte{0x90, 3, 0, id, 0x97} }, func(t *testing.T, err error) {
-			refused, ok := errors.AsType[*SubscribeError](err)
-			require.True(t, ok, "%v", err)
-			assert.EqualValues(t, 0x97, refused.Code)
-		}},
+		"granted a lower QoS": {func(id byte) []byte { return []byte{0x90, 3, 0, id, 0} },
+			func(t *testing.T, err error) {
+				assert.NoError(t, err)
+			}},
+		"refused": {func(id byte) []byte { return []byte{0x90, 3, 0, id, 0x80} },
+			func(t *testing.T, err error) {
+				refused, ok := errors.AsType[*SubscribeError](err)
+				require.True(t, ok, "%v", err)
+				assert.Equal(t, SubscribeError{Filter: "a/#", Code: 0x80}, *refused)
+			}},
+		"refused by an undefined code": {
+			func(id byte) []byte { return []byte{0x90, 3, 0, id, 0x97} },
+			func(t *testing.T, err error) {
+				refused, ok := errors.AsType[*SubscribeError](err)
+				require.True(t, ok, "%v", err)
+				assert.EqualValues(t, 0x97, refused.Code)
+			},
+		},
 		"too many codes": {func(id byte) []byte { return []byte{0x90, 4, 0, id, 1, 1} }, isProtocolError},
 		"no code":        {func(id byte) []byte { return []byte{0x90, 2, 0, id} }, isProtocolError},
 		"a PUBACK":       {func(id byte) []byte { return []byte{0x40, 2, 0, id} }, isProtocolError},

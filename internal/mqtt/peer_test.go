@@ -60,8 +60,8 @@ func (p *peer) publish(topic string, qos byte, id uint16, payload []byte) {
 	_ = publish.Write(p.nc)
 }
 
-// serve accepts the connection, acknowledges all that comes, and reports each packet to seen. It returns when the
-// client is gone.
+// serve accepts the connection, acknowledges all that comes, and reports each packet to seen. It
+// returns when the client is gone.
 func (p *peer) serve(seen func(packets.ControlPacket)) {
 	p.accept(0)
 	p.acknowledge(seen)

@@ -12,7 +12,8 @@ import (
 	"net/url"
 )
 
-// tunnel opens a connection to address through an HTTP proxy, by CONNECT (RFC 9110 §9.3.6). A proxy's refusal is an *UpgradeError.
+// tunnel opens a connection to address through an HTTP proxy, by CONNECT (RFC 9110 §9.3.6). A
+// proxy's refusal is an *UpgradeError.
 func (d *Dialer) tunnel(ctx context.Context, proxy *url.URL, address string) (net.Conn, error) {
 	port := "80"
 	if proxy.Scheme == "https" {
@@ -28,7 +29,8 @@ func (d *Dialer) tunnel(ctx context.Context, proxy *url.URL, address string) (ne
 			_ = nc.Close()
 			return nil, err
 		}
-		config.Certificates, config.GetClientCertificate = nil, nil // the certificate would identify the device to the proxy
+		// the certificate would identify the device to the proxy
+		config.Certificates, config.GetClientCertificate = nil, nil
 		secured, err := handshake(ctx, nc, config)
 		if err != nil {
 			return nil, err
@@ -48,13 +50,18 @@ func requestTunnel(nc net.Conn, proxy *url.URL, address string) error {
 	header := make(http.Header)
 	if user := proxy.User; user != nil {
 		password, _ := user.Password()
-		header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
+		header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString(
+			[]byte(user.Username()+":"+password),
+		))
 	}
-	request := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: address}, Host: address, Header: header}
+	request := &http.Request{
+		Method: http.MethodConnect, URL: &url.URL{Opaque: address}, Host: address, Header: header,
+	}
 	if err := request.Write(nc); err != nil {
 		return fmt.Errorf("mqtt: request to the proxy: %w", err)
 	}
-	// The reader must not consume bytes beyond the response's header; the server does not speak first, so there are none.
+	// The reader must not consume bytes beyond the response's header; the server does not speak
+	// first, so there are none.
 	reader := bufio.NewReader(io.LimitReader(nc, 64<<10))
 	response, err := http.ReadResponse(reader, request)
 	if err != nil {
@@ -62,7 +69,9 @@ func requestTunnel(nc net.Conn, proxy *url.URL, address string) error {
 	}
 	if response.StatusCode/100 != 2 {
 		body, _ := io.ReadAll(io.LimitReader(response.Body, maxBody))
-		return &UpgradeError{Status: response.StatusCode, Header: response.Header, Body: body, Proxy: true}
+		return &UpgradeError{
+			Status: response.StatusCode, Header: response.Header, Body: body, Proxy: true,
+		}
 	}
 	return nil
 }

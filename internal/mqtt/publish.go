@@ -13,11 +13,12 @@ import (
 // keepPayload is the largest payload whose memory a slot keeps for the next.
 const keepPayload = 16 << 10
 
-// slot is a place in the window of messages in flight, with what a message needs while it is there. It lives as long as the
-// connection, so that a message costs no more memory than Paho's own.
+// slot is a place in the window of messages in flight, with what a message needs while it is there.
+// It lives as long as the connection, so that a message costs no more memory than Paho's own.
 type slot struct {
 	payload []byte
-	since   atomic.Int64 // when its PUBACK began to be waited for, in nanoseconds from Conn.start; 0: it is not
+	// when its PUBACK began to be waited for, in nanoseconds from Conn.start; 0: it is not
+	since atomic.Int64
 }
 
 // copy keeps a copy of the payload: the message outlives the call when ctx ends that.
@@ -29,15 +30,17 @@ func (s *slot) copy(payload []byte) []byte {
 	return s.payload
 }
 
-// Publish sends a message and returns at its PUBACK (QoS 1) or once it is written (QoS 0). It waits while MaxInFlight
-// messages are in flight, or 256 KiB of them are not yet written. A *LostError or ctx's cause means that the server may or
-// may not have the message.
+// Publish sends a message and returns at its PUBACK (QoS 1) or once it is written (QoS 0). It waits
+// while MaxInFlight messages are in flight, or 256 KiB of them are not yet written. A *LostError or
+// ctx's cause means that the server may or may not have the message.
 func (c *Conn) Publish(ctx context.Context, topic string, qos byte, payload []byte) error {
 	switch {
 	case qos > 1:
 		return fmt.Errorf("mqtt: QoS %d is not supported", qos)
 	case topic == "" || len(topic) > maxString || strings.ContainsAny(topic, "+#\x00"):
-		return fmt.Errorf("mqtt: topic name of %d bytes is empty, too long or has a wildcard", len(topic))
+		return fmt.Errorf(
+			"mqtt: topic name of %d bytes is empty, too long or has a wildcard", len(topic),
+		)
 	case len(payload) > maxPublish:
 		return fmt.Errorf("mqtt: payload of %d bytes is too long", len(payload))
 	}
@@ -82,15 +85,16 @@ func (c *Conn) finish(ctx context.Context, s *slot, token paho.Token, qos byte) 
 	return err
 }
 
-// watch sets the timer for the oldest message in flight, unless it is set: one timer serves all, since all have the same
-// time. It runs on when there is none left, once.
+// watch sets the timer for the oldest message in flight, unless it is set: one timer serves all,
+// since all have the same time. It runs on when there is none left, once.
 func (c *Conn) watch() {
 	if c.watching.CompareAndSwap(false, true) {
 		c.overdue.Reset(c.options.AckTimeout)
 	}
 }
 
-// check is what the timer does: end the connection, or look again when the oldest message's time would be up.
+// check is what the timer does: end the connection, or look again when the oldest message's time
+// would be up.
 func (c *Conn) check() {
 	c.watching.Store(false)
 	if c.tap.ctx.Err() != nil {
@@ -115,8 +119,8 @@ func (c *Conn) check() {
 	}
 }
 
-// Drain waits until no message is in flight, and returns nil then; or the connection's or ctx's end. Messages published
-// meanwhile are waited for too.
+// Drain waits until no message is in flight, and returns nil then; or the connection's or ctx's
+// end. Messages published meanwhile are waited for too.
 func (c *Conn) Drain(ctx context.Context) error {
 	for range cap(c.slots) {
 		s, err := c.acquire(ctx)

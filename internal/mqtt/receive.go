@@ -19,9 +19,9 @@ type Message struct {
 	QoS byte
 	// Duplicate is true when the server has sent the message before.
 	Duplicate bool
-	// Ack sends the PUBACK of a QoS 1 message; the server keeps the message until then. It may be called at any time, from
-	// any goroutine, more than once; Close waits until it is sent, for a second at most. After the connection's end it does
-	// nothing.
+	// Ack sends the PUBACK of a QoS 1 message; the server keeps the message until then. It may be
+	// called at any time, from any goroutine, more than once; Close waits until it is sent, for a
+	// second at most. After the connection's end it does nothing.
 	Ack func()
 }
 
@@ -30,7 +30,10 @@ func (c *Conn) arrived(_ paho.Client, m paho.Message) {
 	if c.options.Receive == nil || errors.Is(c.tap.cause(), ErrOverflow) {
 		return // after an overflow there is a gap that nothing may follow
 	}
-	message := Message{Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Duplicate: m.Duplicate(), Ack: func() {}}
+	message := Message{
+		Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Duplicate: m.Duplicate(),
+		Ack: func() {},
+	}
 	if m.Qos() > 0 {
 		message.Ack = sync.OnceFunc(func() { c.ack(m) })
 	}
@@ -56,8 +59,9 @@ func (c *Conn) ack(m paho.Message) {
 	m.Ack() // puts it behind what is to be written
 }
 
-// deliver hands the messages to Receive one by one. What came in before the server ended the connection is still
-// delivered, so that a response followed by a close is not lost; after Close nothing is.
+// deliver hands the messages to Receive one by one. What came in before the server ended the
+// connection is still delivered, so that a response followed by a close is not lost; after Close
+// nothing is.
 func (c *Conn) deliver() {
 	defer close(c.delivered)
 	for m := range c.queue {
@@ -68,8 +72,9 @@ func (c *Conn) deliver() {
 	}
 }
 
-// noStore keeps nothing. Paho reads its store only to resume a session on another connection, which never happens here;
-// its own default keeps every unacknowledged message of either direction a second time.
+// noStore keeps nothing. Paho reads its store only to resume a session on another connection, which
+// never happens here; its own default keeps every unacknowledged message of either direction a
+// second time.
 type noStore struct{}
 
 func (noStore) Open()                             {}

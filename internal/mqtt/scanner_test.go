@@ -11,8 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// scan feeds a stream to a scanner in pieces and returns the bytes it lets through, the packets it saw and its verdict.
-func scan(limit int, stream []byte, piece func(rest int) int) (passed []byte, seen []event, err error) {
+// scan feeds a stream to a scanner in pieces and returns the bytes it lets through, the packets it
+// saw and its verdict.
+func scan(
+	limit int, stream []byte, piece func(rest int) int,
+) (passed []byte, seen []event, err error) {
 	s := scanner{limit: limit}
 	for len(stream) > 0 {
 		part := stream[:piece(len(stream))]
@@ -41,8 +44,8 @@ var session = bytes.Join([][]byte{
 
 func TestScannerFollowsThePacketsHoweverTheyAreSplit(t *testing.T) {
 	want := []event{
-		{kind: 2, id: 0x100}, {kind: 9, id: 0x1234}, {kind: 4, id: 0xabcd}, {kind: 13}, {kind: 3, id: 1}, {kind: 3, id: 1},
-		{kind: 11, id: 5}, {kind: 3},
+		{kind: 2, id: 0x100}, {kind: 9, id: 0x1234}, {kind: 4, id: 0xabcd}, {kind: 13},
+		{kind: 3, id: 1}, {kind: 3, id: 1}, {kind: 11, id: 5}, {kind: 3},
 	}
 	check := func(piece func(int) int) {
 		passed, seen, err := scan(1000, session, piece)
@@ -65,7 +68,9 @@ func TestScannerFollowsThePacketsHoweverTheyAreSplit(t *testing.T) {
 }
 
 func TestScannerLetsTheLongestPacketThroughAndNoLonger(t *testing.T) {
-	stream := append([]byte{0x20, 2, 0, 0, 0x30, 0x80, 0x01}, append([]byte{0, 1, 'a'}, make([]byte, 125)...)...)
+	stream := append(
+		[]byte{0x20, 2, 0, 0, 0x30, 0x80, 0x01}, append([]byte{0, 1, 'a'}, make([]byte, 125)...)...,
+	)
 	_, _, err := scan(128, stream, whole)
 	assert.NoError(t, err)
 	passed, _, err := scan(127, stream, whole)
@@ -81,8 +86,8 @@ func TestScannerTellsARefusalBeforePahoReadsIt(t *testing.T) {
 	assert.Len(t, passed, 2, "the body is withheld")
 }
 
-// However a stream is split, the same bytes pass and the same packets are seen; and what passes can be read by Paho
-// without a panic, in packets no longer than the limit.
+// However a stream is split, the same bytes pass and the same packets are seen; and what passes can
+// be read by Paho without a panic, in packets no longer than the limit.
 func FuzzScanner(f *testing.F) {
 	f.Add(session, uint8(1))
 	f.Add([]byte{0x20, 2, 0, 0, 0x30, 0x80, 0xa6, 0xc4, 0x8f, 0x01}, uint8(3))
@@ -92,10 +97,13 @@ func FuzzScanner(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stream []byte, size uint8) {
 		const limit = 1 << 10
 		passed, seen, err := scan(limit, stream, whole)
-		again, seenAgain, errAgain := scan(limit, stream, func(rest int) int { return min(max(int(size), 1), rest) })
+		again, seenAgain, errAgain := scan(limit, stream, func(rest int) int {
+			return min(max(int(size), 1), rest)
+		})
 		assert.Equal(t, err, errAgain)
 		assert.Equal(t, seen, seenAgain)
-		// Only the start of the packet that offends may differ: what of it came in an earlier piece has passed.
+		// Only the start of the packet that offends may differ: what of it came in an earlier piece
+		// has passed.
 		if len(again) < len(passed) {
 			passed, again = again, passed
 		}
@@ -109,7 +117,9 @@ func FuzzScanner(f *testing.F) {
 			before := reader.Len()
 			_, err := packets.ReadPacket(reader)
 			if err != nil {
-				assert.True(t, errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF), "%v", err)
+				assert.True(
+					t, errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF), "%v", err,
+				)
 				assert.Equal(t, len(seen), i)
 				return
 			}

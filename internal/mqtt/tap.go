@@ -10,9 +10,10 @@ import (
 )
 
 const (
-	pingTimeout  = 10 * time.Second // from PINGREQ to PINGRESP
-	maxUnsent    = 65535            // as many packet identifiers as there are
-	closeTimeout = time.Second      // for DISCONNECT, close_notify and the WebSocket close frame, each
+	pingTimeout = 10 * time.Second // from PINGREQ to PINGRESP
+	maxUnsent   = 65535            // as many packet identifiers as there are
+	// for DISCONNECT, close_notify and the WebSocket close frame, each
+	closeTimeout = time.Second
 )
 
 var (
@@ -20,14 +21,16 @@ var (
 	errAbandoned = errors.New("mqtt: the connection was given up")
 )
 
-// tap stands between Paho and the network. It sees every packet, so it, and not Paho, decides when and why a connection
-// ends: Paho learns of it last, once no call of ours is inside it. A call into a Paho client that knows its connection to be
-// lost may block for the whole of its write timeout; one into a client that does not know returns at once, because writes
-// only put packets aside, and after the end succeed into nothing.
+// tap stands between Paho and the network. It sees every packet, so it, and not Paho, decides when
+// and why a connection ends: Paho learns of it last, once no call of ours is inside it. A call into
+// a Paho client that knows its connection to be lost may block for the whole of its write timeout;
+// one into a client that does not know returns at once, because writes only put packets aside, and
+// after the end succeed into nothing.
 type tap struct {
-	nc      net.Conn
-	step    time.Duration
-	slot    chan struct{} // held while writing: a channel and not a mutex, so that waiting for it is interruptible
+	nc   net.Conn
+	step time.Duration
+	// held while writing: a channel and not a mutex, so that waiting for it is interruptible
+	slot    chan struct{}
 	scan    scanner
 	chunk   [4 << 10]byte // what was read last
 	ready   []byte        // of chunk: what Paho may have
@@ -49,8 +52,9 @@ type tap struct {
 	queued  uint64        // bytes that were ever put into pending
 	written uint64        // bytes of them that are written
 	moved   chan struct{} // closed when load or written changes; nil: nobody waits
-	unsent  int           // acknowledgements that Paho was made to send and that are not yet written
-	sent    chan struct{} // closed when none is; nil: none is
+	// acknowledgements that Paho was made to send and that are not yet written
+	unsent int
+	sent   chan struct{} // closed when none is; nil: none is
 }
 
 func newTap(nc net.Conn, step time.Duration, limit int) *tap {
@@ -59,14 +63,17 @@ func newTap(nc net.Conn, step time.Duration, limit int) *tap {
 		some: make(chan struct{}, 1), drained: make(chan struct{}),
 	}
 	t.ctx, t.cancel = context.WithCancelCause(context.Background())
-	t.ping = time.AfterFunc(time.Hour, func() { t.fail(&TimeoutError{For: "PINGRESP", After: pingTimeout}) })
+	t.ping = time.AfterFunc(time.Hour, func() {
+		t.fail(&TimeoutError{For: "PINGRESP", After: pingTimeout})
+	})
 	t.ping.Stop()
 	go t.writeLoop()
 	return t
 }
 
-// enter registers a call into Paho that brings size bytes to be written. It waits while there is too much on its way
-// already, and fails once the connection has ended. The caller owes a leave with the same size.
+// enter registers a call into Paho that brings size bytes to be written. It waits while there is
+// too much on its way already, and fails once the connection has ended. The caller owes a leave
+// with the same size.
 func (t *tap) enter(ctx context.Context, size int) error {
 	for {
 		t.mu.Lock()
@@ -114,7 +121,8 @@ func (t *tap) move() {
 	}
 }
 
-// flow registers a goroutine of Conn; it fails once the connection has ended. The caller owes flows.Done.
+// flow registers a goroutine of Conn; it fails once the connection has ended. The caller owes
+// flows.Done.
 func (t *tap) flow() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -124,8 +132,8 @@ func (t *tap) flow() bool {
 	return t.err == nil
 }
 
-// end records why the connection ended and ends the context, and reports whether it was the first to do so. Both happen
-// under the lock, so that whoever reads the reason finds the context done.
+// end records why the connection ended and ends the context, and reports whether it was the first
+// to do so. Both happen under the lock, so that whoever reads the reason finds the context done.
 func (t *tap) end(cause error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -151,7 +159,8 @@ func (t *tap) cause() error {
 	return t.err
 }
 
-// countAck notes that Paho has an acknowledgement to write. A server that goes on sending and reads none ends the connection.
+// countAck notes that Paho has an acknowledgement to write. A server that goes on sending and reads
+// none ends the connection.
 func (t *tap) countAck() {
 	t.mu.Lock()
 	t.unsent++
@@ -180,8 +189,8 @@ func (t *tap) awaitAcks(late <-chan struct{}) {
 	}
 }
 
-// abort closes a network connection from below first: a TLS or WebSocket close writes a last message, which a stalled
-// peer would block.
+// abort closes a network connection from below first: a TLS or WebSocket close writes a last
+// message, which a stalled peer would block.
 func abort(nc net.Conn) {
 	under := nc
 	for {
@@ -195,8 +204,8 @@ func abort(nc net.Conn) {
 	_ = nc.Close()
 }
 
-// shutdown ends the connection in order: acknowledgements, DISCONNECT, then the closing messages of the layers below, all within
-// a bounded time.
+// shutdown ends the connection in order: acknowledgements, DISCONNECT, then the closing messages of
+// the layers below, all within a bounded time.
 func (t *tap) shutdown() {
 	late := make(chan struct{})
 	wait := time.AfterFunc(closeTimeout, func() { close(late) })
@@ -217,8 +226,8 @@ func (t *tap) shutdown() {
 	abort(t.nc)
 }
 
-// Read hands on the server's bytes as far as the scanner lets them. At the end of the connection it first waits until no
-// call is inside Paho, then returns an error to it.
+// Read hands on the server's bytes as far as the scanner lets them. At the end of the connection it
+// first waits until no call is inside Paho, then returns an error to it.
 func (t *tap) Read(p []byte) (int, error) {
 	if len(t.ready) == 0 && t.cause() == nil {
 		t.fill()

@@ -18,9 +18,12 @@ import (
 
 const maxBody = 1 << 10 // what the WebSocket library keeps of a refusal's body
 
-// WebSocket connects to a wss URL with the subprotocol mqtt, through a proxy if there is one for it. A response other than
-// 101 is an *UpgradeError; when ctx ends first the error is its cause. Secrets belong in header, never in rawURL.
-func (d *Dialer) WebSocket(ctx context.Context, rawURL string, header http.Header) (net.Conn, error) {
+// WebSocket connects to a wss URL with the subprotocol mqtt, through a proxy if there is one for
+// it. A response other than 101 is an *UpgradeError; when ctx ends first the error is its cause.
+// Secrets belong in header, never in rawURL.
+func (d *Dialer) WebSocket(
+	ctx context.Context, rawURL string, header http.Header,
+) (net.Conn, error) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	u, err := url.Parse(rawURL)
@@ -48,13 +51,15 @@ func (d *Dialer) WebSocket(ctx context.Context, rawURL string, header http.Heade
 	}
 	if got := ws.Subprotocol(); got != "" && got != "mqtt" {
 		_ = ws.Close()
-		return nil, &ProtocolError{Reason: "the server chose another WebSocket subprotocol than mqtt"}
+		return nil, &ProtocolError{
+			Reason: "the server chose another WebSocket subprotocol than mqtt",
+		}
 	}
 	return &wsConn{ws: ws}, nil
 }
 
-// upgrade is one WebSocket handshake in the making. Its network connection is closed from below when the context ends,
-// since the handshake's own reads and writes know deadlines only.
+// upgrade is one WebSocket handshake in the making. Its network connection is closed from below
+// when the context ends, since the handshake's own reads and writes know deadlines only.
 type upgrade struct {
 	websocket.Dialer
 	stop func() bool
@@ -65,10 +70,13 @@ func (d *Dialer) upgrade(u *url.URL) (*upgrade, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The front end of port 443 serves several protocols, and may ask for a client certificate by TLS 1.2 renegotiation
-	// once it has seen the path; a client that has none must be able to say so.
+	// The front end of port 443 serves several protocols, and may ask for a client certificate by
+	// TLS 1.2 renegotiation once it has seen the path; a client that has none must be able to say
+	// so.
 	config.Renegotiation = tls.RenegotiateOnceAsClient
-	proxy, err := https.Proxy(d.Proxy)(&http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "https", Host: u.Host, Path: u.Path}})
+	proxy, err := https.Proxy(d.Proxy)(&http.Request{
+		Method: http.MethodGet, URL: &url.URL{Scheme: "https", Host: u.Host, Path: u.Path},
+	})
 	if err != nil {
 		return nil, fmt.Errorf("mqtt: %w", err)
 	}
@@ -98,7 +106,9 @@ func (d *Dialer) upgrade(u *url.URL) (*upgrade, error) {
 	return up, nil
 }
 
-func (up *upgrade) secure(ctx context.Context, nc net.Conn, err error, config *tls.Config) (net.Conn, error) {
+func (up *upgrade) secure(
+	ctx context.Context, nc net.Conn, err error, config *tls.Config,
+) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -110,10 +120,12 @@ func (up *upgrade) watch(ctx context.Context, nc net.Conn) net.Conn {
 	return nc
 }
 
-// release ends the watch; it reports false when the context ended before and the connection is closed.
+// release ends the watch; it reports false when the context ended before and the connection is
+// closed.
 func (up *upgrade) release() bool { return up.stop == nil || up.stop() }
 
-// wsConn is a WebSocket connection as a stream of bytes: MQTT packets may span messages and share them.
+// wsConn is a WebSocket connection as a stream of bytes: MQTT packets may span messages and share
+// them.
 type wsConn struct {
 	ws     *websocket.Conn
 	reader io.Reader // of the current message
@@ -127,7 +139,8 @@ func (c *wsConn) Read(p []byte) (int, error) {
 				return 0, err
 			}
 			if kind != websocket.BinaryMessage {
-				return 0, &ProtocolError{Reason: "a WebSocket message that is not binary"} // MQTT 3.1.1 §6
+				// MQTT 3.1.1 §6
+				return 0, &ProtocolError{Reason: "a WebSocket message that is not binary"}
 			}
 			c.reader = reader
 		}
@@ -143,7 +156,8 @@ func (c *wsConn) Read(p []byte) (int, error) {
 
 func (c *wsConn) Write(p []byte) (int, error) { return c.writeSteps(p, len(p), 0) }
 
-// writeSteps sends p as one message, since not every server puts packets together again that were sent as several.
+// writeSteps sends p as one message, since not every server puts packets together again that were
+// sent as several.
 func (c *wsConn) writeSteps(p []byte, size int, step time.Duration) (int, error) {
 	limit := func() {
 		if step > 0 {

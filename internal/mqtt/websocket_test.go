@@ -24,8 +24,12 @@ import (
 // overWebSocket opens a connection to a peer behind a WebSocket upgrade.
 func overWebSocket(t *testing.T, o Options, part func(*peer)) *Conn {
 	w, ca := newWorld(t), newAuthority(t)
-	w.serve[hubWeb] = upgraded(ca.server(hub, time.Now().Add(time.Hour)), func(nc net.Conn) { part(&peer{t: t, nc: nc}) })
-	nc, err := (&Dialer{DialContext: w.dial, TLSConfig: ca.trust(), Proxy: noProxy}).WebSocket(t.Context(), hubURL, nil)
+	w.serve[hubWeb] = upgraded(ca.server(hub, time.Now().Add(time.Hour)), func(nc net.Conn) {
+		part(&peer{t: t, nc: nc})
+	})
+	nc, err := (&Dialer{DialContext: w.dial, TLSConfig: ca.trust(), Proxy: noProxy}).WebSocket(
+		t.Context(), hubURL, nil,
+	)
 	require.NoError(t, err)
 	o.ClientID = "dev1"
 	c, err := Connect(t.Context(), nc, o)
@@ -80,7 +84,9 @@ func TestAPacketIsOneWebSocketMessage(t *testing.T) {
 				}
 			}
 		})
-		nc, err := (&Dialer{DialContext: w.dial, TLSConfig: ca.trust(), Proxy: noProxy}).WebSocket(t.Context(), hubURL, nil)
+		nc, err := (&Dialer{DialContext: w.dial, TLSConfig: ca.trust(), Proxy: noProxy}).WebSocket(
+			t.Context(), hubURL, nil,
+		)
 		require.NoError(t, err)
 		c, err := Connect(t.Context(), nc, Options{ClientID: "dev1"})
 		require.NoError(t, err)
@@ -96,13 +102,14 @@ func TestARefusedUpgradeTellsWhy(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w, ca := newWorld(t), newAuthority(t)
 			var request *http.Request
-			w.serve[hubWeb] = web(ca.server(hub, time.Now().Add(time.Hour)), func(w http.ResponseWriter, r *http.Request) {
-				request = r
-				w.Header().Set("Retry-After", "17")
-				w.Header().Set("iothub-errorcode", "ThrottlingException")
-				w.WriteHeader(status)
-				_, _ = w.Write(bytes.Repeat([]byte("x"), 10000))
-			})
+			w.serve[hubWeb] = web(ca.server(hub, time.Now().Add(time.Hour)),
+				func(w http.ResponseWriter, r *http.Request) {
+					request = r
+					w.Header().Set("Retry-After", "17")
+					w.Header().Set("iothub-errorcode", "ThrottlingException")
+					w.WriteHeader(status)
+					_, _ = w.Write(bytes.Repeat([]byte("x"), 10000))
+				})
 			_, err := (&Dialer{DialContext: w.dial, TLSConfig: ca.trust(), Proxy: noProxy}).
 				WebSocket(t.Context(), hubURL, http.Header{"X-Test": {"1"}})
 			refused, ok := errors.AsType[*UpgradeError](err)
@@ -130,14 +137,17 @@ func TestAServerThatIsNoWebSocketServerIsAnError(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			w, ca := newWorld(t), newAuthority(t)
-			w.serve[hubWeb] = secured(ca.server(hub, time.Now().Add(time.Hour)), func(tc *tls.Conn) {
-				buf := make([]byte, 4096)
-				_, _ = tc.Read(buf)
-				_, _ = io.WriteString(tc, answer)
-				_ = tc.Close()
-			})
+			w.serve[hubWeb] = secured(ca.server(hub, time.Now().Add(time.Hour)),
+				func(tc *tls.Conn) {
+					buf := make([]byte, 4096)
+					_, _ = tc.Read(buf)
+					_, _ = io.WriteString(tc, answer)
+					_ = tc.Close()
+				})
 			start := time.Now()
-			_, err := (&Dialer{DialContext: w.dial, TLSConfig: ca.trust(), Proxy: noProxy}).WebSocket(t.Context(), hubURL, nil)
+			_, err := (&Dialer{
+				DialContext: w.dial, TLSConfig: ca.trust(), Proxy: noProxy,
+			}).WebSocket(t.Context(), hubURL, nil)
 			assert.Error(t, err, name)
 			assert.LessOrEqual(t, time.Since(start), 30*time.Second)
 		})
@@ -147,14 +157,19 @@ func TestAServerThatIsNoWebSocketServerIsAnError(t *testing.T) {
 func TestAnotherSubprotocolIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, ca := newWorld(t), newAuthority(t)
-		w.serve[hubWeb] = web(ca.server(hub, time.Now().Add(time.Hour)), func(w http.ResponseWriter, r *http.Request) {
-			ws, err := (&websocket.Upgrader{}).Upgrade(w, r, http.Header{"Sec-WebSocket-Protocol": {"AMQPWSB10"}})
-			if err == nil {
-				_, _, _ = ws.ReadMessage()
-				_ = ws.Close()
-			}
-		})
-		_, err := (&Dialer{DialContext: w.dial, TLSConfig: ca.trust(), Proxy: noProxy}).WebSocket(t.Context(), hubURL, nil)
+		w.serve[hubWeb] = web(ca.server(hub, time.Now().Add(time.Hour)),
+			func(w http.ResponseWriter, r *http.Request) {
+				ws, err := (&websocket.Upgrader{}).Upgrade(
+					w, r, http.Header{"Sec-WebSocket-Protocol": {"AMQPWSB10"}},
+				)
+				if err == nil {
+					_, _, _ = ws.ReadMessage()
+					_ = ws.Close()
+				}
+			})
+		_, err := (&Dialer{DialContext: w.dial, TLSConfig: ca.trust(), Proxy: noProxy}).WebSocket(
+			t.Context(), hubURL, nil,
+		)
 		isProtocolError(t, err)
 	})
 }
@@ -207,28 +222,42 @@ func TestThroughAProxy(t *testing.T) {
 	for _, scheme := range []string{"http", "https", "socks5"} {
 		synctest.Test(t, func(t *testing.T) {
 			w, ca := newWorld(t), newAuthority(t)
-			w.serve[hubWeb] = upgraded(ca.server(hub, time.Now().Add(time.Hour)), func(nc net.Conn) { (&peer{t: t, nc: nc}).serve(nil) })
+			w.serve[hubWeb] = upgraded(
+				ca.server(hub, time.Now().Add(time.Hour)),
+				func(nc net.Conn) { (&peer{t: t, nc: nc}).serve(nil) },
+			)
 			var asked *http.Request
 			proxy := tunnels(w, func(r *http.Request) *http.Response { asked = r; return nil })
-			address := map[string]string{"http": "proxy.example:3128", "https": "proxy.example:443", "socks5": "proxy.example:1080"}[scheme]
+			address := map[string]string{
+				"http": "proxy.example:3128", "https": "proxy.example:443",
+				"socks5": "proxy.example:1080",
+			}[scheme]
 			switch scheme {
 			case "http":
 				w.serve[address] = proxy
 			case "https":
-				w.serve[address] = secured(ca.server("proxy.example", time.Now().Add(time.Hour)), func(tc *tls.Conn) {
-					assert.Empty(t, tc.ConnectionState().PeerCertificates, "the device's identity is not the proxy's business")
-					proxy(tc)
-				})
+				w.serve[address] = secured(ca.server("proxy.example", time.Now().Add(time.Hour)),
+					func(tc *tls.Conn) {
+						assert.Empty(
+							t, tc.ConnectionState().PeerCertificates,
+							"the device's identity is not the proxy's business",
+						)
+						proxy(tc)
+					})
 			case "socks5":
 				w.serve[address] = socks(w)
 			}
 			config := ca.trust()
 			config.Certificates = []tls.Certificate{ca.server("dev1", time.Now().Add(time.Hour))}
-			d := &Dialer{DialContext: w.dial, TLSConfig: config, Proxy: func(r *http.Request) (*url.URL, error) {
-				assert.Equal(t, "https", r.URL.Scheme)
-				assert.Equal(t, hubWeb, r.URL.Host)
-				return &url.URL{Scheme: scheme, Host: strings.TrimSuffix(address, ":443"), User: url.UserPassword("user", "secret")}, nil
-			}}
+			d := &Dialer{DialContext: w.dial, TLSConfig: config,
+				Proxy: func(r *http.Request) (*url.URL, error) {
+					assert.Equal(t, "https", r.URL.Scheme)
+					assert.Equal(t, hubWeb, r.URL.Host)
+					return &url.URL{
+						Scheme: scheme, Host: strings.TrimSuffix(address, ":443"),
+						User: url.UserPassword("user", "secret"),
+					}, nil
+				}}
 			nc, err := d.WebSocket(t.Context(), hubURL, nil)
 			require.NoError(t, err, scheme)
 			c, err := Connect(t.Context(), nc, Options{ClientID: "dev1"})
@@ -238,7 +267,10 @@ func TestThroughAProxy(t *testing.T) {
 			assert.Equal(t, []string{address, hubWeb}, w.dialed())
 			if scheme != "socks5" {
 				assert.Equal(t, hubWeb, asked.Host)
-				assert.Equal(t, "Basic "+base64.StdEncoding.EncodeToString([]byte("user:secret")), asked.Header.Get("Proxy-Authorization"))
+				assert.Equal(
+					t, "Basic "+base64.StdEncoding.EncodeToString([]byte("user:secret")),
+					asked.Header.Get("Proxy-Authorization"),
+				)
 			}
 		})
 	}
@@ -275,11 +307,19 @@ func TestAProxysRefusalIsNotTheHubs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, ca := newWorld(t), newAuthority(t)
 		w.serve["proxy.example:3128"] = tunnels(w, func(*http.Request) *http.Response {
-			return &http.Response{StatusCode: 407, ProtoMajor: 1, ProtoMinor: 1, Body: io.NopCloser(strings.NewReader(strings.Repeat("x", 5000))), ContentLength: 5000,
-				Header: http.Header{"Proxy-Authenticate": {"Basic"}}}
+			return &http.Response{
+				StatusCode: 407, ProtoMajor: 1, ProtoMinor: 1,
+				Body:          io.NopCloser(strings.NewReader(strings.Repeat("x", 5000))),
+				ContentLength: 5000, Header: http.Header{"Proxy-Authenticate": {"Basic"}},
+			}
 		})
-		proxy := &url.URL{Scheme: "http", Host: "proxy.example:3128", User: url.UserPassword("user", "canary-secret")}
-		_, err := (&Dialer{DialContext: w.dial, TLSConfig: ca.trust(), Proxy: http.ProxyURL(proxy)}).WebSocket(t.Context(), hubURL, nil)
+		proxy := &url.URL{
+			Scheme: "http", Host: "proxy.example:3128",
+			User: url.UserPassword("user", "canary-secret"),
+		}
+		_, err := (&Dialer{
+			DialContext: w.dial, TLSConfig: ca.trust(), Proxy: http.ProxyURL(proxy),
+		}).WebSocket(t.Context(), hubURL, nil)
 		refused, ok := errors.AsType[*UpgradeError](err)
 		require.True(t, ok, "%v", err)
 		assert.True(t, refused.Proxy)

@@ -36,8 +36,9 @@ func newAuthority(t *testing.T) *authority {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true,
+		BasicConstraintsValid: true, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	require.NoError(t, err)
@@ -116,7 +117,10 @@ func silent(nc net.Conn) { _, _ = io.Copy(io.Discard, nc) }
 // secured serves over TLS.
 func secured(cert tls.Certificate, serve func(*tls.Conn)) func(net.Conn) {
 	return func(nc net.Conn) {
-		tc := tls.Server(nc, &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert, MaxVersion: tls.VersionTLS12})
+		tc := tls.Server(nc, &tls.Config{
+			Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert,
+			MaxVersion: tls.VersionTLS12,
+		})
 		if tc.Handshake() == nil {
 			serve(tc)
 		}
@@ -149,19 +153,21 @@ func web(cert tls.Certificate, handler http.HandlerFunc) func(net.Conn) {
 		finished := make(chan struct{})
 		finish := sync.OnceFunc(func() { close(finished) })
 		var hijacked atomic.Bool
-		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			handler(w, r)
-			if hijacked.Load() {
-				finish()
-			}
-		}), ConnState: func(_ net.Conn, s http.ConnState) {
-			switch s {
-			case http.StateHijacked:
-				hijacked.Store(true)
-			case http.StateClosed:
-				finish()
-			}
-		}}
+		server := &http.Server{
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				handler(w, r)
+				if hijacked.Load() {
+					finish()
+				}
+			}), ConnState: func(_ net.Conn, s http.ConnState) {
+				switch s {
+				case http.StateHijacked:
+					hijacked.Store(true)
+				case http.StateClosed:
+					finish()
+				}
+			},
+		}
 		_ = server.Serve(l)
 		<-finished
 	})

@@ -7,10 +7,11 @@ import (
 )
 
 const (
-	writeStep = 4 << 10   // bytes that have to leave within one write timeout
-	batchSize = 16 << 10  // bytes of several packets that are written together: a TLS record
-	maxLoad   = 256 << 10 // bytes on their way above which the next message waits; one larger than that goes alone
-	keepSize  = 64 << 10  // capacity of an outbox that is kept for the next packets
+	writeStep = 4 << 10  // bytes that have to leave within one write timeout
+	batchSize = 16 << 10 // bytes of several packets that are written together: a TLS record
+	// bytes on their way above which the next message waits; one larger than that goes alone
+	maxLoad  = 256 << 10
+	keepSize = 64 << 10 // capacity of an outbox that is kept for the next packets
 )
 
 // outbox is packets, one after another.
@@ -33,8 +34,8 @@ func (o *outbox) reset() {
 	o.bytes, o.ends = o.bytes[:0], o.ends[:0]
 }
 
-// Write queues one packet. It never waits for the network, so neither does a call into Paho; and it never fails: an error
-// ends the connection, and Paho learns of that by Read.
+// Write queues one packet. It never waits for the network, so neither does a call into Paho; and it
+// never fails: an error ends the connection, and Paho learns of that by Read.
 func (t *tap) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	if t.err == nil {
@@ -50,7 +51,8 @@ func (t *tap) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// writeLoop writes what is pending until the connection ends. All that has gathered while it was writing goes out together.
+// writeLoop writes what is pending until the connection ends. All that has gathered while it was
+// writing goes out together.
 func (t *tap) writeLoop() {
 	defer close(t.drained)
 	var batch outbox
@@ -146,8 +148,9 @@ func (t *tap) flushed(ctx context.Context) error {
 	return nil
 }
 
-// expectPingresp starts the wait for a PINGRESP before the PINGREQ is written, because a full send buffer is a silent peer
-// too; but not before its turn has come, because behind a long message it may wait for as long as that makes progress.
+// expectPingresp starts the wait for a PINGRESP before the PINGREQ is written, because a full send
+// buffer is a silent peer too; but not before its turn has come, because behind a long message it
+// may wait for as long as that makes progress.
 func (t *tap) expectPingresp() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -156,13 +159,14 @@ func (t *tap) expectPingresp() {
 	}
 }
 
-// stepper is a connection that keeps a packet together although each part of it has a deadline of its own.
+// stepper is a connection that keeps a packet together although each part of it has a deadline of
+// its own.
 type stepper interface {
 	writeSteps(p []byte, size int, step time.Duration) (int, error)
 }
 
-// write gives each part of p its own deadline, so that a slow link may take its time over a long message, while one that
-// makes no progress is noticed.
+// write gives each part of p its own deadline, so that a slow link may take its time over a long
+// message, while one that makes no progress is noticed.
 func (t *tap) write(p []byte, step time.Duration) (int, error) {
 	if s, ok := t.nc.(stepper); ok {
 		return s.writeSteps(p, writeStep, step)

@@ -1,7 +1,9 @@
-// Package mqttserver is the server side of one MQTT 3.1.1 connection, for simulators of services that speak it.
+// Package mqttserver is the server side of one MQTT 3.1.1 connection, for simulators of services
+// that speak it.
 //
-// A service decides what a client may do and what it is told; this package does the rest: it reads packets within limits,
-// keeps packet identifiers, writes one packet at a time, watches the keep-alive, and ends everything it started.
+// A service decides what a client may do and what it is told; this package does the rest: it reads
+// packets within limits, keeps packet identifiers, writes one packet at a time, watches the
+// keep-alive, and ends everything it started.
 //
 //	func (s *service) ServeMQTT(nc net.Conn) {
 //		mqttserver.Serve(context.Background(), nc, s, mqttserver.Options{})
@@ -23,8 +25,10 @@
 //		return err
 //	}
 //
-// It is not a broker: nothing is routed between clients, no subscription is matched, nothing is retained, and QoS 2
-// is not spoken (a PUBLISH at QoS 2 ends the connection, as DPS and IoT Hub end it).
+// It is not a broker: nothing is routed between clients, no subscription is matched, nothing is
+// retained, and QoS 2 is not spoken (a PUBLISH at QoS 2 ends the connection, as DPS and IoT Hub end
+// it).
 //
-// The packets are encoded and decoded by Paho's codec. Section numbers in comments are those of the OASIS standard "MQTT Version 3.1.1".
+// The packets are encoded and decoded by Paho's codec. Section numbers in comments are those of the
+// OASIS standard "MQTT Version 3.1.1".
 package mqttserver

@@ -18,18 +18,22 @@ func (e *Error) Error() string { return "mqtt " + e.Op + ": " + e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
 var (
-	// ErrReset, returned by a Handler or given to Session.Close, ends the connection by a reset instead of an orderly close.
+	// ErrReset, returned by a Handler or given to Session.Close, ends the connection by a reset
+	// instead of an orderly close.
 	ErrReset = errors.New("connection reset on purpose")
 	// ErrRefused is how a session ends whose CONNECT got a return code other than 0.
 	ErrRefused = errors.New("connection refused")
-	// ErrTooLarge is in the error of a session whose client announced a packet above Options.MaxPacket.
+	// ErrTooLarge is in the error of a session whose client announced a packet above
+	// Options.MaxPacket.
 	ErrTooLarge = errors.New("packet too large")
 	// ErrMalformed is in the error of a session whose client broke the protocol.
 	ErrMalformed = errors.New("protocol violation")
-	// ErrKeepAlive is in the error of a session whose client was silent for longer than its keep-alive allows.
+	// ErrKeepAlive is in the error of a session whose client was silent for longer than its
+	// keep-alive allows.
 	ErrKeepAlive = errors.New("client silent for too long")
 
-	errDisconnected = errors.New("client disconnected") // a DISCONNECT packet: reported to the handler as nil
+	// a DISCONNECT packet: reported to the handler as nil
+	errDisconnected = errors.New("client disconnected")
 )
 
 func malformed(op, format string, args ...any) error {

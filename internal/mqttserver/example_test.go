@@ -13,7 +13,9 @@ import (
 // echo is a service that answers every message on the topic "answer", after it has acknowledged it.
 type echo struct{}
 
-func (echo) Connect(_ context.Context, _ *mqttserver.Session, c *mqttserver.Connect) (mqttserver.Connack, error) {
+func (echo) Connect(
+	_ context.Context, _ *mqttserver.Session, c *mqttserver.Connect,
+) (mqttserver.Connack, error) {
 	if c.ClientID != "dev1" {
 		return mqttserver.Connack{ReturnCode: mqttserver.NotAuthorized}, nil
 	}
@@ -27,20 +29,30 @@ func (echo) Publish(ctx context.Context, s *mqttserver.Session, m *mqttserver.In
 	_, err := s.Publish(ctx, mqttserver.Message{Topic: "answer", Payload: m.Payload})
 	return err
 }
-func (echo) Subscribe(context.Context, *mqttserver.Session, *mqttserver.Subscribe) error { return nil }
-func (echo) Unsubscribe(context.Context, *mqttserver.Session, []string) error            { return nil }
-func (echo) Disconnected(*mqttserver.Session, error)                                     {}
+func (echo) Subscribe(context.Context, *mqttserver.Session, *mqttserver.Subscribe) error {
+	return nil
+}
+func (echo) Unsubscribe(context.Context, *mqttserver.Session, []string) error {
+	return nil
+}
+func (echo) Disconnected(*mqttserver.Session, error) {}
 
 func ExampleServe() {
 	client, server := memnet.Pipe("client:50000", "server:8883")
 	served := make(chan error)
-	go func() { served <- mqttserver.Serve(context.Background(), server, echo{}, mqttserver.Options{}) }()
+	go func() {
+		served <- mqttserver.Serve(context.Background(), server, echo{}, mqttserver.Options{})
+	}()
 
 	hello := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
-	hello.ProtocolName, hello.ProtocolVersion, hello.ClientIdentifier, hello.CleanSession = "MQTT", 4, "dev1", true
+	hello.ProtocolName, hello.ProtocolVersion, hello.ClientIdentifier, hello.CleanSession = "MQTT",
+		4, "dev1", true
 	question := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
-	question.TopicName, question.Qos, question.MessageID, question.Payload = "question", 1, 1, []byte("who is there?")
-	for _, p := range []packets.ControlPacket{hello, question, packets.NewControlPacket(packets.Disconnect)} {
+	question.TopicName, question.Qos, question.MessageID, question.Payload = "question", 1, 1,
+		[]byte("who is there?")
+	for _, p := range []packets.ControlPacket{
+		hello, question, packets.NewControlPacket(packets.Disconnect),
+	} {
 		if err := p.Write(client); err != nil {
 			fmt.Println(err)
 		}

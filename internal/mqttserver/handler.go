@@ -6,25 +6,32 @@ import (
 	"time"
 )
 
-// Handler is the service behind a connection. One connection's calls come one at a time, in the order of the packets, except
-// that a Handler shared by connections is called by all of them at once.
+// Handler is the service behind a connection. One connection's calls come one at a time, in the
+// order of the packets, except that a Handler shared by connections is called by all of them at
+// once.
 //
-// While a call runs the session reads PUBACKs but answers nothing else, not even a ping: what takes longer
-// belongs into Session.Go. A call's context ends when the connection does. An error ends the session; ErrReset ends it by a reset.
+// While a call runs the session reads PUBACKs but answers nothing else, not even a ping: what takes
+// longer belongs into Session.Go. A call's context ends when the connection does. An error ends the
+// session; ErrReset ends it by a reset.
 type Handler interface {
-	// Connect checks a CONNECT of protocol level 4 (any other was refused with return code 1). A return code other than 0 is
-	// sent, and the connection closed; an error closes it with no response.
+	// Connect checks a CONNECT of protocol level 4 (any other was refused with return code 1). A
+	// return code other than 0 is sent, and the connection closed; an error closes it with no
+	// response.
 	Connect(ctx context.Context, s *Session, c *Connect) (Connack, error)
-	// Connected is called once a CONNACK with return code 0 has been written, before any further packet is handled.
+	// Connected is called once a CONNACK with return code 0 has been written, before any further
+	// packet is handled.
 	Connected(ctx context.Context, s *Session) error
-	// Publish takes a message at QoS 0 or 1. It is acknowledged when Publish returns nil, unless Incoming.Ack was called
-	// before or Incoming.Withhold was.
+	// Publish takes a message at QoS 0 or 1. It is acknowledged when Publish returns nil, unless
+	// Incoming.Ack was called before or Incoming.Withhold was.
 	Publish(ctx context.Context, s *Session, m *Incoming) error
-	// Subscribe checks filters. Nothing replied and nothing withheld, all are granted, at QoS 1 at most.
+	// Subscribe checks filters. Nothing replied and nothing withheld, all are granted, at QoS 1 at
+	// most.
 	Subscribe(ctx context.Context, s *Session, r *Subscribe) error
-	// Unsubscribe tells of filters that are given up. It is acknowledged when Unsubscribe returns nil.
+	// Unsubscribe tells of filters that are given up. It is acknowledged when Unsubscribe returns
+	// nil.
 	Unsubscribe(ctx context.Context, s *Session, filters []string) error
-	// Disconnected is called once, last, for every session whose Connect was called: err is nil after a DISCONNECT packet.
+	// Disconnected is called once, last, for every session whose Connect was called: err is nil
+	// after a DISCONNECT packet.
 	Disconnected(s *Session, err error)
 }
 
@@ -77,8 +84,8 @@ type Incoming struct {
 	acked    atomic.Bool
 }
 
-// Ack sends the PUBACK now, ahead of whatever the handler sends next. It does nothing at QoS 0, and nothing the second time. Any
-// goroutine may call it, once Withhold was.
+// Ack sends the PUBACK now, ahead of whatever the handler sends next. It does nothing at QoS 0, and
+// nothing the second time. Any goroutine may call it, once Withhold was.
 func (m *Incoming) Ack() error {
 	if m.id == 0 || !m.acked.CompareAndSwap(false, true) {
 		return nil
@@ -86,7 +93,8 @@ func (m *Incoming) Ack() error {
 	return m.session.ack(m.id)
 }
 
-// Withhold keeps the PUBACK from being sent when the handler's Publish returns. Ack may still send it, later or never. Only Publish itself may call it.
+// Withhold keeps the PUBACK from being sent when the handler's Publish returns. Ack may still send
+// it, later or never. Only Publish itself may call it.
 func (m *Incoming) Withhold() { m.withheld = true }
 
 // Filter is one topic filter of a SUBSCRIBE and the QoS asked for, 0 to 2.
@@ -104,8 +112,8 @@ type Subscribe struct {
 	replied  atomic.Bool
 }
 
-// Reply sends the SUBACK now: for each filter the QoS granted, or SubscribeFailure. It does nothing the second time. Any
-// goroutine may call it, once Withhold was.
+// Reply sends the SUBACK now: for each filter the QoS granted, or SubscribeFailure. It does nothing
+// the second time. Any goroutine may call it, once Withhold was.
 func (r *Subscribe) Reply(codes ...byte) error {
 	if !r.replied.CompareAndSwap(false, true) {
 		return nil
@@ -113,8 +121,8 @@ func (r *Subscribe) Reply(codes ...byte) error {
 	return r.session.suback(r.id, codes)
 }
 
-// Withhold keeps a SUBACK from being sent when the handler's Subscribe returns. Reply may still send it. Only that
-// Subscribe itself may call it.
+// Withhold keeps a SUBACK from being sent when the handler's Subscribe returns. Reply may still
+// send it. Only that Subscribe itself may call it.
 func (r *Subscribe) Withhold() { r.withheld = true }
 
 // Grant returns the codes that grant every filter, at QoS 1 at most.

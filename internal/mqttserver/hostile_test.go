@@ -39,7 +39,9 @@ func TestClientThatSaysNothingIsDisconnected(t *testing.T) {
 		assert.EqualError(t, err, "mqtt connect: no CONNECT within 30s")
 	})
 	synctest.Test(t, func(t *testing.T) {
-		after, err := slow(t, Options{ConnectTimeout: time.Hour, MaxPacket: 1 << 30}, 25*time.Minute)
+		after, err := slow(
+			t, Options{ConnectTimeout: time.Hour, MaxPacket: 1 << 30}, 25*time.Minute,
+		)
 		assert.Equal(t, time.Hour, after)
 		assert.Error(t, err)
 	})
@@ -50,7 +52,9 @@ func TestClientThatReadsNothingIsGivenUp(t *testing.T) {
 		v := &service{connected: func(_ context.Context, s *Session) error {
 			s.Go(func(ctx context.Context) error {
 				for {
-					if _, err := s.Publish(ctx, Message{Topic: "flood", Payload: make([]byte, 10000)}); err != nil {
+					if _, err := s.Publish(
+						ctx, Message{Topic: "flood", Payload: make([]byte, 10000)},
+					); err != nil {
 						return err
 					}
 				}

@@ -11,15 +11,18 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
-// readPacket reads one packet. A packet whose header announces more than limit bytes is refused unread, and memory
-// is taken for bytes that arrived, not for bytes that were announced.
+// readPacket reads one packet. A packet whose header announces more than limit bytes is refused
+// unread, and memory is taken for bytes that arrived, not for bytes that were announced.
 func readPacket(r io.Reader, limit int) (packets.ControlPacket, error) {
 	header, err := readHeader(r)
 	if err != nil {
 		return nil, err
 	}
 	if header.RemainingLength > limit {
-		return nil, &Error{Op: "read", Err: fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, header.RemainingLength, limit)}
+		return nil, &Error{
+			Op:  "read",
+			Err: fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, header.RemainingLength, limit),
+		}
 	}
 	var body bytes.Buffer
 	if _, err := io.CopyN(&body, r, int64(header.RemainingLength)); err != nil {
@@ -62,7 +65,8 @@ func readHeader(r io.Reader) (packets.FixedHeader, error) {
 	}
 }
 
-// checkFlags refuses types a client may not send, and reserved flags that are not as table 2.2 has them.
+// checkFlags refuses types a client may not send, and reserved flags that are not as table 2.2 has
+// them.
 func checkFlags(kind, flags byte) error {
 	switch kind {
 	case packets.Publish:
@@ -76,7 +80,8 @@ func checkFlags(kind, flags byte) error {
 		if flags != 0x02 {
 			return malformed("read", "%s with flags %#x", packets.PacketNames[kind], flags)
 		}
-	case packets.Connect, packets.Puback, packets.Pubrec, packets.Pubcomp, packets.Pingreq, packets.Disconnect:
+	case packets.Connect, packets.Puback, packets.Pubrec, packets.Pubcomp, packets.Pingreq,
+		packets.Disconnect:
 		if flags != 0 {
 			return malformed("read", "%s with flags %#x", packets.PacketNames[kind], flags)
 		}
@@ -86,8 +91,8 @@ func checkFlags(kind, flags byte) error {
 	return nil
 }
 
-// decode turns a body into a packet, and refuses whatever the codec would let pass: fields cut short (it fills them up
-// with zeros), bytes left over, names that are no UTF-8.
+// decode turns a body into a packet, and refuses whatever the codec would let pass: fields cut
+// short (it fills them up with zeros), bytes left over, names that are no UTF-8.
 func decode(h packets.FixedHeader, body []byte) (packets.ControlPacket, error) {
 	cp, err := packets.NewControlPacketWithHeader(h)
 	if err != nil {
@@ -108,7 +113,9 @@ func decode(h packets.FixedHeader, body []byte) (packets.ControlPacket, error) {
 		}
 	}
 	if len(rest.b) > 0 {
-		return nil, malformed("read", "%s with %d bytes too many", packets.PacketNames[h.MessageType], len(rest.b))
+		return nil, malformed(
+			"read", "%s with %d bytes too many", packets.PacketNames[h.MessageType], len(rest.b),
+		)
 	}
 	if err := check(cp); err != nil {
 		return nil, err

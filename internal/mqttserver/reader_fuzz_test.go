@@ -10,17 +10,20 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whatever arrives, the reader neither panics nor takes memory for bytes that did not arrive; and what it lets pass means
-// the same when it is written again.
+// Whatever arrives, the reader neither panics nor takes memory for bytes that did not arrive; and
+// what it lets pass means the same when it is written again.
 func FuzzReadPacket(f *testing.F) {
 	u := packets.NewControlPacket(packets.Unsubscribe).(*packets.UnsubscribePacket)
 	u.MessageID, u.Topics = 1, []string{"a", "b"}
 	full := connectPacket()
-	full.WillFlag, full.WillTopic, full.WillMessage, full.WillQos, full.WillRetain = true, "w", []byte("m"), 1, true
-	full.UsernameFlag, full.Username, full.PasswordFlag, full.Password = true, "u", true, []byte("p")
+	full.WillFlag, full.WillTopic, full.WillMessage, full.WillQos, full.WillRetain = true, "w",
+		[]byte("m"), 1, true
+	full.UsernameFlag, full.Username, full.PasswordFlag, full.Password = true, "u",
+		true, []byte("p")
 	for _, p := range []packets.ControlPacket{
-		connectPacket(), full, publishPacket("t", 0, 0, "x"), publishPacket("t", 1, 1, ""), subscribePacket(1, 1, "a", "b/#"), u,
-		packets.NewControlPacket(packets.Pingreq), packets.NewControlPacket(packets.Disconnect), packets.NewControlPacket(packets.Puback),
+		connectPacket(), full, publishPacket("t", 0, 0, "x"), publishPacket("t", 1, 1, ""),
+		subscribePacket(1, 1, "a", "b/#"), u, packets.NewControlPacket(packets.Pingreq),
+		packets.NewControlPacket(packets.Disconnect), packets.NewControlPacket(packets.Puback),
 	} {
 		var b bytes.Buffer
 		require.NoError(f, p.Write(&b))

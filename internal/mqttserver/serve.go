@@ -15,12 +15,14 @@ import (
 
 // Options are a server's limits. The zero value is useful.
 type Options struct {
-	// MaxPacket is the largest remaining length of a packet that is read, in bytes. A larger one ends the session unread.
-	// 0 means 384 KiB: room for IoT Hub's largest message with the longest topic.
+	// MaxPacket is the largest remaining length of a packet that is read, in bytes. A larger one
+	// ends the session unread. 0 means 384 KiB: room for IoT Hub's largest message with the longest
+	// topic.
 	MaxPacket int
 	// ConnectTimeout is how long a new connection may take to send its CONNECT. 0 means 30 s.
 	ConnectTimeout time.Duration
-	// MaxIdle caps how long a client may be silent, whatever keep-alive it asked for, 0 included. 0 means no cap.
+	// MaxIdle caps how long a client may be silent, whatever keep-alive it asked for, 0 included. 0
+	// means no cap.
 	MaxIdle time.Duration
 	// WriteTimeout is how long writing one packet may take. 0 means 30 s.
 	WriteTimeout time.Duration
@@ -39,9 +41,10 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Serve speaks MQTT on nc until the client disconnects, breaks the protocol or falls silent, the handler returns an error, the
-// session is closed or ctx ends. It closes nc, and returns after every goroutine of the session has ended. The error
-// tells why it ended; it is nil after a DISCONNECT packet.
+// Serve speaks MQTT on nc until the client disconnects, breaks the protocol or falls silent, the
+// handler returns an error, the session is closed or ctx ends. It closes nc, and returns after
+// every goroutine of the session has ended. The error tells why it ended; it is nil after a
+// DISCONNECT packet.
 func Serve(ctx context.Context, nc net.Conn, h Handler, o Options) error {
 	s := newSession(ctx, nc, o.withDefaults())
 	defer s.cancel(net.ErrClosed)
@@ -86,7 +89,9 @@ func (s *Session) read(incoming chan<- packets.ControlPacket) error {
 		cp, err := readPacket(r, s.options.MaxPacket)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded) && first:
-			return &Error{Op: "connect", Err: fmt.Errorf("no CONNECT within %s", s.options.ConnectTimeout)}
+			return &Error{
+				Op: "connect", Err: fmt.Errorf("no CONNECT within %s", s.options.ConnectTimeout),
+			}
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return &Error{Op: "keep-alive", Err: ErrKeepAlive}
 		case err != nil:
@@ -145,11 +150,14 @@ func (s *Session) connect(h Handler, cp packets.ControlPacket, connected *bool) 
 		return malformed("connect", "password without user name")
 	}
 	c := Connect{
-		ClientID: p.ClientIdentifier, CleanSession: p.CleanSession, KeepAlive: time.Duration(p.Keepalive) * time.Second,
-		Username: p.Username, HasUsername: p.UsernameFlag, Password: p.Password, HasPassword: p.PasswordFlag,
+		ClientID: p.ClientIdentifier, CleanSession: p.CleanSession,
+		KeepAlive: time.Duration(p.Keepalive) * time.Second, Username: p.Username,
+		HasUsername: p.UsernameFlag, Password: p.Password, HasPassword: p.PasswordFlag,
 	}
 	if p.WillFlag {
-		c.Will = &Message{Topic: p.WillTopic, Payload: p.WillMessage, QoS: p.WillQos, Retain: p.WillRetain}
+		c.Will = &Message{
+			Topic: p.WillTopic, Payload: p.WillMessage, QoS: p.WillQos, Retain: p.WillRetain,
+		}
 	}
 	s.mu.Lock()
 	s.client = c
@@ -221,7 +229,9 @@ func (s *Session) publish(h Handler, p *packets.PublishPacket) error {
 		return malformed("publish", "QoS %d is not supported", p.Qos)
 	}
 	m := &Incoming{
-		Message: Message{Topic: p.TopicName, Payload: p.Payload, QoS: p.Qos, Duplicate: p.Dup, Retain: p.Retain},
+		Message: Message{
+			Topic: p.TopicName, Payload: p.Payload, QoS: p.Qos, Duplicate: p.Dup, Retain: p.Retain,
+		},
 		session: s, id: p.MessageID,
 	}
 	if err := h.Publish(s.ctx, s, m); err != nil {
@@ -247,8 +257,8 @@ func (s *Session) subscribe(h Handler, p *packets.SubscribePacket) error {
 	return r.Reply(r.Grant()...)
 }
 
-// Reset ends a connection the rude way, if something under it has a Reset method, as the simulated network's connections have.
-// It reports whether it could.
+// Reset ends a connection the rude way, if something under it has a Reset method, as the simulated
+// network's connections have. It reports whether it could.
 func Reset(nc net.Conn) bool {
 	r, ok := Under[interface{ Reset() }](nc)
 	if ok {
@@ -257,7 +267,8 @@ func Reset(nc net.Conn) bool {
 	return ok
 }
 
-// Under finds the connection with the methods of T beneath a connection's wrappers: TLS and WebSocket.
+// Under finds the connection with the methods of T beneath a connection's wrappers: TLS and
+// WebSocket.
 func Under[T any](nc net.Conn) (T, bool) {
 	for {
 		if t, ok := nc.(T); ok {

@@ -28,14 +28,16 @@ func TestHandlerSeesWhatTheClientSent(t *testing.T) {
 		c := dial(t, v, Options{})
 		p := connectPacket()
 		p.CleanSession, p.Keepalive = false, 240
-		p.UsernameFlag, p.Username, p.PasswordFlag, p.Password = true, "hub/dev1", true, []byte("secret")
+		p.UsernameFlag, p.Username, p.PasswordFlag, p.Password = true, "hub/dev1", true,
+			[]byte("secret")
 		p.WillFlag, p.WillTopic, p.WillMessage, p.WillQos = true, "gone", []byte("bye"), 1
 		c.send(p)
 		ack := c.receive().(*packets.ConnackPacket)
 		assert.True(t, ack.SessionPresent)
 		assert.Equal(t, Connect{
-			ClientID: "dev1", Username: "hub/dev1", HasUsername: true, Password: []byte("secret"), HasPassword: true,
-			KeepAlive: 4 * time.Minute, Will: &Message{Topic: "gone", Payload: []byte("bye"), QoS: 1},
+			ClientID: "dev1", Username: "hub/dev1", HasUsername: true, Password: []byte("secret"),
+			HasPassword: true, KeepAlive: 4 * time.Minute,
+			Will: &Message{Topic: "gone", Payload: []byte("bye"), QoS: 1},
 		}, got)
 		c.leave()
 		assert.Equal(t, []error{nil}, v.ended)
@@ -160,7 +162,9 @@ func TestPublish(t *testing.T) {
 			c.send(again)
 			assert.Equal(t, uint16(77), c.receive().(*packets.PubackPacket).MessageID)
 			c.silent(time.Second)
-			assert.Equal(t, []Message{{Topic: "a", Payload: []byte{}}, {Topic: "b", Payload: []byte("hello"), QoS: 1, Duplicate: true}}, got)
+			assert.Equal(t, []Message{{Topic: "a", Payload: []byte{}}, {
+				Topic: "b", Payload: []byte("hello"), QoS: 1, Duplicate: true,
+			}}, got)
 			c.leave()
 		})
 	})
@@ -194,7 +198,10 @@ func TestPublish(t *testing.T) {
 			}}
 			c := connected(t, v, Options{})
 			start := time.Now()
-			c.send(publishPacket("never", 1, 1, ""), publishPacket("late", 1, 2, ""), packets.NewControlPacket(packets.Pingreq))
+			c.send(
+				publishPacket("never", 1, 1, ""), publishPacket("late", 1, 2, ""),
+				packets.NewControlPacket(packets.Pingreq),
+			)
 			assert.IsType(t, &packets.PingrespPacket{}, c.receive())
 			assert.Equal(t, uint16(2), c.receive().(*packets.PubackPacket).MessageID)
 			assert.Equal(t, time.Minute, time.Since(start))
@@ -204,7 +211,9 @@ func TestPublish(t *testing.T) {
 	t.Run("that the handler does not like ends the session unacknowledged", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			wrong := errors.New("no such topic")
-			v := &service{publish: func(context.Context, *Session, *Incoming) error { return wrong }}
+			v := &service{
+				publish: func(context.Context, *Session, *Incoming) error { return wrong },
+			}
 			c := connected(t, v, Options{})
 			c.send(publishPacket("elsewhere", 1, 1, ""))
 			assert.ErrorIs(t, c.end(), wrong)
@@ -296,7 +305,9 @@ func TestPubackIsToldBeforeTheEndOfTheSession(t *testing.T) {
 		acked := 0
 		v := &service{connected: func(ctx context.Context, s *Session) error {
 			for range 2 {
-				if _, err := s.PublishFunc(ctx, Message{Topic: "a", QoS: 1}, func() { acked++ }); err != nil {
+				if _, err := s.PublishFunc(
+					ctx, Message{Topic: "a", QoS: 1}, func() { acked++ },
+				); err != nil {
 					return err
 				}
 			}
@@ -341,7 +352,9 @@ func TestPacketsOfConcurrentPublishersDoNotMix(t *testing.T) {
 			for range publishers {
 				s.Go(func(ctx context.Context) error {
 					for range each {
-						if _, err := s.Publish(ctx, Message{Topic: "t", Payload: make([]byte, 3000)}); err != nil {
+						if _, err := s.Publish(
+							ctx, Message{Topic: "t", Payload: make([]byte, 3000)},
+						); err != nil {
 							return err
 						}
 					}
@@ -359,14 +372,18 @@ func TestPacketsOfConcurrentPublishersDoNotMix(t *testing.T) {
 }
 
 func TestSessionIsClosedFromOutside(t *testing.T) {
-	for name, stuck := range map[string]bool{"idle": false, "while it writes to a client that does not read": true} {
+	for name, stuck := range map[string]bool{
+		"idle": false, "while it writes to a client that does not read": true,
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				sessions := make(chan *Session, 1)
 				v := &service{connected: func(ctx context.Context, s *Session) error {
 					sessions <- s
 					for stuck {
-						if _, err := s.Publish(ctx, Message{Topic: "flood", Payload: make([]byte, 10000)}); err != nil {
+						if _, err := s.Publish(
+							ctx, Message{Topic: "flood", Payload: make([]byte, 10000)},
+						); err != nil {
 							return err
 						}
 					}

@@ -18,7 +18,9 @@ type Session struct {
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	tasks   sync.WaitGroup
-	writing chan struct{} // holds one token: the right to write. A channel, because a waiter on a mutex is not durably blocked
+	// holds one token: the right to write. A channel, because a waiter on a mutex is not durably
+	// blocked
+	writing chan struct{}
 
 	mu       sync.Mutex
 	client   Connect
@@ -35,11 +37,14 @@ type Delivery struct {
 	onAck func() // nil: none
 }
 
-// Acked is closed when the client's PUBACK arrives; at QoS 0, once the message is written. It stays open when the session ends first.
+// Acked is closed when the client's PUBACK arrives; at QoS 0, once the message is written. It stays
+// open when the session ends first.
 func (d *Delivery) Acked() <-chan struct{} { return d.acked }
 
 func newSession(ctx context.Context, nc net.Conn, o Options) *Session {
-	s := &Session{nc: nc, options: o, writing: make(chan struct{}, 1), inFlight: make(map[uint16]*Delivery)}
+	s := &Session{
+		nc: nc, options: o, writing: make(chan struct{}, 1), inFlight: make(map[uint16]*Delivery),
+	}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	return s
 }
@@ -54,11 +59,12 @@ func (s *Session) Client() Connect {
 	return s.client
 }
 
-// Conn returns the connection Serve was given, for what it knows about the peer. Reading, writing and closing it are the session's.
+// Conn returns the connection Serve was given, for what it knows about the peer. Reading, writing
+// and closing it are the session's.
 func (s *Session) Conn() net.Conn { return s.nc }
 
-// Close ends the session with err as its cause: no packet is sent, the connection is closed (reset, when err is
-// ErrReset). It does not wait: Serve returns soon after.
+// Close ends the session with err as its cause: no packet is sent, the connection is closed (reset,
+// when err is ErrReset). It does not wait: Serve returns soon after.
 func (s *Session) Close(err error) {
 	if err == nil {
 		err = net.ErrClosed
@@ -66,8 +72,9 @@ func (s *Session) Close(err error) {
 	s.cancel(err)
 }
 
-// Go runs f in a goroutine of the session: Serve returns after f has. An error ends the session. Go must be called
-// from a Handler's method or from inside another f; after the session's end f runs with a context that is done.
+// Go runs f in a goroutine of the session: Serve returns after f has. An error ends the session. Go
+// must be called from a Handler's method or from inside another f; after the session's end f runs
+// with a context that is done.
 func (s *Session) Go(f func(context.Context) error) {
 	s.tasks.Go(func() {
 		if err := f(s.ctx); err != nil {
@@ -76,20 +83,23 @@ func (s *Session) Go(f func(context.Context) error) {
 	})
 }
 
-// Publish sends a message to the client and returns once it is written; the Delivery tells when it is acknowledged.
+// Publish sends a message to the client and returns once it is written; the Delivery tells when it
+// is acknowledged.
 func (s *Session) Publish(ctx context.Context, m Message) (*Delivery, error) {
 	return s.PublishFunc(ctx, m, nil)
 }
 
-// PublishFunc is Publish, and calls acked when the client's PUBACK arrives, before any packet that came after it is handled: when the session is
-// over, so are the calls. It must not block. At QoS 0 it is not called.
+// PublishFunc is Publish, and calls acked when the client's PUBACK arrives, before any packet that
+// came after it is handled: when the session is over, so are the calls. It must not block. At QoS 0
+// it is not called.
 func (s *Session) PublishFunc(ctx context.Context, m Message, acked func()) (*Delivery, error) {
 	if m.QoS > 1 {
 		return nil, &Error{Op: "publish", Err: fmt.Errorf("QoS %d to the client", m.QoS)}
 	}
 	d := &Delivery{acked: make(chan struct{}), onAck: acked}
 	p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
-	p.TopicName, p.Payload, p.Qos, p.Dup, p.Retain = m.Topic, m.Payload, m.QoS, m.Duplicate, m.Retain
+	p.TopicName, p.Payload, p.Qos, p.Dup, p.Retain = m.Topic, m.Payload, m.QoS,
+		m.Duplicate, m.Retain
 	if m.QoS == 0 {
 		close(d.acked)
 	} else if err := s.register(d); err != nil {
@@ -177,7 +187,8 @@ func (s *Session) write(ctx context.Context, p packets.ControlPacket) error {
 	return nil
 }
 
-// limitWrite sets the write deadline, unless the end of the session has set one to break a write already.
+// limitWrite sets the write deadline, unless the end of the session has set one to break a write
+// already.
 func (s *Session) limitWrite() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -16,9 +16,10 @@ import (
 // Subprotocol is the WebSocket subprotocol of MQTT. Some clients ask for it in capitals.
 const Subprotocol = "mqtt"
 
-// WebSocket turns an HTTP request into a connection that carries MQTT in binary frames; a packet may be split over frames,
-// and a frame may hold several. On an error the request has been answered already. The caller owns the connection, and the
-// handler that called WebSocket must not return before it is done with it.
+// WebSocket turns an HTTP request into a connection that carries MQTT in binary frames; a packet
+// may be split over frames, and a frame may hold several. On an error the request has been answered
+// already. The caller owns the connection, and the handler that called WebSocket must not return
+// before it is done with it.
 func WebSocket(w http.ResponseWriter, r *http.Request) (net.Conn, error) {
 	wanted := ""
 	for _, p := range websocket.Subprotocols(r) {
@@ -29,7 +30,10 @@ func WebSocket(w http.ResponseWriter, r *http.Request) (net.Conn, error) {
 	}
 	if websocket.IsWebSocketUpgrade(r) && wanted == "" {
 		http.Error(w, "subprotocol mqtt required", http.StatusBadRequest)
-		return nil, &Error{Op: "upgrade", Err: fmt.Errorf("subprotocol %q", r.Header.Get("Sec-WebSocket-Protocol"))}
+		return nil, &Error{
+			Op:  "upgrade",
+			Err: fmt.Errorf("subprotocol %q", r.Header.Get("Sec-WebSocket-Protocol")),
+		}
 	}
 	up := websocket.Upgrader{
 		Subprotocols: []string{wanted},
@@ -62,9 +66,10 @@ func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return *h.carrier, rw, nil
 }
 
-// wsCarrier is the connection under a WebSocket. The library sets the write deadline before each frame, from a field that must not
-// change while it writes; a session must be able to break a write under way. So the session's deadline is kept
-// here, and stands wherever the library has none of its own.
+// wsCarrier is the connection under a WebSocket. The library sets the write deadline before each
+// frame, from a field that must not change while it writes; a session must be able to break a write
+// under way. So the session's deadline is kept here, and stands wherever the library has none of
+// its own.
 type wsCarrier struct {
 	net.Conn
 	mu      sync.Mutex
@@ -88,7 +93,8 @@ func (c *wsCarrier) setSessionDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
-// wsConn is a WebSocket as a stream of bytes. Addresses and closing are those of the connection beneath it.
+// wsConn is a WebSocket as a stream of bytes. Addresses and closing are those of the connection
+// beneath it.
 type wsConn struct {
 	*wsCarrier
 	ws    *websocket.Conn
@@ -129,7 +135,10 @@ func (c *wsConn) Read(b []byte) (int, error) {
 
 // streamError gives a close frame the meaning that the end of a stream has.
 func streamError(err error) error {
-	if websocket.IsCloseError(err, websocket.CloseNormalClosure, websocket.CloseGoingAway, websocket.CloseNoStatusReceived) {
+	if websocket.IsCloseError(
+		err, websocket.CloseNormalClosure, websocket.CloseGoingAway,
+		websocket.CloseNoStatusReceived,
+	) {
 		return io.EOF
 	}
 	return err

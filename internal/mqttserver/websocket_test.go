@@ -51,15 +51,17 @@ func within(t *testing.T, v *service, f func(s *site)) {
 		s := &site{t: t, near: near, served: make(chan error, 1), failed: make(chan error, 1)}
 		l := &single{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
 		l.conns <- far
-		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Date", "Sat, 01 Jan 2000 00:00:00 GMT")
-			nc, err := WebSocket(w, r)
-			if err != nil {
-				s.failed <- err
-				return
-			}
-			s.served <- Serve(context.WithoutCancel(r.Context()), nc, v, Options{})
-		})}
+		server := &http.Server{
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Date", "Sat, 01 Jan 2000 00:00:00 GMT")
+				nc, err := WebSocket(w, r)
+				if err != nil {
+					s.failed <- err
+					return
+				}
+				s.served <- Serve(context.WithoutCancel(r.Context()), nc, v, Options{})
+			}),
+		}
 		var serving sync.WaitGroup
 		serving.Go(func() { _ = server.Serve(l) })
 		f(s)
@@ -71,8 +73,10 @@ func within(t *testing.T, v *service, f func(s *site)) {
 
 func (s *site) dial(protocols ...string) (*websocket.Conn, *http.Response, error) {
 	d := websocket.Dialer{
-		Subprotocols:   protocols,
-		NetDialContext: func(context.Context, string, string) (net.Conn, error) { return s.near, nil },
+		Subprotocols: protocols,
+		NetDialContext: func(context.Context, string, string) (net.Conn, error) {
+			return s.near, nil
+		},
 	}
 	return d.Dial("ws://server/$iothub/websocket", nil)
 }
@@ -105,7 +109,9 @@ func TestPacketsMayBeSplitOverFramesAndShareOne(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, protocol, ws.Subprotocol(), "named as the client spells it")
 			assert.Equal(t, "Sat, 01 Jan 2000 00:00:00 GMT", response.Header.Get("Date"))
-			bytes := encode(t, connectPacket(), publishPacket("t", 1, 7, "hello"), subscribePacket(8, 1, "a"))
+			bytes := encode(
+				t, connectPacket(), publishPacket("t", 1, 7, "hello"), subscribePacket(8, 1, "a"),
+			)
 			for _, b := range bytes[:20] { // byte by byte, an empty frame now and then
 				require.NoError(t, ws.WriteMessage(websocket.BinaryMessage, []byte{b}))
 				require.NoError(t, ws.WriteMessage(websocket.BinaryMessage, nil))
@@ -114,7 +120,9 @@ func TestPacketsMayBeSplitOverFramesAndShareOne(t *testing.T) {
 			assert.IsType(t, &packets.ConnackPacket{}, receive(t, ws))
 			assert.Equal(t, uint16(7), receive(t, ws).(*packets.PubackPacket).MessageID)
 			assert.Equal(t, uint16(8), receive(t, ws).(*packets.SubackPacket).MessageID)
-			require.NoError(t, ws.WriteMessage(websocket.BinaryMessage, encode(t, packets.NewControlPacket(packets.Disconnect))))
+			require.NoError(t, ws.WriteMessage(
+				websocket.BinaryMessage, encode(t, packets.NewControlPacket(packets.Disconnect)),
+			))
 			assert.NoError(t, <-s.served)
 		})
 	}
@@ -130,7 +138,9 @@ func TestWebSocketPingIsAnsweredAfterALongSilence(t *testing.T) {
 		ponged := false
 		ws.SetPongHandler(func(string) error { ponged = true; return nil })
 		require.NoError(t, ws.WriteMessage(websocket.PingMessage, []byte("hi")))
-		require.NoError(t, ws.WriteMessage(websocket.BinaryMessage, encode(t, packets.NewControlPacket(packets.Pingreq))))
+		require.NoError(t, ws.WriteMessage(
+			websocket.BinaryMessage, encode(t, packets.NewControlPacket(packets.Pingreq)),
+		))
 		assert.IsType(t, &packets.PingrespPacket{}, receive(t, ws))
 		assert.True(t, ponged)
 	})
@@ -165,29 +175,34 @@ func TestWebSocketEnds(t *testing.T) {
 			assert.Error(t, <-s.served)
 		})
 	})
-	t.Run("closed by the server while it writes to a client that does not read", func(t *testing.T) {
-		sessions := make(chan *Session, 1)
-		v := &service{connected: func(ctx context.Context, s *Session) error {
-			for {
-				if len(sessions) == 0 {
-					sessions <- s
+	t.Run("closed by the server while it writes to a client that does not read",
+		func(t *testing.T) {
+			sessions := make(chan *Session, 1)
+			v := &service{connected: func(ctx context.Context, s *Session) error {
+				for {
+					if len(sessions) == 0 {
+						sessions <- s
+					}
+					if _, err := s.Publish(
+						ctx, Message{Topic: "flood", Payload: make([]byte, 10000)},
+					); err != nil {
+						return err
+					}
 				}
-				if _, err := s.Publish(ctx, Message{Topic: "flood", Payload: make([]byte, 10000)}); err != nil {
-					return err
-				}
-			}
-		}}
-		within(t, v, func(s *site) {
-			ws, _, err := s.dial("mqtt")
-			require.NoError(t, err)
-			require.NoError(t, ws.WriteMessage(websocket.BinaryMessage, encode(t, connectPacket())))
-			synctest.Wait()
-			start := time.Now()
-			(<-sessions).Close(nil)
-			assert.ErrorIs(t, <-s.served, net.ErrClosed)
-			assert.Zero(t, time.Since(start))
+			}}
+			within(t, v, func(s *site) {
+				ws, _, err := s.dial("mqtt")
+				require.NoError(t, err)
+				require.NoError(
+					t, ws.WriteMessage(websocket.BinaryMessage, encode(t, connectPacket())),
+				)
+				synctest.Wait()
+				start := time.Now()
+				(<-sessions).Close(nil)
+				assert.ErrorIs(t, <-s.served, net.ErrClosed)
+				assert.Zero(t, time.Since(start))
+			})
 		})
-	})
 }
 
 func TestRequestsThatAreNoUpgradeAreRefused(t *testing.T) {
@@ -200,7 +215,11 @@ func TestRequestsThatAreNoUpgradeAreRefused(t *testing.T) {
 	within(t, &service{}, func(s *site) {
 		request, err := http.NewRequest(http.MethodGet, "http://server/", nil)
 		require.NoError(t, err)
-		transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return s.near, nil }}
+		transport := &http.Transport{
+			DialContext: func(context.Context, string, string) (net.Conn, error) {
+				return s.near, nil
+			},
+		}
 		response, err := transport.RoundTrip(request)
 		require.NoError(t, err)
 		require.NoError(t, response.Body.Close())

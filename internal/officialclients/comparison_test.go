@@ -17,12 +17,14 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
-// echo is a custom allocation: the last hub of those it may choose from, and the device's own payload.
+// echo is a custom allocation: the last hub of those it may choose from, and the device's own
+// payload.
 func echo(_ context.Context, a dpstest.Allocation) (dpstest.Allocated, error) {
 	return dpstest.Allocated{Hub: slices.Max(a.LinkedHubs), Payload: a.Payload}, nil
 }
 
-// scenario is a device that registers, and registers again after the operator has, perhaps, changed where it belongs.
+// scenario is a device that registers, and registers again after the operator has, perhaps, changed
+// where it belongs.
 type scenario struct {
 	transport  string
 	policy     string // reprovision policy
@@ -49,8 +51,13 @@ func scenarios() []scenario {
 	var all []scenario
 	for _, transport := range allTransports {
 		for _, policy := range []string{"none", "migrate", "reset", "never"} {
-			for _, allocation := range []string{dpstest.PolicyHashed, dpstest.PolicyGeoLatency, dpstest.PolicyStatic, dpstest.PolicyCustom} {
-				all = append(all, scenario{transport, policy, allocation, false}, scenario{transport, policy, allocation, true})
+			for _, allocation := range []string{
+				dpstest.PolicyHashed, dpstest.PolicyGeoLatency, dpstest.PolicyStatic,
+				dpstest.PolicyCustom,
+			} {
+				all = append(all, scenario{transport, policy, allocation, false}, scenario{
+					transport, policy, allocation, true,
+				})
 			}
 		}
 	}
@@ -97,9 +104,11 @@ func (b *board) config() dpstest.Config {
 func (s scenario) enroll(w *world, b *board, host string) error {
 	b.set(s.id(), host)
 	e := dpstest.IndividualEnrollment{
-		RegistrationID: s.id(), Attestation: dpstest.Keys(key(s.id()), ""), AllocationPolicy: s.allocation, ReprovisionPolicy: reprovision[s.policy],
+		RegistrationID: s.id(), Attestation: dpstest.Keys(key(s.id()), ""),
+		AllocationPolicy: s.allocation, ReprovisionPolicy: reprovision[s.policy],
 		InitialTwin: &dpstest.InitialTwin{
-			Tags: map[string]any{"site": "north"}, Properties: &dpstest.TwinProperties{Desired: map[string]any{"target": 20}},
+			Tags:       map[string]any{"site": "north"},
+			Properties: &dpstest.TwinProperties{Desired: map[string]any{"target": 20}},
 		},
 	}
 	if s.allocation == dpstest.PolicyHashed || s.allocation == dpstest.PolicyStatic {
@@ -120,8 +129,14 @@ type twin struct{ Tags, Desired, Reported map[string]any }
 
 // What a device's twin starts with, and what it is made to be between the device's registrations.
 var (
-	initial = twin{Tags: map[string]any{"site": "north"}, Desired: map[string]any{"target": 20.0}, Reported: map[string]any{}}
-	lived   = twin{Tags: map[string]any{"site": "south"}, Desired: map[string]any{"target": 23.0}, Reported: map[string]any{"firmware": "1.1"}}
+	initial = twin{
+		Tags: map[string]any{"site": "north"}, Desired: map[string]any{"target": 20.0},
+		Reported: map[string]any{},
+	}
+	lived = twin{
+		Tags: map[string]any{"site": "south"}, Desired: map[string]any{"target": 23.0},
+		Reported: map[string]any{"firmware": "1.1"},
+	}
 )
 
 type registerFunc func(s scenario) (outcome, error)
@@ -156,7 +171,9 @@ func play(t *testing.T, w *world, b *board, register registerFunc) map[string]ou
 			if !assert.NoError(t, once(s, "first", hostA), s.id()) {
 				return
 			}
-			if !assert.NoError(t, w.a.SetTwin(s.id(), hubtest.Twin{Tags: lived.Tags, Desired: lived.Desired, Reported: lived.Reported}), s.id()) {
+			if !assert.NoError(t, w.a.SetTwin(s.id(), hubtest.Twin{
+				Tags: lived.Tags, Desired: lived.Desired, Reported: lived.Reported,
+			}), s.id()) {
 				return
 			}
 			second := hostA
@@ -170,7 +187,8 @@ func play(t *testing.T, w *world, b *board, register registerFunc) map[string]ou
 	return all
 }
 
-// Both clients speak the same API version, since the service's answers depend on it: the official one's.
+// Both clients speak the same API version, since the service's answers depend on it: the official
+// one's.
 const officialVersion = "2019-03-31"
 
 var ourTransports = map[string]dps.Transport{
@@ -187,8 +205,13 @@ func TestOurClientAndTheOfficialOneEndTheSameInEveryScenario(t *testing.T) {
 		node := newDriver(t, w.network)
 		official = play(t, w, b, func(s scenario) (outcome, error) {
 			var got state
-			err := node.try("register", w.registering(s.id(), s.transport, with{"key": key(s.id())}), &got)
-			return outcome{Hub: got.AssignedHub, DeviceID: got.DeviceID, Status: got.Status, Substatus: got.Substatus}, err
+			err := node.try(
+				"register", w.registering(s.id(), s.transport, with{"key": key(s.id())}), &got,
+			)
+			return outcome{
+				Hub: got.AssignedHub, DeviceID: got.DeviceID, Status: got.Status,
+				Substatus: got.Substatus,
+			}, err
 		})
 	})
 	both.Go(func() {
@@ -198,11 +221,15 @@ func TestOurClientAndTheOfficialOneEndTheSameInEveryScenario(t *testing.T) {
 		w := newService(n, b.config())
 		ours = play(t, w, b, func(s scenario) (outcome, error) {
 			client := &dps.Client{
-				IDScope: w.dps.IDScope(), Attestation: dps.SymmetricKey{ID: s.id(), Key: key(s.id())}, Transport: ourTransports[s.transport],
-				APIVersion: officialVersion, TLSConfig: n.TLSConfig(), DialContext: n.DialContext,
+				IDScope:     w.dps.IDScope(),
+				Attestation: dps.SymmetricKey{ID: s.id(), Key: key(s.id())},
+				Transport:   ourTransports[s.transport], APIVersion: officialVersion,
+				TLSConfig: n.TLSConfig(), DialContext: n.DialContext,
 			}
 			got, err := client.Register(t.Context(), dps.Registration{})
-			return outcome{Hub: got.Hub, DeviceID: got.DeviceID, Status: got.Status, Substatus: got.Substatus}, err
+			return outcome{
+				Hub: got.Hub, DeviceID: got.DeviceID, Status: got.Status, Substatus: got.Substatus,
+			}, err
 		})
 	})
 	both.Wait()
@@ -211,7 +238,10 @@ func TestOurClientAndTheOfficialOneEndTheSameInEveryScenario(t *testing.T) {
 
 	// That they agree says nothing if nothing happened.
 	for _, s := range scenarios() {
-		want := outcome{Hub: hostA, DeviceID: s.id(), Status: "assigned", Substatus: "initialAssignment", Twin: initial}
+		want := outcome{
+			Hub: hostA, DeviceID: s.id(), Status: "assigned", Substatus: "initialAssignment",
+			Twin: initial,
+		}
 		want.Record, want.At = [3]string{want.Hub, want.Status, want.Substatus}, []string{want.Hub}
 		assert.Equal(t, want, official[s.id()+", first"], s.id())
 

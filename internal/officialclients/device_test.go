@@ -19,7 +19,10 @@ var hubTransports = []string{"mqtt", "ws"}
 func (w *world) device(t *testing.T, id, transport string) with {
 	t.Helper()
 	require.NoError(t, w.a.Put(hubtest.Device{ID: id, PrimaryKey: key(id)}))
-	return with{"name": id, "transport": transport, "connectionString": "HostName=" + hostA + ";DeviceId=" + id + ";SharedAccessKey=" + key(id)}
+	return with{
+		"name": id, "transport": transport,
+		"connectionString": "HostName=" + hostA + ";DeviceId=" + id + ";SharedAccessKey=" + key(id),
+	}
 }
 
 func TestOfficialDeviceSendsTelemetry(t *testing.T) {
@@ -32,7 +35,8 @@ func TestOfficialDeviceSendsTelemetry(t *testing.T) {
 			id := "telemetry-" + transport
 			node.must(t, "connect", w.device(t, id, transport), nil)
 			node.must(t, "send", with{
-				"name": id, "body": `{"temperature":21.5}`, "messageId": "m-1", "properties": with{"alert": "too hot & humid", "näme": "größe"},
+				"name": id, "body": `{"temperature":21.5}`, "messageId": "m-1",
+				"properties": with{"alert": "too hot & humid", "näme": "größe"},
 			}, nil)
 			messages := w.a.Messages()
 			require.Len(t, messages, 1)
@@ -57,7 +61,9 @@ func TestOfficialDeviceConnectsWithACertificate(t *testing.T) {
 		t.Run(transport, func(t *testing.T) {
 			id := "certificate-" + transport
 			own := simnet.NewCA("Factory", w.network.Now()).Device(id)
-			require.NoError(t, w.a.Put(hubtest.Device{ID: id, PrimaryThumbprint: hubtest.Thumbprint(own.Leaf)}))
+			require.NoError(
+				t, w.a.Put(hubtest.Device{ID: id, PrimaryThumbprint: hubtest.Thumbprint(own.Leaf)}),
+			)
 			args := pemPair(t, own)
 			args["name"], args["transport"] = id, transport
 			args["connectionString"] = "HostName=" + hostA + ";DeviceId=" + id + ";x509=true"
@@ -81,7 +87,8 @@ func TestOfficialDeviceReceivesCloudToDeviceMessages(t *testing.T) {
 			// The client subscribes in its own time: the hub keeps what comes before.
 			for i, body := range []string{"first", "second"} {
 				require.NoError(t, w.a.SendC2D(id, hubtest.C2D{
-					Body: []byte(body), MessageID: fmt.Sprint("m-", i), Properties: map[string]string{"room": "küche & flur"}, Ack: "full",
+					Body: []byte(body), MessageID: fmt.Sprint("m-", i),
+					Properties: map[string]string{"room": "küche & flur"}, Ack: "full",
 				}))
 				var got struct {
 					Body, MessageID string
@@ -92,7 +99,9 @@ func TestOfficialDeviceReceivesCloudToDeviceMessages(t *testing.T) {
 				assert.Equal(t, fmt.Sprint("m-", i), got.MessageID)
 				assert.Equal(t, "küche & flur", got.Properties["room"])
 			}
-			require.Eventually(t, func() bool { return len(w.a.C2DQueue(id)) == 0 }, patience, tick, "the messages are not settled")
+			require.Eventually(t, func() bool {
+				return len(w.a.C2DQueue(id)) == 0
+			}, patience, tick, "the messages are not settled")
 			node.must(t, "close", with{"name": id}, nil)
 		})
 	}
@@ -107,7 +116,8 @@ func TestOfficialDeviceReadsAndReportsItsTwin(t *testing.T) {
 			id := "twin-" + transport
 			device := w.device(t, id, transport)
 			require.NoError(t, w.a.SetTwin(id, hubtest.Twin{
-				Desired: map[string]any{"target": 20}, Reported: map[string]any{"firmware": "1.0"}, Tags: map[string]any{"site": "north"},
+				Desired: map[string]any{"target": 20}, Reported: map[string]any{"firmware": "1.0"},
+				Tags: map[string]any{"site": "north"},
 			}))
 			node.must(t, "connect", device, nil)
 			var got struct{ Desired, Reported map[string]any }
@@ -115,15 +125,20 @@ func TestOfficialDeviceReadsAndReportsItsTwin(t *testing.T) {
 			assert.Equal(t, map[string]any{"target": 20.0, "$version": 1.0}, got.Desired)
 			assert.Equal(t, map[string]any{"firmware": "1.0", "$version": 1.0}, got.Reported)
 
-			node.must(t, "report", with{"name": id, "patch": with{"firmware": nil, "room": with{"temperature": 21.5}}}, nil)
+			node.must(t, "report", with{"name": id, "patch": with{
+				"firmware": nil, "room": with{"temperature": 21.5},
+			}}, nil)
 			twin, _ := w.a.Twin(id)
-			assert.Equal(t, map[string]any{"room": map[string]any{"temperature": 21.5}}, twin.Reported)
+			assert.Equal(
+				t, map[string]any{"room": map[string]any{"temperature": 21.5}}, twin.Reported,
+			)
 			assert.EqualValues(t, 2, twin.ReportedVersion)
 
 			var delta map[string]any
 			node.must(t, "nextDesired", with{"name": id}, &delta) // the present state
 			assert.Equal(t, map[string]any{"target": 20.0, "$version": 1.0}, delta)
-			// The client subscribes to changes in its own time, and tells nobody when it has: what it misses is said again.
+			// The client subscribes to changes in its own time, and tells nobody when it has: what
+			// it misses is said again.
 			told := make(chan error, 1)
 			go func() { told <- node.try("nextDesired", with{"name": id}, &delta) }()
 			change := map[string]any{"target": 23, "mode": "eco"}
@@ -141,7 +156,9 @@ func TestOfficialDeviceReadsAndReportsItsTwin(t *testing.T) {
 			}
 			version, _ := delta["$version"].(float64)
 			assert.LessOrEqual(t, int64(version), last)
-			assert.Equal(t, map[string]any{"target": 23.0, "mode": "eco", "$version": version}, delta)
+			assert.Equal(
+				t, map[string]any{"target": 23.0, "mode": "eco", "$version": version}, delta,
+			)
 			node.must(t, "close", with{"name": id}, nil)
 		})
 	}
@@ -155,8 +172,13 @@ func TestOfficialDeviceAnswersMethods(t *testing.T) {
 		t.Run(transport, func(t *testing.T) {
 			id := "method-" + transport
 			node.must(t, "connect", w.device(t, id, transport), nil)
-			node.must(t, "serve", with{"name": id, "method": "reboot", "status": 202, "response": with{"accepted": true}}, nil)
-			status, response, err := w.a.Invoke(t.Context(), id, "reboot", with{"delay": 5}, hubtest.InvokeOptions{ConnectTimeout: patience})
+			node.must(t, "serve", with{
+				"name": id, "method": "reboot", "status": 202, "response": with{"accepted": true},
+			}, nil)
+			status, response, err := w.a.Invoke(
+				t.Context(), id, "reboot", with{"delay": 5},
+				hubtest.InvokeOptions{ConnectTimeout: patience},
+			)
 			require.NoError(t, err)
 			assert.Equal(t, 202, status)
 			assert.JSONEq(t, `{"accepted":true}`, string(response))
@@ -179,7 +201,8 @@ func TestOfficialDeviceWithAWrongKeyIsRefused(t *testing.T) {
 	for _, transport := range hubTransports {
 		t.Run(transport, func(t *testing.T) {
 			args := w.device(t, "intruder", transport)
-			args["connectionString"] = "HostName=" + hostA + ";DeviceId=intruder;SharedAccessKey=" + key("another")
+			args["connectionString"] = "HostName=" + hostA + ";DeviceId=intruder;SharedAccessKey=" +
+				key("another")
 			err := clientErr(t, node.try("connect", args, nil))
 			assert.Equal(t, "UnauthorizedError", err.Name, "%v", err)
 		})

@@ -1,8 +1,10 @@
-// Package officialclients drives the service's official Node clients, unmodified, against the simulators: what a client accepts that
-// somebody else wrote for the real service says more than two halves of one project that agree with each other.
+// Package officialclients drives the service's official Node clients, unmodified, against the
+// simulators: what a client accepts that somebody else wrote for the real service says more than
+// two halves of one project that agree with each other.
 //
-// Its tests run in a network namespace of their own, where the real names of DPS and of hubs lead to 127.0.0.1, with ports 443 and 8883 as the
-// real ones: the clients have no settings for other ports. They need Linux, Node and the clients:
+// Its tests run in a network namespace of their own, where the real names of DPS and of hubs lead
+// to 127.0.0.1, with ports 443 and 8883 as the real ones: the clients have no settings for other
+// ports. They need Linux, Node and the clients:
 //
 //	npm ci --ignore-scripts --prefix internal/officialclients/testdata
 //

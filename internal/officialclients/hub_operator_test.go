@@ -12,13 +12,21 @@ import (
 )
 
 // registry returns calls of the official client of hub A's registry.
-func (w *world) registry(t *testing.T, node *driver) (call func(result any, method string, args ...any), try func(method string, args ...any) error) {
+func (w *world) registry(
+	t *testing.T, node *driver,
+) (call func(result any, method string, args ...any), try func(method string, args ...any) error) {
 	try = func(method string, args ...any) error {
-		return node.try("registry", with{"connectionString": w.a.ConnectionString(), "call": method, "args": args}, nil)
+		return node.try(
+			"registry",
+			with{"connectionString": w.a.ConnectionString(), "call": method, "args": args}, nil,
+		)
 	}
 	call = func(result any, method string, args ...any) {
 		t.Helper()
-		node.must(t, "registry", with{"connectionString": w.a.ConnectionString(), "call": method, "args": args}, result)
+		node.must(
+			t, "registry",
+			with{"connectionString": w.a.ConnectionString(), "call": method, "args": args}, result,
+		)
 	}
 	return call, try
 }
@@ -30,13 +38,19 @@ func TestOfficialHubClientManagesDevices(t *testing.T) {
 	call, try := w.registry(t, node)
 
 	var d map[string]any
-	call(&d, "create", with{"deviceId": "sensor-1", "status": "enabled", "authentication": with{"symmetricKey": with{"primaryKey": key("one"), "secondaryKey": key("two")}}})
+	call(&d, "create", with{"deviceId": "sensor-1", "status": "enabled", "authentication": with{
+		"symmetricKey": with{"primaryKey": key("one"), "secondaryKey": key("two")},
+	}})
 	assert.Equal(t, "sensor-1", d["deviceId"])
 	assert.NotEmpty(t, d["generationId"])
 	assert.Equal(t, 409, clientErr(t, try("create", with{"deviceId": "sensor-1"})).Status)
 
 	// The identity is one that a device connects with.
-	connection := with{"name": "sensor-1", "transport": "mqtt", "connectionString": "HostName=" + hostA + ";DeviceId=sensor-1;SharedAccessKey=" + key("two")}
+	connection := with{
+		"name": "sensor-1", "transport": "mqtt",
+		"connectionString": "HostName=" + hostA +
+			";DeviceId=sensor-1;SharedAccessKey=" + key("two"),
+	}
 	node.must(t, "connect", connection, nil)
 	call(&d, "get", "sensor-1")
 	assert.Equal(t, "Connected", d["connectionState"])
@@ -86,10 +100,14 @@ func TestOfficialHubClientReadsAndChangesTwins(t *testing.T) {
 	require.NotEmpty(t, twin.ETag)
 
 	stale := twin.ETag
-	call(&twin, "updateTwin", "sensor-1", with{"tags": with{"site": "north"}, "properties": with{"desired": with{"target": 23}}}, stale)
+	call(&twin, "updateTwin", "sensor-1", with{"tags": with{"site": "north"}, "properties": with{
+		"desired": with{"target": 23},
+	}}, stale)
 	assert.Equal(t, map[string]any{"site": "north"}, twin.Tags)
 	assert.Equal(t, 23.0, twin.Properties.Desired["target"])
-	assert.Equal(t, 412, clientErr(t, try("updateTwin", "sensor-1", with{"tags": with{"site": "east"}}, stale)).Status)
+	assert.Equal(t, 412, clientErr(t, try(
+		"updateTwin", "sensor-1", with{"tags": with{"site": "east"}}, stale,
+	)).Status)
 
 	var delta map[string]any
 	told := make(chan error, 1)
@@ -100,13 +118,18 @@ func TestOfficialHubClientReadsAndChangesTwins(t *testing.T) {
 			require.NoError(t, err)
 			waiting = false
 		case <-time.After(tick):
-			call(nil, "updateTwin", "sensor-1", with{"properties": with{"desired": with{"target": 24}}}, "*")
+			call(
+				nil, "updateTwin", "sensor-1",
+				with{"properties": with{"desired": with{"target": 24}}}, "*",
+			)
 		}
 	}
 	assert.Contains(t, []any{23.0, 24.0}, delta["target"])
 
 	var found []map[string]any
-	node.must(t, "registryQuery", with{"connectionString": w.a.ConnectionString(), "args": []any{"SELECT * FROM devices", 10}}, &found)
+	node.must(t, "registryQuery", with{"connectionString": w.a.ConnectionString(), "args": []any{
+		"SELECT * FROM devices", 10,
+	}}, &found)
 	require.Len(t, found, 1)
 	assert.Equal(t, "sensor-1", found[0]["deviceId"])
 }
@@ -119,7 +142,10 @@ func TestOfficialHubClientInvokesMethodsOfTheOfficialDevice(t *testing.T) {
 		Status  int
 		Payload any
 	}, err error) {
-		err = node.try("invoke", with{"connectionString": w.a.ConnectionString(), "device": "sensor-1", "method": method, "payload": with{"delay": 5}}, &answer)
+		err = node.try("invoke", with{
+			"connectionString": w.a.ConnectionString(), "device": "sensor-1", "method": method,
+			"payload": with{"delay": 5},
+		}, &answer)
 		return answer, err
 	}
 	device := w.device(t, "sensor-1", "mqtt")
@@ -127,13 +153,20 @@ func TestOfficialHubClientInvokesMethodsOfTheOfficialDevice(t *testing.T) {
 	assert.Equal(t, 404, clientErr(t, err).Status, "the device is not connected")
 
 	node.must(t, "connect", device, nil)
-	node.must(t, "serve", with{"name": "sensor-1", "method": "reboot", "status": 200, "response": with{"in": 5}}, nil)
+	node.must(
+		t, "serve",
+		with{"name": "sensor-1", "method": "reboot", "status": 200, "response": with{"in": 5}}, nil,
+	)
 	require.Eventually(t, func() bool { // from when the device has subscribed
 		answer, err := invoke("reboot")
-		return err == nil && assert.ObjectsAreEqual(200, answer.Status) && assert.ObjectsAreEqual(map[string]any{"in": 5.0}, answer.Payload)
+		return err == nil && assert.ObjectsAreEqual(200, answer.Status) &&
+			assert.ObjectsAreEqual(map[string]any{"in": 5.0}, answer.Payload)
 	}, patience, tick)
 	_, err = invoke("unknown")
-	assert.Equal(t, 504, clientErr(t, err).Status, "the client is silent about a method it has no handler for")
+	assert.Equal(
+		t, 504, clientErr(t, err).Status,
+		"the client is silent about a method it has no handler for",
+	)
 }
 
 func TestOfficialHubClientWithAWrongKeyIsRefused(t *testing.T) {
@@ -142,7 +175,9 @@ func TestOfficialHubClientWithAWrongKeyIsRefused(t *testing.T) {
 	node := newDriver(t, w.network)
 	require.NoError(t, w.a.Put(hubtest.Device{ID: "sensor-1"}))
 	err := clientErr(t, node.try("registry", with{
-		"connectionString": "HostName=" + hostA + ";SharedAccessKeyName=iothubowner;SharedAccessKey=" + key("another"), "call": "get", "args": []any{"sensor-1"},
+		"connectionString": "HostName=" + hostA +
+			";SharedAccessKeyName=iothubowner;SharedAccessKey=" + key("another"),
+		"call": "get", "args": []any{"sensor-1"},
 	}, nil))
 	assert.Equal(t, 401, err.Status, "%v", err)
 }

@@ -14,7 +14,8 @@ import (
 
 const insideEnv = "REHOME_OFFICIAL_CLIENTS_INSIDE" // set in the process that runs the tests
 
-// TestMain runs the tests in a child of this process that has a network and a file of host names of its own.
+// TestMain runs the tests in a child of this process that has a network and a file of host names of
+// its own.
 func TestMain(m *testing.M) {
 	if os.Getenv(insideEnv) != "" {
 		if err := furnish(); err != nil {
@@ -34,7 +35,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// enter runs this program again in new namespaces, as root or, where the kernel lets everybody, as root of a user namespace.
+// enter runs this program again in new namespaces, as root or, where the kernel lets everybody, as
+// root of a user namespace.
 func enter() (int, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -46,18 +48,26 @@ func enter() (int, error) {
 	}
 	defer os.Remove(hosts.Name())
 	defer hosts.Close()
-	if _, err := fmt.Fprintf(hosts, "127.0.0.1 localhost %s\n::1 localhost\n", strings.Join(names, " ")); err != nil {
+	if _, err := fmt.Fprintf(
+		hosts, "127.0.0.1 localhost %s\n::1 localhost\n", strings.Join(names, " "),
+	); err != nil {
 		return 0, err
 	}
 	// The tests wait for most of their time: more of them than processors go on at once.
 	cmd := exec.Command(self, append(os.Args[1:], "-test.parallel=32")...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), insideEnv+"="+hosts.Name())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL,
+	}
 	if os.Geteuid() != 0 {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{
+			{ContainerID: 0, HostID: os.Getuid(), Size: 1},
+		}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{
+			{ContainerID: 0, HostID: os.Getgid(), Size: 1},
+		}
 	}
 	if err := cmd.Start(); err != nil {
 		return 0, err
@@ -75,7 +85,9 @@ func furnish() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("mounts cannot be made private: %w", err)
 	}
-	if err := syscall.Mount(os.Getenv(insideEnv), "/etc/hosts", "", syscall.MS_BIND, ""); err != nil {
+	if err := syscall.Mount(
+		os.Getenv(insideEnv), "/etc/hosts", "", syscall.MS_BIND, "",
+	); err != nil {
 		return fmt.Errorf("/etc/hosts cannot be covered: %w", err)
 	}
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
@@ -89,7 +101,9 @@ func furnish() error {
 		_     [22]byte
 	}{flags: syscall.IFF_UP | syscall.IFF_RUNNING}
 	copy(request.name[:], "lo")
-	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&request))); errno != 0 {
+	if _, _, errno := syscall.Syscall(
+		syscall.SYS_IOCTL, uintptr(fd), syscall.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&request)),
+	); errno != 0 {
 		return fmt.Errorf("the loopback interface cannot be put up: %w", errno)
 	}
 	return nil
@@ -100,8 +114,11 @@ func lacking() string {
 	if _, err := exec.LookPath("node"); err != nil {
 		return "Node is not installed"
 	}
-	if _, err := os.Stat(filepath.Join("testdata", "node_modules", "azure-iot-device")); err != nil {
-		return "the official clients are not installed: npm ci --ignore-scripts --prefix internal/officialclients/testdata"
+	if _, err := os.Stat(
+		filepath.Join("testdata", "node_modules", "azure-iot-device"),
+	); err != nil {
+		return "the official clients are not installed: npm ci --ignore-scripts --prefix " +
+			"internal/officialclients/testdata"
 	}
 	return ""
 }

@@ -13,13 +13,23 @@ import (
 )
 
 // operator returns calls of the official client of DPS's service API.
-func (w *world) operator(t *testing.T, node *driver) (call func(result any, method string, args ...any), try func(method string, args ...any) error) {
+func (w *world) operator(
+	t *testing.T, node *driver,
+) (call func(result any, method string, args ...any), try func(method string, args ...any) error) {
 	try = func(method string, args ...any) error {
-		return node.try("provisioning", with{"connectionString": w.dps.ServiceConnectionString(), "call": method, "args": args}, nil)
+		return node.try(
+			"provisioning",
+			with{"connectionString": w.dps.ServiceConnectionString(), "call": method, "args": args},
+			nil,
+		)
 	}
 	call = func(result any, method string, args ...any) {
 		t.Helper()
-		node.must(t, "provisioning", with{"connectionString": w.dps.ServiceConnectionString(), "call": method, "args": args}, result)
+		node.must(
+			t, "provisioning",
+			with{"connectionString": w.dps.ServiceConnectionString(), "call": method, "args": args},
+			result,
+		)
 	}
 	return call, try
 }
@@ -32,8 +42,11 @@ func TestOfficialServiceClientManagesEnrollments(t *testing.T) {
 
 	var e map[string]any
 	call(&e, "createOrUpdateIndividualEnrollment", with{
-		"registrationId": "sensor:1", "deviceId": "sensor-1", "attestation": with{"type": "symmetricKey"},
-		"initialTwin": with{"tags": with{"site": "north"}, "properties": with{"desired": with{"target": 20}}},
+		"registrationId": "sensor:1", "deviceId": "sensor-1",
+		"attestation": with{"type": "symmetricKey"},
+		"initialTwin": with{
+			"tags": with{"site": "north"}, "properties": with{"desired": with{"target": 20}},
+		},
 	})
 	assert.Equal(t, "enabled", e["provisioningStatus"])
 	assert.NotEmpty(t, e["etag"])
@@ -60,7 +73,10 @@ func TestOfficialServiceClientManagesEnrollments(t *testing.T) {
 	var got map[string]any
 	call(&got, "getIndividualEnrollment", "sensor:1")
 	assert.Equal(t, []any{hostB}, got["iotHubs"])
-	assert.Equal(t, map[string]any{"updateHubAssignment": true, "migrateDeviceData": false}, got["reprovisionPolicy"])
+	assert.Equal(
+		t, map[string]any{"updateHubAssignment": true, "migrateDeviceData": false},
+		got["reprovisionPolicy"],
+	)
 
 	// What the operator wrote is what the device meets.
 	var registered state
@@ -89,24 +105,33 @@ func TestOfficialServiceClientManagesGroups(t *testing.T) {
 	var g map[string]any
 	call(&g, "createOrUpdateEnrollmentGroup", with{
 		"enrollmentGroupId": "line-1",
-		"attestation":       with{"type": "x509", "x509": with{"signingCertificates": with{"primary": with{"certificate": string(factory.PEM())}}}},
+		"attestation": with{"type": "x509", "x509": with{
+			"signingCertificates": with{"primary": with{"certificate": string(factory.PEM())}},
+		}},
 	})
 	var registered state
-	node.must(t, "register", w.registering("unit-1", "ws", pemPair(t, factory.Device("unit-1"))), &registered)
+	node.must(
+		t, "register", w.registering("unit-1", "ws", pemPair(t, factory.Device("unit-1"))),
+		&registered,
+	)
 	assert.Equal(t, "assigned", registered.Status)
 
 	var records []map[string]any
 	node.must(t, "provisioningQuery", with{
-		"connectionString": w.dps.ServiceConnectionString(), "call": "createEnrollmentGroupDeviceRegistrationStateQuery",
-		"args": []any{with{"query": "SELECT *"}, "line-1"},
+		"connectionString": w.dps.ServiceConnectionString(),
+		"call":             "createEnrollmentGroupDeviceRegistrationStateQuery",
+		"args":             []any{with{"query": "SELECT *"}, "line-1"},
 	}, &records)
 	require.Len(t, records, 1)
 	assert.Equal(t, "unit-1", records[0]["registrationId"])
 
 	g["provisioningStatus"] = "disabled"
 	call(&g, "createOrUpdateEnrollmentGroup", g)
-	err := clientErr(t, node.try("register", w.registering("unit-2", "ws", pemPair(t, factory.Device("unit-2"))), nil))
-	assert.Equal(t, "SyntaxError", err.Name, "%v", err) // what the client makes of status "disabled"
+	err := clientErr(t, node.try(
+		"register", w.registering("unit-2", "ws", pemPair(t, factory.Device("unit-2"))), nil,
+	))
+	// what the client makes of status "disabled"
+	assert.Equal(t, "SyntaxError", err.Name, "%v", err)
 
 	require.NoError(t, try("deleteEnrollmentGroup", g))
 	assert.Equal(t, 404, clientErr(t, try("getEnrollmentGroup", "line-1")).Status)
@@ -120,7 +145,9 @@ func TestOfficialServiceClientWorksInBulkAndReadsPages(t *testing.T) {
 	const n = 7
 	var enrollments []with
 	for i := range n {
-		enrollments = append(enrollments, with{"registrationId": fmt.Sprint("bulk-", i), "attestation": with{"type": "symmetricKey"}})
+		enrollments = append(enrollments, with{
+			"registrationId": fmt.Sprint("bulk-", i), "attestation": with{"type": "symmetricKey"},
+		})
 	}
 	var result map[string]any
 	call(&result, "runBulkEnrollmentOperation", with{"mode": "create", "enrollments": enrollments})
@@ -128,18 +155,23 @@ func TestOfficialServiceClientWorksInBulkAndReadsPages(t *testing.T) {
 
 	var found []map[string]any
 	node.must(t, "provisioningQuery", with{
-		"connectionString": w.dps.ServiceConnectionString(), "call": "createIndividualEnrollmentQuery", "args": []any{with{"query": "SELECT *"}, 3},
+		"connectionString": w.dps.ServiceConnectionString(),
+		"call":             "createIndividualEnrollmentQuery",
+		"args":             []any{with{"query": "SELECT *"}, 3},
 	}, &found)
 	assert.Len(t, found, n)
 	node.must(t, "provisioningQuery", with{
-		"connectionString": w.dps.ServiceConnectionString(), "call": "createEnrollmentGroupQuery", "args": []any{with{"query": "SELECT *"}},
+		"connectionString": w.dps.ServiceConnectionString(), "call": "createEnrollmentGroupQuery",
+		"args": []any{with{"query": "SELECT *"}},
 	}, &found)
 	assert.Empty(t, found)
 
 	call(&result, "runBulkEnrollmentOperation", with{"mode": "delete", "enrollments": enrollments})
 	assert.Equal(t, true, result["isSuccessful"])
 	node.must(t, "provisioningQuery", with{
-		"connectionString": w.dps.ServiceConnectionString(), "call": "createIndividualEnrollmentQuery", "args": []any{with{"query": "SELECT *"}},
+		"connectionString": w.dps.ServiceConnectionString(),
+		"call":             "createIndividualEnrollmentQuery",
+		"args":             []any{with{"query": "SELECT *"}},
 	}, &found)
 	assert.Empty(t, found)
 }
@@ -149,8 +181,9 @@ func TestOfficialServiceClientWithAWrongKeyIsRefused(t *testing.T) {
 	w := newWorld(t, dpstest.Config{})
 	node := newDriver(t, w.network)
 	err := clientErr(t, node.try("provisioning", with{
-		"connectionString": "HostName=" + names[1] + ";SharedAccessKeyName=provisioningserviceowner;SharedAccessKey=" + key("another"),
-		"call":             "getIndividualEnrollment", "args": []any{"x"},
+		"connectionString": "HostName=" + names[1] +
+			";SharedAccessKeyName=provisioningserviceowner;SharedAccessKey=" + key("another"),
+		"call": "getIndividualEnrollment", "args": []any{"x"},
 	}, nil))
 	assert.Equal(t, 401, err.Status, "%v", err)
 }

@@ -16,11 +16,14 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
-// The program, on its default ports and as it starts without a configuration; everything else is the official clients' doing.
+// The program, on its default ports and as it starts without a configuration; everything else is
+// the official clients' doing.
 func TestOperatorAndDeviceUseTheProgramByTheirOfficialClientsAlone(t *testing.T) {
 	need(t)
 	dir := t.TempDir()
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "simulator"), "../../examples/simulator")
+	build := exec.Command(
+		"go", "build", "-o", filepath.Join(dir, "simulator"), "../../examples/simulator",
+	)
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, string(out))
 	config := filepath.Join(dir, "simulator.json")
@@ -53,16 +56,24 @@ func TestOperatorAndDeviceUseTheProgramByTheirOfficialClientsAlone(t *testing.T)
 	enroll := func(hub string, enrollment with) (result with) {
 		enrollment["allocationPolicy"], enrollment["iotHubs"] = dpstest.PolicyStatic, []string{hub}
 		node.must(t, "provisioning", with{
-			"connectionString": ready.ServiceConnectionString, "call": "createOrUpdateIndividualEnrollment", "args": []any{enrollment},
+			"connectionString": ready.ServiceConnectionString,
+			"call":             "createOrUpdateIndividualEnrollment", "args": []any{enrollment},
 		}, &result)
 		return result
 	}
 	register := func() (s state) {
-		node.must(t, "register", with{"host": ready.DPS, "idScope": ready.IDScope, "registrationId": "sensor-1", "transport": "mqtt", "key": key("sensor-1")}, &s)
+		node.must(t, "register", with{
+			"host": ready.DPS, "idScope": ready.IDScope, "registrationId": "sensor-1",
+			"transport": "mqtt", "key": key("sensor-1"),
+		}, &s)
 		return s
 	}
 	connect := func(hub string) {
-		node.must(t, "connect", with{"name": hub, "transport": "mqtt", "connectionString": "HostName=" + hub + ";DeviceId=sensor-1;SharedAccessKey=" + key("sensor-1")}, nil)
+		node.must(t, "connect", with{
+			"name": hub, "transport": "mqtt",
+			"connectionString": "HostName=" + hub + ";DeviceId=sensor-1;SharedAccessKey=" +
+				key("sensor-1"),
+		}, nil)
 		node.must(t, "send", with{"name": hub, "body": `{"temperature":21}`}, nil)
 	}
 	type answer struct {
@@ -70,24 +81,36 @@ func TestOperatorAndDeviceUseTheProgramByTheirOfficialClientsAlone(t *testing.T)
 		Properties struct{ Desired, Reported map[string]any }
 	}
 	registry := func(hub, call string, args ...any) (got answer, err error) {
-		return got, node.try("registry", with{"connectionString": ready.HubConnectionStrings[hub], "call": call, "args": args}, &got)
+		return got, node.try(
+			"registry",
+			with{"connectionString": ready.HubConnectionStrings[hub], "call": call, "args": args},
+			&got,
+		)
 	}
 
 	enrollment := enroll(hostA, with{
-		"registrationId":    "sensor-1",
-		"attestation":       with{"type": "symmetricKey", "symmetricKey": with{"primaryKey": key("sensor-1"), "secondaryKey": key("sensor-1b")}},
+		"registrationId": "sensor-1",
+		"attestation": with{"type": "symmetricKey", "symmetricKey": with{
+			"primaryKey": key("sensor-1"), "secondaryKey": key("sensor-1b"),
+		}},
 		"reprovisionPolicy": with{"updateHubAssignment": true, "migrateDeviceData": true},
-		"initialTwin":       with{"tags": with{"site": "north"}, "properties": with{"desired": with{"target": 20}}},
+		"initialTwin": with{
+			"tags": with{"site": "north"}, "properties": with{"desired": with{"target": 20}},
+		},
 	})
 	s := register()
 	require.Equal(t, []string{hostA, "initialAssignment"}, []string{s.AssignedHub, s.Substatus})
 	connect(hostA)
 	node.must(t, "twin", with{"name": hostA}, nil)
 	node.must(t, "report", with{"name": hostA, "patch": with{"firmware": "1.1"}}, nil)
-	_, err = registry(hostA, "updateTwin", "sensor-1", with{"properties": with{"desired": with{"target": 23}}}, "*")
+	_, err = registry(
+		hostA, "updateTwin", "sensor-1", with{"properties": with{"desired": with{"target": 23}}},
+		"*",
+	)
 	require.NoError(t, err)
 
-	// The operator moves the device; it asks again, and finds itself at the other hub with all it had.
+	// The operator moves the device; it asks again, and finds itself at the other hub with all it
+	// had.
 	enroll(hostB, enrollment)
 	s = register()
 	require.Equal(t, []string{hostB, "deviceDataMigrated"}, []string{s.AssignedHub, s.Substatus})

@@ -27,7 +27,10 @@ type state struct {
 var allTransports = []string{"https", "mqtt", "ws"}
 
 func (w *world) registering(id, transport string, more with) with {
-	args := with{"host": w.dps.Endpoint(), "idScope": w.dps.IDScope(), "registrationId": id, "transport": transport}
+	args := with{
+		"host": w.dps.Endpoint(), "idScope": w.dps.IDScope(), "registrationId": id,
+		"transport": transport,
+	}
 	for k, v := range more {
 		args[k] = v
 	}
@@ -43,7 +46,10 @@ func pemPair(t *testing.T, c tls.Certificate) with {
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
 	require.NoError(t, err)
-	return with{"cert": string(chain), "certKey": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))}
+	return with{
+		"cert":    string(chain),
+		"certKey": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
+	}
 }
 
 func TestOfficialClientRegistersWithEveryCredentialOverEveryTransport(t *testing.T) {
@@ -53,19 +59,26 @@ func TestOfficialClientRegistersWithEveryCredentialOverEveryTransport(t *testing
 	factory := simnet.NewCA("Factory", w.network.Now())
 	line := factory.Intermediate("Factory line 1")
 	group := key("group")
-	require.NoError(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "keys", Attestation: dpstest.Keys(group, "")}))
+	require.NoError(t, w.dps.EnrollGroup(
+		dpstest.EnrollmentGroup{EnrollmentGroupID: "keys", Attestation: dpstest.Keys(group, "")},
+	))
 	require.NoError(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{
-		EnrollmentGroupID: "certificates", Attestation: dpstest.SigningCertificates(factory.Certificate(), nil),
+		EnrollmentGroupID: "certificates",
+		Attestation:       dpstest.SigningCertificates(factory.Certificate(), nil),
 	}))
 
 	for _, transport := range allTransports {
 		for name, credential := range map[string]func(*testing.T, string) with{
 			"key": func(t *testing.T, id string) with {
-				require.NoError(t, w.dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: id, Attestation: dpstest.Keys(key(id), "")}))
+				require.NoError(t, w.dps.Enroll(dpstest.IndividualEnrollment{
+					RegistrationID: id, Attestation: dpstest.Keys(key(id), ""),
+				}))
 				return with{"key": key(id)}
 			},
 			"secondary key": func(t *testing.T, id string) with {
-				require.NoError(t, w.dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: id, Attestation: dpstest.Keys("", key(id))}))
+				require.NoError(t, w.dps.Enroll(dpstest.IndividualEnrollment{
+					RegistrationID: id, Attestation: dpstest.Keys("", key(id)),
+				}))
 				return with{"key": key(id)}
 			},
 			"derived key": func(t *testing.T, id string) with {
@@ -75,14 +88,19 @@ func TestOfficialClientRegistersWithEveryCredentialOverEveryTransport(t *testing
 			},
 			"own certificate": func(t *testing.T, id string) with {
 				own := simnet.NewCA("Somebody", w.network.Now()).Device(id)
-				require.NoError(t, w.dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: id, Attestation: dpstest.ClientCertificates(own.Leaf, nil)}))
+				require.NoError(t, w.dps.Enroll(dpstest.IndividualEnrollment{
+					RegistrationID: id, Attestation: dpstest.ClientCertificates(own.Leaf, nil),
+				}))
 				return pemPair(t, own)
 			},
 			"group's certificate": func(t *testing.T, id string) with { return pemPair(t, line.Device(id)) },
 		} {
 			t.Run(transport+", "+name, func(t *testing.T) {
 				t.Parallel()
-				id := "official-" + transport + "-" + map[string]string{"key": "k", "secondary key": "s", "derived key": "d", "own certificate": "o", "group's certificate": "g"}[name]
+				id := "official-" + transport + "-" + map[string]string{
+					"key": "k", "secondary key": "s", "derived key": "d", "own certificate": "o",
+					"group's certificate": "g",
+				}[name]
 				var got state
 				node.must(t, "register", w.registering(id, transport, credential(t, id)), &got)
 				assert.Equal(t, "assigned", got.Status)

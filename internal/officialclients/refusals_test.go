@@ -25,7 +25,9 @@ func TestOfficialClientSeesRefusalsAsItsOwnErrors(t *testing.T) {
 	w := newWorld(t, dpstest.Config{})
 	node := newDriver(t, w.network)
 	for _, id := range []string{"wrong-key", "disabled"} {
-		require.NoError(t, w.dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: id, Attestation: dpstest.Keys(key(id), "")}))
+		require.NoError(t, w.dps.Enroll(dpstest.IndividualEnrollment{
+			RegistrationID: id, Attestation: dpstest.Keys(key(id), ""),
+		}))
 	}
 	require.NoError(t, w.dps.SetEnabled("disabled", false))
 	stranger := simnet.NewCA("Stranger", w.network.Now()).Device("stranger")
@@ -56,7 +58,8 @@ func TestOfficialClientSeesRefusalsAsItsOwnErrors(t *testing.T) {
 	}
 }
 
-// Over MQTT the client asks again; over HTTPS it leaves that to the program, by an error it has a name for.
+// Over MQTT the client asks again; over HTTPS it leaves that to the program, by an error it has a
+// name for.
 func TestOfficialClientComesThroughThrottlingAndErrorsOfTheService(t *testing.T) {
 	need(t)
 	w := newWorld(t, dpstest.Config{})
@@ -70,14 +73,22 @@ func TestOfficialClientComesThroughThrottlingAndErrorsOfTheService(t *testing.T)
 		} {
 			t.Run(transport+", "+name, func(t *testing.T) {
 				t.Parallel()
-				f.RegistrationID = "patient-" + transport + "-" + map[string]string{"4": "t", "5": "e"}[name[:1]] + string(f.On)
-				require.NoError(t, w.dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: f.RegistrationID, Attestation: dpstest.Keys(key(f.RegistrationID), "")}))
+				f.RegistrationID = "patient-" + transport + "-" +
+					map[string]string{"4": "t", "5": "e"}[name[:1]] + string(f.On)
+				require.NoError(t, w.dps.Enroll(dpstest.IndividualEnrollment{
+					RegistrationID: f.RegistrationID,
+					Attestation:    dpstest.Keys(key(f.RegistrationID), ""),
+				}))
 				w.dps.Inject(f)
 				var got state
-				args := w.registering(f.RegistrationID, transport, with{"key": key(f.RegistrationID)})
+				args := w.registering(
+					f.RegistrationID, transport, with{"key": key(f.RegistrationID)},
+				)
 				if transport == "https" {
 					err := clientErr(t, node.try("register", args, nil))
-					assert.Contains(t, []string{"ThrottlingError", "InternalServerError", "ServiceUnavailableError"}, err.Name, "%v", err)
+					assert.Contains(t, []string{
+						"ThrottlingError", "InternalServerError", "ServiceUnavailableError",
+					}, err.Name, "%v", err)
 					assert.Equal(t, max(f.Status, f.Code/1000), err.Status)
 					return
 				}
@@ -92,10 +103,14 @@ func TestOfficialClientTrustsOnlyTheCAItIsGiven(t *testing.T) {
 	need(t)
 	w := newWorld(t, dpstest.Config{})
 	node := newDriverTrusting(t, simnet.NewCA("Another Root", time.Now()).PEM())
-	require.NoError(t, w.dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: "careful", Attestation: dpstest.Keys(key("careful"), "")}))
+	require.NoError(t, w.dps.Enroll(dpstest.IndividualEnrollment{
+		RegistrationID: "careful", Attestation: dpstest.Keys(key("careful"), ""),
+	}))
 	for _, transport := range allTransports {
 		t.Run(transport, func(t *testing.T) {
-			err := clientErr(t, node.try("register", w.registering("careful", transport, with{"key": key("careful")}), nil))
+			err := clientErr(t, node.try(
+				"register", w.registering("careful", transport, with{"key": key("careful")}), nil,
+			))
 			assert.Contains(t, err.Error(), "certificate")
 			assert.Zero(t, w.dps.Count(dpstest.Register))
 		})
@@ -110,9 +125,13 @@ func TestOfficialClientsPayloadReachesTheAllocationAndComesBack(t *testing.T) {
 		t.Run(transport, func(t *testing.T) {
 			t.Parallel()
 			id := "payload-" + transport
-			require.NoError(t, w.dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: id, Attestation: dpstest.Keys(key(id), "")}))
+			require.NoError(t, w.dps.Enroll(dpstest.IndividualEnrollment{
+				RegistrationID: id, Attestation: dpstest.Keys(key(id), ""),
+			}))
 			var got state
-			node.must(t, "register", w.registering(id, transport, with{"key": key(id), "payload": with{"model": "T-800", "floor": 3}}), &got)
+			node.must(t, "register", w.registering(id, transport, with{
+				"key": key(id), "payload": with{"model": "T-800", "floor": 3},
+			}), &got)
 			assert.Equal(t, map[string]any{"model": "T-800", "floor": 3.0}, got.Payload)
 			assert.Equal(t, hostB, got.AssignedHub)
 		})

@@ -23,7 +23,9 @@ import (
 )
 
 // names lead to 127.0.0.1 where the tests run.
-var names = []string{dpstest.GlobalEndpoint, "0ne00000001.azure-devices-provisioning.net", hostA, hostB}
+var names = []string{
+	dpstest.GlobalEndpoint, "0ne00000001.azure-devices-provisioning.net", hostA, hostB,
+}
 
 const (
 	hostA = "hub-a.azure-devices.net"
@@ -36,8 +38,8 @@ var missing string
 // withoutClients runs the tests where the official clients cannot run, and says so.
 //
 // go test keeps what a package prints that passes, on either output, to itself unless -v is set. Of
-// its one line a package it takes a part from that output: "[no tests to run]", from the line below.
-// That is true, and it is what a reader of go test ./... sees; why is in the output of -v.
+// its one line a package it takes a part from that output: "[no tests to run]", from the line
+// below. That is true, and it is what a reader of go test ./... sees; why is in the output of -v.
 func withoutClients(m *testing.M) (code int) {
 	code = m.Run()
 	if code == 0 && os.Getenv("REHOME_OFFICIAL_CLIENTS") != "required" {
@@ -121,7 +123,8 @@ func (e *clientError) Error() string {
 
 type with = map[string]any
 
-// newDriver starts Node. The clients trust the world's CA by the environment alone: they have no option for it.
+// newDriver starts Node. The clients trust the world's CA by the environment alone: they have no
+// option for it.
 func newDriver(t *testing.T, n *simnet.Network) *driver {
 	t.Helper()
 	return newDriverTrusting(t, n.CA().PEM())

@@ -3,7 +3,8 @@ package rules
 import "time"
 
 // An Action is something for the caller to do: one of the types of this file. Each carries what it
-// takes to do it. What comes of a request is reported as an event, except for one that was cancelled.
+// takes to do it. What comes of a request is reported as an event, except for one that was
+// cancelled.
 type Action interface{ action() }
 
 // Connect tries a hub: [Connected] or [HubFailure].
@@ -12,7 +13,8 @@ type Connect struct{ Target Assignment }
 // CancelConnect gives up the attempt at the hub.
 type CancelConnect struct{}
 
-// Register registers through DPS, or polls the Operation if there is one: [Assigned] or [DPSFailed].
+// Register registers through DPS, or polls the Operation if there is one: [Assigned] or
+// [DPSFailed].
 type Register struct {
 	Operation string
 	Reason    Reason

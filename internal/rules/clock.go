@@ -52,8 +52,8 @@ func (e ClockAnswered) apply(t *transition) {
 	}
 }
 
-// clockStaysUnknown says that this is the end of the matter for now: nobody told the time, and either
-// who asked for a registration has been told, or the clock is asked for again later.
+// clockStaysUnknown says that this is the end of the matter for now: nobody told the time, and
+// either who asked for a registration has been told, or the clock is asked for again later.
 func (t *transition) clockStaysUnknown(c Clock) bool {
 	t.ClockTries++
 	if t.manualFailed() {

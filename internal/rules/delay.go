@@ -20,8 +20,8 @@ const (
 	capWindow = 64
 )
 
-// Questions about an outage: the first at U(OutageMin, OutageMax) after the hub's first failure, the
-// next at twice the distance each time, and never further apart than OutageCap.
+// Questions about an outage: the first at U(OutageMin, OutageMax) after the hub's first failure,
+// the next at twice the distance each time, and never further apart than OutageCap.
 const (
 	OutageMin     = 15 * time.Minute
 	OutageMax     = 30 * time.Minute
@@ -29,30 +29,30 @@ const (
 	OutageLookups = 2 // so many are lookups; from then on the device registers
 )
 
-// RejectionGaps are the distances, each ± GapSpread, at which a device that stays rejected asks DPS: the
-// hub may lag behind DPS, and a disabled device must not hammer it.
+// RejectionGaps are the distances, each ± GapSpread, at which a device that stays rejected asks
+// DPS: the hub may lag behind DPS, and a disabled device must not hammer it.
 var RejectionGaps = [...]time.Duration{
 	0, time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour,
 }
 
-// GapSpread is the random part of a gap, and of the wait after DPS has refused the device, as a share
-// of it to either side.
+// GapSpread is the random part of a gap, and of the wait after DPS has refused the device, as a
+// share of it to either side.
 const GapSpread = 0.2
 
 const (
 	// ClockValid is for how long the time that DPS told is taken for right.
 	ClockValid = time.Hour
 
-	// MaxClockTries is how many clock questions may stay unanswered before a suspect clock no longer
-	// keeps a device from registering.
+	// MaxClockTries is how many clock questions may stay unanswered before a suspect clock no
+	// longer keeps a device from registering.
 	MaxClockTries = 3
 
 	// MaxSilentLookups is how many lookups may stay unanswered before a device that registers over
 	// another port does so instead.
 	MaxSilentLookups = 3
 
-	// HubTurn is how often the confirmed hub is tried while there is a newer assignment: every second
-	// time; RejectedHubTurn how often, once it has rejected the device.
+	// HubTurn is how often the confirmed hub is tried while there is a newer assignment: every
+	// second time; RejectedHubTurn how often, once it has rejected the device.
 	HubTurn         = 2
 	RejectedHubTurn = 4
 )
@@ -68,7 +68,8 @@ type Settings struct {
 	// LookupElsewhere says that a lookup takes another port than a registration does.
 	LookupElsewhere bool
 
-	// Tokens says that the device authenticates with tokens, so a wrong clock looks like a wrong key.
+	// Tokens says that the device authenticates with tokens, so a wrong clock looks like a wrong
+	// key.
 	Tokens bool
 }
 

@@ -15,6 +15,6 @@
 // and [Step] does both.
 //
 // The rules themselves are told in the documentation of package provisioning, row by row; the tests
-// here are named for these rows. Every floor, cap and window of H and D is in delay.go; what a hub that
-// asked for nothing is granted (hubconn.Error.RetryAfter) comes in with the event.
+// here are named for these rows. Every floor, cap and window of H and D is in delay.go; what a hub
+// that asked for nothing is granted (hubconn.Error.RetryAfter) comes in with the event.
 package rules

@@ -11,7 +11,8 @@ func (e Assigned) apply(t *transition) {
 	if why == ReasonRejected {
 		t.Rejections++
 	} else {
-		// The hub may lag behind DPS: a rejection right after any answer is no reason to ask at once.
+		// The hub may lag behind DPS: a rejection right after any answer is no reason to ask at
+		// once.
 		t.Rejections = max(t.Rejections, 1)
 	}
 	switch {
@@ -69,8 +70,8 @@ func (t *transition) namedAgain(why Reason) {
 	}
 }
 
-// moveTo: DPS named another hub or device ID. It is remembered at once, and tried at once; the old one
-// is kept until it works.
+// moveTo: DPS named another hub or device ID. It is remembered at once, and tried at once; the old
+// one is kept until it works.
 func (t *transition) moveTo(a Assignment) {
 	t.Candidate = a
 	t.remember()
@@ -141,7 +142,8 @@ func (t *transition) dpsUnavailable(e DPSFailed) {
 	}
 	lookupLost := e.Silent && t.DPS.Request == StatusLookup && t.DPS.Failures >= MaxSilentLookups
 	if lookupLost && t.Settings.LookupElsewhere && !t.Target().Known() {
-		t.DPS.Request = Registration // its port may be closed for good, and registering takes another
+		// its port may be closed for good, and registering takes another
+		t.DPS.Request = Registration
 	}
 	t.armDPS(t.backOff(t.Settings.DPS, t.DPS.Failures, max(e.RetryAfter, t.Settings.DPS.MinDelay)))
 }

@@ -9,8 +9,9 @@ import (
 // An Event is something that has happened to the device: one of the types of this file.
 type Event interface{ apply(t *transition) }
 
-// Boot is what the store said at the start. Next is what that calls for: [retry.Wait] is a connection
-// to the hub that is remembered, [retry.Lookup] a status lookup, [retry.Register] a registration.
+// Boot is what the store said at the start. Next is what that calls for: [retry.Wait] is a
+// connection to the hub that is remembered, [retry.Lookup] a status lookup, [retry.Register] a
+// registration.
 type Boot struct {
 	Next                 retry.Verdict
 	Confirmed, Candidate Assignment
@@ -77,10 +78,12 @@ const (
 	DPSUnavailable      DPSFailure = iota // 5xx, no answer, two registrations at once
 	DPSThrottled                          // 429
 	DPSOperationUnknown                   // 404203
-	DPSClockWrong                         // 401, and the Date shows that our clock was wrong; it is corrected
-	DPSClockUnknown                       // 401 without a Date
-	DPSRefused                            // 401, 403, 404201, disabled, failed
-	DPSNotAssigned                        // a lookup that says disabled or failed: only registering changes it
+	// 401, and the Date shows that our clock was wrong; it is corrected
+	DPSClockWrong
+	DPSClockUnknown // 401 without a Date
+	DPSRefused      // 401, 403, 404201, disabled, failed
+	// a lookup that says disabled or failed: only registering changes it
+	DPSNotAssigned
 )
 
 // Clock is what is known of the clock after a check.
@@ -88,8 +91,9 @@ type Clock uint8
 
 // What came of a clock check.
 const (
-	ClockUnknown   Clock = iota // DPS did not answer, and the clock is plausible
-	ClockSuspect                // DPS did not answer, and the clock stands before a time that has passed
-	ClockRight                  //
-	ClockCorrected              //
+	ClockUnknown Clock = iota // DPS did not answer, and the clock is plausible
+	// DPS did not answer, and the clock stands before a time that has passed
+	ClockSuspect
+	ClockRight     //
+	ClockCorrected //
 )

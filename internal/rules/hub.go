@@ -6,7 +6,8 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// apply: the assignment that led to a connection is confirmed, and there is nothing to ask DPS about.
+// apply: the assignment that led to a connection is confirmed, and there is nothing to ask DPS
+// about.
 func (Connected) apply(t *transition) {
 	t.Connected = true
 	t.Hub.Phase = Idle
@@ -48,7 +49,8 @@ func (e Closed) apply(t *transition) {
 	t.armHub(t.now)
 }
 
-// apply: what the failure calls for at DPS depends on its class; the hub is tried again in any case.
+// apply: what the failure calls for at DPS depends on its class; the hub is tried again in any
+// case.
 func (e HubFailure) apply(t *transition) {
 	t.Hub.Phase = Idle
 	t.Hub.Failures++
@@ -76,8 +78,8 @@ func (t *transition) throttled() {
 	}
 }
 
-// rejectedBy takes in that the hub turned the device away, and says whether it is to be probed at its
-// cap.
+// rejectedBy takes in that the hub turned the device away, and says whether it is to be probed at
+// its cap.
 func (t *transition) rejectedBy(e HubFailure) (atCap bool) {
 	if t.Hub.Tried.Slot == Confirmed {
 		t.Hub.rejected = true
@@ -90,8 +92,8 @@ func (t *transition) rejectedBy(e HubFailure) (atCap bool) {
 	return atCap
 }
 
-// registerAfterRejection goes to DPS: at once for the first time, then with growing gaps. A token made
-// with a wrong clock is rejected too, so the clock is checked first, which is no registration.
+// registerAfterRejection goes to DPS: at once for the first time, then with growing gaps. A token
+// made with a wrong clock is rejected too, so the clock is checked first, which is no registration.
 func (t *transition) registerAfterRejection(clockMatters bool) {
 	if t.DPS.Phase == UnderWay || t.DPS.Phase == Waiting && t.DPS.Reason != ReasonOutage {
 		return
@@ -120,8 +122,8 @@ func (t *transition) unavailable(e HubFailure) {
 	}
 }
 
-// mayCheckClock: a question about an outage that waits its time gives way, once, since a network often
-// comes up later than the device.
+// mayCheckClock: a question about an outage that waits its time gives way, once, since a network
+// often comes up later than the device.
 func (t *transition) mayCheckClock() bool {
 	if t.DPS.Phase == Waiting && t.DPS.Reason == ReasonOutage && t.DPS.Clock == ClockForNone {
 		return t.ClockAt.IsZero()

@@ -11,8 +11,8 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// world is a model of DPS and a few hubs around one device, in virtual time. It performs the actions of step as Device does, and checks
-// every request against what the service asked for.
+// world is a model of DPS and a few hubs around one device, in virtual time. It performs the
+// actions of step as Device does, and checks every request against what the service asked for.
 type world struct {
 	t     *testing.T
 	rnd   *rand.Rand
@@ -117,7 +117,8 @@ func (w *world) perform(a Action) {
 		require.True(w.t, a.Target.Known())
 		early := w.notBefore[hub].Sub(w.now)
 		require.LessOrEqual(w.t, early, time.Duration(0), "hub tried too early\n%s", w)
-		w.target, w.hubDue = a.Target, w.now.Add(time.Duration(1+w.rnd.Int64N(int64(5*time.Second))))
+		w.target, w.hubDue = a.Target,
+			w.now.Add(time.Duration(1+w.rnd.Int64N(int64(5*time.Second))))
 		if w.hubs[hub] == hubSilent {
 			w.hubDue = w.now.Add(30 * time.Second)
 		}
@@ -169,7 +170,9 @@ func (w *world) check() {
 	require.True(w.t, alive, "nothing will ever happen again\n%s", w)
 	require.Equal(w.t, hubBusy, !w.hubDue.IsZero(), "hub request: state and world disagree\n%s", w)
 	require.Equal(w.t, dpsBusy, !w.dpsDue.IsZero(), "dps request: state and world disagree\n%s", w)
-	require.Equal(w.t, s.Connected, w.connectedTo != "", "connection: state and world disagree\n%s", w)
+	require.Equal(
+		w.t, s.Connected, w.connectedTo != "", "connection: state and world disagree\n%s", w,
+	)
 	require.Equal(w.t, s.DPS.Manual, w.waiting > 0,
 		"who asked for a registration waits for nothing, or nobody waits for it\n%s", w)
 	if s.Target().Known() && !s.Connected {
@@ -207,7 +210,9 @@ func (w *world) advance(end time.Time) {
 }
 
 func (w *world) retryAfter() time.Duration {
-	return []time.Duration{time.Second, 30 * time.Second, 10 * time.Minute, time.Hour}[w.rnd.IntN(4)]
+	return []time.Duration{
+		time.Second, 30 * time.Second, 10 * time.Minute, time.Hour,
+	}[w.rnd.IntN(4)]
 }
 
 func (w *world) hubAnswers() {
@@ -371,7 +376,10 @@ func TestFromAnyHistoryTheDeviceConnectsOnceServicesAnswer(t *testing.T) {
 		for deadline := w.now.Add(30 * time.Hour); w.connectedTo == "" && w.now.Before(deadline); {
 			w.advance(deadline)
 		}
-		require.NotEmpty(t, w.connectedTo, "seed %d: not connected a day after everything works again\n%s", seed, w)
+		require.NotEmpty(
+			t, w.connectedTo, "seed %d: not connected a day after everything works again\n%s", seed,
+			w,
+		)
 	}
 }
 

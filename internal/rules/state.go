@@ -19,8 +19,8 @@ type State struct {
 	Hub HubTimer
 	DPS DPSTimer
 
-	// Rejections counts DPS's responses to rejections since the last stable connection: the index into
-	// RejectionGaps.
+	// Rejections counts DPS's responses to rejections since the last stable connection: the index
+	// into RejectionGaps.
 	Rejections int
 
 	// Outages counts the questions to DPS about a silent hub since the last stable connection.
@@ -65,8 +65,9 @@ type HubTimer struct {
 	Phase Phase
 	At    time.Time // while Waiting
 
-	Next  Slot    // whose turn it is while Waiting
-	Tried Attempt // the attempt under way, or the last one; of a live connection, the one that led to it
+	Next Slot // whose turn it is while Waiting
+	// the attempt under way, or the last one; of a live connection, the one that led to it
+	Tried Attempt
 
 	Turns    int         // attempts while there were two assignments to choose from
 	Failures int         // in a row, since the last stable connection
@@ -99,8 +100,8 @@ func (h *HubTimer) NotBefore(host string) time.Time {
 	return time.Time{}
 }
 
-// leaveAlone keeps host from being tried before a time; zero lifts it. The wait that ends first makes
-// room.
+// leaveAlone keeps host from being tried before a time; zero lifts it. The wait that ends first
+// makes room.
 func (h *HubTimer) leaveAlone(host string, until time.Time) {
 	oldest := 0
 	for i := range h.waits {
@@ -156,8 +157,8 @@ const (
 	StatusLookup
 )
 
-// Reason says why DPS is asked. It decides what follows from the response, and is what a support case
-// asks first.
+// Reason says why DPS is asked. It decides what follows from the response, and is what a support
+// case asks first.
 type Reason uint8
 
 // The reasons to ask DPS.

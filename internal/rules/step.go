@@ -6,8 +6,8 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// Step is the whole of the decision: what follows from an event, and what is due now. The actions are
-// to be performed in order.
+// Step is the whole of the decision: what follows from an event, and what is due now. The actions
+// are to be performed in order.
 func Step(s State, e Event, now time.Time, random Random) (State, []Action) {
 	t := transition{State: s, draw: draw{now, random}}
 	e.apply(&t)
@@ -15,8 +15,8 @@ func Step(s State, e Event, now time.Time, random Random) (State, []Action) {
 	return t.State, t.actions
 }
 
-// Apply says what follows from an event and starts nothing that is due: for a caller who has another
-// event, or nobody to perform what would be started.
+// Apply says what follows from an event and starts nothing that is due: for a caller who has
+// another event, or nobody to perform what would be started.
 func Apply(s State, e Event, now time.Time, random Random) (State, []Action) {
 	t := transition{State: s, draw: draw{now, random}}
 	e.apply(&t)

@@ -28,7 +28,9 @@ type script struct {
 func newScript(t *testing.T, b Boot) *script {
 	settings := Defaults()
 	settings.Tokens = true
-	s := &script{t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), state: State{Settings: settings}}
+	s := &script{
+		t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), state: State{Settings: settings},
+	}
 	s.feed(b)
 	return s
 }
@@ -73,7 +75,9 @@ func (s *script) assign(hub string) []string {
 }
 
 func TestTheOldHubsRejectionIsNoQuestionWhileThereIsACandidate(t *testing.T) {
-	s := newScript(t, Boot{Next: retry.Wait, Confirmed: assignedTo("a"), Candidate: assignedTo("b")})
+	s := newScript(
+		t, Boot{Next: retry.Wait, Confirmed: assignedTo("a"), Candidate: assignedTo("b")},
+	)
 	s.feed(HubFailure{Class: retry.Throttled, RetryAfter: 10 * time.Second})
 	s.waitHub()
 	require.Equal(t, "a", s.state.Hub.Tried.Host)
@@ -85,7 +89,10 @@ func TestTheOldHubsRejectionIsNoQuestionWhileThereIsACandidate(t *testing.T) {
 		turns = append(turns, s.state.Hub.Tried.Host)
 		s.feed(HubFailure{Class: retry.Throttled, RetryAfter: 10 * time.Second})
 	}
-	require.Equal(t, []string{"b", "a", "b", "b", "b", "a", "b", "b"}, turns, "every fourth turn is left to the hub that refused")
+	require.Equal(
+		t, []string{"b", "a", "b", "b", "b", "a", "b", "b"}, turns,
+		"every fourth turn is left to the hub that refused",
+	)
 
 	for s.state.Hub.Tried.Host != "a" {
 		s.waitHub()
@@ -188,7 +195,9 @@ func TestAStableConnectionForgetsEveryCount(t *testing.T) {
 
 func TestAClockThatIsCorrectedTwiceIsNotToBlame(t *testing.T) {
 	s := newScript(t, Boot{Next: retry.Register})
-	require.Equal(t, []string{"Register"}, s.feed(DPSFailed{Failure: DPSClockWrong}), "once more, at once")
+	require.Equal(
+		t, []string{"Register"}, s.feed(DPSFailed{Failure: DPSClockWrong}), "once more, at once",
+	)
 	require.Empty(t, s.feed(DPSFailed{Failure: DPSClockWrong}))
 	require.Equal(t, DPSCap, s.state.DPS.At.Sub(s.now))
 }
@@ -210,7 +219,10 @@ func TestACorrectedClockLetsTheHubBeTriedAtOnce(t *testing.T) {
 	s.feed(HubFailure{Class: retry.Rejected})
 	require.Equal(t, []string{"Connect"}, s.feed(ClockAnswered{Clock: ClockCorrected}))
 	require.False(t, s.pending())
-	require.Equal(t, []string{"Register"}, s.feed(HubFailure{Class: retry.Rejected}), "the clock is right now")
+	require.Equal(
+		t, []string{"Register"}, s.feed(HubFailure{Class: retry.Rejected}),
+		"the clock is right now",
+	)
 	s.assign("a")
 	s.now = s.now.Add(ClockValid)
 	s.tick()
@@ -264,7 +276,9 @@ func TestARequestNobodyWaitsForAnyMoreIsDropped(t *testing.T) {
 func (s *script) pending() bool { return s.state.DPS.Pending() }
 
 func TestTheOldHubThatDPSNamesAgainIsTriedSoon(t *testing.T) {
-	s := newScript(t, Boot{Next: retry.Wait, Confirmed: assignedTo("a"), Candidate: assignedTo("b")})
+	s := newScript(
+		t, Boot{Next: retry.Wait, Confirmed: assignedTo("a"), Candidate: assignedTo("b")},
+	)
 	for range 12 {
 		s.waitHub()
 		s.feed(HubFailure{Class: retry.Server})

@@ -59,7 +59,8 @@ func (t *transition) disarmDPS() {
 		t.do(CancelDPS{})
 	}
 	t.DPS = DPSTimer{
-		NotBefore: t.DPS.NotBefore, ManualNotBefore: t.DPS.ManualNotBefore, Failures: t.DPS.Failures,
+		NotBefore: t.DPS.NotBefore, ManualNotBefore: t.DPS.ManualNotBefore,
+		Failures: t.DPS.Failures,
 	}
 }
 
@@ -92,8 +93,8 @@ func (t *transition) tryHubSoon() {
 	t.armHub(t.backOff(t.Settings.Hub, 1, 0))
 }
 
-// retryAtCap: DPS knows the device's request and refuses it. Asking again soon would not help, never
-// asking again would be a truck roll.
+// retryAtCap: DPS knows the device's request and refuses it. Asking again soon would not help,
+// never asking again would be a truck roll.
 func (t *transition) retryAtCap() {
 	t.DPS.corrected, t.DPS.refused, t.DPS.Operation = false, false, ""
 	t.armDPS(t.spread(DPSCap))
@@ -104,9 +105,9 @@ func (t *transition) clockStale() bool {
 	return t.ClockAt.IsZero() || t.now.Sub(t.ClockAt) >= ClockValid
 }
 
-// manualFailed tells who waits for a registration that it has failed, and says whether that is the end
-// of it: the old assignment and connection stay as they were, and only a device with nowhere to go
-// asks again by itself.
+// manualFailed tells who waits for a registration that it has failed, and says whether that is the
+// end of it: the old assignment and connection stay as they were, and only a device with nowhere to
+// go asks again by itself.
 func (t *transition) manualFailed() (over bool) {
 	if !t.DPS.Manual {
 		return false

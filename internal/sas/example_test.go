@@ -26,7 +26,9 @@ func Example() {
 }
 
 func ExampleDeriveKey() {
-	group, _ := base64.StdEncoding.DecodeString("8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw==")
+	group, _ := base64.StdEncoding.DecodeString(
+		"8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw==",
+	)
 	device := sas.DeriveKey(group, "sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6")
 	fmt.Println(base64.StdEncoding.EncodeToString(device))
 	// Output: Jsm0lyGpjaVYVP2g3FnmnmG9dI/9qU24wNoykUmermc=

@@ -26,10 +26,15 @@ var (
 
 // The published example of Azure docs, "Symmetric key attestation", group enrollments.
 func TestDeriveKeyMatchesThePublishedExample(t *testing.T) {
-	group, err := base64.StdEncoding.DecodeString("8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw==")
+	group, err := base64.StdEncoding.DecodeString(
+		"8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw==",
+	)
 	require.NoError(t, err)
 	derived := sas.DeriveKey(group, "sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6")
-	assert.Equal(t, "Jsm0lyGpjaVYVP2g3FnmnmG9dI/9qU24wNoykUmermc=", base64.StdEncoding.EncodeToString(derived))
+	assert.Equal(
+		t, "Jsm0lyGpjaVYVP2g3FnmnmG9dI/9qU24wNoykUmermc=",
+		base64.StdEncoding.EncodeToString(derived),
+	)
 }
 
 func TestTokenIsWrittenAsTheServiceDocumentsIt(t *testing.T) {
@@ -41,10 +46,14 @@ func TestTokenIsWrittenAsTheServiceDocumentsIt(t *testing.T) {
 	escaped, _, _ := strings.Cut(rest, "&")
 	sig, err := url.QueryUnescape(escaped)
 	require.NoError(t, err)
-	// echo -en "0ne00000001%2Fregistrations%2Fsensor-042\n1767225600" | openssl dgst -sha256 -hmac "$key"
+	// echo -en "0ne00000001%2Fregistrations%2Fsensor-042\n1767225600" | openssl dgst -sha256 -hmac
+	// "$key"
 	raw, err := base64.StdEncoding.DecodeString(sig)
 	require.NoError(t, err)
-	assert.Equal(t, "383603632c46a50e205f7f62aede3a057c942504c7ad90a62429d652b862ac86", hex.EncodeToString(raw))
+	assert.Equal(
+		t, "383603632c46a50e205f7f62aede3a057c942504c7ad90a62429d652b862ac86",
+		hex.EncodeToString(raw),
+	)
 }
 
 func TestTokenCarriesNothingThatAQueryWouldMisread(t *testing.T) {
@@ -60,7 +69,9 @@ func TestTokenCarriesNothingThatAQueryWouldMisread(t *testing.T) {
 }
 
 func TestTokenIsReadBack(t *testing.T) {
-	for _, resource := range []string{address, "hub.azure-devices.net/devices/dev:1", "a b+c%2f&=é", "/"} {
+	for _, resource := range []string{
+		address, "hub.azure-devices.net/devices/dev:1", "a b+c%2f&=é", "/",
+	} {
 		s, err := sas.Parse(sas.Token(resource, key, expiry.Add(999*time.Millisecond)))
 		require.NoError(t, err)
 		assert.Equal(t, resource, s.Resource)
@@ -77,7 +88,8 @@ func sign(sr, se string) (sig string) {
 }
 
 func TestTokensOfTheOfficialClientsVerify(t *testing.T) {
-	const upper, lower = "0ne00000001%2Fregistrations%2Fsensor-042", "0ne00000001%2fregistrations%2fsensor-042"
+	const upper, lower = "0ne00000001%2Fregistrations%2Fsensor-042",
+		"0ne00000001%2fregistrations%2fsensor-042"
 	se := "1767225600"
 	esc := url.QueryEscape
 	tests := map[string]struct{ token, keyName string }{
@@ -174,9 +186,17 @@ func TestFormattingShowsNoSignature(t *testing.T) {
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "s", s, "v", *s)
 	marshalled, err := json.Marshal(s)
 	require.NoError(t, err)
-	out := fmt.Sprintf("%v %+v %#v %s %q %d %x %X %v %#v %x", s, s, s, s, s, s, s, s, *s, *s, *s) + log.String() + string(marshalled)
-	assert.Contains(t, out, `sas token for "0ne00000001/registrations/sensor-042" until 2026-01-01T00:00:00Z by "registration"`)
-	for _, shown := range []string{base64.StdEncoding.EncodeToString(mac), hex.EncodeToString(mac), strings.ToUpper(hex.EncodeToString(mac)), strings.Trim(fmt.Sprint(mac), "[]")} {
+	out := fmt.Sprintf(
+		"%v %+v %#v %s %q %d %x %X %v %#v %x", s, s, s, s, s, s, s, s, *s, *s, *s,
+	) + log.String() + string(marshalled)
+	assert.Contains(
+		t, out,
+		`sas token for "0ne00000001/registrations/sensor-042" until 2026-01-01T00:00:00Z by "registration"`,
+	)
+	for _, shown := range []string{
+		base64.StdEncoding.EncodeToString(mac), hex.EncodeToString(mac),
+		strings.ToUpper(hex.EncodeToString(mac)), strings.Trim(fmt.Sprint(mac), "[]"),
+	} {
 		assert.NotContains(t, out, shown)
 	}
 }
@@ -206,7 +226,8 @@ func FuzzParse(f *testing.F) {
 		}
 		// What was read can be signed anew, and that verifies.
 		again, err := sas.Parse(sas.Token(s.Resource, key, s.Expiry))
-		if err != nil || again.Resource != s.Resource || !again.Expiry.Equal(s.Expiry) || !again.Verify(key) {
+		if err != nil || again.Resource != s.Resource || !again.Expiry.Equal(s.Expiry) ||
+			!again.Verify(key) {
 			t.Errorf("%q does not survive: %v, %v", token, again, err)
 		}
 	})

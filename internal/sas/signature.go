@@ -112,7 +112,9 @@ func (s *Signature) Verify(key []byte) bool {
 
 // String describes the token without its signature.
 func (s Signature) String() string {
-	text := fmt.Sprintf("sas token for %q until %s", s.Resource, s.Expiry.UTC().Format(time.RFC3339))
+	text := fmt.Sprintf(
+		"sas token for %q until %s", s.Resource, s.Expiry.UTC().Format(time.RFC3339),
+	)
 	if s.KeyName != "" {
 		text += fmt.Sprintf(" by %q", s.KeyName)
 	}

@@ -20,16 +20,19 @@ const (
 
 // Assignment is DPS's decision where the device lives.
 type Assignment struct {
-	Hub            string          // host name of the assigned hub, as the service spells it
-	DeviceID       string          // device ID at that hub; it may differ from the registration ID
-	RegistrationID string          // as asked
-	Status         string          // "assigned"
-	Substatus      string          // such as "initialAssignment" or "deviceDataReset"; "" if the service gave none
-	ETag           string          // of the registration record
-	Payload        json.RawMessage // what the custom allocation webhook returned; nil if nothing
-	Created        time.Time       // when the registration record was created; zero if absent or unreadable
-	Updated        time.Time       // when it was last updated; zero if absent or unreadable
-	Date           time.Time       // the service's clock when it answered; zero over MQTT, which does not tell it
+	Hub            string // host name of the assigned hub, as the service spells it
+	DeviceID       string // device ID at that hub; it may differ from the registration ID
+	RegistrationID string // as asked
+	Status         string // "assigned"
+	// such as "initialAssignment" or "deviceDataReset"; "" if the service gave none
+	Substatus string
+	ETag      string          // of the registration record
+	Payload   json.RawMessage // what the custom allocation webhook returned; nil if nothing
+	// when the registration record was created; zero if absent or unreadable
+	Created time.Time
+	Updated time.Time // when it was last updated; zero if absent or unreadable
+	// the service's clock when it answered; zero over MQTT, which does not tell it
+	Date time.Time
 }
 
 // Target is where to connect.

@@ -25,7 +25,9 @@ type clientBroken struct {
 
 func (b clientBroken) Validate() error { return b.validate }
 
-func (b clientBroken) Token(ctx context.Context, resource string, expiry time.Time) (string, error) {
+func (b clientBroken) Token(
+	ctx context.Context, resource string, expiry time.Time,
+) (string, error) {
 	if b.token != nil {
 		return "", b.token
 	}

@@ -53,54 +53,61 @@ const (
 	httpsRequestTimeout = 30 * time.Second
 	mqttRequestTimeout  = 60 * time.Second // as the official C SDK's answer timeout
 	dialTimeout         = 30 * time.Second
-	connackTimeout      = 75 * time.Second // an overloaded service may hold a CONNECT for a minute before it answers
+	// an overloaded service may hold a CONNECT for a minute before it answers
+	connackTimeout = 75 * time.Second
 )
 
-// Client talks to DPS. It makes one attempt at what it is asked and never retries: the Device of package
-// provisioning owns the loop.
+// Client talks to DPS. It makes one attempt at what it is asked and never retries: the Device of
+// package provisioning owns the loop.
 //
-// A Client holds no connection between calls and may be used from several goroutines at once, as long as nobody
-// changes its fields. The zero value needs IDScope and Attestation.
+// A Client holds no connection between calls and may be used from several goroutines at once, as
+// long as nobody changes its fields. The zero value needs IDScope and Attestation.
 type Client struct {
-	// IDScope names the DPS instance, such as "0ne00ABCDEF": Azure portal, the instance's overview page. A wrong one
-	// is answered with 404 or 401.
+	// IDScope names the DPS instance, such as "0ne00ABCDEF": Azure portal, the instance's overview
+	// page. A wrong one is answered with 404 or 401.
 	IDScope string
 
 	// Attestation is who the device is.
 	Attestation Attestation
 
 	// Endpoint is the host of DPS, with a port if it is not the transport's own. Empty:
-	// global.azure-devices-provisioning.net. With Transport MQTT, a port counts for MQTT only; Lookup and Time, which
-	// use HTTPS, then go to port 443.
+	// global.azure-devices-provisioning.net. With Transport MQTT, a port counts for MQTT only;
+	// Lookup and Time, which use HTTPS, then go to port 443.
 	Endpoint string
 
 	// Transport carries registrations. Zero: HTTPS.
 	Transport Transport
 
-	// APIVersion is the service's API version. Empty: 2021-06-01. Versions before 2019-03-31 know no payload.
+	// APIVersion is the service's API version. Empty: 2021-06-01. Versions before 2019-03-31 know
+	// no payload.
 	APIVersion string
 
-	// UserAgent names the product to the service (User-Agent over HTTPS, ClientVersion over MQTT). Empty: "rehome" and
-	// the platform.
+	// UserAgent names the product to the service (User-Agent over HTTPS, ClientVersion over MQTT).
+	// Empty: "rehome" and the platform.
 	UserAgent string
 
-	// TLSConfig is cloned for each connection. Set RootCAs for private roots, and Time for a clock that is better than
-	// the system's: tokens and certificate checks both use it. Nil: the system's roots and clock. The least version is
-	// TLS 1.2 in any case, the server name that of the endpoint; InsecureSkipVerify is refused.
+	// TLSConfig is cloned for each connection. Set RootCAs for private roots, and Time for a clock
+	// that is better than the system's: tokens and certificate checks both use it. Nil: the
+	// system's roots and clock. The least version is TLS 1.2 in any case, the server name that of
+	// the endpoint; InsecureSkipVerify is refused.
 	TLSConfig *tls.Config
 
-	// DialContext opens the TCP connections, to a proxy's address if there is one. Nil: a [net.Dialer].
+	// DialContext opens the TCP connections, to a proxy's address if there is one. Nil: a
+	// [net.Dialer].
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// Proxy chooses the proxy for HTTPS and WebSocket; MQTT on port 8883 uses none. Nil: [http.ProxyFromEnvironment].
+	// Proxy chooses the proxy for HTTPS and WebSocket; MQTT on port 8883 uses none. Nil:
+	// [http.ProxyFromEnvironment].
 	Proxy func(*http.Request) (*url.URL, error)
 
-	// RequestTimeout bounds each request, not the whole registration. Zero: 30 s over HTTPS, dialling included; 60 s over
-	// MQTT from request to response, besides 30 s to connect and 75 s for the CONNACK.
+	// RequestTimeout bounds each request, not the whole registration. Zero: 30 s over HTTPS,
+	// dialling included; 60 s over MQTT from request to response, besides 30 s to connect and 75 s
+	// for the CONNACK.
 	RequestTimeout time.Duration
 }
 
-// Validate reports the first wrong field in one line, before any use of the network. Every other method begins with it.
+// Validate reports the first wrong field in one line, before any use of the network. Every other
+// method begins with it.
 func (c *Client) Validate() error {
 	if err := c.check(); err != nil {
 		return invalid(err)
@@ -118,8 +125,13 @@ func (c *Client) check() error {
 	if c.IDScope == "" {
 		return errors.New("id scope is empty: copy it from the overview page of the dps instance")
 	}
-	if len(c.IDScope) > 64 || strings.ContainsFunc(c.IDScope, func(r rune) bool { return r > 0x7f || !isAlphanumeric(byte(r)) }) {
-		return fmt.Errorf("id scope %q is not one: it has letters and digits only, as in 0ne00ABCDEF", oneline.Of(c.IDScope, 64))
+	if len(c.IDScope) > 64 || strings.ContainsFunc(c.IDScope, func(r rune) bool {
+		return r > 0x7f || !isAlphanumeric(byte(r))
+	}) {
+		return fmt.Errorf(
+			"id scope %q is not one: it has letters and digits only, as in 0ne00ABCDEF",
+			oneline.Of(c.IDScope, 64),
+		)
 	}
 	if c.Attestation == nil {
 		return errors.New("attestation is missing: set a SymmetricKey or an X509")
@@ -129,18 +141,30 @@ func (c *Client) check() error {
 	}
 	if c.Endpoint != "" {
 		host, port := splitEndpoint(c.Endpoint)
-		if n, err := strconv.ParseUint(port, 10, 16); !(isHostName(host) || net.ParseIP(host) != nil) || port != "" && (err != nil || n == 0) {
-			return fmt.Errorf("endpoint %q is not host or host:port: leave out scheme and path", oneline.Of(c.Endpoint, 300))
+		if n, err := strconv.ParseUint(port, 10, 16); !(isHostName(host) ||
+			net.ParseIP(host) != nil) || port != "" && (err != nil || n == 0) {
+			return fmt.Errorf(
+				"endpoint %q is not host or host:port: leave out scheme and path",
+				oneline.Of(c.Endpoint, 300),
+			)
 		}
 	}
-	if strings.ContainsFunc(c.APIVersion, func(r rune) bool { return r > 0x7f || !isAlphanumeric(byte(r)) && r != '-' && r != '.' }) {
-		return fmt.Errorf("api version %q is not one: it looks like %s", oneline.Of(c.APIVersion, 64), defaultAPIVersion)
+	if strings.ContainsFunc(c.APIVersion, func(r rune) bool {
+		return r > 0x7f || !isAlphanumeric(byte(r)) && r != '-' && r != '.'
+	}) {
+		return fmt.Errorf(
+			"api version %q is not one: it looks like %s", oneline.Of(c.APIVersion, 64),
+			defaultAPIVersion,
+		)
 	}
-	if len(c.UserAgent) > maxUserAgent || strings.ContainsFunc(c.UserAgent, func(r rune) bool { return r < ' ' || r > '~' }) {
+	if len(c.UserAgent) > maxUserAgent ||
+		strings.ContainsFunc(c.UserAgent, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return fmt.Errorf("user agent must be at most %d printable ascii characters", maxUserAgent)
 	}
 	if c.TLSConfig != nil && c.TLSConfig.InsecureSkipVerify {
-		return errors.New("tls config: insecure skip verify is refused: put the server's authority into root cas")
+		return errors.New(
+			"tls config: insecure skip verify is refused: put the server's authority into root cas",
+		)
 	}
 	if c.RequestTimeout < 0 {
 		return fmt.Errorf("request timeout %v is negative", c.RequestTimeout)
@@ -154,7 +178,8 @@ func (c *Client) host() string {
 	return host
 }
 
-// address is host:port for one protocol: mqtt's own port, or the one that HTTPS and WebSocket share.
+// address is host:port for one protocol: mqtt's own port, or the one that HTTPS and WebSocket
+// share.
 func (c *Client) address(mqtt bool) string {
 	host, port := splitEndpoint(c.endpoint())
 	if port == "" || mqtt != (c.Transport == MQTT) {

@@ -52,7 +52,9 @@ func newClientWorld(t *testing.T, transport dps.Transport, config dpstest.Config
 	w.hub = hubtest.NewHub(w.network, clientHub)
 	w.dps.Link(w.hub)
 	key := base64.StdEncoding.EncodeToString([]byte("0123456789abcdef0123456789abcdef"))
-	require.NoError(t, w.dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: clientID, Attestation: dpstest.Keys(key, "")}))
+	require.NoError(t, w.dps.Enroll(
+		dpstest.IndividualEnrollment{RegistrationID: clientID, Attestation: dpstest.Keys(key, "")},
+	))
 	w.client = &dps.Client{
 		IDScope:     w.dps.IDScope(),
 		Attestation: dps.SymmetricKey{ID: clientID, Key: key},
@@ -65,7 +67,9 @@ func newClientWorld(t *testing.T, transport dps.Transport, config dpstest.Config
 }
 
 // clientBubble runs a test in a bubble.
-func clientBubble(t *testing.T, transport dps.Transport, config dpstest.Config, test func(w *clientWorld)) {
+func clientBubble(
+	t *testing.T, transport dps.Transport, config dpstest.Config, test func(w *clientWorld),
+) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { test(newClientWorld(t, transport, config)) })
 }
@@ -153,10 +157,16 @@ func TestClientRefusesWrongSettingsBeforeAnyUseOfTheNetwork(t *testing.T) {
 		_, told := client.Time(t.Context())
 		assert.Equal(t, err, told)
 	}
-	for _, endpoint := range []string{"", "dps.example.net", "dps.example.net:8443", "localhost:1", "127.0.0.1:4430", "[::1]:443"} {
-		assert.NoError(t, (&dps.Client{IDScope: "0ne00000001", Attestation: key, Endpoint: endpoint}).Validate(), endpoint)
+	for _, endpoint := range []string{
+		"", "dps.example.net", "dps.example.net:8443", "localhost:1", "127.0.0.1:4430", "[::1]:443",
+	} {
+		assert.NoError(t, (&dps.Client{
+			IDScope: "0ne00000001", Attestation: key, Endpoint: endpoint,
+		}).Validate(), endpoint)
 	}
-	insecure := &dps.Client{IDScope: "0ne1", Attestation: key, TLSConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // it is refused
+	insecure := &dps.Client{
+		IDScope: "0ne1", Attestation: key, TLSConfig: &tls.Config{InsecureSkipVerify: true},
+	} //nolint:gosec // it is refused
 	require.ErrorContains(t, insecure.Validate(), "insecure")
 }
 
@@ -179,7 +189,10 @@ func TestClientEndpointPortCountsForItsTransport(t *testing.T) {
 		client := &dps.Client{
 			IDScope: "0ne00000001", Attestation: dps.SymmetricKey{ID: clientID, Key: clientCanary},
 			Endpoint: in.endpoint, Transport: in.transport, Proxy: clientNoProxy,
-			DialContext: func(_ context.Context, _, address string) (net.Conn, error) { dialled = address; return nil, errDial },
+			DialContext: func(_ context.Context, _, address string) (net.Conn, error) {
+				dialled = address
+				return nil, errDial
+			},
 		}
 		_, err := client.Register(t.Context(), dps.Registration{})
 		require.ErrorIs(t, err, errDial)
@@ -203,10 +216,14 @@ func TestClientWorksOverSocketsWithDefaults(t *testing.T) {
 			t.Cleanup(func() { assert.NoError(t, network.Close()) })
 			service := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
 			service.Link(hubtest.NewHub(network, clientHub))
-			require.NoError(t, service.Enroll(dpstest.IndividualEnrollment{RegistrationID: clientID, Attestation: dpstest.Keys(clientCanary, "")}))
+			require.NoError(t, service.Enroll(dpstest.IndividualEnrollment{
+				RegistrationID: clientID, Attestation: dpstest.Keys(clientCanary, ""),
+			}))
 			client := &dps.Client{
-				IDScope: service.IDScope(), Attestation: dps.SymmetricKey{ID: clientID, Key: clientCanary},
-				Endpoint: network.HTTPSAddr(), Transport: transport, TLSConfig: network.TLSConfig(),
+				IDScope:     service.IDScope(),
+				Attestation: dps.SymmetricKey{ID: clientID, Key: clientCanary},
+				Endpoint:    network.HTTPSAddr(), Transport: transport,
+				TLSConfig: network.TLSConfig(),
 			}
 			if transport == dps.MQTT {
 				client.Endpoint = network.MQTTAddr()

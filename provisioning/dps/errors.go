@@ -20,15 +20,16 @@ const (
 
 // Error is why an exchange with DPS failed. Its text is one line and holds no key and no token.
 type Error struct {
-	// Op is what was being done: "register" (the first request of a registration), "poll", "lookup", "connect" (to DPS
-	// over MQTT), "time", "validate" (of what the program set, before any use of the network), "seal" or "verify".
+	// Op is what was being done: "register" (the first request of a registration), "poll",
+	// "lookup", "connect" (to DPS over MQTT), "time", "validate" (of what the program set, before
+	// any use of the network), "seal" or "verify".
 	Op string
 
 	// Endpoint is the host of DPS that the request went to.
 	Endpoint string
 
-	// Status is the HTTP status, or its equivalent in an MQTT response topic; 0 if there was no response. A registration
-	// that failed inside the service comes with status 200 and a State.
+	// Status is the HTTP status, or its equivalent in an MQTT response topic; 0 if there was no
+	// response. A registration that failed inside the service comes with status 200 and a State.
 	Status int
 
 	// Code is the service's six-digit code, such as 401002; 0 if it gave none.
@@ -44,14 +45,16 @@ type Error struct {
 	// [Registration].OperationID.
 	OperationID string
 
-	// State is the registration's status when that is the failure: "failed", "disabled", "unassigned" or, of a lookup
-	// while a registration is in progress, "assigning".
+	// State is the registration's status when that is the failure: "failed", "disabled",
+	// "unassigned" or, of a lookup while a registration is in progress, "assigning".
 	State string
 
-	// ReturnCode is the code of a CONNACK that refused the connection (MQTT 3.1.1 §3.2.2.3); 0 if none did.
+	// ReturnCode is the code of a CONNACK that refused the connection (MQTT 3.1.1 §3.2.2.3); 0 if
+	// none did.
 	ReturnCode byte
 
-	// Date is the service's clock when it responded (the Date header); zero if it did not say. MQTT has none.
+	// Date is the service's clock when it responded (the Date header); zero if it did not say. MQTT
+	// has none.
 	Date time.Time
 
 	// Wait is how long the service is to be sent nothing (its Retry-After); zero if it gave none.
@@ -72,7 +75,9 @@ func (e *Error) Error() string {
 	b.WriteString(": ")
 	var said []string
 	if e.Status != 0 {
-		said = append(said, strings.TrimSpace(fmt.Sprintf("status %d %s", e.Status, strings.ToLower(http.StatusText(e.Status)))))
+		said = append(said, strings.TrimSpace(
+			fmt.Sprintf("status %d %s", e.Status, strings.ToLower(http.StatusText(e.Status))),
+		))
 	}
 	if e.ReturnCode != 0 {
 		said = append(said, fmt.Sprintf("connack return code %d", e.ReturnCode))
@@ -115,11 +120,13 @@ func (e *Error) RetryAfter() time.Duration {
 
 // Verdict is what the failure calls for; [retry.Classify] calls it.
 //
-//   - Wait: no response, 429, any 5xx, 409 (two registrations of one device at once), CONNACK 3, and a response that is
-//     not the service's (HTML, cut short, fields missing), whatever its status.
-//   - Register: the operation polled is not known any more (404203); a lookup finds no registration (404, unassigned).
-//   - Stop: everything that no retry mends by itself: 401, 403, 404 of a registration, other 4xx, CONNACK 1, 2, 4 and
-//     5, a registration that is failed or disabled, and what Validate refuses.
+//   - Wait: no response, 429, any 5xx, 409 (two registrations of one device at once), CONNACK 3,
+//     and a response that is not the service's (HTML, cut short, fields missing), whatever its
+//     status.
+//   - Register: the operation polled is not known any more (404203); a lookup finds no registration
+//     (404, unassigned).
+//   - Stop: everything that no retry mends by itself: 401, 403, 404 of a registration, other 4xx,
+//     CONNACK 1, 2, 4 and 5, a registration that is failed or disabled, and what Validate refuses.
 func (e *Error) Verdict() retry.Verdict {
 	_, unreadable := errors.AsType[*responseError](e.Err)
 	switch {
@@ -169,7 +176,8 @@ func (e *Error) statusVerdict() retry.Verdict {
 	return retry.Wait
 }
 
-// responseError is a response that cannot be the service's, or is not whole: a proxy's page, an outage, a cut connection.
+// responseError is a response that cannot be the service's, or is not whole: a proxy's page, an
+// outage, a cut connection.
 type responseError struct {
 	problem string
 	cause   error

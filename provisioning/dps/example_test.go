@@ -20,7 +20,9 @@ func ExampleClient() {
 	service := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
 	service.Link(hubtest.NewHub(network, "hub-a.azure-devices.net"))
 	key := "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
-	if err := service.Enroll(dpstest.IndividualEnrollment{RegistrationID: "sensor-042", Attestation: dpstest.Keys(key, "")}); err != nil {
+	if err := service.Enroll(dpstest.IndividualEnrollment{
+		RegistrationID: "sensor-042", Attestation: dpstest.Keys(key, ""),
+	}); err != nil {
 		log.Fatal(err)
 	}
 
@@ -31,7 +33,9 @@ func ExampleClient() {
 		DialContext: network.DialContext, // not needed with Azure
 	}
 	ctx := context.Background()
-	assignment, err := client.Register(ctx, dps.Registration{Payload: map[string]string{"model": "t-1"}})
+	assignment, err := client.Register(
+		ctx, dps.Registration{Payload: map[string]string{"model": "t-1"}},
+	)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -50,7 +54,8 @@ func ExampleClient() {
 
 // The group key stays with whoever makes the devices; each device is given its own.
 func ExampleDeriveDeviceKey() {
-	const groupKey = "8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw=="
+	const groupKey = "8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/" +
+		"lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw=="
 	key, err := dps.DeriveDeviceKey(groupKey, "sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6")
 	if err != nil {
 		log.Fatal(err)
@@ -61,7 +66,9 @@ func ExampleDeriveDeviceKey() {
 
 // Keys do not show when an attestation is printed or logged.
 func ExampleSymmetricKey() {
-	attestation := dps.SymmetricKey{ID: "sensor-042", Key: "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}
+	attestation := dps.SymmetricKey{
+		ID: "sensor-042", Key: "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+	}
 	fmt.Printf("%+v\n", attestation)
 	fmt.Println(dps.SymmetricKey{ID: "sensor 042"}.Validate())
 	// Output:

@@ -11,7 +11,8 @@ import (
 	"github.com/rehome-iot/rehome/internal/https"
 )
 
-// httpsExchange speaks the service's HTTPS API over one connection, kept between requests and closed at the end.
+// httpsExchange speaks the service's HTTPS API over one connection, kept between requests and
+// closed at the end.
 //
 // Azure REST API: Runtime Registration.
 type httpsExchange struct {
@@ -61,7 +62,9 @@ func (x *httpsExchange) ended() context.Context { return context.Background() }
 func (x *httpsExchange) close() { x.conn.Close() }
 
 // do sends one request, with the credential, to the device's own path.
-func (x *httpsExchange) do(ctx context.Context, op, method, path string, body []byte) (response, *Error) {
+func (x *httpsExchange) do(
+	ctx context.Context, op, method, path string, body []byte,
+) (response, *Error) {
 	sas, err := x.token.get(ctx)
 	if err != nil {
 		return response{}, &Error{Op: op, Err: err}
@@ -76,8 +79,9 @@ func (x *httpsExchange) do(ctx context.Context, op, method, path string, body []
 	}
 	r, err := x.conn.Do(ctx, https.Request{
 		Method: method,
-		URL: c.httpsURL() + escape(c.IDScope) + "/registrations/" + escape(c.Attestation.RegistrationID()) + path +
-			"?api-version=" + url.QueryEscape(c.apiVersion()),
+		URL: c.httpsURL() + escape(c.IDScope) + "/registrations/" + escape(
+			c.Attestation.RegistrationID(),
+		) + path + "?api-version=" + url.QueryEscape(c.apiVersion()),
 		Header: header,
 		Body:   body,
 		Limit:  c.requestTimeout(httpsRequestTimeout),

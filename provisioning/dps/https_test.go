@@ -71,7 +71,9 @@ func TestHTTPSRequestsAreThoseOfTheServicesAPI(t *testing.T) {
 			case http.MethodGet:
 				_, _ = io.WriteString(rw, clientAssigned)
 			default:
-				_, _ = io.WriteString(rw, `{"status":"assigned","assignedHub":"h.example.net","deviceId":"d"}`)
+				_, _ = io.WriteString(
+					rw, `{"status":"assigned","assignedHub":"h.example.net","deviceId":"d"}`,
+				)
 			}
 		}
 		w.network.Handle("dps.example.net", clientSite{HandlerFunc: site})
@@ -79,8 +81,11 @@ func TestHTTPSRequestsAreThoseOfTheServicesAPI(t *testing.T) {
 		w.client.UserAgent = "thermostat/1.0"
 		w.client.Attestation = dps.SymmetricKey{ID: "urn:sensor", Key: clientCanary}
 
-		// An operation ID with a blank in it is not accepted, so a hostile answer cannot shape the next request.
-		_, err := w.client.Register(w.Context(), dps.Registration{Payload: map[string]string{"model": "x"}})
+		// An operation ID with a blank in it is not accepted, so a hostile answer cannot shape the
+		// next request.
+		_, err := w.client.Register(
+			w.Context(), dps.Registration{Payload: map[string]string{"model": "x"}},
+		)
 		require.ErrorContains(w, err, "operationId")
 		_, err = w.client.Register(w.Context(), dps.Registration{OperationID: "5.a/b?c"})
 		require.NoError(w, err)
@@ -97,10 +102,14 @@ func TestHTTPSRequestsAreThoseOfTheServicesAPI(t *testing.T) {
 func TestHTTPSFollowsNoRedirect(t *testing.T) {
 	clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
 		hits := 0
-		w.network.Handle("thief.example.net", clientSite{HandlerFunc: func(http.ResponseWriter, *http.Request) { hits++ }})
-		w.network.Handle("dps.example.net", clientSite{HandlerFunc: func(rw http.ResponseWriter, r *http.Request) {
-			http.Redirect(rw, r, "https://thief.example.net"+r.URL.Path, http.StatusTemporaryRedirect)
-		}})
+		w.network.Handle("thief.example.net", clientSite{
+			HandlerFunc: func(http.ResponseWriter, *http.Request) { hits++ },
+		})
+		w.network.Handle("dps.example.net", clientSite{
+			HandlerFunc: func(rw http.ResponseWriter, r *http.Request) {
+				http.Redirect(rw, r, "https://thief.example.net"+r.URL.Path, http.StatusTemporaryRedirect)
+			},
+		})
 		w.client.Endpoint = "dps.example.net"
 		for _, ask := range []func() error{
 			func() error { _, err := w.client.Register(w.Context(), dps.Registration{}); return err },
@@ -158,10 +167,15 @@ func TestMQTTNamesItselfAsTheServiceAsks(t *testing.T) {
 		assert.Zero(w, failure)
 		synctest.Wait()
 		text := string(connect)
-		assert.Contains(w, text, "MQTT\x04\xc2", "version 3.1.1, clean session, user name and password")
+		assert.Contains(
+			w, text, "MQTT\x04\xc2", "version 3.1.1, clean session, user name and password",
+		)
 		assert.Contains(w, text, "\x00\x0asensor-042")
-		assert.Contains(w, text, "0ne00000001/registrations/sensor-042/api-version=2021-06-01&ClientVersion=thermostat%2F1.0%20%28a%26b%29")
-		assert.Contains(w, text, "SharedAccessSignature sr=0ne00000001%2Fregistrations%2Fsensor-042&")
+		assert.Contains(w, text, "0ne00000001/registrations/sensor-042/api-version=2021-06-01&"+
+			"ClientVersion=thermostat%2F1.0%20%28a%26b%29")
+		assert.Contains(
+			w, text, "SharedAccessSignature sr=0ne00000001%2Fregistrations%2Fsensor-042&",
+		)
 	})
 }
 
@@ -187,7 +201,9 @@ func newClientProxy(w *clientWorld) *clientProxy {
 		return client, nil
 	}
 	w.client.Proxy = func(r *http.Request) (*url.URL, error) {
-		return &url.URL{Scheme: "http", User: url.UserPassword("user", "pass"), Host: "proxy.example.net:3128"}, nil
+		return &url.URL{
+			Scheme: "http", User: url.UserPassword("user", "pass"), Host: "proxy.example.net:3128",
+		}, nil
 	}
 	w.Cleanup(p.done.Wait)
 	return p
@@ -200,10 +216,14 @@ func (p *clientProxy) serve(nc net.Conn) {
 		return
 	}
 	p.mu.Lock()
-	p.asks = append(p.asks, request.Method+" "+request.Host+" "+request.Header.Get("Proxy-Authorization"))
+	p.asks = append(
+		p.asks, request.Method+" "+request.Host+" "+request.Header.Get("Proxy-Authorization"),
+	)
 	p.mu.Unlock()
 	if p.refuse != 0 {
-		_, _ = fmt.Fprintf(nc, "HTTP/1.1 %d No\r\nContent-Length: 0\r\nRetry-After: 99\r\n\r\n", p.refuse)
+		_, _ = fmt.Fprintf(
+			nc, "HTTP/1.1 %d No\r\nContent-Length: 0\r\nRetry-After: 99\r\n\r\n", p.refuse,
+		)
 		return
 	}
 	server, err := p.w.network.DialContext(p.w.Context(), "tcp", request.Host)
@@ -228,7 +248,8 @@ func TestProxyCarriesHTTPSAndWebSocket(t *testing.T) {
 				require.NoError(w, err)
 				_, err = w.client.Time(w.Context())
 				require.NoError(w, err)
-				ask := "CONNECT global.azure-devices-provisioning.net:443 Basic " + base64.StdEncoding.EncodeToString([]byte("user:pass"))
+				ask := "CONNECT global.azure-devices-provisioning.net:443 Basic " +
+					base64.StdEncoding.EncodeToString([]byte("user:pass"))
 				assert.Equal(w, []string{ask, ask, ask}, proxy.asks)
 			})
 		})

@@ -16,25 +16,35 @@ const (
 	maxDeviceID       = 128
 )
 
-// checkRegistrationID applies the service's rule for registration IDs: at most 128 of letters, digits, '-', '.', '_'
-// and ':', the last one a letter, a digit or '-'. Azure docs: "DPS terminology", registration ID.
+// checkRegistrationID applies the service's rule for registration IDs: at most 128 of letters,
+// digits, '-', '.', '_' and ':', the last one a letter, a digit or '-'. Azure docs: "DPS
+// terminology", registration ID.
 //
-// Letter case is left as it is, as every official SDK does. The service compares IDs without regard to case, but
-// whether the case counts when it derives a group's device keys is not documented: lower case is the safe choice.
+// Letter case is left as it is, as every official SDK does. The service compares IDs without regard
+// to case, but whether the case counts when it derives a group's device keys is not documented:
+// lower case is the safe choice.
 func checkRegistrationID(field, id string) error {
 	if id == "" {
-		return fmt.Errorf("%s is empty: set it to the registration id the device is enrolled with", field)
+		return fmt.Errorf(
+			"%s is empty: set it to the registration id the device is enrolled with", field,
+		)
 	}
 	if len(id) > maxRegistrationID {
-		return fmt.Errorf("%s has %d characters: at most %d are allowed", field, len(id), maxRegistrationID)
+		return fmt.Errorf(
+			"%s has %d characters: at most %d are allowed", field, len(id), maxRegistrationID,
+		)
 	}
 	for i := range len(id) {
 		if c := id[i]; !isAlphanumeric(c) && c != '-' && c != '.' && c != '_' && c != ':' {
-			return fmt.Errorf("%s %q has an illegal character at position %d: use letters, digits, '-', '.', '_' and ':'", field, id, i+1)
+			return fmt.Errorf("%s %q has an illegal character at position %d: use letters, "+
+				"digits, '-', '.', '_' and ':'", field, id, i+1)
 		}
 	}
 	if last := id[len(id)-1]; !isAlphanumeric(last) && last != '-' {
-		return fmt.Errorf("%s %q ends in %q: the last character must be a letter, a digit or '-'", field, id, last)
+		return fmt.Errorf(
+			"%s %q ends in %q: the last character must be a letter, a digit or '-'", field, id,
+			last,
+		)
 	}
 	return nil
 }
@@ -44,19 +54,22 @@ func checkOperationID(id string) error {
 	if id == "" {
 		return unreadable("the answer has no field operationId")
 	}
-	if len(id) > maxOperationID || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if len(id) > maxOperationID ||
+		strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return unreadable("the answer's operationId %q is not one", oneline.Of(id, 64))
 	}
 	return nil
 }
 
-// isDeviceID allows what IoT Hub allows and a little more: nothing that could end a topic level or a line.
+// isDeviceID allows what IoT Hub allows and a little more: nothing that could end a topic level or
+// a line.
 func isDeviceID(id string) bool {
-	return id != "" && len(id) <= maxDeviceID && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' || r == '/' })
+	return id != "" && len(id) <= maxDeviceID &&
+		!strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' || r == '/' })
 }
 
-// isHostName accepts DNS names of letters, digits and hyphens (RFC 1123 §2.1). A last label of digits alone would be an
-// IP address.
+// isHostName accepts DNS names of letters, digits and hyphens (RFC 1123 §2.1). A last label of
+// digits alone would be an IP address.
 func isHostName(name string) bool {
 	if name == "" || len(name) > 253 {
 		return false
@@ -81,8 +94,8 @@ func isAlphanumeric(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
 
-// escape makes one path segment or query value of s. It escapes more than a path needs (':' above all, which
-// registration IDs may hold), so that the same text fits everywhere.
+// escape makes one path segment or query value of s. It escapes more than a path needs (':' above
+// all, which registration IDs may hold), so that the same text fits everywhere.
 func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
 func splitEndpoint(endpoint string) (host, port string) {

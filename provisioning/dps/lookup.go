@@ -2,12 +2,12 @@ package dps
 
 import "context"
 
-// Lookup returns where DPS has the device assigned, without registering it. It uses HTTPS whatever Transport is: the
-// service has no status lookup over MQTT.
+// Lookup returns where DPS has the device assigned, without registering it. It uses HTTPS whatever
+// Transport is: the service has no status lookup over MQTT.
 //
-// A device that is not registered (404, or status "unassigned") is an [*Error] whose verdict is to register. A record
-// that is "failed" or "disabled" stays so, however often it is looked up, until the device registers again. The service
-// counts a lookup against the same quota as a registration.
+// A device that is not registered (404, or status "unassigned") is an [*Error] whose verdict is to
+// register. A record that is "failed" or "disabled" stays so, however often it is looked up, until
+// the device registers again. The service counts a lookup against the same quota as a registration.
 //
 // Azure REST API: Runtime Registration, Device Registration Status Lookup.
 func (c *Client) Lookup(ctx context.Context) (Assignment, error) {

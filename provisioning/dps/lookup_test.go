@@ -92,11 +92,15 @@ func TestLookupRefused(t *testing.T) {
 func TestLookupWithAWrongKey(t *testing.T) {
 	clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
 		w.register(dps.Registration{})
-		w.client.Attestation = dps.SymmetricKey{ID: clientID, Key: base64.StdEncoding.EncodeToString(make([]byte, 32))}
+		w.client.Attestation = dps.SymmetricKey{
+			ID: clientID, Key: base64.StdEncoding.EncodeToString(make([]byte, 32)),
+		}
 		failure := w.lookUpRefused()
 		assert.Equal(w, 401, failure.Status)
 		assert.Equal(w, retry.Stop, failure.Verdict())
-		assert.WithinDuration(w, time.Now(), failure.Date, time.Second, "a refusal tells the time too")
+		assert.WithinDuration(
+			w, time.Now(), failure.Date, time.Second, "a refusal tells the time too",
+		)
 	})
 }
 

@@ -30,8 +30,8 @@ const mqttKeepAlive = 60 * time.Second
 // maxResponse leaves room for the topic beside the largest body.
 const maxResponse = maxBody + 4<<10
 
-// mqttExchange speaks the service's MQTT API over one connection, or over another in its place when the token in use
-// comes near its end: over MQTT a token cannot be renewed in place.
+// mqttExchange speaks the service's MQTT API over one connection, or over another in its place when
+// the token in use comes near its end: over MQTT a token cannot be renewed in place.
 type mqttExchange struct {
 	client *Client
 	body   []byte // of register
@@ -73,7 +73,9 @@ func (x *mqttExchange) connect(ctx context.Context) *Error {
 	if err != nil {
 		return &Error{Op: op, Err: err}
 	}
-	dialer := &mqtt.Dialer{DialContext: c.dialContext(), TLSConfig: config, Proxy: c.Proxy, Timeout: dialTimeout}
+	dialer := &mqtt.Dialer{
+		DialContext: c.dialContext(), TLSConfig: config, Proxy: c.Proxy, Timeout: dialTimeout,
+	}
 	dial := func() (net.Conn, error) { return dialer.TLS(ctx, c.address(true)) }
 	if c.Transport == MQTTWebSocket {
 		dial = func() (net.Conn, error) {
@@ -87,8 +89,9 @@ func (x *mqttExchange) connect(ctx context.Context) *Error {
 	}
 	registrationID := c.Attestation.RegistrationID()
 	conn, err := mqtt.Connect(ctx, nc, mqtt.Options{
-		ClientID:       registrationID,
-		Username:       c.IDScope + "/registrations/" + registrationID + "/api-version=" + c.apiVersion() + "&ClientVersion=" + escape(c.userAgent()),
+		ClientID: registrationID,
+		Username: c.IDScope + "/registrations/" + registrationID + "/api-version=" +
+			c.apiVersion() + "&ClientVersion=" + escape(c.userAgent()),
 		Password:       password,
 		CleanSession:   true, // the service keeps no session
 		KeepAlive:      mqttKeepAlive,
@@ -123,7 +126,8 @@ func connectError(ctx context.Context, err error) *Error {
 		a := responseOf(https.NewResponse(refused.Status, refused.Header, refused.Body))
 		failure := readRefusal(op, a)
 		if failure.Code == 0 && failure.Err == nil {
-			// No credential went with the upgrade, so only the service's own code can be about the device.
+			// No credential went with the upgrade, so only the service's own code can be about the
+			// device.
 			failure.Err = unreadable("the websocket was refused, not by the service itself")
 		}
 		return failure
@@ -146,7 +150,9 @@ func (x *mqttExchange) poll(ctx context.Context, operationID string) (response, 
 }
 
 // do sends one request and waits for its answer.
-func (x *mqttExchange) do(ctx context.Context, op, topic, parameters string, body []byte) (response, *Error) {
+func (x *mqttExchange) do(
+	ctx context.Context, op, topic, parameters string, body []byte,
+) (response, *Error) {
 	limit := x.client.requestTimeout(mqttRequestTimeout)
 	limited, cancel := https.WithLimit(ctx, limit)
 	defer cancel()
@@ -186,8 +192,9 @@ func (x *mqttExchange) expect(request *mqttRequest) {
 	x.waiting = request
 }
 
-// receive takes what the service publishes, and never blocks. Anything but the answer awaited is acknowledged and
-// forgotten: the service may repeat an answer, or send one to a request that was given up.
+// receive takes what the service publishes, and never blocks. Anything but the answer awaited is
+// acknowledged and forgotten: the service may repeat an answer, or send one to a request that was
+// given up.
 func (x *mqttExchange) receive(m mqtt.Message) {
 	if m.Ack != nil {
 		defer m.Ack()
@@ -208,8 +215,8 @@ func (x *mqttExchange) receive(m mqtt.Message) {
 	request.answered()
 }
 
-// parseResponseTopic reads "$dps/registrations/res/{status}/?$rid={id}&retry-after={seconds}": parameters in any order,
-// names in any case.
+// parseResponseTopic reads "$dps/registrations/res/{status}/?$rid={id}&retry-after={seconds}":
+// parameters in any order, names in any case.
 func parseResponseTopic(topic string) (status int, id, retryAfter string, ok bool) {
 	rest, found := strings.CutPrefix(topic, responsePrefix)
 	if !found {

@@ -23,7 +23,9 @@ func clientOverMQTT(t *testing.T, config dpstest.Config, test func(w *clientWorl
 }
 
 func TestMQTTConnackRefusals(t *testing.T) {
-	for code, want := range map[byte]retry.Verdict{1: retry.Stop, 2: retry.Stop, 3: retry.Wait, 4: retry.Stop, 5: retry.Stop, 0x87: retry.Wait} {
+	for code, want := range map[byte]retry.Verdict{
+		1: retry.Stop, 2: retry.Stop, 3: retry.Wait, 4: retry.Stop, 5: retry.Stop, 0x87: retry.Wait,
+	} {
 		clientOverMQTT(t, dpstest.Config{}, func(w *clientWorld) {
 			w.dps.Inject(dpstest.Fault{On: dpstest.Connect, ReturnCode: code})
 			failure := w.refused(dps.Registration{OperationID: "5.a.b"})
@@ -108,21 +110,28 @@ func TestMQTTRetryAfterMayComeFirst(t *testing.T) {
 
 func TestMQTTConnectionLostBetweenPollsIsToldAtOnce(t *testing.T) {
 	clientOverMQTT(t, dpstest.Config{RetryAfter: time.Hour}, func(w *clientWorld) {
-		defer time.AfterFunc(10*time.Second, func() { w.network.Cut(dpstest.GlobalEndpoint) }).Stop()
+		defer time.AfterFunc(10*time.Second, func() {
+			w.network.Cut(dpstest.GlobalEndpoint)
+		}).Stop()
 		failure := w.refused(dps.Registration{})
 		assert.Equal(w, 10*time.Second, w.elapsed())
 		assert.Equal(w, retry.Wait, failure.Verdict())
 		require.NotEmpty(w, failure.OperationID)
 
 		time.Sleep(2 * time.Hour)
-		assert.Equal(w, clientHub, w.register(dps.Registration{OperationID: failure.OperationID}).Hub, "an operation outlives its connection")
+		assert.Equal(
+			w, clientHub, w.register(dps.Registration{OperationID: failure.OperationID}).Hub,
+			"an operation outlives its connection",
+		)
 		assert.Equal(w, 1, w.dps.Count(dpstest.Register))
 	})
 }
 
 func TestMQTTStalledPeerIsGivenUp(t *testing.T) {
 	clientOverMQTT(t, dpstest.Config{RetryAfter: time.Hour}, func(w *clientWorld) {
-		defer time.AfterFunc(10*time.Second, func() { w.network.Stall(dpstest.GlobalEndpoint, true) }).Stop()
+		defer time.AfterFunc(10*time.Second, func() {
+			w.network.Stall(dpstest.GlobalEndpoint, true)
+		}).Stop()
 		failure := w.refused(dps.Registration{})
 		assert.Less(w, w.elapsed(), 3*time.Minute, "the keep-alive notices")
 		assert.Equal(w, retry.Wait, failure.Verdict())

@@ -16,7 +16,12 @@ import (
 func TestAWrongProxySettingDoesNotShowItsPassword(t *testing.T) {
 	for _, transport := range []dps.Transport{dps.HTTPS, dps.MQTTWebSocket} {
 		c := &dps.Client{
-			IDScope: "0ne00000001", Attestation: dps.SymmetricKey{ID: "sensor-042", Key: base64.StdEncoding.EncodeToString([]byte("canary-key-0123456789-canary-key"))}, Transport: transport,
+			IDScope: "0ne00000001",
+			Attestation: dps.SymmetricKey{
+				ID:  "sensor-042",
+				Key: base64.StdEncoding.EncodeToString([]byte("canary-key-0123456789-canary-key")),
+			},
+			Transport: transport,
 			Proxy: func(*http.Request) (*url.URL, error) {
 				return nil, errors.New(`invalid proxy address "http://user:canary-password@proxy"`)
 			},

@@ -16,26 +16,28 @@ type exchange interface {
 	register(ctx context.Context) (response, *Error)
 	poll(ctx context.Context, operationID string) (response, *Error)
 
-	// ended is done, with a cause, when the conversation cannot go on. The exchange may replace its connection, so
-	// it is asked for anew at each wait.
+	// ended is done, with a cause, when the conversation cannot go on. The exchange may replace its
+	// connection, so it is asked for anew at each wait.
 	ended() context.Context
 
 	// close returns when nothing of the exchange is left.
 	close()
 }
 
-// Registration is what a device tells DPS when it registers. The zero value is a plain registration.
+// Registration is what a device tells DPS when it registers. The zero value is a plain
+// registration.
 type Registration struct {
-	// Payload is handed to the custom allocation webhook. It is marshalled to JSON; nil (or what marshals to null) sends
-	// none.
+	// Payload is handed to the custom allocation webhook. It is marshalled to JSON; nil (or what
+	// marshals to null) sends none.
 	Payload any
 
-	// OperationID resumes an earlier registration, whose [Error] named it: Register polls it instead of starting anew.
-	// Payload is then not sent.
+	// OperationID resumes an earlier registration, whose [Error] named it: Register polls it
+	// instead of starting anew. Payload is then not sent.
 	OperationID string
 }
 
-// Validate reports what cannot be sent: a Payload that is not JSON, or an OperationID that is not one.
+// Validate reports what cannot be sent: a Payload that is not JSON, or an OperationID that is not
+// one.
 func (r Registration) Validate() error {
 	if r.OperationID != "" && checkOperationID(r.OperationID) != nil {
 		return invalid(fmt.Errorf(
@@ -49,13 +51,13 @@ func (r Registration) Validate() error {
 	return nil
 }
 
-// Register registers the device and returns where it is assigned to. It sends the register request, then polls the
-// operation for as long as the service says "assigning" (or "unassigned"), each time after the Retry-After that the
-// service asked for: 3 s if it named none, 1 s at least, never less than asked. End ctx to give up: the service sets no
-// limit.
+// Register registers the device and returns where it is assigned to. It sends the register request,
+// then polls the operation for as long as the service says "assigning" (or "unassigned"), each time
+// after the Retry-After that the service asked for: 3 s if it named none, 1 s at least, never less
+// than asked. End ctx to give up: the service sets no limit.
 //
-// It is one attempt: any request that fails ends it, with an [*Error] whose OperationID, when set, resumes the same
-// operation in a later call. When ctx ends, the error holds context.Cause(ctx).
+// It is one attempt: any request that fails ends it, with an [*Error] whose OperationID, when set,
+// resumes the same operation in a later call. When ctx ends, the error holds context.Cause(ctx).
 func (c *Client) Register(ctx context.Context, r Registration) (Assignment, error) {
 	if err := c.Validate(); err != nil {
 		return Assignment{}, err
@@ -74,7 +76,9 @@ func (c *Client) Register(ctx context.Context, r Registration) (Assignment, erro
 	return assignment, nil
 }
 
-func (c *Client) registerOnce(ctx context.Context, body []byte, operationID string) (Assignment, *Error) {
+func (c *Client) registerOnce(
+	ctx context.Context, body []byte, operationID string,
+) (Assignment, *Error) {
 	x, failure := c.open(ctx, body)
 	if failure != nil {
 		failure.OperationID = operationID
@@ -86,7 +90,9 @@ func (c *Client) registerOnce(ctx context.Context, body []byte, operationID stri
 	op, send := "register", x.register
 	for {
 		if operationID != "" {
-			op, send = "poll", func(ctx context.Context) (response, *Error) { return x.poll(ctx, operationID) }
+			op, send = "poll", func(ctx context.Context) (response, *Error) {
+				return x.poll(ctx, operationID)
+			}
 		}
 		var p progress
 		a, failure := send(ctx)
@@ -130,7 +136,8 @@ func (c *Client) open(ctx context.Context, body []byte) (exchange, *Error) {
 	return x, nil
 }
 
-// registrationBody is the DeviceRegistration object. Azure REST API: Runtime Registration, Register Device.
+// registrationBody is the DeviceRegistration object. Azure REST API: Runtime Registration, Register
+// Device.
 func registrationBody(registrationID string, payload any) ([]byte, error) {
 	body := struct {
 		RegistrationID string          `json:"registrationId"`

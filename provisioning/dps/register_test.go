@@ -43,7 +43,10 @@ func TestRegisterPollsUntilAssigned(t *testing.T) {
 		} else {
 			assert.Zero(w, assignment.Date)
 		}
-		assert.Equal(w, 1, w.network.Dials(dpstest.GlobalEndpoint), "one connection serves the whole registration")
+		assert.Equal(
+			w, 1, w.network.Dials(dpstest.GlobalEndpoint),
+			"one connection serves the whole registration",
+		)
 		synctest.Wait()
 		assert.Zero(w, w.network.Cut(dpstest.GlobalEndpoint), "and is closed at its end")
 	})
@@ -64,7 +67,9 @@ func TestRegisterWaitsThreeSecondsWhenNotTold(t *testing.T) {
 }
 
 func TestRegisterNeverSpins(t *testing.T) {
-	for value, want := range map[string]time.Duration{"0": 2 * time.Second, "-7": 6 * time.Second, "soon": 6 * time.Second, "1": 2 * time.Second} {
+	for value, want := range map[string]time.Duration{
+		"0": 2 * time.Second, "-7": 6 * time.Second, "soon": 6 * time.Second, "1": 2 * time.Second,
+	} {
 		clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 			w.dps.Inject(dpstest.Fault{Times: 2, RetryAfter: value, On: dpstest.Register})
 			w.dps.Inject(dpstest.Fault{Times: 2, RetryAfter: value, On: dpstest.Poll})
@@ -76,20 +81,31 @@ func TestRegisterNeverSpins(t *testing.T) {
 
 func TestRegisterPollsWhileUnassigned(t *testing.T) {
 	clientEach(t, dpstest.Config{}, func(w *clientWorld) {
-		w.dps.Inject(dpstest.Fault{On: dpstest.Poll, Perform: true, Status: 202, Body: []byte(`{"operationId":"","status":"unassigned"}`)})
+		w.dps.Inject(dpstest.Fault{
+			On: dpstest.Poll, Perform: true, Status: 202,
+			Body: []byte(`{"operationId":"","status":"unassigned"}`),
+		})
 		w.register(dps.Registration{})
 		assert.Equal(w, []dpstest.Op{dpstest.Register, dpstest.Poll, dpstest.Poll}, w.requests())
 	})
 }
 
 func TestRegisterSendsAndReturnsPayloads(t *testing.T) {
-	config := dpstest.Config{Allocate: func(_ context.Context, a dpstest.Allocation) (dpstest.Allocated, error) {
-		return dpstest.Allocated{Hub: clientHub, Payload: json.RawMessage(`{"echo":` + string(a.Payload) + `}`)}, nil
-	}}
+	config := dpstest.Config{
+		Allocate: func(_ context.Context, a dpstest.Allocation) (dpstest.Allocated, error) {
+			return dpstest.Allocated{
+				Hub: clientHub, Payload: json.RawMessage(`{"echo":` + string(a.Payload) + `}`),
+			}, nil
+		},
+	}
 	clientEach(t, config, func(w *clientWorld) {
-		assignment := w.register(dps.Registration{Payload: map[string]any{"model": "t-1", "rooms": []int{1, 2}}})
+		assignment := w.register(dps.Registration{
+			Payload: map[string]any{"model": "t-1", "rooms": []int{1, 2}},
+		})
 		assert.JSONEq(w, `{"echo":{"model":"t-1","rooms":[1,2]}}`, string(assignment.Payload))
-		assert.JSONEq(w, `{"model":"t-1","rooms":[1,2]}`, string(w.dps.Requests()[firstRegister(w)].Payload))
+		assert.JSONEq(
+			w, `{"model":"t-1","rooms":[1,2]}`, string(w.dps.Requests()[firstRegister(w)].Payload),
+		)
 	})
 }
 
@@ -127,7 +143,10 @@ func (w *clientWorld) refusedUnsent(r dps.Registration) *dps.Error {
 func TestRegisterWithCertificate(t *testing.T) {
 	clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 		intermediate := w.network.CA().Intermediate("factory")
-		require.NoError(w, w.dps.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "boards", Attestation: dpstest.SigningCertificates(intermediate.Certificate(), nil)}))
+		require.NoError(w, w.dps.EnrollGroup(dpstest.EnrollmentGroup{
+			EnrollmentGroupID: "boards",
+			Attestation:       dpstest.SigningCertificates(intermediate.Certificate(), nil),
+		}))
 		pair := intermediate.Device("board-7")
 		key, ok := pair.PrivateKey.(crypto.Signer)
 		require.True(w, ok)
@@ -144,7 +163,9 @@ func TestRegisterWithCertificate(t *testing.T) {
 
 func TestRegisterWithCertificateNobodyEnrolled(t *testing.T) {
 	clientEach(t, dpstest.Config{}, func(w *clientWorld) {
-		w.client.Attestation = dps.X509{KeyPair: simnet.NewCA("stranger", time.Now()).Device("board-7")}
+		w.client.Attestation = dps.X509{
+			KeyPair: simnet.NewCA("stranger", time.Now()).Device("board-7"),
+		}
 		failure := w.refused(dps.Registration{})
 		assert.Equal(w, 401, failure.Status)
 		assert.Equal(w, 401002, failure.Code)
@@ -155,15 +176,23 @@ func TestRegisterWithCertificateNobodyEnrolled(t *testing.T) {
 
 func TestRegisterWithDerivedKey(t *testing.T) {
 	clientEach(t, dpstest.Config{}, func(w *clientWorld) {
-		const group = "8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw=="
-		require.NoError(w, w.dps.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "all", Attestation: dpstest.Keys(group, "")}))
+		const group = "8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/" +
+			"lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw=="
+		require.NoError(w, w.dps.EnrollGroup(
+			dpstest.EnrollmentGroup{EnrollmentGroupID: "all", Attestation: dpstest.Keys(group, "")},
+		))
 		key, err := dps.DeriveDeviceKey(group, "urn:board:8")
 		require.NoError(w, err)
 		w.client.Attestation = dps.SymmetricKey{ID: "urn:board:8", Key: key}
-		assert.Equal(w, "urn:board:8", w.register(dps.Registration{}).DeviceID, "colons are escaped in paths and resources")
+		assert.Equal(
+			w, "urn:board:8", w.register(dps.Registration{}).DeviceID,
+			"colons are escaped in paths and resources",
+		)
 
 		w.client.Attestation = dps.SymmetricKey{ID: "urn:board:9", Key: group}
-		assert.Equal(w, 401, w.refused(dps.Registration{}).Status, "the group's own key is nobody's")
+		assert.Equal(
+			w, 401, w.refused(dps.Registration{}).Status, "the group's own key is nobody's",
+		)
 	})
 }
 
@@ -206,7 +235,9 @@ func TestRegisterReadsRetryAfterDateByTheServicesClock(t *testing.T) {
 	clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
 		w.network.SetClockOffset(2 * time.Hour)
 		date := w.network.Now().Add(90 * time.Second).UTC().Format(time.RFC1123)
-		w.dps.Inject(dpstest.Fault{On: dpstest.Register, Code: 429001, RetryAfter: date[:len(date)-3] + "GMT"})
+		w.dps.Inject(dpstest.Fault{
+			On: dpstest.Register, Code: 429001, RetryAfter: date[:len(date)-3] + "GMT",
+		})
 		failure := w.refused(dps.Registration{})
 		assert.Equal(w, 90*time.Second, failure.Wait, "our clock is two hours behind")
 		assert.WithinDuration(w, w.network.Now(), failure.Date, time.Second)
@@ -251,9 +282,11 @@ func TestRegisterDisabledOrFailedIsFinal(t *testing.T) {
 		assert.Equal(w, 200, failure.Status)
 		assert.Equal(w, retry.Stop, failure.Verdict())
 	})
-	config := dpstest.Config{Allocate: func(context.Context, dpstest.Allocation) (dpstest.Allocated, error) {
-		return dpstest.Allocated{}, errors.New("the webhook is down")
-	}}
+	config := dpstest.Config{
+		Allocate: func(context.Context, dpstest.Allocation) (dpstest.Allocated, error) {
+			return dpstest.Allocated{}, errors.New("the webhook is down")
+		},
+	}
 	clientEach(t, config, func(w *clientWorld) {
 		failure := w.refused(dps.Registration{})
 		assert.Equal(w, "failed", failure.State)
@@ -305,7 +338,8 @@ func TestRegisterDoesNotReadTenMegabytes(t *testing.T) {
 func TestRegisterCutOrUnansweredIsNoAnswer(t *testing.T) {
 	for _, op := range []dpstest.Op{dpstest.Register, dpstest.Poll} {
 		clientEach(t, dpstest.Config{}, func(w *clientWorld) {
-			w.dps.Inject(dpstest.Fault{On: op, Cut: true, Times: -1}) // HTTP repeats a poll by itself over a connection that was lost
+			// HTTP repeats a poll by itself over a connection that was lost
+			w.dps.Inject(dpstest.Fault{On: op, Cut: true, Times: -1})
 			failure := w.refused(dps.Registration{})
 			assert.Equal(w, retry.Wait, failure.Verdict(), "%v", failure)
 			assert.Zero(w, failure.Status)
@@ -340,7 +374,10 @@ func TestRegisterRequestTimeoutIsSettable(t *testing.T) {
 }
 
 func TestRegisterWithTroubleOnTheWay(t *testing.T) {
-	for _, fault := range []simnet.Fault{simnet.NameNotFound, simnet.NameFailure, simnet.Refused, simnet.ResetOnAccept, simnet.Blackhole} {
+	for _, fault := range []simnet.Fault{
+		simnet.NameNotFound, simnet.NameFailure, simnet.Refused, simnet.ResetOnAccept,
+		simnet.Blackhole,
+	} {
 		clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 			w.network.SetFault(dpstest.GlobalEndpoint, fault)
 			failure := w.refused(dps.Registration{})
@@ -353,7 +390,9 @@ func TestRegisterWithTroubleOnTheWay(t *testing.T) {
 }
 
 func TestRegisterTrustsNoOtherServer(t *testing.T) {
-	for _, kind := range []simnet.CertificateKind{simnet.Expired, simnet.NotYetValid, simnet.UnknownCA, simnet.WrongName} {
+	for _, kind := range []simnet.CertificateKind{
+		simnet.Expired, simnet.NotYetValid, simnet.UnknownCA, simnet.WrongName,
+	} {
 		clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 			w.network.SetCertificate(dpstest.GlobalEndpoint, kind)
 			failure := w.refused(dps.Registration{})
@@ -410,7 +449,10 @@ func TestRegisterEndsWithItsContextAtEveryStage(t *testing.T) {
 
 func TestRegisterSignsAnewWhenTheTokenNearsItsEnd(t *testing.T) {
 	clientEach(t, dpstest.Config{RetryAfter: 50 * time.Minute, Polls: 4}, func(w *clientWorld) {
-		assert.Equal(w, clientHub, w.register(dps.Registration{}).Hub, "a token lives for an hour, this took %v", w.elapsed())
+		assert.Equal(
+			w, clientHub, w.register(dps.Registration{}).Hub,
+			"a token lives for an hour, this took %v", w.elapsed(),
+		)
 		assert.Equal(w, 200*time.Minute, w.elapsed())
 	})
 }

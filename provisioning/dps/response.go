@@ -17,7 +17,8 @@ import (
 // maxBody is what is accepted from the other side: the service's own limit is 96 KB a message.
 const maxBody = https.MaxBody
 
-// Pace of polling. Azure docs: "How to use symmetric key attestation over HTTPS": the service says Retry-After: 3.
+// Pace of polling. Azure docs: "How to use symmetric key attestation over HTTPS": the service says
+// Retry-After: 3.
 const pollDelay = 3 * time.Second
 
 // response is the service's response, over whichever transport.
@@ -34,8 +35,8 @@ func (a response) wait() (d time.Duration, ok bool) {
 	return retry.ParseRetryAfter(a.retryAfter, a.date)
 }
 
-// progress is what the response to a register request or a poll says: either an assignment, or an operation to poll
-// after a delay.
+// progress is what the response to a register request or a poll says: either an assignment, or an
+// operation to poll after a delay.
 type progress struct {
 	assigned   bool
 	assignment Assignment
@@ -44,7 +45,8 @@ type progress struct {
 	delay       time.Duration
 }
 
-// The service's JSON. Azure REST API: RegistrationOperationStatus, DeviceRegistrationResult, ProvisioningServiceErrorDetails.
+// The service's JSON. Azure REST API: RegistrationOperationStatus, DeviceRegistrationResult,
+// ProvisioningServiceErrorDetails.
 type (
 	wireOperation struct {
 		OperationID       string            `json:"operationId"`
@@ -83,7 +85,8 @@ func readOperation(op, registrationID string, a response) (progress, *Error) {
 	// What a later poll needs comes first, so that a bad response does not lose an operation.
 	if err := checkOperationID(operation.OperationID); err != nil {
 		operation.OperationID = ""
-		if op != "poll" && (operation.Status == statusAssigning || operation.Status == statusUnassigned) {
+		if op != "poll" &&
+			(operation.Status == statusAssigning || operation.Status == statusUnassigned) {
 			return progress{}, a.fail(op, err)
 		}
 	}
@@ -103,7 +106,9 @@ func readOperation(op, registrationID string, a response) (progress, *Error) {
 }
 
 // readState reads an assignment, a registration in progress (a zero Assignment) or a failure.
-func readState(op, registrationID string, operation wireOperation, a response) (Assignment, *Error) {
+func readState(
+	op, registrationID string, operation wireOperation, a response,
+) (Assignment, *Error) {
 	switch operation.Status {
 	case statusAssigning, statusUnassigned:
 		return Assignment{}, nil
@@ -112,9 +117,14 @@ func readState(op, registrationID string, operation wireOperation, a response) (
 			return Assignment{}, a.fail(op, unreadable("the answer has no field registrationState"))
 		}
 		if inner := operation.RegistrationState.Status; inner != "" && inner != StatusAssigned {
-			return Assignment{}, a.fail(op, unreadable("the answer contradicts itself: status is assigned and registrationState.status %q", oneline.Of(inner, 32)))
+			return Assignment{}, a.fail(op, unreadable(
+				"the answer contradicts itself: status is assigned and registrationState.status %q",
+				oneline.Of(inner, 32),
+			))
 		}
-		assignment, err := readAssignment("registrationState.", registrationID, operation.RegistrationState, a)
+		assignment, err := readAssignment(
+			"registrationState.", registrationID, operation.RegistrationState, a,
+		)
 		if err != nil {
 			return Assignment{}, a.fail(op, err)
 		}
@@ -124,7 +134,9 @@ func readState(op, registrationID string, operation wireOperation, a response) (
 	case "":
 		return Assignment{}, a.fail(op, unreadable("the answer has no field status"))
 	}
-	return Assignment{}, a.fail(op, unreadable("the answer has an unknown status %q", oneline.Of(operation.Status, 32)))
+	return Assignment{}, a.fail(
+		op, unreadable("the answer has an unknown status %q", oneline.Of(operation.Status, 32)),
+	)
 }
 
 // readLookup reads the response to a status lookup: a bare registration, in no operation.
@@ -149,22 +161,35 @@ func readLookup(registrationID string, a response) (Assignment, *Error) {
 	case "":
 		return Assignment{}, a.fail(op, unreadable("the answer has no field status"))
 	}
-	return Assignment{}, a.fail(op, unreadable("the answer has an unknown status %q", oneline.Of(registration.Status, 32)))
+	return Assignment{}, a.fail(
+		op, unreadable("the answer has an unknown status %q", oneline.Of(registration.Status, 32)),
+	)
 }
 
-// readAssignment accepts a response as a whole or not at all: a device sent to a wrong name is lost.
-func readAssignment(prefix, registrationID string, r *wireRegistration, a response) (Assignment, error) {
+// readAssignment accepts a response as a whole or not at all: a device sent to a wrong name is
+// lost.
+func readAssignment(
+	prefix, registrationID string, r *wireRegistration, a response,
+) (Assignment, error) {
 	switch {
 	case r.AssignedHub == "":
 		return Assignment{}, unreadable("the answer has no field %sassignedHub", prefix)
 	case !isHostName(r.AssignedHub):
-		return Assignment{}, unreadable("the answer's %sassignedHub %q is not a host name", prefix, oneline.Of(r.AssignedHub, 64))
+		return Assignment{}, unreadable(
+			"the answer's %sassignedHub %q is not a host name", prefix,
+			oneline.Of(r.AssignedHub, 64),
+		)
 	case r.DeviceID == "":
 		return Assignment{}, unreadable("the answer has no field %sdeviceId", prefix)
 	case !isDeviceID(r.DeviceID):
-		return Assignment{}, unreadable("the answer's %sdeviceId %q is not a device id", prefix, oneline.Of(r.DeviceID, 64))
+		return Assignment{}, unreadable(
+			"the answer's %sdeviceId %q is not a device id", prefix, oneline.Of(r.DeviceID, 64),
+		)
 	case r.RegistrationID != "" && !strings.EqualFold(r.RegistrationID, registrationID):
-		return Assignment{}, unreadable("the answer is for another device: %sregistrationId is %q", prefix, oneline.Of(r.RegistrationID, 64))
+		return Assignment{}, unreadable(
+			"the answer is for another device: %sregistrationId is %q", prefix,
+			oneline.Of(r.RegistrationID, 64),
+		)
 	}
 	payload := r.Payload
 	if bytes.Equal(payload, []byte("null")) {
@@ -224,7 +249,8 @@ func (a response) failState(op, status string, r *wireRegistration) *Error {
 	return e
 }
 
-// decode says what is wrong with a body in words that help: which field, or what it seems to be instead of JSON.
+// decode says what is wrong with a body in words that help: which field, or what it seems to be
+// instead of JSON.
 func decode(body []byte, into any) error {
 	if len(body) > maxBody {
 		return unreadable("the answer is longer than %d bytes", maxBody)
@@ -234,7 +260,8 @@ func decode(body []byte, into any) error {
 	case len(trimmed) == 0:
 		return unreadable("the answer is empty")
 	case https.IsHTML(trimmed):
-		return unreadable("the answer is an html page, not the service's: is there a proxy or a captive portal in between?")
+		return unreadable("the answer is an html page, not the service's: is there a proxy or a " +
+			"captive portal in between?")
 	case trimmed[0] != '{':
 		return unreadable("the answer is not a json object")
 	}
@@ -250,7 +277,11 @@ func decode(body []byte, into any) error {
 		return &responseError{problem: "the answer is cut short", cause: err}
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
-		return &responseError{problem: "the answer's field " + oneline.Of(wrong.Field, 64) + " has the wrong type: " + oneline.Of(wrong.Value, 32) + " for " + wrong.Type.String(), cause: err}
+		return &responseError{
+			problem: "the answer's field " + oneline.Of(wrong.Field, 64) + " has the wrong type: " +
+				oneline.Of(wrong.Value, 32) + " for " + wrong.Type.String(),
+			cause: err,
+		}
 	}
 	return &responseError{problem: "the answer is not json: " + err.Error(), cause: err}
 }
@@ -267,6 +298,7 @@ func readTime(s string) time.Time {
 // responseOf is what the service said in an HTTP response.
 func responseOf(r https.Response) response {
 	return response{
-		status: r.Status, body: r.Body, retryAfter: r.RetryAfter, date: r.Date, requestID: r.RequestID,
+		status: r.Status, body: r.Body, retryAfter: r.RetryAfter, date: r.Date,
+		requestID: r.RequestID,
 	}
 }

@@ -14,7 +14,8 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// Answers as the service's documentation records them. Azure docs: "How to use symmetric key attestation over HTTPS".
+// Answers as the service's documentation records them. Azure docs: "How to use symmetric key
+// attestation over HTTPS".
 const (
 	recordedAccepted  = `{"operationId":"5.316aac5bdc130deb.b1e02da8-c3a0-4ff2-a121-7ea7a6b7f550","status":"assigning"}`
 	recordedAssigning = `{"operationId":"5.316aac5bdc130deb.b1e02da8-c3a0-4ff2-a121-7ea7a6b7f550","status":"assigning","registrationState":{"registrationId":"my-device-01","status":"assigning"}}`
@@ -29,13 +30,20 @@ const (
 )
 
 func TestAnswerInProgressIsAnOperationToPoll(t *testing.T) {
-	for body, name := range map[string]string{recordedAccepted: "register", recordedAssigning: "poll", strings.ReplaceAll(recordedAssigning, "assigning", "unassigned"): "poll"} {
-		p, failure := readOperation(name, "my-device-01", response{status: 202, retryAfter: "3", body: []byte(body)})
+	for body, name := range map[string]string{
+		recordedAccepted: "register", recordedAssigning: "poll",
+		strings.ReplaceAll(recordedAssigning, "assigning", "unassigned"): "poll",
+	} {
+		p, failure := readOperation(
+			name, "my-device-01", response{status: 202, retryAfter: "3", body: []byte(body)},
+		)
 		require.Nil(t, failure)
 		assert.Equal(t, progress{operationID: recordedOpID, delay: 3 * time.Second}, p)
 	}
 	// A poll need not repeat the operation's name.
-	p, failure := readOperation("poll", "d", response{status: 202, body: []byte(`{"status":"assigning"}`)})
+	p, failure := readOperation(
+		"poll", "d", response{status: 202, body: []byte(`{"status":"assigning"}`)},
+	)
 	require.Nil(t, failure)
 	assert.Equal(t, progress{delay: 3 * time.Second}, p)
 }
@@ -53,11 +61,15 @@ func TestAnswerPacesPollsByRetryAfterOfASuccess(t *testing.T) {
 		date.Add(7 * time.Second).Format(http.TimeFormat): 7 * time.Second,
 		date.Add(-time.Hour).Format(http.TimeFormat):      time.Second,
 	} {
-		p, failure := readOperation("register", "d", response{status: 202, date: date, retryAfter: value, body: []byte(recordedAccepted)})
+		p, failure := readOperation("register", "d", response{
+			status: 202, date: date, retryAfter: value, body: []byte(recordedAccepted),
+		})
 		require.Nil(t, failure)
 		assert.Equal(t, want, p.delay, "Retry-After: %q", value)
 	}
-	p, failure := readOperation("register", "d", response{status: 202, retryAfter: "99999999999999999999", body: []byte(recordedAccepted)})
+	p, failure := readOperation("register", "d", response{
+		status: 202, retryAfter: "99999999999999999999", body: []byte(recordedAccepted),
+	})
 	require.Nil(t, failure)
 	assert.Greater(t, p.delay, 24*time.Hour, "an overflow is not a short wait")
 }
@@ -65,12 +77,17 @@ func TestAnswerPacesPollsByRetryAfterOfASuccess(t *testing.T) {
 func TestAnswerAssignedIsReadWhole(t *testing.T) {
 	date := time.Date(2022, 8, 31, 22, 2, 55, 0, time.UTC)
 	want := Assignment{
-		Hub: "MyExampleHub.azure-devices.net", DeviceID: "my-device-01", RegistrationID: "my-device-01",
-		Status: "assigned", Substatus: "initialAssignment", ETag: "IjY5MDAzNTUyLTAwMDAtMDMwMC0wMDAwLTYzMGZkYThhMDAwMCI=",
-		Created: time.Date(2022, 8, 31, 22, 2, 50, 516335200, time.UTC), Updated: time.Date(2022, 8, 31, 22, 2, 50, 737067600, time.UTC),
-		Date: date,
+		Hub: "MyExampleHub.azure-devices.net", DeviceID: "my-device-01",
+		RegistrationID: "my-device-01",
+		Status:         "assigned", Substatus: "initialAssignment",
+		ETag:    "IjY5MDAzNTUyLTAwMDAtMDMwMC0wMDAwLTYzMGZkYThhMDAwMCI=",
+		Created: time.Date(2022, 8, 31, 22, 2, 50, 516335200, time.UTC),
+		Updated: time.Date(2022, 8, 31, 22, 2, 50, 737067600, time.UTC),
+		Date:    date,
 	}
-	p, failure := readOperation("poll", "my-device-01", response{status: 200, date: date, body: []byte(recordedAssigned)})
+	p, failure := readOperation(
+		"poll", "my-device-01", response{status: 200, date: date, body: []byte(recordedAssigned)},
+	)
 	require.Nil(t, failure)
 	assert.Equal(t, progress{assigned: true, assignment: want}, p)
 	assert.Equal(t, "MyExampleHub.azure-devices.net", p.assignment.Target().Host)
@@ -78,7 +95,9 @@ func TestAnswerAssignedIsReadWhole(t *testing.T) {
 
 	// The lookup answers with the bare registration.
 	bare := recordedAssigned[strings.Index(recordedAssigned, `{"x509"`) : len(recordedAssigned)-1]
-	looked, failure := readLookup("my-device-01", response{status: 200, date: date, body: []byte(bare)})
+	looked, failure := readLookup(
+		"my-device-01", response{status: 200, date: date, body: []byte(bare)},
+	)
 	require.Nil(t, failure)
 	assert.Equal(t, want, looked)
 }
@@ -90,7 +109,10 @@ func TestAnswerAssignedKeepsThePayloadAndForgivesMissingFrills(t *testing.T) {
 		require.Nil(t, failure, members)
 		return p.assignment
 	}
-	assert.Equal(t, Assignment{Hub: "h.example.net", DeviceID: "d", RegistrationID: "r", Status: "assigned"}, read(""))
+	assert.Equal(
+		t, Assignment{Hub: "h.example.net", DeviceID: "d", RegistrationID: "r", Status: "assigned"},
+		read(""),
+	)
 	assert.JSONEq(t, `{"room":[1,2]}`, string(read(`,"payload":{"room":[1,2]}`).Payload))
 	assert.Nil(t, read(`,"payload":null`).Payload)
 	assert.True(t, read(`,"createdDateTimeUtc":"yesterday"`).Created.IsZero())
@@ -98,26 +120,37 @@ func TestAnswerAssignedKeepsThePayloadAndForgivesMissingFrills(t *testing.T) {
 }
 
 func TestAnswerFailedOrDisabledComesWithSuccessStatus(t *testing.T) {
-	_, failure := readOperation("poll", "my-device-01", response{status: 200, body: []byte(recordedFailed), requestID: "req-1"})
+	_, failure := readOperation("poll", "my-device-01", response{
+		status: 200, body: []byte(recordedFailed), requestID: "req-1",
+	})
 	require.NotNil(t, failure)
 	assert.Equal(t, "failed", failure.State)
 	assert.Equal(t, 400207, failure.Code)
 	assert.Equal(t, 200, failure.Status)
 	assert.Equal(t, "req-1", failure.TrackingID)
 	assert.Equal(t, retry.Stop, failure.Verdict())
-	assert.Equal(t, `dps: poll: status 200 ok, the registration is failed, code 400207, "Custom allocation failed with status code: 400", tracking id req-1`, failure.Error())
+	assert.Equal(
+		t,
+		`dps: poll: status 200 ok, the registration is failed, code 400207, "Custom allocation failed with status code: 400", tracking id req-1`,
+		failure.Error(),
+	)
 
-	_, failure = readOperation("register", "d", response{status: 200, body: []byte(`{"operationId":"1","status":"disabled","registrationState":{"status":"disabled"}}`)})
+	_, failure = readOperation("register", "d", response{status: 200, body: []byte(
+		`{"operationId":"1","status":"disabled","registrationState":{"status":"disabled"}}`,
+	)})
 	require.NotNil(t, failure)
 	assert.Equal(t, "disabled", failure.State)
 	assert.Equal(t, retry.Stop, failure.Verdict())
-	_, failure = readOperation("register", "d", response{status: 200, body: []byte(`{"operationId":"1","status":"failed"}`)})
+	_, failure = readOperation("register", "d", response{
+		status: 200, body: []byte(`{"operationId":"1","status":"failed"}`),
+	})
 	assert.Equal(t, retry.Stop, failure.Verdict(), "without any detail")
 }
 
 func TestAnswerRefusalsAndTheirVerdicts(t *testing.T) {
 	body := func(code string) string {
-		return `{"errorCode":` + code + `,"trackingId":"t-1","message":"Because.","timestampUtc":"2019-03-15T19:43:02.7904455Z"}`
+		return `{"errorCode":` + code +
+			`,"trackingId":"t-1","message":"Because.","timestampUtc":"2019-03-15T19:43:02.7904455Z"}`
 	}
 	for _, in := range []struct {
 		op     string
@@ -164,22 +197,37 @@ func TestAnswerRefusalsAndTheirVerdicts(t *testing.T) {
 		}
 		require.NotNil(t, failure, "%+v", in)
 		assert.Equal(t, in.want, failure.Verdict(), "%+v", in)
-		assert.Equal(t, in.want, retry.Classify(errors.Join(errors.New("outer"), failure)), "wrapping breaks no rule")
+		assert.Equal(
+			t, in.want, retry.Classify(errors.Join(errors.New("outer"), failure)),
+			"wrapping breaks no rule",
+		)
 		assert.Equal(t, in.status, failure.Status)
 		assert.NotContains(t, failure.Error(), "\n")
 	}
 }
 
 func TestAnswerRefusalIsToldWithItsTrackingID(t *testing.T) {
-	_, failure := readOperation("register", "d", response{status: 409, body: []byte(recordedConflict)})
+	_, failure := readOperation(
+		"register", "d", response{status: 409, body: []byte(recordedConflict)},
+	)
 	require.NotNil(t, failure)
 	failure.Endpoint = "dps.example.net"
-	assert.Equal(t, `dps: register at dps.example.net: status 409 conflict, code 409203, "Precondition failed.", tracking id e5490c1e-2528-4eb5-9cf6-e72e80c20268`, failure.Error())
+	assert.Equal(
+		t,
+		`dps: register at dps.example.net: status 409 conflict, code 409203, "Precondition failed.", tracking id e5490c1e-2528-4eb5-9cf6-e72e80c20268`,
+		failure.Error(),
+	)
 
-	_, failure = readOperation("register", "d", response{status: 401, requestID: "from-header", body: []byte(`{"errorCode":401002,"trackingId":"","message":"a\nb\u0007c"}`)})
+	_, failure = readOperation("register", "d", response{
+		status: 401, requestID: "from-header",
+		body: []byte(`{"errorCode":401002,"trackingId":"","message":"a\nb\u0007c"}`),
+	})
 	require.NotNil(t, failure)
 	assert.Equal(t, "from-header", failure.TrackingID)
-	assert.Equal(t, `dps: register: status 401 unauthorized, code 401002, "a b c", tracking id from-header`, failure.Error())
+	assert.Equal(
+		t, `dps: register: status 401 unauthorized, code 401002, "a b c", tracking id from-header`,
+		failure.Error(),
+	)
 }
 
 func TestAnswerRefusalCarriesRetryAfterAndDate(t *testing.T) {
@@ -189,7 +237,9 @@ func TestAnswerRefusalCarriesRetryAfterAndDate(t *testing.T) {
 		date.Add(90 * time.Second).Format(http.TimeFormat): 90 * time.Second,
 	} {
 		for _, body := range []string{"", "<html>", `{"errorCode":429001}`} {
-			_, failure := readOperation("poll", "d", response{status: 429, date: date, retryAfter: value, body: []byte(body)})
+			_, failure := readOperation("poll", "d", response{
+				status: 429, date: date, retryAfter: value, body: []byte(body),
+			})
 			require.NotNil(t, failure)
 			assert.Equal(t, want, retry.After(failure), "Retry-After: %q", value)
 			assert.Equal(t, date, failure.Date)
@@ -199,9 +249,12 @@ func TestAnswerRefusalCarriesRetryAfterAndDate(t *testing.T) {
 
 func TestAnswerLookupStatesAndTheirVerdicts(t *testing.T) {
 	for state, want := range map[string]retry.Verdict{
-		"unassigned": retry.Register, "assigning": retry.Wait, "failed": retry.Stop, "disabled": retry.Stop,
+		"unassigned": retry.Register, "assigning": retry.Wait, "failed": retry.Stop,
+		"disabled": retry.Stop,
 	} {
-		_, failure := readLookup("d", response{status: 200, body: []byte(`{"registrationId":"d","status":"` + state + `"}`)})
+		_, failure := readLookup("d", response{
+			status: 200, body: []byte(`{"registrationId":"d","status":"` + state + `"}`),
+		})
 		require.NotNil(t, failure)
 		assert.Equal(t, state, failure.State)
 		assert.Equal(t, want, failure.Verdict(), state)
@@ -252,7 +305,9 @@ func TestAnswerThatIsNotTheServicesNamesWhatIsWrong(t *testing.T) {
 		long:                   "longer than",
 		recordedAssigned + "}": "not json",
 	} {
-		_, failure := readOperation("register", "my-device-01", response{status: 200, body: []byte(body)})
+		_, failure := readOperation(
+			"register", "my-device-01", response{status: 200, body: []byte(body)},
+		)
 		require.NotNil(t, failure, body[:min(len(body), 80)])
 		matched := false
 		for alternative := range strings.SplitSeq(want, "|") {
@@ -267,7 +322,9 @@ func TestAnswerThatIsNotTheServicesNamesWhatIsWrong(t *testing.T) {
 
 func TestAnswerCutAtAnyByteIsNeverAnAssignment(t *testing.T) {
 	for n := range len(recordedAssigned) {
-		p, failure := readOperation("poll", "my-device-01", response{status: 200, body: []byte(recordedAssigned[:n])})
+		p, failure := readOperation(
+			"poll", "my-device-01", response{status: 200, body: []byte(recordedAssigned[:n])},
+		)
 		require.NotNil(t, failure, n)
 		require.Zero(t, p.assignment)
 		require.Equal(t, retry.Wait, failure.Verdict())
@@ -278,13 +335,18 @@ func TestAnswerCutAtAnyByteIsNeverAnAssignment(t *testing.T) {
 }
 
 func TestAnswerThatFailsStillNamesItsOperation(t *testing.T) {
-	_, failure := readOperation("poll", "d", response{status: 200, body: []byte(`{"operationId":"5.a","status":"assigned"}`)})
+	_, failure := readOperation("poll", "d", response{
+		status: 200, body: []byte(`{"operationId":"5.a","status":"assigned"}`),
+	})
 	require.NotNil(t, failure)
 	assert.Equal(t, "5.a", failure.OperationID)
 }
 
 func TestErrorOfConnackCallsForWhatTheCodeSays(t *testing.T) {
-	for code, want := range map[byte]retry.Verdict{1: retry.Stop, 2: retry.Stop, 3: retry.Wait, 4: retry.Stop, 5: retry.Stop, 6: retry.Wait, 0x87: retry.Wait} {
+	for code, want := range map[byte]retry.Verdict{
+		1: retry.Stop, 2: retry.Stop, 3: retry.Wait, 4: retry.Stop, 5: retry.Stop, 6: retry.Wait,
+		0x87: retry.Wait,
+	} {
 		assert.Equal(t, want, (&Error{Op: "connect", ReturnCode: code}).Verdict(), code)
 	}
 	assert.Equal(t, retry.Wait, (&Error{Op: "register", Err: io.EOF}).Verdict(), "no answer")
@@ -292,20 +354,28 @@ func TestErrorOfConnackCallsForWhatTheCodeSays(t *testing.T) {
 }
 
 func FuzzAnswer(f *testing.F) {
-	for _, body := range []string{recordedAccepted, recordedAssigning, recordedAssigned, recordedFailed, recordedConflict, "<html>", "{}", `{"registrationState":{"payload":{}}}`} {
+	for _, body := range []string{
+		recordedAccepted, recordedAssigning, recordedAssigned, recordedFailed, recordedConflict,
+		"<html>", "{}", `{"registrationState":{"payload":{}}}`,
+	} {
 		for _, status := range []int{200, 202, 401, 429} {
 			f.Add(status, "3", body)
 		}
 	}
 	f.Fuzz(func(t *testing.T, status int, retryAfter, body string) {
-		a := response{status: status, retryAfter: retryAfter, body: []byte(body), date: time.Unix(1_700_000_000, 0)}
+		a := response{
+			status: status, retryAfter: retryAfter, body: []byte(body),
+			date: time.Unix(1_700_000_000, 0),
+		}
 		sound := func(assignment Assignment) {
-			if !isHostName(assignment.Hub) || !isDeviceID(assignment.DeviceID) || assignment.Status != "assigned" {
+			if !isHostName(assignment.Hub) || !isDeviceID(assignment.DeviceID) ||
+				assignment.Status != "assigned" {
 				t.Errorf("a partial assignment: %+v", assignment)
 			}
 		}
 		told := func(failure *Error) {
-			if text := failure.Error(); strings.ContainsAny(text, "\n\r\x00\x1b") || len(text) > 8000 {
+			if text := failure.Error(); strings.ContainsAny(text, "\n\r\x00\x1b") ||
+				len(text) > 8000 {
 				t.Errorf("not one line: %q", text)
 			}
 			if failure.RetryAfter() < 0 {

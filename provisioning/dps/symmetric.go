@@ -30,27 +30,30 @@ const (
 	fingerprintLabel = "rehome fingerprint v1\x00"
 )
 
-// SymmetricKey attests with a key shared with DPS: the primary or secondary key of an individual enrollment, or the
-// key that [DeriveDeviceKey] derives for one device of an enrollment group.
+// SymmetricKey attests with a key shared with DPS: the primary or secondary key of an individual
+// enrollment, or the key that [DeriveDeviceKey] derives for one device of an enrollment group.
 //
-// It prints, logs and marshals without its key. The fmt package cannot call methods on values inside another
-// struct's unexported fields: keep it in an exported field, in an interface, or behind a pointer.
+// It prints, logs and marshals without its key. The fmt package cannot call methods on values
+// inside another struct's unexported fields: keep it in an exported field, in an interface, or
+// behind a pointer.
 type SymmetricKey struct {
-	// ID is the registration ID: 1 to 128 letters, digits, '-', '.', '_' and ':', ending in a letter, digit or '-'.
-	// It is sent in the letter case given here; use lower case (the service ignores the case of IDs, but whether it
-	// counts in a group's key derivation is not documented).
+	// ID is the registration ID: 1 to 128 letters, digits, '-', '.', '_' and ':', ending in a
+	// letter, digit or '-'. It is sent in the letter case given here; use lower case (the service
+	// ignores the case of IDs, but whether it counts in a group's key derivation is not
+	// documented).
 	ID string
 
-	// Key is the device's key in base64, 16 to 64 bytes when decoded. Never put a group key here: derive the device's
-	// own from it, away from the device if possible.
+	// Key is the device's key in base64, 16 to 64 bytes when decoded. Never put a group key here:
+	// derive the device's own from it, away from the device if possible.
 	Key string
 }
 
 var _ Attestation = SymmetricKey{}
 
-// DeriveDeviceKey returns the base64 key of one device of a symmetric key enrollment group: HMAC-SHA256 of the
-// registration ID, exactly as given, under the group key. A device should be given its derived key and never the group
-// key, with which anyone could be any device of the group.
+// DeriveDeviceKey returns the base64 key of one device of a symmetric key enrollment group:
+// HMAC-SHA256 of the registration ID, exactly as given, under the group key. A device should be
+// given its derived key and never the group key, with which anyone could be any device of the
+// group.
 //
 // Azure docs: "Symmetric key attestation", group enrollments.
 func DeriveDeviceKey(groupKey, registrationID string) (string, error) {
@@ -90,8 +93,8 @@ func (k SymmetricKey) Token(_ context.Context, resource string, expiry time.Time
 	return sas.Token(resource, key, expiry), nil
 }
 
-// Fingerprint is a keyed digest: without the key nothing can be learned from it, not even by trying short keys of
-// another device.
+// Fingerprint is a keyed digest: without the key nothing can be learned from it, not even by trying
+// short keys of another device.
 func (k SymmetricKey) Fingerprint(context.Context) (string, error) {
 	digest, err := k.digest(fingerprintLabel, nil)
 	if err != nil {
@@ -117,7 +120,8 @@ func (k SymmetricKey) Verify(_ context.Context, data, seal []byte) error {
 	return nil
 }
 
-// digest is HMAC(HMAC(key, label), data): the device's key itself signs nothing but tokens and derivations.
+// digest is HMAC(HMAC(key, label), data): the device's key itself signs nothing but tokens and
+// derivations.
 func (k SymmetricKey) digest(label string, data []byte) ([]byte, error) {
 	key, err := decodeKey("symmetric key: key", k.Key)
 	if err != nil {
@@ -132,18 +136,23 @@ func hmacSHA256(key, data []byte) []byte {
 	return mac.Sum(nil)
 }
 
-// decodeKey never quotes the key, nor the position where decoding failed: both would help to guess it.
+// decodeKey never quotes the key, nor the position where decoding failed: both would help to guess
+// it.
 func decodeKey(field, encoded string) ([]byte, error) {
 	encoded = strings.TrimSpace(encoded)
 	if encoded == "" {
-		return nil, fmt.Errorf("%s is empty: set it to the base64 key of the enrollment or the one derived from its group key", field)
+		return nil, fmt.Errorf("%s is empty: set it to the base64 key of the enrollment or the "+
+			"one derived from its group key", field)
 	}
 	key, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
 		return nil, errors.New(field + " is not base64: copy it whole, with the trailing '=' signs")
 	}
 	if len(key) < minKeyBytes || len(key) > maxKeyBytes {
-		return nil, fmt.Errorf("%s has %d bytes when decoded: it must have %d to %d", field, len(key), minKeyBytes, maxKeyBytes)
+		return nil, fmt.Errorf(
+			"%s has %d bytes when decoded: it must have %d to %d", field, len(key), minKeyBytes,
+			maxKeyBytes,
+		)
 	}
 	return key, nil
 }
@@ -160,8 +169,8 @@ func (k SymmetricKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.S
 // LogValue is String.
 func (k SymmetricKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
-// MarshalJSON writes the ID and, in the place of the key, a word that Validate refuses, so that a configuration saved
-// and read back fails clearly.
+// MarshalJSON writes the ID and, in the place of the key, a word that Validate refuses, so that a
+// configuration saved and read back fails clearly.
 func (k SymmetricKey) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct{ ID, Key string }{k.ID, "(redacted)"})
 }

@@ -21,7 +21,8 @@ var clientCanary = base64.StdEncoding.EncodeToString([]byte("canary-canary-canar
 
 func TestDeriveDeviceKeyGivesThePublishedVector(t *testing.T) {
 	// Azure docs: "Symmetric key attestation", group enrollments.
-	const group = "8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw=="
+	const group = "8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/" +
+		"lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw=="
 	key, err := dps.DeriveDeviceKey(group, "sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6")
 	require.NoError(t, err)
 	assert.Equal(t, "Jsm0lyGpjaVYVP2g3FnmnmG9dI/9qU24wNoykUmermc=", key)
@@ -69,7 +70,10 @@ func TestKeyIsCheckedAndNeverQuoted(t *testing.T) {
 	for _, n := range []int{16, 32, 64} {
 		assert.NoError(t, dps.SymmetricKey{ID: "d", Key: size(n)}.Validate())
 	}
-	assert.NoError(t, dps.SymmetricKey{ID: "d", Key: size(32) + "\n"}.Validate(), "a key read from a file ends in a newline")
+	assert.NoError(
+		t, dps.SymmetricKey{ID: "d", Key: size(32) + "\n"}.Validate(),
+		"a key read from a file ends in a newline",
+	)
 	for key, want := range map[string]string{
 		"":                               "key is empty",
 		"hunter2hunter2hunter2!":         "key is not base64",
@@ -96,7 +100,9 @@ func TestKeyIsCheckedAndNeverQuoted(t *testing.T) {
 
 func TestSymmetricKeyTokenIsTheOneForTheResource(t *testing.T) {
 	key := dps.SymmetricKey{ID: "sensor", Key: clientCanary}
-	token, err := key.Token(t.Context(), "hub.example.net/devices/sensor", time.Unix(1_700_000_000, 0))
+	token, err := key.Token(
+		t.Context(), "hub.example.net/devices/sensor", time.Unix(1_700_000_000, 0),
+	)
 	require.NoError(t, err)
 	assert.True(t, strings.HasPrefix(token, "SharedAccessSignature sr="), token)
 	assert.Contains(t, token, "se=1700000000")
@@ -107,7 +113,9 @@ func TestSymmetricKeyTokenIsTheOneForTheResource(t *testing.T) {
 
 func TestSymmetricKeySealHoldsForItsDataAndKeyOnly(t *testing.T) {
 	key := dps.SymmetricKey{ID: "sensor", Key: clientCanary}
-	other := dps.SymmetricKey{ID: "sensor", Key: base64.StdEncoding.EncodeToString(make([]byte, 32))}
+	other := dps.SymmetricKey{
+		ID: "sensor", Key: base64.StdEncoding.EncodeToString(make([]byte, 32)),
+	}
 	seal, err := key.Seal(t.Context(), []byte("entry"))
 	require.NoError(t, err)
 	require.NoError(t, key.Verify(t.Context(), []byte("entry"), seal))
@@ -142,14 +150,27 @@ func TestSymmetricKeyIsNeverPrinted(t *testing.T) {
 		Map  map[string]dps.SymmetricKey
 	}
 	client := dps.Client{IDScope: "0ne00000001", Attestation: key}
-	values := []any{key, &key, client, &client, []any{key}, dps.Attestation(key), firmware{"x", key, key, map[string]dps.SymmetricKey{"a": key}}}
-	raw := string(func() []byte { b, _ := base64.StdEncoding.DecodeString(clientCanary); return b }())
-	hidden := []string{clientCanary, raw, fmt.Sprintf("%x", clientCanary), fmt.Sprintf("%q", clientCanary), fmt.Sprintf("%d", []byte(clientCanary))}
-	// A %p of a value that is no pointer is not tested: fmt then prints raw fields past every method (go vet finds it).
+	values := []any{key, &key, client, &client, []any{key}, dps.Attestation(key), firmware{
+		"x", key, key, map[string]dps.SymmetricKey{"a": key},
+	}}
+	raw := string(func() []byte {
+		b, _ := base64.StdEncoding.DecodeString(clientCanary)
+		return b
+	}())
+	hidden := []string{
+		clientCanary, raw, fmt.Sprintf("%x", clientCanary), fmt.Sprintf("%q", clientCanary),
+		fmt.Sprintf("%d", []byte(clientCanary)),
+	}
+	// A %p of a value that is no pointer is not tested: fmt then prints raw fields past every
+	// method (go vet finds it).
 	var log strings.Builder
-	loggers := []*slog.Logger{slog.New(slog.NewTextHandler(&log, nil)), slog.New(slog.NewJSONHandler(&log, nil))}
+	loggers := []*slog.Logger{
+		slog.New(slog.NewTextHandler(&log, nil)), slog.New(slog.NewJSONHandler(&log, nil)),
+	}
 	for _, value := range values {
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x", "%X", "%T", "%08v", "no verb at all"} {
+		for _, verb := range []string{
+			"%v", "%+v", "%#v", "%s", "%q", "%d", "%x", "%X", "%T", "%08v", "no verb at all",
+		} {
 			out := fmt.Sprintf(verb, value)
 			for _, secret := range hidden {
 				require.NotContains(t, out, secret, verb)

@@ -11,15 +11,16 @@ import (
 	"github.com/rehome-iot/rehome/internal/https"
 )
 
-// Time returns DPS's time: the Date header of its response to a plain HTTPS request, to the second, over a
-// connection whose certificate was verified. No credential is sent and nothing is registered. It uses HTTPS whatever
-// Transport is.
+// Time returns DPS's time: the Date header of its response to a plain HTTPS request, to the second,
+// over a connection whose certificate was verified. No credential is sent and nothing is
+// registered. It uses HTTPS whatever Transport is.
 //
-// It works when the device's own clock (TLSConfig.Time, or the system's) is wrong in either direction. A certificate that
-// fails by that clock is verified in full, chain and name, as of the moment it became valid, and the Date must then lie
-// within the validity of every certificate of the chain. So who wants to lie about the time needs a certificate for the
-// endpoint's name that an authority issued, if perhaps an expired one: bound the result from below by the newest time
-// the device is sure of.
+// It works when the device's own clock (TLSConfig.Time, or the system's) is wrong in either
+// direction. A certificate that fails by that clock is verified in full, chain and name, as of the
+// moment it became valid, and the Date must then lie within the validity of every certificate of
+// the chain. So who wants to lie about the time needs a certificate for the endpoint's name that an
+// authority issued, if perhaps an expired one: bound the result from below by the newest time the
+// device is sure of.
 func (c *Client) Time(ctx context.Context) (time.Time, error) {
 	if err := c.Validate(); err != nil {
 		return time.Time{}, err
@@ -36,7 +37,8 @@ func (c *Client) Time(ctx context.Context) (time.Time, error) {
 	return date, nil
 }
 
-// anonymousClock verifies certificates by now, or by the client's own clock if nil, and presents none.
+// anonymousClock verifies certificates by now, or by the client's own clock if nil, and presents
+// none.
 func (c *Client) anonymousClock(now func() time.Time) *tls.Config {
 	config := c.anonymousTLSConfig()
 	config.Certificates, config.GetClientCertificate = nil, nil
@@ -68,13 +70,16 @@ func (c *Client) requestTime(ctx context.Context, config *tls.Config) (time.Time
 		return time.Time{}, unreadable("the answer has no readable date header")
 	}
 	if !validAt(r.Chains, r.Date) {
-		return time.Time{}, unreadable("the answer's date %s is outside the validity of the server's certificate", r.Date.Format(time.RFC3339))
+		return time.Time{}, unreadable(
+			"the answer's date %s is outside the validity of the server's certificate",
+			r.Date.Format(time.RFC3339),
+		)
 	}
 	return r.Date, nil
 }
 
-// bootstrapTime is the moment at which the chain that a server sent became valid, if the reason to refuse it may be
-// our clock: some certificate of it is not valid now.
+// bootstrapTime is the moment at which the chain that a server sent became valid, if the reason to
+// refuse it may be our clock: some certificate of it is not valid now.
 func bootstrapTime(sent []*x509.Certificate, now time.Time) (at time.Time, ok bool) {
 	for _, certificate := range sent {
 		if now.Before(certificate.NotBefore) || now.After(certificate.NotAfter) {
@@ -92,7 +97,8 @@ func validAt(chains [][]*x509.Certificate, date time.Time) bool {
 	for _, chain := range chains {
 		valid := true
 		for _, certificate := range chain {
-			valid = valid && !date.Before(certificate.NotBefore) && !date.After(certificate.NotAfter)
+			valid = valid && !date.Before(certificate.NotBefore) &&
+				!date.After(certificate.NotAfter)
 		}
 		if valid {
 			return true

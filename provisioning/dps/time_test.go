@@ -20,7 +20,10 @@ import (
 
 func TestTimeIsTheServicesWhateverOurClockSays(t *testing.T) {
 	const year = 365 * 24 * time.Hour
-	for _, offset := range []time.Duration{0, 3 * time.Minute, -3 * time.Minute, 3 * 24 * time.Hour, -3 * 24 * time.Hour, 2 * year, -2 * year, 26 * year, -29 * year} {
+	for _, offset := range []time.Duration{
+		0, 3 * time.Minute, -3 * time.Minute, 3 * 24 * time.Hour, -3 * 24 * time.Hour, 2 * year,
+		-2 * year, 26 * year, -29 * year,
+	} {
 		clientEach(t, dpstest.Config{}, func(w *clientWorld) {
 			w.network.SetClockOffset(offset)
 			told, err := w.client.Time(w.Context())
@@ -49,7 +52,9 @@ func TestTimeSendsNoCredential(t *testing.T) {
 		pair := w.network.CA().Device(clientID)
 		w.client.Attestation = dps.X509{KeyPair: pair}
 		w.client.TLSConfig.Certificates = []tls.Certificate{pair}
-		w.client.TLSConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		w.client.TLSConfig.GetClientCertificate = func(
+			*tls.CertificateRequestInfo,
+		) (*tls.Certificate, error) {
 			return nil, errors.New("a certificate is presented")
 		}
 		for _, offset := range []time.Duration{0, 26 * 365 * 24 * time.Hour} {
@@ -126,12 +131,14 @@ func TestTimeNeedsADate(t *testing.T) {
 	clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
 		w.client.Endpoint = "dps.example.net"
 		for _, date := range []string{"", "yesterday"} {
-			w.network.Handle("dps.example.net", clientSite{HandlerFunc: func(rw http.ResponseWriter, _ *http.Request) {
-				rw.Header()["Date"] = nil
-				if date != "" {
-					rw.Header().Set("Date", date)
-				}
-			}})
+			w.network.Handle("dps.example.net", clientSite{
+				HandlerFunc: func(rw http.ResponseWriter, _ *http.Request) {
+					rw.Header()["Date"] = nil
+					if date != "" {
+						rw.Header().Set("Date", date)
+					}
+				},
+			})
 			_, err := w.client.Time(w.Context())
 			require.ErrorContains(w, err, "no readable date")
 		}

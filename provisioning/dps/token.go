@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// A token lives for an hour; one that is about to end is not used any more, as the service's clock may be ahead.
+// A token lives for an hour; one that is about to end is not used any more, as the service's clock
+// may be ahead.
 const (
 	tokenLife   = time.Hour
 	tokenMargin = 5 * time.Minute
@@ -26,7 +27,9 @@ func (t *token) get(ctx context.Context) (string, error) {
 	}
 	attestation := t.client.Attestation
 	expiry := t.client.now().Add(tokenLife)
-	value, err := attestation.Token(ctx, t.client.IDScope+"/registrations/"+attestation.RegistrationID(), expiry)
+	value, err := attestation.Token(
+		ctx, t.client.IDScope+"/registrations/"+attestation.RegistrationID(), expiry,
+	)
 	if err != nil {
 		return "", err
 	}
@@ -39,7 +42,8 @@ func (t *token) get(ctx context.Context) (string, error) {
 	return value, nil
 }
 
-// stale is whether a token in use must be replaced. The clock may have been corrected since it was signed.
+// stale is whether a token in use must be replaced. The clock may have been corrected since it was
+// signed.
 func (t *token) stale() bool {
 	left := t.expiry.Sub(t.client.now())
 	return t.signed && (left < tokenMargin || left > tokenLife)

@@ -21,9 +21,11 @@ func TestResponseTopicIsReadInAnyOrderAndCase(t *testing.T) {
 		assert.Equal(t, want, [3]any{status, id, retryAfter}, topic)
 	}
 	for _, topic := range []string{
-		"", "$dps/registrations/res/", "$dps/registrations/res/202", "$dps/registrations/res/202/?", "$dps/registrations/res/202/?rid=1",
-		"$dps/registrations/res/202/?$rid=", "$dps/registrations/res/two/?$rid=1", "$dps/registrations/res/-1/?$rid=1",
-		"$dps/registrations/res/1000/?$rid=1", "$dps/registrations/res/0/?$rid=1", "$iothub/twin/res/200/?$rid=1",
+		"", "$dps/registrations/res/", "$dps/registrations/res/202", "$dps/registrations/res/202/?",
+		"$dps/registrations/res/202/?rid=1", "$dps/registrations/res/202/?$rid=",
+		"$dps/registrations/res/two/?$rid=1", "$dps/registrations/res/-1/?$rid=1",
+		"$dps/registrations/res/1000/?$rid=1", "$dps/registrations/res/0/?$rid=1",
+		"$iothub/twin/res/200/?$rid=1",
 	} {
 		_, _, _, ok := parseResponseTopic(topic)
 		assert.False(t, ok, topic)

@@ -31,12 +31,13 @@ const maxCommonName = 64
 //
 // It prints, logs and marshals without its key; see [SymmetricKey] for the limits of that.
 type X509 struct {
-	// ID is the registration ID. Empty: the leaf certificate's common name. When set it must equal the common name,
-	// letter case aside.
+	// ID is the registration ID. Empty: the leaf certificate's common name. When set it must equal
+	// the common name, letter case aside.
 	ID string
 
-	// KeyPair holds the chain, leaf first, and the leaf's private key. The chain is sent as it stands here: for an
-	// enrollment group it must reach from the leaf up to, not including, the enrolled signer. PrivateKey may be any
+	// KeyPair holds the chain, leaf first, and the leaf's private key. The chain is sent as it
+	// stands here: for an enrollment group it must reach from the leaf up to, not including, the
+	// enrolled signer. PrivateKey may be any
 	// [crypto.Signer]: a TPM or HSM key needs no adapter.
 	KeyPair tls.Certificate
 }
@@ -55,8 +56,9 @@ func (x X509) RegistrationID() string {
 	return leaf.Subject.CommonName
 }
 
-// Validate checks that there is a certificate and a key, that they belong together, and that the common name is the
-// registration ID. The dates of the certificate are the service's to judge: the device's clock may be wrong.
+// Validate checks that there is a certificate and a key, that they belong together, and that the
+// common name is the registration ID. The dates of the certificate are the service's to judge: the
+// device's clock may be wrong.
 func (x X509) Validate() error {
 	leaf, err := x.leaf()
 	if err != nil {
@@ -69,19 +71,33 @@ func (x X509) Validate() error {
 	// Every public key type of crypto/x509 has Equal.
 	public, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
 	if !ok {
-		return invalid(fmt.Errorf("x509: certificates with %v keys are not supported: use ecdsa, rsa or ed25519", leaf.PublicKeyAlgorithm))
+		return invalid(fmt.Errorf(
+			"x509: certificates with %v keys are not supported: use ecdsa, rsa or ed25519",
+			leaf.PublicKeyAlgorithm,
+		))
 	}
 	if !public.Equal(signer.Public()) {
-		return invalid(errors.New("x509: the private key does not belong to the leaf certificate: give the pair made together, leaf first in the chain"))
+		return invalid(
+			errors.New("x509: the private key does not belong to the leaf certificate: " +
+				"give the pair made together, leaf first in the chain"),
+		)
 	}
 	name := leaf.Subject.CommonName
 	switch {
 	case name == "":
-		return invalid(errors.New("x509: the leaf certificate has no common name: it must be the registration id"))
+		return invalid(errors.New(
+			"x509: the leaf certificate has no common name: it must be the registration id",
+		))
 	case len(name) > maxCommonName:
-		return invalid(fmt.Errorf("x509: the common name has %d characters: at most %d are allowed", len(name), maxCommonName))
+		return invalid(fmt.Errorf(
+			"x509: the common name has %d characters: at most %d are allowed", len(name),
+			maxCommonName,
+		))
 	case x.ID != "" && !strings.EqualFold(x.ID, name):
-		return invalid(fmt.Errorf("x509: registration id %q is not the certificate's common name %q: they must be equal", x.ID, name))
+		return invalid(fmt.Errorf(
+			"x509: registration id %q is not the certificate's common name %q: they must be equal",
+			x.ID, name,
+		))
 	}
 	if err := checkRegistrationID("x509: registration id", x.RegistrationID()); err != nil {
 		return invalid(err)
@@ -101,8 +117,8 @@ func (x X509) Certificate(context.Context) (*tls.Certificate, error) {
 // Token returns "": a certificate needs no token.
 func (x X509) Token(context.Context, string, time.Time) (string, error) { return "", nil }
 
-// Fingerprint is a digest of the leaf certificate, so it changes with each renewal even if the key stays: a hub knows
-// a device by its certificate's thumbprint.
+// Fingerprint is a digest of the leaf certificate, so it changes with each renewal even if the key
+// stays: a hub knows a device by its certificate's thumbprint.
 func (x X509) Fingerprint(context.Context) (string, error) {
 	leaf, err := x.leaf()
 	if err != nil {
@@ -156,7 +172,9 @@ func (x X509) Verify(_ context.Context, data, seal []byte) error {
 // leaf parses what will be sent: KeyPair.Leaf may be unset, and is the caller's to set.
 func (x X509) leaf() (*stdx509.Certificate, error) {
 	if len(x.KeyPair.Certificate) == 0 {
-		return nil, errors.New("x509: there is no certificate: set the key pair's chain, leaf first")
+		return nil, errors.New(
+			"x509: there is no certificate: set the key pair's chain, leaf first",
+		)
 	}
 	leaf, err := stdx509.ParseCertificate(x.KeyPair.Certificate[0])
 	if err != nil {
@@ -167,11 +185,15 @@ func (x X509) leaf() (*stdx509.Certificate, error) {
 
 func (x X509) signer() (crypto.Signer, error) {
 	if x.KeyPair.PrivateKey == nil {
-		return nil, errors.New("x509: the certificate has no private key: set the key pair's private key to a crypto.Signer")
+		return nil, errors.New("x509: the certificate has no private key: set the key pair's " +
+			"private key to a crypto.Signer")
 	}
 	signer, ok := x.KeyPair.PrivateKey.(crypto.Signer)
 	if !ok {
-		return nil, fmt.Errorf("x509: the private key, a %T, cannot sign: it must be a crypto.Signer", x.KeyPair.PrivateKey)
+		return nil, fmt.Errorf(
+			"x509: the private key, a %T, cannot sign: it must be a crypto.Signer",
+			x.KeyPair.PrivateKey,
+		)
 	}
 	return signer, nil
 }

@@ -40,7 +40,9 @@ var clientKeys = sync.OnceValue(func() map[string]crypto.Signer {
 	p384, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	rsa2048, _ := rsa.GenerateKey(rand.Reader, 2048)
 	_, ed, _ := ed25519.GenerateKey(rand.Reader)
-	return map[string]crypto.Signer{"ecdsa p-256": p256, "ecdsa p-384": p384, "rsa 2048": rsa2048, "ed25519": ed}
+	return map[string]crypto.Signer{
+		"ecdsa p-256": p256, "ecdsa p-384": p384, "rsa 2048": rsa2048, "ed25519": ed,
+	}
 })
 
 // clientPair is a self-signed certificate.
@@ -105,7 +107,10 @@ func TestX509WorksWithAnySigner(t *testing.T) {
 		require.Error(t, attestation.Verify(t.Context(), []byte("entry"), nil), name)
 
 		renewed := dps.X509{KeyPair: clientPair(t, "sensor", key)}
-		require.NoError(t, renewed.Verify(t.Context(), []byte("entry"), seal), "%s: a renewed certificate of the same key", name)
+		require.NoError(
+			t, renewed.Verify(t.Context(), []byte("entry"), seal),
+			"%s: a renewed certificate of the same key", name,
+		)
 		before, err := attestation.Fingerprint(t.Context())
 		require.NoError(t, err)
 		after, err := renewed.Fingerprint(t.Context())
@@ -134,7 +139,10 @@ func TestX509IsPrintedWithoutItsKey(t *testing.T) {
 	number := new(big.Int).SetBytes(secret).String()
 	attestation := dps.X509{KeyPair: clientPair(t, "sensor", key)}
 	client := dps.Client{IDScope: "0ne00000001", Attestation: attestation}
-	for _, value := range []any{attestation, &attestation, client, &client, []any{attestation}, struct{ A dps.X509 }{attestation}} {
+	for _, value := range []any{
+		attestation, &attestation, client, &client, []any{attestation},
+		struct{ A dps.X509 }{attestation},
+	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x"} {
 			out := fmt.Sprintf(verb, value)
 			assert.NotContains(t, out, number, verb)

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// A precondition is what must be true of an enrollment or a record for it to be changed: nil is always true. It returns
-// the error code of a refusal, or 0.
+// A precondition is what must be true of an enrollment or a record for it to be changed: nil is
+// always true. It returns the error code of a refusal, or 0.
 type precondition func(exists bool, etag string) int
 
 // refusedError is a change that a precondition refused.
@@ -29,16 +29,21 @@ func (p precondition) check(exists bool, etag string) error {
 	return nil
 }
 
-// Enroll stores an individual enrollment, in place of an earlier one for the same registration ID. What it changes
-// takes effect when the device registers the next time. The error names the field that is wrong.
+// Enroll stores an individual enrollment, in place of an earlier one for the same registration ID.
+// What it changes takes effect when the device registers the next time. The error names the field
+// that is wrong.
 func (s *Server) Enroll(e IndividualEnrollment) error {
 	_, err := s.enroll(e, nil)
 	return err
 }
 
-func (s *Server) enroll(e IndividualEnrollment, allowed precondition) (IndividualEnrollment, error) {
+func (s *Server) enroll(
+	e IndividualEnrollment, allowed precondition,
+) (IndividualEnrollment, error) {
 	if !validID(e.RegistrationID) {
-		return e, fmt.Errorf("dpstest: registrationId: %q is not a registration ID", e.RegistrationID)
+		return e, fmt.Errorf(
+			"dpstest: registrationId: %q is not a registration ID", e.RegistrationID,
+		)
 	}
 	attestation, err := e.Attestation.normalize(false)
 	if err != nil {
@@ -75,7 +80,9 @@ func (s *Server) EnrollGroup(g EnrollmentGroup) error {
 
 func (s *Server) enrollGroup(g EnrollmentGroup, allowed precondition) (EnrollmentGroup, error) {
 	if !validID(g.EnrollmentGroupID) {
-		return g, fmt.Errorf("dpstest: enrollmentGroupId: %q is not a group ID", g.EnrollmentGroupID)
+		return g, fmt.Errorf(
+			"dpstest: enrollmentGroupId: %q is not a group ID", g.EnrollmentGroupID,
+		)
 	}
 	attestation, err := g.Attestation.normalize(true)
 	if err != nil {
@@ -121,10 +128,14 @@ func (s *Server) checkTerms(status *string, t terms) error {
 		return t.webhook.check()
 	case PolicyStatic:
 		if len(t.hubs) != 1 {
-			return fmt.Errorf("iotHubs: the static policy needs exactly one hub, not %d", len(t.hubs))
+			return fmt.Errorf(
+				"iotHubs: the static policy needs exactly one hub, not %d", len(t.hubs),
+			)
 		}
 	default:
-		return fmt.Errorf("allocationPolicy: %q is not hashed, geoLatency, static or custom", t.allocation)
+		return fmt.Errorf(
+			"allocationPolicy: %q is not hashed, geoLatency, static or custom", t.allocation,
+		)
 	}
 	return nil
 }
@@ -135,15 +146,20 @@ func (d *CustomAllocationDefinition) check() error {
 	}
 	u, err := url.Parse(d.WebhookURL)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return errors.New("customAllocationDefinition.webhookUrl: not an http or https URL") // its query may hold a key
+		// its query may hold a key
+		return errors.New("customAllocationDefinition.webhookUrl: not an http or https URL")
 	}
 	if d.APIVersion < "2018-09-01-preview" {
-		return fmt.Errorf("customAllocationDefinition.apiVersion: %q is older than 2018-09-01-preview", d.APIVersion)
+		return fmt.Errorf(
+			"customAllocationDefinition.apiVersion: %q is older than 2018-09-01-preview",
+			d.APIVersion,
+		)
 	}
 	return nil
 }
 
-// Enrollment returns the individual enrollment for a registration ID, generated keys and registration record included.
+// Enrollment returns the individual enrollment for a registration ID, generated keys and
+// registration record included.
 func (s *Server) Enrollment(registrationID string) (IndividualEnrollment, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,8 +190,8 @@ func (s *Server) Group(groupID string) (EnrollmentGroup, bool) {
 	return *g, true
 }
 
-// RemoveEnrollment deletes an individual enrollment and its registration record, and reports whether there was one.
-// The device's identity at its hub stays, as it does at the service.
+// RemoveEnrollment deletes an individual enrollment and its registration record, and reports
+// whether there was one. The device's identity at its hub stays, as it does at the service.
 func (s *Server) RemoveEnrollment(registrationID string) bool {
 	ok, _ := s.removeEnrollment(registrationID, nil)
 	return ok
@@ -196,8 +212,8 @@ func (s *Server) removeEnrollment(registrationID string, allowed precondition) (
 	return true, nil
 }
 
-// RemoveGroup deletes an enrollment group and reports whether there was one. The registration records of its devices
-// stay, as they do at the service.
+// RemoveGroup deletes an enrollment group and reports whether there was one. The registration
+// records of its devices stay, as they do at the service.
 func (s *Server) RemoveGroup(groupID string) bool {
 	ok, _ := s.removeGroup(groupID, nil)
 	return ok
@@ -217,8 +233,9 @@ func (s *Server) removeGroup(groupID string, allowed precondition) (bool, error)
 	return true, nil
 }
 
-// SetEnabled enables or disables the individual enrollment of a registration ID or, when there is none, the
-// enrollment group of that ID. The device learns of it when it registers the next time: its hub identity is untouched.
+// SetEnabled enables or disables the individual enrollment of a registration ID or, when there is
+// none, the enrollment group of that ID. The device learns of it when it registers the next time:
+// its hub identity is untouched.
 func (s *Server) SetEnabled(id string, enabled bool) error {
 	status := Enabled
 	if !enabled {
@@ -243,7 +260,8 @@ func (s *Server) SetEnabled(id string, enabled bool) error {
 	return fmt.Errorf("dpstest: no enrollment and no enrollment group is called %s", id)
 }
 
-// AddCA makes a verified CA certificate known by name, for groups whose attestation refers to CAs by name.
+// AddCA makes a verified CA certificate known by name, for groups whose attestation refers to CAs
+// by name.
 func (s *Server) AddCA(name string, c *x509.Certificate) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -261,8 +279,8 @@ func (s *Server) Registration(registrationID string) (Record, bool) {
 	return r.record, true
 }
 
-// DeleteRegistration deletes the registration record of a device and reports whether there was one. Its identity at
-// the hub stays; its next registration is a first one.
+// DeleteRegistration deletes the registration record of a device and reports whether there was one.
+// Its identity at the hub stays; its next registration is a first one.
 func (s *Server) DeleteRegistration(registrationID string) bool {
 	ok, _ := s.deleteRegistration(registrationID, nil)
 	return ok

@@ -35,8 +35,8 @@ func (s *Server) Link(hubs ...*hubtest.Hub) {
 	}
 }
 
-// Unlink takes a hub out of the allocation and reports whether it was linked. Devices that live there stay, until
-// they register the next time.
+// Unlink takes a hub out of the allocation and reports whether it was linked. Devices that live
+// there stay, until they register the next time.
 func (s *Server) Unlink(host string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,8 +48,8 @@ func (s *Server) Unlink(host string) bool {
 	return true
 }
 
-// SetWeight sets the allocation weight of a linked hub, 1 to 1000: the policy "hashed" gives each hub its weight's share
-// of the devices.
+// SetWeight sets the allocation weight of a linked hub, 1 to 1000: the policy "hashed" gives each
+// hub its weight's share of the devices.
 func (s *Server) SetWeight(host string, weight int) error {
 	if weight < 1 || weight > 1000 {
 		return fmt.Errorf("dpstest: allocationWeight: %d is not 1 to 1000", weight)
@@ -67,7 +67,9 @@ func (s *Server) SetWeight(host string, weight int) error {
 
 // find returns the index of a linked hub, or -1. The caller holds the lock.
 func (s *Server) find(host string) int {
-	return slices.IndexFunc(s.hubs, func(h *linkedHub) bool { return strings.EqualFold(h.Host(), host) })
+	return slices.IndexFunc(s.hubs, func(h *linkedHub) bool {
+		return strings.EqualFold(h.Host(), host)
+	})
 }
 
 // linked returns a linked hub, or nil.
@@ -80,7 +82,8 @@ func (s *Server) linked(host string) *linkedHub {
 	return nil
 }
 
-// An Allocation is what a custom allocation knows when it decides. What its pointers lead to is the server's: do not write to it.
+// An Allocation is what a custom allocation knows when it decides. What its pointers lead to is the
+// server's: do not write to it.
 type Allocation struct {
 	// RegistrationID is the device that registers.
 	RegistrationID string
@@ -123,30 +126,42 @@ func (e *allocationError) Error() string { return e.message }
 func (s *Server) allocation(t terms) string { return cmp.Or(t.allocation, s.cfg.AllocationPolicy) }
 
 // allocate chooses the hub of a registration. No lock is held.
-func (s *Server) allocate(ctx context.Context, c *call, dev attested, current place) (Allocated, error) {
+func (s *Server) allocate(
+	ctx context.Context, c *call, dev attested, current place,
+) (Allocated, error) {
 	s.mu.Lock()
 	hubs, moved := s.hubs, s.moves[foldID(c.registrationID)]
 	s.mu.Unlock()
 
 	var candidates []*linkedHub
 	for _, h := range hubs {
-		if len(dev.hubs) == 0 || slices.ContainsFunc(dev.hubs, func(name string) bool { return strings.EqualFold(name, h.Host()) }) {
+		if len(dev.hubs) == 0 || slices.ContainsFunc(dev.hubs, func(name string) bool {
+			return strings.EqualFold(name, h.Host())
+		}) {
 			candidates = append(candidates, h)
 		}
 	}
 	stays := current.hub != "" && dev.stays(c.version)
 	if stays {
 		// The device stays whatever the allocation says, as long as DPS knows the hub at all.
-		i := slices.IndexFunc(hubs, func(h *linkedHub) bool { return strings.EqualFold(h.Host(), current.hub) })
+		i := slices.IndexFunc(hubs, func(h *linkedHub) bool {
+			return strings.EqualFold(h.Host(), current.hub)
+		})
 		if i < 0 {
-			return Allocated{}, &allocationError{codeNoHub, "The hub the device is assigned to is not linked."}
+			return Allocated{}, &allocationError{
+				codeNoHub, "The hub the device is assigned to is not linked.",
+			}
 		}
 		candidates = hubs[i : i+1 : i+1]
 	}
 	if moved != "" && !stays {
-		i := slices.IndexFunc(hubs, func(h *linkedHub) bool { return strings.EqualFold(h.Host(), moved) })
+		i := slices.IndexFunc(hubs, func(h *linkedHub) bool {
+			return strings.EqualFold(h.Host(), moved)
+		})
 		if i < 0 {
-			return Allocated{}, &allocationError{codeNoHub, "The hub the device was moved to is not linked."}
+			return Allocated{}, &allocationError{
+				codeNoHub, "The hub the device was moved to is not linked.",
+			}
 		}
 		candidates = hubs[i : i+1 : i+1]
 	}
@@ -161,14 +176,19 @@ func (s *Server) allocate(ctx context.Context, c *call, dev attested, current pl
 		candidates = s.nearest(c.registrationID, candidates)
 	case PolicyStatic:
 		if len(candidates) > 1 {
-			return Allocated{}, &allocationError{codeNoHub, "The static policy needs a hub in the enrollment."}
+			return Allocated{}, &allocationError{
+				codeNoHub, "The static policy needs a hub in the enrollment.",
+			}
 		}
 	}
 	return Allocated{Hub: hashed(c.registrationID, candidates)}, nil
 }
 
-// customAllocate calls the custom allocation. It is called also about devices that may not move, for its payload.
-func (s *Server) customAllocate(ctx context.Context, c *call, dev attested, current place, candidates []*linkedHub) (Allocated, error) {
+// customAllocate calls the custom allocation. It is called also about devices that may not move,
+// for its payload.
+func (s *Server) customAllocate(
+	ctx context.Context, c *call, dev attested, current place, candidates []*linkedHub,
+) (Allocated, error) {
 	a := Allocation{
 		RegistrationID: c.registrationID, Individual: dev.individual, Group: dev.group,
 		CurrentHub: current.hub, CurrentDevice: current.device, Payload: c.payload,
@@ -178,17 +198,26 @@ func (s *Server) customAllocate(ctx context.Context, c *call, dev attested, curr
 	}
 	allocate := s.cfg.Allocate
 	if allocate == nil {
-		allocate = func(ctx context.Context, a Allocation) (Allocated, error) { return s.callWebhook(ctx, a, dev) }
+		allocate = func(ctx context.Context, a Allocation) (Allocated, error) {
+			return s.callWebhook(ctx, a, dev)
+		}
 	}
 	got, err := allocate(ctx, a)
 	if e, ok := errors.AsType[*allocationError](err); ok {
 		return Allocated{}, e
 	}
 	if err != nil {
-		return Allocated{}, &allocationError{codeAllocationFailed, "Custom allocation failed: " + err.Error()}
+		return Allocated{}, &allocationError{
+			codeAllocationFailed, "Custom allocation failed: " + err.Error(),
+		}
 	}
-	if !slices.ContainsFunc(a.LinkedHubs, func(name string) bool { return strings.EqualFold(name, got.Hub) }) {
-		return Allocated{}, &allocationError{codeAllocationFailed, fmt.Sprintf("Custom allocation failed: %q is not one of the linked hubs.", got.Hub)}
+	if !slices.ContainsFunc(a.LinkedHubs, func(name string) bool {
+		return strings.EqualFold(name, got.Hub)
+	}) {
+		return Allocated{}, &allocationError{
+			codeAllocationFailed,
+			fmt.Sprintf("Custom allocation failed: %q is not one of the linked hubs.", got.Hub),
+		}
 	}
 	return got, nil
 }
@@ -201,8 +230,8 @@ func failure(err error) (int, string) {
 	return codeHubRefused, err.Error()
 }
 
-// hashed chooses by registration ID, in proportion to the weights. A hub that comes or goes moves no device between the
-// others (weighted rendezvous hashing).
+// hashed chooses by registration ID, in proportion to the weights. A hub that comes or goes moves
+// no device between the others (weighted rendezvous hashing).
 func hashed(registrationID string, hubs []*linkedHub) string {
 	best, host := math.Inf(-1), ""
 	for _, h := range hubs {

@@ -8,8 +8,9 @@ import (
 // place is where a device lives.
 type place struct{ hub, device string }
 
-// stays says whether a device that already has a hub keeps it. A policy of the enrollment decides; without one, only
-// devices that speak an old API version stay (Azure docs: "IoT Hub Device reprovisioning concepts").
+// stays says whether a device that already has a hub keeps it. A policy of the enrollment decides;
+// without one, only devices that speak an old API version stay (Azure docs: "IoT Hub Device
+// reprovisioning concepts").
 func (t *terms) stays(version string) bool {
 	if t.policy != nil {
 		return !t.policy.UpdateHubAssignment
@@ -17,7 +18,8 @@ func (t *terms) stays(version string) bool {
 	return version <= versionSticky
 }
 
-// resets says whether a device starts again from its initial configuration when it is provisioned again.
+// resets says whether a device starts again from its initial configuration when it is provisioned
+// again.
 func (t *terms) resets() bool {
 	return t.policy != nil && t.policy.UpdateHubAssignment && !t.policy.MigrateDeviceData
 }
@@ -31,10 +33,12 @@ func (s *Server) place(registrationID string) place {
 	return place{}
 }
 
-// start carries a registration out: at once if that takes no time, else while the operation lets the device wait.
+// start carries a registration out: at once if that takes no time, else while the operation lets
+// the device wait.
 func (s *Server) start(ctx context.Context, c *call, dev attested, op *operation) {
 	if dev.status == Disabled || s.cfg.AssignTime <= 0 && s.allocation(dev.terms) != PolicyCustom {
-		s.finish(op, s.register(context.WithoutCancel(ctx), c, dev, op)) // a device that hangs up has registered all the same
+		// a device that hangs up has registered all the same
+		s.finish(op, s.register(context.WithoutCancel(ctx), c, dev, op))
 		return
 	}
 	s.write(c, dev, op, func(r *registration) { r.record.Status = StatusAssigning })
@@ -45,9 +49,9 @@ func (s *Server) start(ctx context.Context, c *call, dev attested, op *operation
 	})
 }
 
-// register carries a registration out, from the allocation to the hub's registry, and writes its record. Its outcome is
-// final; the device is told step by step, by the operation. It returns nil if the device registered once more meanwhile:
-// the newest registration alone decides.
+// register carries a registration out, from the allocation to the hub's registry, and writes its
+// record. Its outcome is final; the device is told step by step, by the operation. It returns nil
+// if the device registered once more meanwhile: the newest registration alone decides.
 func (s *Server) register(ctx context.Context, c *call, dev attested, op *operation) *registration {
 	if dev.status == Disabled {
 		return s.write(c, dev, op, func(r *registration) { r.record.Status = StatusDisabled })
@@ -70,7 +74,9 @@ func (s *Server) register(ctx context.Context, c *call, dev attested, op *operat
 	}
 	to := s.linked(chosen.Hub)
 	if to == nil {
-		return s.fail(c, dev, op, &allocationError{codeNoHub, "The IoT hub is not linked any more."})
+		return s.fail(
+			c, dev, op, &allocationError{codeNoHub, "The IoT hub is not linked any more."},
+		)
 	}
 	current := s.place(c.registrationID) // may have changed while the allocation took its time
 	first := current.hub == ""
@@ -84,7 +90,8 @@ func (s *Server) register(ctx context.Context, c *call, dev attested, op *operat
 		return s.fail(c, dev, op, err)
 	}
 	substatus := substatus(c.version, outcome{
-		again: !first || known, moved: !first && !strings.EqualFold(current.hub, to.Host()), reset: !first && dev.resets(),
+		again: !first || known, moved: !first && !strings.EqualFold(current.hub, to.Host()),
+		reset: !first && dev.resets(),
 	})
 	return s.write(c, dev, op, func(r *registration) {
 		r.hub, r.device = to.Host(), current.device
@@ -127,17 +134,23 @@ func (s *Server) newest(op *operation) bool {
 	return s.latest[op.registrationID] == op
 }
 
-// write brings the record of a device up to date. What an earlier registration wrote goes, but for its creation time.
-func (s *Server) write(c *call, dev attested, op *operation, change func(*registration)) *registration {
+// write brings the record of a device up to date. What an earlier registration wrote goes, but for
+// its creation time.
+func (s *Server) write(
+	c *call, dev attested, op *operation, change func(*registration),
+) *registration {
 	now := Timestamp{s.network.Now()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.latest[op.registrationID] != op {
 		return nil
 	}
-	next := &registration{record: Record{RegistrationID: c.registrationID, CreatedDateTimeUTC: &now}}
+	next := &registration{
+		record: Record{RegistrationID: c.registrationID, CreatedDateTimeUTC: &now},
+	}
 	if old := s.records[foldID(c.registrationID)]; old != nil {
-		next.record.RegistrationID, next.record.CreatedDateTimeUTC = old.record.RegistrationID, old.record.CreatedDateTimeUTC
+		next.record.RegistrationID, next.record.CreatedDateTimeUTC = old.record.RegistrationID,
+			old.record.CreatedDateTimeUTC
 		next.hub, next.device = old.hub, old.device
 	}
 	next.record.LastUpdatedDateTimeUTC, next.record.ETag = &now, newRecordETag()

@@ -12,18 +12,20 @@ import (
 	"github.com/rehome-iot/rehome/internal/sas"
 )
 
-// attested is what came of attesting a device: whose terms hold for it, and the credentials its identity
-// at the hub gets. Its enrollment may still be disabled.
+// attested is what came of attesting a device: whose terms hold for it, and the credentials its
+// identity at the hub gets. Its enrollment may still be disabled.
 type attested struct {
 	terms
 	by       string         // attestation type
 	identity hubtest.Device // credentials only
 }
 
-// attest checks the device that makes a call. On failure it returns the error code and message to answer with.
+// attest checks the device that makes a call. On failure it returns the error code and message to
+// answer with.
 //
-// An individual enrollment alone decides about its device. Otherwise a token is tried against the groups with keys, and
-// a certificate against the groups with CAs (Azure docs: "How to disenroll or revoke device access").
+// An individual enrollment alone decides about its device. Otherwise a token is tried against the
+// groups with keys, and a certificate against the groups with CAs (Azure docs: "How to disenroll or
+// revoke device access").
 func (s *Server) attest(c *call) (attested, int, string) {
 	s.mu.Lock()
 	individual := s.individuals[foldID(c.registrationID)]
@@ -32,7 +34,8 @@ func (s *Server) attest(c *call) (attested, int, string) {
 		groups = append(groups, g)
 	}
 	s.mu.Unlock()
-	// The order in which groups are searched is the server's own, but it must not change from call to call.
+	// The order in which groups are searched is the server's own, but it must not change from call
+	// to call.
 	slices.SortFunc(groups, func(a, b *EnrollmentGroup) int {
 		return strings.Compare(foldID(a.EnrollmentGroupID), foldID(b.EnrollmentGroupID))
 	})
@@ -54,7 +57,8 @@ func (s *Server) attest(c *call) (attested, int, string) {
 	return s.unauthorized(c)
 }
 
-// unauthorized is the response to a wrong or missing token. The code differs by transport, as it was seen to.
+// unauthorized is the response to a wrong or missing token. The code differs by transport, as it
+// was seen to.
 func (s *Server) unauthorized(c *call) (attested, int, string) {
 	if c.transport == HTTPS {
 		return attested{}, codeBadCertificate, "Unauthorized"
@@ -98,8 +102,9 @@ func verifies(signature *sas.Signature, key string) bool {
 	return err == nil && signature.Verify(raw)
 }
 
-// attestByDerivedKey finds the group from whose key the device's is derived. The ID enters the derivation as the device
-// writes it or in lower case: clients differ, and the service does not say.
+// attestByDerivedKey finds the group from whose key the device's is derived. The ID enters the
+// derivation as the device writes it or in lower case: clients differ, and the service does not
+// say.
 func (s *Server) attestByDerivedKey(c *call, groups []*EnrollmentGroup) (attested, int, string) {
 	signature := s.token(c)
 	if signature == nil {
@@ -144,14 +149,16 @@ func (s *Server) attestByCertificate(c *call, e *IndividualEnrollment) (attested
 	}
 	for _, enrolled := range e.Attestation.X509.ClientCertificates.all() {
 		if bytes.Equal(enrolled.Raw, leaf.Raw) {
-			return attested{terms: e.terms(), by: TypeX509, identity: hubtest.Device{PrimaryThumbprint: thumbprint(leaf)}}, 0, ""
+			return attested{terms: e.terms(), by: TypeX509, identity: hubtest.Device{
+				PrimaryThumbprint: thumbprint(leaf),
+			}}, 0, ""
 		}
 	}
 	return attested{}, codeBadCertificate, ""
 }
 
-// attestByAuthority finds the group whose CA is nearest to the device's certificate. The enrolled CA itself need not be in
-// the chain the device sent, but everything below it must be.
+// attestByAuthority finds the group whose CA is nearest to the device's certificate. The enrolled
+// CA itself need not be in the chain the device sent, but everything below it must be.
 func (s *Server) attestByAuthority(c *call, groups []*EnrollmentGroup) (attested, int, string) {
 	leaf := c.chain[0]
 	if !named(leaf, c.registrationID) {
@@ -161,7 +168,8 @@ func (s *Server) attestByAuthority(c *call, groups []*EnrollmentGroup) (attested
 	length := 0
 	for _, g := range groups {
 		for _, ca := range s.signers(g) {
-			if n := chainLength(c.chain, ca, s.network.Now()); n > 0 && (nearest == nil || n < length) {
+			if n := chainLength(c.chain, ca, s.network.Now()); n > 0 &&
+				(nearest == nil || n < length) {
 				nearest, length = g, n
 			}
 		}
@@ -170,7 +178,9 @@ func (s *Server) attestByAuthority(c *call, groups []*EnrollmentGroup) (attested
 		return attested{}, codeBadCertificate, ""
 	}
 	// Even under a group's CA, the hub knows the device by the thumbprint of its own certificate.
-	return attested{terms: nearest.terms(), by: TypeX509, identity: hubtest.Device{PrimaryThumbprint: thumbprint(leaf)}}, 0, ""
+	return attested{terms: nearest.terms(), by: TypeX509, identity: hubtest.Device{
+		PrimaryThumbprint: thumbprint(leaf),
+	}}, 0, ""
 }
 
 // signers returns the CA certificates of a group.
@@ -193,7 +203,8 @@ func (s *Server) signers(g *EnrollmentGroup) []*x509.Certificate {
 	return found
 }
 
-// chainLength returns how many certificates lead from the leaf to ca, both included, or 0 if none do.
+// chainLength returns how many certificates lead from the leaf to ca, both included, or 0 if none
+// do.
 func chainLength(sent []*x509.Certificate, ca *x509.Certificate, now time.Time) int {
 	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
 	roots.AddCert(ca)

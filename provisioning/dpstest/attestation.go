@@ -28,7 +28,8 @@ const (
 
 // An Attestation says how a device proves who it is. Its JSON form is the service API's own.
 type Attestation struct {
-	// Type is "symmetricKey" or "x509". "tpm" is kept and lets no device register. Default: whichever member is set, else "symmetricKey".
+	// Type is "symmetricKey" or "x509". "tpm" is kept and lets no device register. Default:
+	// whichever member is set, else "symmetricKey".
 	Type string `json:"type"`
 	// SymmetricKey is set for TypeSymmetricKey. Nil: its keys are generated.
 	SymmetricKey *SymmetricKey `json:"symmetricKey,omitempty"`
@@ -38,8 +39,8 @@ type Attestation struct {
 	TPM *TPM `json:"tpm,omitempty"`
 }
 
-// A SymmetricKey is a pair of keys, base64 of 16 to 64 bytes; either attests the device. In a group they are the keys
-// devices' keys are derived from. Empty keys are generated.
+// A SymmetricKey is a pair of keys, base64 of 16 to 64 bytes; either attests the device. In a group
+// they are the keys devices' keys are derived from. Empty keys are generated.
 type SymmetricKey struct {
 	// PrimaryKey is base64 of 16 to 64 bytes. "": one is generated.
 	PrimaryKey string `json:"primaryKey,omitempty"`
@@ -47,8 +48,8 @@ type SymmetricKey struct {
 	SecondaryKey string `json:"secondaryKey,omitempty"`
 }
 
-// X509 is the certificates that attest a device. Individual enrollments have ClientCertificates; groups have
-// SigningCertificates or CAReferences.
+// X509 is the certificates that attest a device. Individual enrollments have ClientCertificates;
+// groups have SigningCertificates or CAReferences.
 type X509 struct {
 	// ClientCertificates are the device's own certificates, of an individual enrollment.
 	ClientCertificates *Certificates `json:"clientCertificates,omitempty"`
@@ -111,21 +112,28 @@ type TPM struct {
 	StorageRootKey string `json:"storageRootKey,omitempty"`
 }
 
-// Keys is the attestation by symmetric key. An empty key is generated when the enrollment is stored; read it back
-// with [Server.Enrollment] or [Server.Group].
+// Keys is the attestation by symmetric key. An empty key is generated when the enrollment is
+// stored; read it back with [Server.Enrollment] or [Server.Group].
 func Keys(primary, secondary string) Attestation {
-	return Attestation{Type: TypeSymmetricKey, SymmetricKey: &SymmetricKey{PrimaryKey: primary, SecondaryKey: secondary}}
+	return Attestation{Type: TypeSymmetricKey, SymmetricKey: &SymmetricKey{
+		PrimaryKey: primary, SecondaryKey: secondary,
+	}}
 }
 
-// ClientCertificates is the attestation of an individual enrollment by the device's own certificate, which may be
-// self-signed. The second certificate may be nil.
+// ClientCertificates is the attestation of an individual enrollment by the device's own
+// certificate, which may be self-signed. The second certificate may be nil.
 func ClientCertificates(primary, secondary *x509.Certificate) Attestation {
-	return Attestation{Type: TypeX509, X509: &X509{ClientCertificates: certificatePair(primary, secondary)}}
+	return Attestation{
+		Type: TypeX509, X509: &X509{ClientCertificates: certificatePair(primary, secondary)},
+	}
 }
 
-// SigningCertificates is the attestation of a group by a root or intermediate CA. The second certificate may be nil.
+// SigningCertificates is the attestation of a group by a root or intermediate CA. The second
+// certificate may be nil.
 func SigningCertificates(primary, secondary *x509.Certificate) Attestation {
-	return Attestation{Type: TypeX509, X509: &X509{SigningCertificates: certificatePair(primary, secondary)}}
+	return Attestation{
+		Type: TypeX509, X509: &X509{SigningCertificates: certificatePair(primary, secondary)},
+	}
 }
 
 func certificatePair(primary, secondary *x509.Certificate) *Certificates {
@@ -138,7 +146,8 @@ func certificatePair(primary, secondary *x509.Certificate) *Certificates {
 	return &Certificates{Primary: one(primary), Secondary: one(secondary)}
 }
 
-// normalize checks an attestation, completes it, and returns a copy that shares nothing with the caller's.
+// normalize checks an attestation, completes it, and returns a copy that shares nothing with the
+// caller's.
 func (a Attestation) normalize(group bool) (Attestation, error) {
 	if a.Type == "" {
 		switch {
@@ -156,7 +165,9 @@ func (a Attestation) normalize(group bool) (Attestation, error) {
 		if a.SymmetricKey != nil {
 			keys = *a.SymmetricKey
 		}
-		for name, key := range map[string]*string{"primaryKey": &keys.PrimaryKey, "secondaryKey": &keys.SecondaryKey} {
+		for name, key := range map[string]*string{
+			"primaryKey": &keys.PrimaryKey, "secondaryKey": &keys.SecondaryKey,
+		} {
 			if *key == "" {
 				*key = newKey()
 				continue
@@ -166,7 +177,9 @@ func (a Attestation) normalize(group bool) (Attestation, error) {
 				return a, fmt.Errorf("attestation.symmetricKey.%s: not base64", name)
 			}
 			if len(raw) < 16 || len(raw) > 64 {
-				return a, fmt.Errorf("attestation.symmetricKey.%s: %d bytes, want 16 to 64", name, len(raw))
+				return a, fmt.Errorf(
+					"attestation.symmetricKey.%s: %d bytes, want 16 to 64", name, len(raw),
+				)
 			}
 		}
 		a.SymmetricKey = &keys
@@ -226,7 +239,9 @@ func (c *Certificates) normalize(field string) (*Certificates, error) {
 			return nil, fmt.Errorf("%s.%s.certificate: %w", field, name, err)
 		}
 		info := describe(parsed)
-		return &Certificate{Certificate: base64.StdEncoding.EncodeToString(parsed.Raw), Info: &info}, nil
+		return &Certificate{
+			Certificate: base64.StdEncoding.EncodeToString(parsed.Raw), Info: &info,
+		}, nil
 	}
 	var pair Certificates
 	var err error
@@ -259,7 +274,8 @@ func (c *Certificates) all() []*x509.Certificate {
 	return parsed
 }
 
-// parseCertificate reads PEM, base64 DER, or PEM that was base64-encoded once more, as the service API accepts them.
+// parseCertificate reads PEM, base64 DER, or PEM that was base64-encoded once more, as the service
+// API accepts them.
 func parseCertificate(text string) (*x509.Certificate, error) {
 	for range 2 {
 		if block, _ := pem.Decode([]byte(text)); block != nil {
@@ -304,14 +320,15 @@ func newKey() string {
 	return base64.StdEncoding.EncodeToString(raw)
 }
 
-// redacted is an attestation without its keys and certificates, as everybody sees it but those who read the attestation
-// mechanism.
+// redacted is an attestation without its keys and certificates, as everybody sees it but those who
+// read the attestation mechanism.
 func (a Attestation) redacted() Attestation {
 	a.SymmetricKey = nil
 	if a.X509 != nil {
 		a.X509 = &X509{
-			ClientCertificates: a.X509.ClientCertificates.redacted(), SigningCertificates: a.X509.SigningCertificates.redacted(),
-			CAReferences: a.X509.CAReferences,
+			ClientCertificates:  a.X509.ClientCertificates.redacted(),
+			SigningCertificates: a.X509.SigningCertificates.redacted(),
+			CAReferences:        a.X509.CAReferences,
 		}
 	}
 	return a
@@ -343,8 +360,8 @@ func (g *EnrollmentGroup) redacted() EnrollmentGroup {
 	return c
 }
 
-// withSecretsOf completes an attestation that was read without its secrets and is now written back: keys and certificates that it leaves out
-// are those of the attestation it replaces.
+// withSecretsOf completes an attestation that was read without its secrets and is now written back:
+// keys and certificates that it leaves out are those of the attestation it replaces.
 func (a Attestation) withSecretsOf(old Attestation) Attestation {
 	switch {
 	case a.Type == TypeSymmetricKey && old.Type == TypeSymmetricKey:
@@ -369,10 +386,13 @@ func (c *Certificates) withSecretsOf(old *Certificates) *Certificates {
 		return c
 	}
 	one := func(c, old *Certificate) *Certificate {
-		if c != nil && c.Certificate == "" && c.Info != nil && old != nil && c.Info.SHA256Thumbprint == old.Info.SHA256Thumbprint {
+		if c != nil && c.Certificate == "" && c.Info != nil && old != nil &&
+			c.Info.SHA256Thumbprint == old.Info.SHA256Thumbprint {
 			return old
 		}
 		return c
 	}
-	return &Certificates{Primary: one(c.Primary, old.Primary), Secondary: one(c.Secondary, old.Secondary)}
+	return &Certificates{
+		Primary: one(c.Primary, old.Primary), Secondary: one(c.Secondary, old.Secondary),
+	}
 }

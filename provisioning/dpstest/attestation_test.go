@@ -48,19 +48,29 @@ func TestEitherKeyOfAnIndividualEnrollment(t *testing.T) {
 	onEach(t, dpstest.Config{}, func(w *world, transport string) {
 		w.enroll("dev")
 		for _, key := range []string{key1, key2} {
-			assert.Equal(w.t, hubA, w.assigned(transport, "dev", version, byKey("dev", key)).AssignedHub)
+			assert.Equal(
+				w.t, hubA, w.assigned(transport, "dev", version, byKey("dev", key)).AssignedHub,
+			)
 		}
 		w.refused(transport, "dev", byKey("dev", derived(key1, "dev")), unauthorized(transport))
-		w.refused(transport, "dev", byKey("other", key1), unauthorized(transport)) // a token for another device
-		w.refused(transport, "dev", credential{token: "SharedAccessSignature nonsense"}, unauthorized(transport))
+		// a token for another device
+		w.refused(transport, "dev", byKey("other", key1), unauthorized(transport))
+		w.refused(
+			transport, "dev", credential{token: "SharedAccessSignature nonsense"},
+			unauthorized(transport),
+		)
 		w.refused(transport, "dev", credential{}, unauthorized(transport))
 	})
 }
 
 func TestKeysDerivedFromEitherGroupKey(t *testing.T) {
 	onEach(t, dpstest.Config{}, func(w *world, transport string) {
-		require.NoError(w.t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "other", Attestation: dpstest.Keys("", "")}))
-		require.NoError(w.t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "fleet", Attestation: dpstest.Keys(key1, key2)}))
+		require.NoError(w.t, w.dps.EnrollGroup(
+			dpstest.EnrollmentGroup{EnrollmentGroupID: "other", Attestation: dpstest.Keys("", "")},
+		))
+		require.NoError(w.t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{
+			EnrollmentGroupID: "fleet", Attestation: dpstest.Keys(key1, key2),
+		}))
 		for i, key := range []string{key1, key2} {
 			id := "dev-" + strconv.Itoa(i)
 			d := w.device(transport, id, byKey(id, derived(key, id)))
@@ -75,8 +85,11 @@ func TestKeysDerivedFromEitherGroupKey(t *testing.T) {
 			assert.Equal(w.t, derived(key1, id), device.PrimaryKey)
 			assert.Equal(w.t, derived(key2, id), device.SecondaryKey)
 		}
-		w.refused(transport, "dev-0", byKey("dev-0", key1), unauthorized(transport)) // the group's key itself
-		w.refused(transport, "dev-0", byKey("dev-0", derived(key1, "dev-1")), unauthorized(transport))
+		// the group's key itself
+		w.refused(transport, "dev-0", byKey("dev-0", key1), unauthorized(transport))
+		w.refused(
+			transport, "dev-0", byKey("dev-0", derived(key1, "dev-1")), unauthorized(transport),
+		)
 	})
 }
 
@@ -84,9 +97,13 @@ func TestKeysDerivedFromEitherGroupKey(t *testing.T) {
 func TestPublishedDerivation(t *testing.T) {
 	inBubble(t, dpstest.Config{}, func(w *world) {
 		const id = "sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6"
-		require.NoError(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "g", Attestation: dpstest.Keys(
-			"8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw==", "")}))
-		assert.Equal(t, id, w.assigned(dpstest.HTTPS, id, version, byKey(id, "Jsm0lyGpjaVYVP2g3FnmnmG9dI/9qU24wNoykUmermc=")).DeviceID)
+		require.NoError(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "g",
+			Attestation: dpstest.Keys(
+				"8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/"+
+					"lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw==", "")}))
+		assert.Equal(t, id, w.assigned(dpstest.HTTPS, id, version, byKey(
+			id, "Jsm0lyGpjaVYVP2g3FnmnmG9dI/9qU24wNoykUmermc=",
+		)).DeviceID)
 	})
 }
 
@@ -100,7 +117,8 @@ func TestEveryClientsTokenIsAccepted(t *testing.T) {
 			s := sas.DeriveKey(raw, sr+"\n"+expiry) // HMAC-SHA256
 			return url.QueryEscape(base64.StdEncoding.EncodeToString(s))
 		}
-		upper, lower, plain := scope+"%2Fregistrations%2Fdev%3A1", scope+"%2fregistrations%2fdev%3a1", scope+"/registrations/dev:1"
+		upper, lower, plain := scope+"%2Fregistrations%2Fdev%3A1", scope+
+			"%2fregistrations%2fdev%3a1", scope+"/registrations/dev:1"
 		for name, token := range map[string]string{
 			"upper-case escapes": "sr=" + upper + "&sig=" + sign(upper) + "&se=" + expiry + "&skn=registration",
 			"lower-case escapes": "sr=" + lower + "&sig=" + sign(lower) + "&se=" + expiry + "&skn=registration",
@@ -109,7 +127,9 @@ func TestEveryClientsTokenIsAccepted(t *testing.T) {
 			"another order":      "skn=registration&se=" + expiry + "&sig=" + sign(upper) + "&sr=" + upper,
 		} {
 			for _, transport := range []string{dpstest.HTTPS, dpstest.MQTT} {
-				d := w.device(transport, "dev:1", credential{token: "SharedAccessSignature " + token})
+				d := w.device(
+					transport, "dev:1", credential{token: "SharedAccessSignature " + token},
+				)
 				assert.Equal(t, 202, d.register("").status, "%s over %s", name, transport)
 				d.close()
 			}
@@ -127,7 +147,9 @@ func TestTokenExpiresByTheServicesClock(t *testing.T) {
 		op := d.register("").decode(w.t).OperationID
 		time.Sleep(time.Second)
 		r := d.poll(op, "")
-		assert.Equal(w.t, unauthorized(transport), r.decode(w.t).ErrorCode, "judged at every request")
+		assert.Equal(
+			w.t, unauthorized(transport), r.decode(w.t).ErrorCode, "judged at every request",
+		)
 		w.net.SetClockOffset(-time.Minute)
 		assert.Equal(w.t, 202, d.poll(op, "").status)
 	})
@@ -171,7 +193,9 @@ func TestRegistrationIDsHaveNoCase(t *testing.T) {
 		state = w.assigned(transport, "sensor-1", version, byKey("sensor-1", key1))
 		assert.Equal(w.t, "SENSOR-1", state.DeviceID, "the same device")
 
-		require.NoError(w.t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "g", Attestation: dpstest.Keys(key1, "")}))
+		require.NoError(w.t, w.dps.EnrollGroup(
+			dpstest.EnrollmentGroup{EnrollmentGroupID: "g", Attestation: dpstest.Keys(key1, "")},
+		))
 		w.assigned(transport, "Grouped-1", version, byKey("Grouped-1", derived(key1, "Grouped-1")))
 		w.assigned(transport, "Grouped-2", version, byKey("Grouped-2", derived(key1, "grouped-2")))
 	})
@@ -179,7 +203,9 @@ func TestRegistrationIDsHaveNoCase(t *testing.T) {
 
 func TestIndividualEnrollmentDecidesAlone(t *testing.T) {
 	onEach(t, dpstest.Config{}, func(w *world, transport string) {
-		require.NoError(w.t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "fleet", Attestation: dpstest.Keys(key1, "")}))
+		require.NoError(w.t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{
+			EnrollmentGroupID: "fleet", Attestation: dpstest.Keys(key1, ""),
+		}))
 		c := byKey("dev", derived(key1, "dev"))
 		w.assigned(transport, "dev", version, c)
 		w.enroll("dev", func(e *dpstest.IndividualEnrollment) {
@@ -188,14 +214,19 @@ func TestIndividualEnrollmentDecidesAlone(t *testing.T) {
 		})
 		d := w.device(transport, "dev", c)
 		defer d.close()
-		assert.Equal(w.t, "disabled", w.finish(d, "").decode(w.t).Status, "though the group would let it register")
+		assert.Equal(
+			w.t, "disabled", w.finish(d, "").decode(w.t).Status,
+			"though the group would let it register",
+		)
 		_, ok := w.a.Get("dev")
 		assert.True(w.t, ok, "the hub is not told")
 
 		require.NoError(w.t, w.dps.SetEnabled("dev", true))
 		assert.Equal(w.t, "assigned", w.finish(d, "").decode(w.t).Status)
 		require.NoError(w.t, w.dps.SetEnabled("fleet", false))
-		assert.Equal(w.t, "assigned", w.finish(d, "").decode(w.t).Status, "its own enrollment is enabled")
+		assert.Equal(
+			w.t, "assigned", w.finish(d, "").decode(w.t).Status, "its own enrollment is enabled",
+		)
 		assert.True(w.t, w.dps.RemoveEnrollment("dev"))
 		assert.Equal(w.t, "disabled", w.finish(d, "").decode(w.t).Status, "now the group decides")
 		assert.True(w.t, w.dps.RemoveGroup("fleet"))
@@ -213,13 +244,18 @@ func TestEitherCertificateOfAnIndividualEnrollment(t *testing.T) {
 	onEach(t, dpstest.Config{}, func(w *world, transport string) {
 		ca := simnet.NewCA("Any", time.Now())
 		one, two, three := ca.Device("dev"), ca.Device("DEV"), ca.Device("dev")
-		w.enroll("dev", func(e *dpstest.IndividualEnrollment) { e.Attestation = dpstest.ClientCertificates(one.Leaf, two.Leaf) })
+		w.enroll("dev", func(e *dpstest.IndividualEnrollment) {
+			e.Attestation = dpstest.ClientCertificates(one.Leaf, two.Leaf)
+		})
 		for _, c := range []tls.Certificate{one, two} {
 			d := w.device(transport, "dev", byCertificate(c))
 			r := w.finish(d, "")
 			d.close()
 			require.Equal(w.t, 200, r.status)
-			assert.True(w.t, strings.HasPrefix(string(r.decode(w.t).RegistrationState), `{"x509":{},`), "%s", r.raw)
+			assert.True(
+				w.t, strings.HasPrefix(string(r.decode(w.t).RegistrationState), `{"x509":{},`),
+				"%s", r.raw,
+			)
 			device, _ := w.a.Get("dev")
 			assert.Equal(w.t, sha1Of(c), device.PrimaryThumbprint, "the certificate it came with")
 			assert.Empty(w.t, device.SecondaryThumbprint)
@@ -231,7 +267,9 @@ func TestEitherCertificateOfAnIndividualEnrollment(t *testing.T) {
 
 		e, ok := w.dps.Enrollment("dev")
 		require.True(w.t, ok)
-		assert.Equal(w.t, sha1Of(one), e.Attestation.X509.ClientCertificates.Primary.Info.SHA1Thumbprint)
+		assert.Equal(
+			w.t, sha1Of(one), e.Attestation.X509.ClientCertificates.Primary.Info.SHA1Thumbprint,
+		)
 		require.NotNil(w.t, e.RegistrationState)
 	})
 }
@@ -240,13 +278,18 @@ func TestCertificatesAreJudgedByTheServicesClock(t *testing.T) {
 	onEach(t, dpstest.Config{}, func(w *world, transport string) {
 		now := time.Now()
 		own := simnet.NewCA("Own", now)
-		for _, between := range [][2]time.Duration{{-time.Hour, -time.Minute}, {time.Minute, time.Hour}} {
+		for _, between := range [][2]time.Duration{
+			{-time.Hour, -time.Minute}, {time.Minute, time.Hour},
+		} {
 			c := own.DeviceBetween("dev", now.Add(between[0]), now.Add(between[1]))
-			w.enroll("dev", func(e *dpstest.IndividualEnrollment) { e.Attestation = dpstest.ClientCertificates(c.Leaf, nil) })
+			w.enroll("dev", func(e *dpstest.IndividualEnrollment) {
+				e.Attestation = dpstest.ClientCertificates(c.Leaf, nil)
+			})
 			w.refused(transport, "dev", byCertificate(c), 401002)
 			require.True(w.t, w.dps.RemoveEnrollment("dev"))
 			require.NoError(w.t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{
-				EnrollmentGroupID: "g", Attestation: dpstest.SigningCertificates(own.Certificate(), nil),
+				EnrollmentGroupID: "g",
+				Attestation:       dpstest.SigningCertificates(own.Certificate(), nil),
 			}))
 			w.refused(transport, "dev", byCertificate(c), 401002)
 			w.net.SetClockOffset((between[0] + between[1]) / 2)
@@ -264,7 +307,8 @@ func TestNearestAuthorityDecides(t *testing.T) {
 		issuer := middle.Intermediate("Issuer")
 		group := func(id string, ca *simnet.CA, status string) {
 			require.NoError(w.t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{
-				EnrollmentGroupID: id, ProvisioningStatus: status, Attestation: dpstest.SigningCertificates(ca.Certificate(), nil),
+				EnrollmentGroupID: id, ProvisioningStatus: status,
+				Attestation: dpstest.SigningCertificates(ca.Certificate(), nil),
 			}))
 		}
 		c := issuer.Device("dev") // leaf, issuer, middle
@@ -297,7 +341,11 @@ func TestNearestAuthorityDecides(t *testing.T) {
 		bare := c
 		bare.Certificate = c.Certificate[:1]
 		w.refused(transport, "dev", byCertificate(bare), 401002) // the issuer is missing
-		w.refused(transport, "dev", byCertificate(simnet.NewCA("Root", time.Now()).Intermediate("Issuer").Device("dev")), 401002)
+		w.refused(
+			transport, "dev",
+			byCertificate(simnet.NewCA("Root", time.Now()).Intermediate("Issuer").Device("dev")),
+			401002,
+		)
 
 		bare.Certificate = c.Certificate[:2]
 		assert.Equal(w.t, "m-middle", by(bare), "up to the enrolled signer is enough")
@@ -308,9 +356,14 @@ func TestAuthorityByName(t *testing.T) {
 	inBubble(t, dpstest.Config{}, func(w *world) {
 		ca := simnet.NewCA("Named", time.Now())
 		c := byCertificate(ca.Device("dev"))
-		require.NoError(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "g", Attestation: dpstest.Attestation{
-			Type: dpstest.TypeX509, X509: &dpstest.X509{CAReferences: &dpstest.CAReferences{Primary: "gone", Secondary: "factory"}},
-		}}))
+		require.NoError(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{
+			EnrollmentGroupID: "g", Attestation: dpstest.Attestation{
+				Type: dpstest.TypeX509,
+				X509: &dpstest.X509{
+					CAReferences: &dpstest.CAReferences{Primary: "gone", Secondary: "factory"},
+				},
+			},
+		}))
 		w.refused(dpstest.HTTPS, "dev", c, 401002)
 		w.dps.AddCA("factory", ca.Certificate())
 		w.assigned(dpstest.HTTPS, "dev", version, c)
@@ -328,7 +381,9 @@ func TestCommonNameIsTheRegistrationID(t *testing.T) {
 		w.refused(dpstest.HTTPS, "dev-1", byCertificate(ca.Device("")), 401002)
 		for _, transport := range []string{dpstest.MQTT, dpstest.WebSocket} {
 			for _, name := range []string{"dev-2", ""} {
-				d := w.mqtt(transport, "dev-1", userName("dev-1", version), byCertificate(ca.Device(name)))
+				d := w.mqtt(
+					transport, "dev-1", userName("dev-1", version), byCertificate(ca.Device(name)),
+				)
 				assert.Equal(t, byte(5), d.connack.ReturnCode)
 				d.ended()
 			}
@@ -359,8 +414,13 @@ func TestEnrollmentsAreChecked(t *testing.T) {
 			assert.False(t, ok)
 		}
 		assert.ErrorContains(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{}), "enrollmentGroupId")
-		assert.ErrorContains(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "g", Attestation: dpstest.ClientCertificates(ca, nil)}), "signingCertificates")
-		assert.ErrorContains(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "g", Attestation: dpstest.Attestation{TPM: &dpstest.TPM{EndorsementKey: "x"}}}), "tpm")
+		assert.ErrorContains(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{
+			EnrollmentGroupID: "g", Attestation: dpstest.ClientCertificates(ca, nil),
+		}), "signingCertificates")
+		assert.ErrorContains(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{
+			EnrollmentGroupID: "g",
+			Attestation:       dpstest.Attestation{TPM: &dpstest.TPM{EndorsementKey: "x"}},
+		}), "tpm")
 
 		require.NoError(t, w.dps.Enroll(dpstest.IndividualEnrollment{RegistrationID: "d"}))
 		e, ok := w.dps.Enrollment("D")

@@ -7,20 +7,25 @@ import (
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 )
 
-// provision gives a device its identity at a hub, and takes it away from the hub it lived at. The new one comes first: a
-// device whose new identity is refused keeps the old. It reports whether the hub knew the device already.
+// provision gives a device its identity at a hub, and takes it away from the hub it lived at. The
+// new one comes first: a device whose new identity is refused keeps the old. It reports whether the
+// hub knew the device already.
 //
-// What the service does with a device's data (Azure docs: "IoT Hub Device reprovisioning concepts"):
+// What the service does with a device's data (Azure docs: "IoT Hub Device reprovisioning
+// concepts"):
 //
 //	new at the hub                      the initial twin and capabilities of its enrollment
 //	registers again, stays              nothing, unless its policy resets it
 //	moves, its policy migrates          twin and capabilities move along
 //	moves or stays, its policy resets   the initial twin and capabilities again
-func (s *Server) provision(to *hubtest.Hub, current place, t terms, credentials hubtest.Device) (known bool, err error) {
+func (s *Server) provision(
+	to *hubtest.Hub, current place, t terms, credentials hubtest.Device,
+) (known bool, err error) {
 	moved := current.hub != "" && !strings.EqualFold(current.hub, to.Host())
 	var from *hubtest.Hub
 	if moved {
-		if link := s.linked(current.hub); link != nil { // of a hub that is not linked, nothing can be taken
+		// of a hub that is not linked, nothing can be taken
+		if link := s.linked(current.hub); link != nil {
 			from = link.Hub
 		}
 	}
@@ -37,11 +42,12 @@ func (s *Server) provision(to *hubtest.Hub, current place, t terms, credentials 
 			}
 		}
 	}
-	// The hub gets the credentials of this registration: a renewed certificate or key is why many devices come back. Whom the
-	// hub's operator keeps out stays out.
+	// The hub gets the credentials of this registration: a renewed certificate or key is why many
+	// devices come back. Whom the hub's operator keeps out stays out.
 	device.ID = current.device
 	device.PrimaryKey, device.SecondaryKey = credentials.PrimaryKey, credentials.SecondaryKey
-	device.PrimaryThumbprint, device.SecondaryThumbprint = credentials.PrimaryThumbprint, credentials.SecondaryThumbprint
+	device.PrimaryThumbprint, device.SecondaryThumbprint = credentials.PrimaryThumbprint,
+		credentials.SecondaryThumbprint
 	if err := to.Put(device); err != nil {
 		return known, err
 	}

@@ -1,9 +1,11 @@
-// Package dpstest is a simulator of the Azure IoT Hub Device Provisioning Service (DPS), for tests of devices.
+// Package dpstest is a simulator of the Azure IoT Hub Device Provisioning Service (DPS), for tests
+// of devices.
 //
-// A [Server] speaks what the service speaks to devices: HTTPS, MQTT 3.1.1 and MQTT over WebSocket, with real TLS and
-// client certificates, on a [simnet.Network]: in memory ([simnet.ForTest], [simnet.New]) or on loopback
-// sockets ([simnet.Listen]). It verifies what the service verifies, so a device that works here proves
-// its identity in the right way, and it creates the device's identity at the simulated hub it assigns.
+// A [Server] speaks what the service speaks to devices: HTTPS, MQTT 3.1.1 and MQTT over WebSocket,
+// with real TLS and client certificates, on a [simnet.Network]: in memory ([simnet.ForTest],
+// [simnet.New]) or on loopback sockets ([simnet.Listen]). It verifies what the service verifies, so
+// a device that works here proves its identity in the right way, and it creates the device's
+// identity at the simulated hub it assigns.
 //
 //	network := simnet.ForTest(t)
 //	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
@@ -15,12 +17,14 @@
 //
 //	fmt.Println(service.Count(dpstest.Register)) // how often it registered
 //
-// Operators' tools reach it too, by the service's REST API: give them [Server.ServiceConnectionString], and
-// [hubtest.Hub.ConnectionString] for the hubs. [Server.Save] and [Server.Load] keep its state over a restart.
+// Operators' tools reach it too, by the service's REST API: give them
+// [Server.ServiceConnectionString], and [hubtest.Hub.ConnectionString] for the hubs. [Server.Save]
+// and [Server.Load] keep its state over a restart.
 //
 // # Moving a device
 //
-// A device moves in three steps, by the API or by hand, and they work here as they do at the service:
+// A device moves in three steps, by the API or by hand, and they work here as they do at the
+// service:
 //
 //	set the reprovision policy     e.ReprovisionPolicy = &dpstest.ReprovisionPolicy{UpdateHubAssignment: true, MigrateDeviceData: true}
 //	change the allocation          e.AllocationPolicy, e.IoTHubs = dpstest.PolicyStatic, []string{"hub-b.azure-devices.net"}
@@ -60,18 +64,24 @@
 //
 // Where the service's behaviour is not published, a field of [Config] chooses, or this:
 //
-//   - A registration is carried out when it arrives, unless Config.AssignTime or a custom allocation takes its time. Config.Polls decides how
-//     long its operation goes on answering "assigning" all the same; a status lookup then shows the outcome at once. The newest
+//   - A registration is carried out when it arrives, unless Config.AssignTime or a custom
+//     allocation takes its time. Config.Polls decides how long its operation goes on answering
+//     "assigning" all the same; a status lookup then shows the outcome at once. The newest
 //     registration of a device decides, and older operations tell what came of it.
 //   - An operation outlives its connection: it can be polled over another one. A restart loses it.
-//   - Under the policy that resets devices, the substatus of every later registration is deviceDataReset, on the same hub too. A device
-//     that DPS did not know but the hub did keeps the twin it has there.
-//   - A token is checked at every request, so one that expires while the device polls is answered 401. An unknown ID scope is
-//     answered 404 on every transport, and over MQTT only when the device registers. Where MQTT allows one session per client ID, the
-//     simulator serves them all, as a service of many front ends may.
-//   - A hub that was unlinked loses no device by itself: those registered there stay until they register again, and those that a policy
-//     keeps there fail with 400208. Nothing is taken from it: its devices begin elsewhere with their initial twin.
-//   - A webhook is called once. What is no response 200 with a hub that it was offered fails the registration with 400207.
-//   - Reading an enrollment shows no keys and no certificates, only creating, replacing and asking for the attestation mechanism do. One that
-//     is written back without them keeps those it had. To replace one, If-Match must be its ETag or "*".
+//   - Under the policy that resets devices, the substatus of every later registration is
+//     deviceDataReset, on the same hub too. A device that DPS did not know but the hub did keeps
+//     the twin it has there.
+//   - A token is checked at every request, so one that expires while the device polls is
+//     answered 401. An unknown ID scope is answered 404 on every transport, and over MQTT only when
+//     the device registers. Where MQTT allows one session per client ID, the simulator serves them
+//     all, as a service of many front ends may.
+//   - A hub that was unlinked loses no device by itself: those registered there stay until they
+//     register again, and those that a policy keeps there fail with 400208. Nothing is taken from
+//     it: its devices begin elsewhere with their initial twin.
+//   - A webhook is called once. What is no response 200 with a hub that it was offered fails the
+//     registration with 400207.
+//   - Reading an enrollment shows no keys and no certificates, only creating, replacing and asking
+//     for the attestation mechanism do. One that is written back without them keeps those it had.
+//     To replace one, If-Match must be its ETag or "*".
 package dpstest

@@ -29,8 +29,8 @@ const (
 type IndividualEnrollment struct {
 	// RegistrationID names the device. It is case-insensitive.
 	RegistrationID string `json:"registrationId"`
-	// DeviceID is the device's name at the hub. Default: the registration ID. A change takes effect when the
-	// registration record has been deleted.
+	// DeviceID is the device's name at the hub. Default: the registration ID. A change takes effect
+	// when the registration record has been deleted.
 	DeviceID string `json:"deviceId,omitempty"`
 	// RegistrationState is the registration record of the device, nil before its first
 	// registration. The server fills it in.
@@ -51,8 +51,9 @@ type IndividualEnrollment struct {
 	// ProvisioningStatus is Enabled (the default) or Disabled. A disabled enrollment blocks its
 	// device even where a group would let it register.
 	ProvisioningStatus string `json:"provisioningStatus,omitempty"`
-	// ReprovisionPolicy says what a registration does to a device that already has a hub. Nil: it is moved with its
-	// data, except for devices that speak api-version 2018-04-01 or older, which stay where they are.
+	// ReprovisionPolicy says what a registration does to a device that already has a hub. Nil: it
+	// is moved with its data, except for devices that speak api-version 2018-04-01 or older, which
+	// stay where they are.
 	ReprovisionPolicy *ReprovisionPolicy `json:"reprovisionPolicy,omitempty"`
 	// CreatedDateTimeUTC is when the enrollment was first stored, by the services' clock. The
 	// server fills it in.
@@ -62,15 +63,17 @@ type IndividualEnrollment struct {
 	LastUpdatedDateTimeUTC *Timestamp `json:"lastUpdatedDateTimeUtc,omitempty"`
 	// AllocationPolicy is one of the Policy constants. Default: Config.AllocationPolicy.
 	AllocationPolicy string `json:"allocationPolicy,omitempty"`
-	// IoTHubs restricts the allocation to these linked hubs. Empty: to all of them; "static" needs it.
+	// IoTHubs restricts the allocation to these linked hubs. Empty: to all of them; "static" needs
+	// it.
 	IoTHubs []string `json:"iotHubs,omitempty"`
 	// CustomAllocationDefinition is the webhook of PolicyCustom. It is not called where there is a
 	// Config.Allocate.
 	CustomAllocationDefinition *CustomAllocationDefinition `json:"customAllocationDefinition,omitempty"`
 }
 
-// An EnrollmentGroup lets every device register that proves a key derived from the group's key, or a certificate issued
-// under the group's CA. Its JSON form is the service API's own; its fields mean what those of [IndividualEnrollment] do.
+// An EnrollmentGroup lets every device register that proves a key derived from the group's key, or
+// a certificate issued under the group's CA. Its JSON form is the service API's own; its fields
+// mean what those of [IndividualEnrollment] do.
 type EnrollmentGroup struct {
 	// EnrollmentGroupID names the group. It is case-insensitive.
 	EnrollmentGroupID string `json:"enrollmentGroupId"`
@@ -127,8 +130,8 @@ type TwinProperties struct {
 	Desired map[string]any `json:"desired,omitempty"`
 }
 
-// CustomAllocationDefinition names the webhook of the allocation policy "custom". It is not asked if there is a
-// Config.Allocate.
+// CustomAllocationDefinition names the webhook of the allocation policy "custom". It is not asked
+// if there is a Config.Allocate.
 type CustomAllocationDefinition struct {
 	// WebhookURL is the http or https address of the webhook. Its query may hold a key.
 	WebhookURL string `json:"webhookUrl"`
@@ -173,7 +176,8 @@ func (t Timestamp) MarshalJSON() ([]byte, error) {
 	return []byte(`"` + t.UTC().Format(timestampLayout) + `"`), nil
 }
 
-// terms are what an individual enrollment and a group have in common: what a device gets once it is attested.
+// terms are what an individual enrollment and a group have in common: what a device gets once it is
+// attested.
 type terms struct {
 	individual *IndividualEnrollment // a copy; nil for a group
 	group      *EnrollmentGroup      // a copy; nil for an individual enrollment
@@ -194,18 +198,20 @@ type terms struct {
 func (e *IndividualEnrollment) terms() terms {
 	c := *e
 	return terms{
-		individual: &c, deviceID: e.DeviceID, attestation: e.Attestation, status: e.ProvisioningStatus,
-		policy: e.ReprovisionPolicy, allocation: e.AllocationPolicy, hubs: subset(e.IoTHubs, e.IoTHubHostName), twin: e.InitialTwin,
-		edge: e.Capabilities.edge(), webhook: e.CustomAllocationDefinition,
+		individual: &c, deviceID: e.DeviceID, attestation: e.Attestation,
+		status: e.ProvisioningStatus, policy: e.ReprovisionPolicy, allocation: e.AllocationPolicy,
+		hubs: subset(e.IoTHubs, e.IoTHubHostName), twin: e.InitialTwin, edge: e.Capabilities.edge(),
+		webhook: e.CustomAllocationDefinition,
 	}
 }
 
 func (g *EnrollmentGroup) terms() terms {
 	c := *g
 	return terms{
-		group: &c, groupID: g.EnrollmentGroupID, attestation: g.Attestation, status: g.ProvisioningStatus,
-		policy: g.ReprovisionPolicy, allocation: g.AllocationPolicy, hubs: subset(g.IoTHubs, g.IoTHubHostName), twin: g.InitialTwin,
-		edge: g.Capabilities.edge(), webhook: g.CustomAllocationDefinition,
+		group: &c, groupID: g.EnrollmentGroupID, attestation: g.Attestation,
+		status: g.ProvisioningStatus, policy: g.ReprovisionPolicy, allocation: g.AllocationPolicy,
+		hubs: subset(g.IoTHubs, g.IoTHubHostName), twin: g.InitialTwin, edge: g.Capabilities.edge(),
+		webhook: g.CustomAllocationDefinition,
 	}
 }
 

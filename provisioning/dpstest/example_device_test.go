@@ -25,8 +25,8 @@ const (
 	hubSouth  = "hub-south.azure-devices.net"
 )
 
-// simulate starts a service with two hubs in memory. Devices may poll as often as they like, so that
-// the examples take no time.
+// simulate starts a service with two hubs in memory. Devices may poll as often as they like, so
+// that the examples take no time.
 func simulate(cfg dpstest.Config) (*simnet.Network, *dpstest.Server) {
 	network := simnet.New()
 	cfg.PollsPer10s = -1
@@ -167,7 +167,8 @@ func ExampleSigningCertificates() {
 	// 401 401002
 }
 
-// The enrollment's policy says whether a device that registers again may move, and its data with it.
+// The enrollment's policy says whether a device that registers again may move, and its data with
+// it.
 func ExampleReprovisionPolicy() {
 	network, service := simulate(dpstest.Config{})
 	defer network.Close()
@@ -193,7 +194,8 @@ func ExampleReprovisionPolicy() {
 	// sensor-042 at hub-south.azure-devices.net, deviceDataReset
 }
 
-// A custom allocation is a webhook, as at the service; or a function of the test, see Config.Allocate.
+// A custom allocation is a webhook, as at the service; or a function of the test, see
+// Config.Allocate.
 func ExampleCustomAllocationDefinition() {
 	network, service := simulate(dpstest.Config{})
 	defer network.Close()

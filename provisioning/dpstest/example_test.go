@@ -21,7 +21,8 @@ func Example() {
 	service.Link(hub)
 	certificate := simnet.NewCA("Factory", time.Now()).Device("sensor-042")
 	err := service.Enroll(dpstest.IndividualEnrollment{
-		RegistrationID: "sensor-042", Attestation: dpstest.ClientCertificates(certificate.Leaf, nil),
+		RegistrationID: "sensor-042",
+		Attestation:    dpstest.ClientCertificates(certificate.Leaf, nil),
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -30,7 +31,9 @@ func Example() {
 
 	secure := network.TLSConfig()
 	secure.Certificates = []tls.Certificate{certificate}
-	client := &http.Client{Transport: &http.Transport{DialContext: network.DialContext, TLSClientConfig: secure}}
+	client := &http.Client{
+		Transport: &http.Transport{DialContext: network.DialContext, TLSClientConfig: secure},
+	}
 	defer client.CloseIdleConnections()
 	request := func(method, path string) (body struct {
 		OperationID       string         `json:"operationId"`
@@ -46,7 +49,10 @@ func Example() {
 		}
 		defer response.Body.Close()
 		_ = json.NewDecoder(response.Body).Decode(&body)
-		fmt.Printf("%d %s, Retry-After %q\n", response.StatusCode, body.Status, response.Header.Get("Retry-After"))
+		fmt.Printf(
+			"%d %s, Retry-After %q\n", response.StatusCode, body.Status,
+			response.Header.Get("Retry-After"),
+		)
 		return body
 	}
 	accepted := request("PUT", "register")

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// maxBody is the service's limit on a message of a device. An operator's may be larger: it can hold ten enrollments.
+// maxBody is the service's limit on a message of a device. An operator's may be larger: it can hold
+// ten enrollments.
 const (
 	maxBody        = 96 << 10
 	maxServiceBody = 1 << 20
@@ -51,10 +52,12 @@ type reply struct {
 	fault  *Fault // nil if none struck
 }
 
-// serve answers one request: it logs it, lets faults strike, and carries it out. It may take as long as a fault's Delay.
+// serve answers one request: it logs it, lets faults strike, and carries it out. It may take as
+// long as a fault's Delay.
 func (s *Server) serve(ctx context.Context, c *call) reply {
 	entry := s.log.add(Request{
-		Op: c.op, Transport: c.transport, RegistrationID: c.registrationID, OperationID: c.operationID, APIVersion: c.version,
+		Op: c.op, Transport: c.transport, RegistrationID: c.registrationID,
+		OperationID: c.operationID, APIVersion: c.version,
 	})
 	f := s.faults.next(occasion{op: c.op, registrationID: c.registrationID, transport: c.transport})
 	r := reply{fault: f}
@@ -112,7 +115,8 @@ func (s *Server) carryOut(ctx context.Context, c *call) response {
 	if len(c.body) > maxBody {
 		return s.refuse(codeTooLarge, "")
 	}
-	if c.op != Poll { // clients send all sorts of things with a poll, and the service reads none of it
+	// clients send all sorts of things with a poll, and the service reads none of it
+	if c.op != Poll {
 		if problem := c.read(); problem != "" {
 			return s.refuse(codeBadRequest, problem)
 		}
@@ -175,8 +179,8 @@ func (s *Server) lookup(c *call) response {
 	return s.refuse(codeNoRegistration, "")
 }
 
-// read takes the body of a registration or status lookup apart. Clients may send none at all, or blanks. It returns what
-// is wrong.
+// read takes the body of a registration or status lookup apart. Clients may send none at all, or
+// blanks. It returns what is wrong.
 func (c *call) read() string {
 	if len(bytes.TrimSpace(c.body)) == 0 {
 		return ""
@@ -205,9 +209,11 @@ func (c *call) read() string {
 
 // API versions are dates, so their order is the order of the strings.
 const (
-	versionSticky        = "2018-04-01" // the last one under which devices without a policy stay on their hub
-	versionPayload       = "2019-03-31" // the first one with a payload
-	versionReprovisioned = "2019-04-15" // the first one that tells a repeated assignment from the initial one
+	// the last one under which devices without a policy stay on their hub
+	versionSticky  = "2018-04-01"
+	versionPayload = "2019-03-31" // the first one with a payload
+	// the first one that tells a repeated assignment from the initial one
+	versionReprovisioned = "2019-04-15"
 )
 
 var versions = []string{

@@ -12,12 +12,12 @@ import (
 )
 
 // A Fault makes the server misbehave. Its first fields say when, the others how; those that are set
-// combine. A Fault that only delays, or only changes the Retry-After or drops the operation, lets the
-// request be carried out. One that answers with Status, Code or Body, does not answer, or cuts the
-// connection, stands in for carrying it out, unless Perform is set.
+// combine. A Fault that only delays, or only changes the Retry-After or drops the operation, lets
+// the request be carried out. One that answers with Status, Code or Body, does not answer, or cuts
+// the connection, stands in for carrying it out, unless Perform is set.
 //
-// In JSON it has the names of its tags, Delay is text, as "1m30s", and Body is text as it is; so files
-// of faults hold it as it is.
+// In JSON it has the names of its tags, Delay is text, as "1m30s", and Body is text as it is; so
+// files of faults hold it as it is.
 type Fault struct {
 	// On is the kind of request it strikes. Default: any but Service.
 	On Op `json:"on,omitempty"`
@@ -42,8 +42,8 @@ type Fault struct {
 	// Message is the text in the error body. Default: the service's for the code.
 	Message string `json:"message,omitempty"`
 
-	// RetryAfter is the Retry-After as it is: seconds, an HTTP date or nonsense. Default: that of the
-	// response, and errors have none.
+	// RetryAfter is the Retry-After as it is: seconds, an HTTP date or nonsense. Default: that of
+	// the response, and errors have none.
 	RetryAfter string `json:"retryAfter,omitempty"`
 	// NoRetryAfter takes the Retry-After out of the response.
 	NoRetryAfter bool `json:"noRetryAfter,omitempty"`
@@ -69,8 +69,8 @@ type Fault struct {
 	NoAnswer bool `json:"noAnswer,omitempty"`
 	// Cut closes the connection in place of the response.
 	Cut bool `json:"cut,omitempty"`
-	// CutAfter closes the connection after so many bytes of the response's body. 0 means never. HTTPS
-	// only.
+	// CutAfter closes the connection after so many bytes of the response's body. 0 means never.
+	// HTTPS only.
 	CutAfter int `json:"cutAfter,omitempty"`
 	// DropOperation loses the operation: its polls are answered 404203.
 	DropOperation bool `json:"dropOperation,omitempty"`
@@ -183,7 +183,8 @@ func (f *activeFault) matches(o occasion) bool {
 		return false
 	}
 	if o.op == Connect {
-		// The status of an upgrade can only be told to an upgrade, and everything else only to a CONNECT.
+		// The status of an upgrade can only be told to an upgrade, and everything else only to a
+		// CONNECT.
 		if status := f.Status != 0 || f.Body != nil; status != o.upgrade {
 			return false
 		}
@@ -193,8 +194,9 @@ func (f *activeFault) matches(o occasion) bool {
 }
 
 func (f *activeFault) concerns(o occasion) bool {
-	return (f.RegistrationID == "" || o.upgrade || strings.EqualFold(f.RegistrationID, o.registrationID)) &&
-		(f.Transport == "" || f.Transport == o.transport)
+	return (f.RegistrationID == "" || o.upgrade || strings.EqualFold(
+		f.RegistrationID, o.registrationID,
+	)) && (f.Transport == "" || f.Transport == o.transport)
 }
 
 // applyFault turns a response into the one the fault calls for.

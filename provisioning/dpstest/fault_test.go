@@ -23,9 +23,15 @@ func TestAnyStatusAtAnyStep(t *testing.T) {
 	onEach(t, dpstest.Config{}, func(w *world, transport string) {
 		w.enroll("dev")
 		w.dps.Inject(dpstest.Fault{On: dpstest.Register, Status: 429})
-		w.dps.Inject(dpstest.Fault{On: dpstest.Register, Status: 503, RetryAfter: "Wed, 31 Aug 2022 22:02:49 GMT"})
-		w.dps.Inject(dpstest.Fault{On: dpstest.Register, Code: 401002, Message: "CA certificate not found."})
-		w.dps.Inject(dpstest.Fault{On: dpstest.Poll, Skip: 1, Times: 2, Status: 429, RetryAfter: "30"})
+		w.dps.Inject(dpstest.Fault{
+			On: dpstest.Register, Status: 503, RetryAfter: "Wed, 31 Aug 2022 22:02:49 GMT",
+		})
+		w.dps.Inject(dpstest.Fault{
+			On: dpstest.Register, Code: 401002, Message: "CA certificate not found.",
+		})
+		w.dps.Inject(dpstest.Fault{
+			On: dpstest.Poll, Skip: 1, Times: 2, Status: 429, RetryAfter: "30",
+		})
 		d := w.device(transport, "dev", byKey("dev", key1))
 		defer d.close()
 
@@ -50,7 +56,9 @@ func TestAnyStatusAtAnyStep(t *testing.T) {
 			assert.Equal(w.t, "30", r.retryAfter)
 			assert.Empty(w.t, r.decode(w.t).OperationID)
 		}
-		assert.Equal(w.t, 200, d.poll(op, "").status, "throttled polls took nothing from the operation")
+		assert.Equal(
+			w.t, 200, d.poll(op, "").status, "throttled polls took nothing from the operation",
+		)
 
 		var statuses []int
 		for _, r := range w.dps.Requests() {
@@ -67,7 +75,8 @@ func TestFaultsCanBeAimedAndTakenBack(t *testing.T) {
 		w.enroll("one")
 		w.enroll("two")
 		w.dps.Inject(dpstest.Fault{RegistrationID: "ONE", Times: -1, Status: 500})
-		one, two := w.https("one", version, byKey("one", key1)), w.https("two", version, byKey("two", key1))
+		one, two := w.https("one", version, byKey("one", key1)),
+			w.https("two", version, byKey("two", key1))
 		defer one.close()
 		defer two.close()
 		for range 10 {
@@ -98,7 +107,10 @@ func TestRawBodies(t *testing.T) {
 		w.enroll("dev")
 		d := w.device(transport, "dev", byKey("dev", key1))
 		defer d.close()
-		for _, raw := range [][]byte{[]byte("<html>portal</html>"), []byte(`{"operationId":"5.`), []byte(`{"operationId":5,"status":[]}`), {}, big} {
+		for _, raw := range [][]byte{
+			[]byte("<html>portal</html>"), []byte(`{"operationId":"5.`),
+			[]byte(`{"operationId":5,"status":[]}`), {}, big,
+		} {
 			w.dps.Inject(dpstest.Fault{On: dpstest.Register, Body: raw, ContentType: "text/html"})
 			r := d.register("")
 			assert.Equal(w.t, 200, r.status)
@@ -217,7 +229,9 @@ func TestMQTTCutAndSilence(t *testing.T) {
 func TestStaleAndRepeatedAnswers(t *testing.T) {
 	onMQTT(t, func(w *world, transport string) {
 		w.enroll("dev")
-		w.dps.Inject(dpstest.Fault{On: dpstest.Register, Stale: true, Twice: true, RetryAfterFirst: true})
+		w.dps.Inject(dpstest.Fault{
+			On: dpstest.Register, Stale: true, Twice: true, RetryAfterFirst: true,
+		})
 		d := w.device(transport, "dev", byKey("dev", key1)).(*mqttDevice)
 		defer d.close()
 		r := d.register("")
@@ -235,7 +249,9 @@ func TestRefusedConnections(t *testing.T) {
 		w.enroll("dev")
 		for code := byte(1); code <= 5; code++ {
 			delay := time.Duration(code) * 10 * time.Second
-			w.dps.Inject(dpstest.Fault{On: dpstest.Connect, ReturnCode: code, Delay: delay, RegistrationID: "dev"})
+			w.dps.Inject(dpstest.Fault{
+				On: dpstest.Connect, ReturnCode: code, Delay: delay, RegistrationID: "dev",
+			})
 			start := time.Now()
 			d := w.mqtt(transport, "dev", userName("dev", version), byKey("dev", key1))
 			assert.Equal(w.t, code, d.connack.ReturnCode)
@@ -266,13 +282,20 @@ func TestRefusedConnections(t *testing.T) {
 func TestRefusedUpgrade(t *testing.T) {
 	inBubble(t, dpstest.Config{}, func(w *world) {
 		w.enroll("dev")
-		w.dps.Inject(dpstest.Fault{On: dpstest.Connect, Status: 503, RetryAfter: "12", Delay: time.Second})
-		w.dps.Inject(dpstest.Fault{On: dpstest.Connect, Status: 407, Body: []byte("<html>"), ContentType: "text/html"})
+		w.dps.Inject(dpstest.Fault{
+			On: dpstest.Connect, Status: 503, RetryAfter: "12", Delay: time.Second,
+		})
+		w.dps.Inject(dpstest.Fault{
+			On: dpstest.Connect, Status: 407, Body: []byte("<html>"), ContentType: "text/html",
+		})
 		plain := w.mqtt(dpstest.MQTT, "dev", userName("dev", version), credential{})
 		assert.Equal(t, byte(0), plain.connack.ReturnCode, "there is no upgrade to refuse")
 		plain.close()
 		upgrade := func() *http.Response {
-			dialer := websocket.Dialer{NetDialContext: w.net.DialContext, TLSClientConfig: w.net.TLSConfig(), Subprotocols: []string{"MQTT"}}
+			dialer := websocket.Dialer{
+				NetDialContext: w.net.DialContext, TLSClientConfig: w.net.TLSConfig(),
+				Subprotocols: []string{"MQTT"},
+			}
 			ws, res, err := dialer.Dial("wss://"+dpstest.GlobalEndpoint+"/$iothub/websocket", nil)
 			if err == nil {
 				ws.Close()
@@ -301,7 +324,10 @@ func TestNetworkClosesWhileRequestsAreHeld(t *testing.T) {
 	for _, transport := range []string{dpstest.HTTPS, dpstest.MQTT, dpstest.WebSocket} {
 		inBubble(t, dpstest.Config{}, func(w *world) {
 			w.enroll("dev")
-			w.dps.Inject(dpstest.Fault{On: dpstest.Register, Times: -1, NoAnswer: transport != dpstest.MQTT, Delay: time.Hour})
+			w.dps.Inject(dpstest.Fault{
+				On: dpstest.Register, Times: -1, NoAnswer: transport != dpstest.MQTT,
+				Delay: time.Hour,
+			})
 			if transport == dpstest.HTTPS {
 				d := w.https("dev", version, byKey("dev", key1))
 				done := make(chan error)
@@ -335,7 +361,9 @@ func TestOnLoopbackSockets(t *testing.T) {
 		EnrollmentGroupID: "line", Attestation: dpstest.SigningCertificates(ca.Certificate(), nil),
 	}))
 	for _, transport := range []string{dpstest.HTTPS, dpstest.MQTT, dpstest.WebSocket} {
-		for id, c := range map[string]credential{"dev": byKey("dev", key1), "certified": byCertificate(ca.Device("certified"))} {
+		for id, c := range map[string]credential{
+			"dev": byKey("dev", key1), "certified": byCertificate(ca.Device("certified")),
+		} {
 			d := w.device(transport, id, c)
 			r := d.register("")
 			require.Equal(t, 202, r.status)
@@ -372,6 +400,8 @@ func TestFaultIsTheSameAfterJSON(t *testing.T) {
 		require.NoError(t, json.Unmarshal(text, &back))
 		assert.Equal(t, f, back, "%s", text)
 	}
-	assert.ErrorContains(t, json.Unmarshal([]byte(`{"on":"lunch"}`), new(dpstest.Fault)), "register, poll")
+	assert.ErrorContains(
+		t, json.Unmarshal([]byte(`{"on":"lunch"}`), new(dpstest.Fault)), "register, poll",
+	)
 	assert.Error(t, json.Unmarshal([]byte(`{"delay":5}`), new(dpstest.Fault)))
 }

@@ -51,7 +51,10 @@ func newWorld(t *testing.T, cfg dpstest.Config) *world {
 
 func populate(t *testing.T, n *simnet.Network, cfg dpstest.Config) *world {
 	t.Cleanup(func() { require.NoError(t, n.Close()) })
-	w := &world{t: t, net: n, a: hubtest.NewHub(n, hubA), b: hubtest.NewHub(n, hubB), dps: dpstest.New(n, cfg)}
+	w := &world{
+		t: t, net: n, a: hubtest.NewHub(n, hubA), b: hubtest.NewHub(n, hubB),
+		dps: dpstest.New(n, cfg),
+	}
 	w.dps.Link(w.a)
 	return w
 }
@@ -73,14 +76,17 @@ func inBubble(t *testing.T, cfg dpstest.Config, f func(w *world)) {
 // onEach runs a test for each transport.
 func onEach(t *testing.T, cfg dpstest.Config, f func(w *world, transport string)) {
 	for _, transport := range []string{dpstest.HTTPS, dpstest.MQTT, dpstest.WebSocket} {
-		t.Run(transport, func(t *testing.T) { inBubble(t, cfg, func(w *world) { f(w, transport) }) })
+		t.Run(transport, func(t *testing.T) {
+			inBubble(t, cfg, func(w *world) { f(w, transport) })
+		})
 	}
 }
 
 // token signs for a device, an hour from now.
 func token(id, key string) string {
 	raw, _ := base64.StdEncoding.DecodeString(key)
-	return sas.Token(scope+"/registrations/"+id, raw, time.Now().Add(time.Hour)) + "&skn=registration"
+	return sas.Token(scope+"/registrations/"+id, raw, time.Now().Add(time.Hour)) +
+		"&skn=registration"
 }
 
 // credential is how a device proves itself. The zero credential proves nothing.
@@ -230,7 +236,10 @@ func (d *httpsDevice) do(ctx context.Context, method, path, body string) (result
 	}
 	defer res.Body.Close()
 	raw, err := io.ReadAll(res.Body)
-	return result{status: res.StatusCode, retryAfter: res.Header.Get("Retry-After"), raw: raw, header: res.Header}, err
+	return result{
+		status: res.StatusCode, retryAfter: res.Header.Get("Retry-After"), raw: raw,
+		header: res.Header,
+	}, err
 }
 
 func (d *httpsDevice) must(method, path, body string) result {
@@ -240,7 +249,9 @@ func (d *httpsDevice) must(method, path, body string) result {
 	return r
 }
 
-func (d *httpsDevice) path() string { return "/" + scope + "/registrations/" + url.PathEscape(d.id) }
+func (d *httpsDevice) path() string {
+	return "/" + scope + "/registrations/" + url.PathEscape(d.id)
+}
 
 func (d *httpsDevice) query() string { return "?api-version=" + d.version }
 
@@ -279,7 +290,9 @@ func (w *world) dialMQTT(transport string, c credential) (*mqttDevice, error) {
 		cfg.Certificates = []tls.Certificate{*c.certificate}
 	}
 	if transport == dpstest.WebSocket {
-		dialer := websocket.Dialer{NetDialContext: w.net.DialContext, TLSClientConfig: cfg, Subprotocols: []string{"mqtt"}}
+		dialer := websocket.Dialer{
+			NetDialContext: w.net.DialContext, TLSClientConfig: cfg, Subprotocols: []string{"mqtt"},
+		}
 		ws, res, err := dialer.Dial("wss://"+dpstest.GlobalEndpoint+"/$iothub/websocket", nil)
 		if err != nil {
 			return nil, err
@@ -418,5 +431,7 @@ func (d *mqttDevice) register(body string) result {
 
 func (d *mqttDevice) poll(op, body string) result {
 	d.w.t.Helper()
-	return d.request("$dps/registrations/GET/iotdps-get-operationstatus/?$rid=8&operationId="+op, body)
+	return d.request(
+		"$dps/registrations/GET/iotdps-get-operationstatus/?$rid=8&operationId="+op, body,
+	)
 }

@@ -10,8 +10,9 @@ import (
 
 func FuzzUserName(f *testing.F) {
 	for _, seed := range []string{
-		"0ne00000001/registrations/dev/api-version=2019-03-31&ClientVersion=a%2Fb", "0ne00000001/registrations/a%3Ab/?api-version=1",
-		"//registrations//", "x/registrations/%zz/api-version", "",
+		"0ne00000001/registrations/dev/api-version=2019-03-31&ClientVersion=a%2Fb",
+		"0ne00000001/registrations/a%3Ab/?api-version=1", "//registrations//",
+		"x/registrations/%zz/api-version", "",
 	} {
 		f.Add(seed)
 	}
@@ -23,11 +24,15 @@ func FuzzUserName(f *testing.F) {
 			}
 			return
 		}
-		if u.scope == "" || u.registrationID == "" || !strings.HasPrefix(text, u.scope+"/registrations/") {
+		if u.scope == "" || u.registrationID == "" ||
+			!strings.HasPrefix(text, u.scope+"/registrations/") {
 			t.Fatalf("%q read as %+v", text, u)
 		}
-		if validID(u.registrationID) && !strings.ContainsAny(u.version, "/&") && !strings.Contains(u.scope, "/registrations/") {
-			again, ok := parseUserName(u.scope + "/registrations/" + u.registrationID + "/api-version=" + u.version)
+		if validID(u.registrationID) && !strings.ContainsAny(u.version, "/&") &&
+			!strings.Contains(u.scope, "/registrations/") {
+			again, ok := parseUserName(
+				u.scope + "/registrations/" + u.registrationID + "/api-version=" + u.version,
+			)
 			if !ok || again != u {
 				t.Fatalf("%q read as %+v, then as %+v", text, u, again)
 			}
@@ -37,8 +42,10 @@ func FuzzUserName(f *testing.F) {
 
 func FuzzTopic(f *testing.F) {
 	for _, seed := range []string{
-		"$dps/registrations/PUT/iotdps-register/?$rid=1", "$dps/registrations/GET/iotdps-get-operationstatus/?$rid=2&operationId=5.a.b",
-		"$dps/registrations/GET/iotdps-get-operationstatus/?operationId=%zz&$RID=", "$dps/registrations/res/200/?$rid=1",
+		"$dps/registrations/PUT/iotdps-register/?$rid=1",
+		"$dps/registrations/GET/iotdps-get-operationstatus/?$rid=2&operationId=5.a.b",
+		"$dps/registrations/GET/iotdps-get-operationstatus/?operationId=%zz&$RID=",
+		"$dps/registrations/res/200/?$rid=1",
 	} {
 		f.Add(seed)
 	}
@@ -53,7 +60,8 @@ func FuzzTopic(f *testing.F) {
 		if !strings.Contains(text, read.requestID) {
 			t.Fatalf("%q does not hold request ID %q", text, read.requestID)
 		}
-		if utf8.ValidString(text) && !utf8.ValidString(responseTopic(200, read.requestID, "3", false)) {
+		if utf8.ValidString(text) &&
+			!utf8.ValidString(responseTopic(200, read.requestID, "3", false)) {
 			t.Fatalf("%q is answered on a topic that is not UTF-8", text)
 		}
 	})
@@ -61,7 +69,8 @@ func FuzzTopic(f *testing.F) {
 
 func FuzzRoute(f *testing.F) {
 	for _, seed := range []string{
-		"/0ne00000001/registrations/dev/register?api-version=2021-06-01", "/s/registrations/a%2Fb", "/s/registrations/d/operations/5.a.b", "/%",
+		"/0ne00000001/registrations/dev/register?api-version=2021-06-01", "/s/registrations/a%2Fb",
+		"/s/registrations/d/operations/5.a.b", "/%",
 	} {
 		f.Add("PUT", seed)
 		f.Add("GET", seed)
@@ -81,7 +90,8 @@ func FuzzRoute(f *testing.F) {
 
 func FuzzRegistrationBody(f *testing.F) {
 	for _, seed := range []string{
-		"", " ", `{"registrationId":"dev"}`, `{"payload":{"a":1}}`, `{"registrationId":null,"payload":null}`, `{"csr":"MIIB"}`,
+		"", " ", `{"registrationId":"dev"}`, `{"payload":{"a":1}}`,
+		`{"registrationId":null,"payload":null}`, `{"csr":"MIIB"}`,
 		`{"tpm":{"endorsementKey":"x"}}`, `[]`, `{"registrationId":"DEV","payload":"\u2028"}`,
 	} {
 		f.Add([]byte(seed))
@@ -103,7 +113,9 @@ func FuzzRegistrationBody(f *testing.F) {
 func FuzzEnrollmentJSON(f *testing.F) {
 	f.Add([]byte(`{"registrationId":"dev","attestation":{"type":"symmetricKey","symmetricKey":{"primaryKey":"","secondaryKey":""}},
 		"reprovisionPolicy":{"migrateDeviceData":false},"iotHubs":["a"],"initialTwin":{"tags":{"a":1},"properties":{"desired":{}}}}`))
-	f.Add([]byte(`{"registrationId":"dev","attestation":{"type":"x509","x509":{"clientCertificates":{"primary":{"certificate":"LS0tLS0="}}}}}`))
+	f.Add([]byte(
+		`{"registrationId":"dev","attestation":{"type":"x509","x509":{"clientCertificates":{"primary":{"certificate":"LS0tLS0="}}}}}`,
+	))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var e IndividualEnrollment
 		if json.Unmarshal(data, &e) != nil {

@@ -56,7 +56,8 @@ func TestHostileClientsDoNotKeepOthersFromBeingServed(t *testing.T) {
 		}
 		// A slow request: its head, or its body, never ends.
 		nc := secure(n.HTTPSAddr(), dpstest.GlobalEndpoint)
-		head := "PUT /" + scope + "/registrations/dev/register?api-version=" + version + " HTTP/1.1\r\nHost: x\r\n"
+		head := "PUT /" + scope + "/registrations/dev/register?api-version=" + version +
+			" HTTP/1.1\r\nHost: x\r\n"
 		if i%2 == 0 {
 			head += "Authorization: " + token("dev", key1) + "\r\nContent-Length: 1000\r\n\r\n{"
 		}
@@ -101,15 +102,22 @@ func TestHostileClientsDoNotKeepOthersFromBeingServed(t *testing.T) {
 	assert.Less(t, time.Since(began), 20*time.Second)
 }
 
-// Whatever an HTTP client sends, it gets a response or the end of its connection, and the next one is served.
+// Whatever an HTTP client sends, it gets a response or the end of its connection, and the next one
+// is served.
 func TestNonsenseOverHTTPS(t *testing.T) {
 	inBubble(t, dpstest.Config{}, func(w *world) {
 		for name, text := range map[string]string{
-			"no request": "\x00\x01\x02\r\n\r\n", "long line": "GET /" + strings.Repeat("a", 100_000) + " HTTP/1.1\r\nHost: x\r\n\r\n",
-			"bad length": "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", "bad escape": "GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n",
-			"no host": "GET / HTTP/1.1\r\n\r\n", "old": "GET / HTTP/0.9\r\n\r\n", "odd chunks": "POST /enrollments/query HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-			"many headers": "GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("A: b\r\n", 50_000) + "\r\n",
-			"upgrade":      "GET /$iothub/websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+			"no request": "\x00\x01\x02\r\n\r\n",
+			"long line":  "GET /" + strings.Repeat("a", 100_000) + " HTTP/1.1\r\nHost: x\r\n\r\n",
+			"bad length": "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+			"bad escape": "GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n",
+			"no host":    "GET / HTTP/1.1\r\n\r\n", "old": "GET / HTTP/0.9\r\n\r\n",
+			"odd chunks": "POST /enrollments/query HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: " +
+				"chunked\r\n\r\nzz\r\n",
+			"many headers": "GET / HTTP/1.1\r\nHost: x\r\n" +
+				strings.Repeat("A: b\r\n", 50_000) + "\r\n",
+			"upgrade": "GET /$iothub/websocket HTTP/1.1\r\nHost: x\r\nUpgrade: " +
+				"websocket\r\nConnection: upgrade\r\n\r\n",
 		} {
 			raw, err := w.net.DialContext(t.Context(), "tcp", dpstest.GlobalEndpoint+":443")
 			require.NoError(t, err)

@@ -48,7 +48,8 @@ func peerChain(r *http.Request) []*x509.Certificate {
 //	POST /{idScope}/registrations/{registrationId}
 func route(method string, u *url.URL) *call {
 	c := &call{op: Clock}
-	// The path is split before it is unescaped: an ID may hold an escaped slash, and is then not a valid one.
+	// The path is split before it is unescaped: an ID may hold an escaped slash, and is then not a
+	// valid one.
 	parts := strings.Split(strings.TrimPrefix(u.EscapedPath(), "/"), "/")
 	for i, part := range parts {
 		text, err := url.PathUnescape(part)
@@ -92,7 +93,8 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, a reply) {
 		panic(http.ErrAbortHandler) // the documented way to close a connection without a response
 	}
 	h := w.Header()
-	h.Set("Date", s.network.Now().UTC().Format(http.TimeFormat)) // of the response: a fault may have held it back
+	// of the response: a fault may have held it back
+	h.Set("Date", s.network.Now().UTC().Format(http.TimeFormat))
 	if a.contentType != "" {
 		h.Set("Content-Type", a.contentType)
 	}
@@ -137,5 +139,8 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		return // answered already
 	}
 	// A hijacked request's context ends only when its handler returns, which is after this.
-	_ = mqttserver.Serve(context.WithoutCancel(r.Context()), nc, &device{server: s, transport: WebSocket, chain: peerChain(r)}, mqttOptions)
+	_ = mqttserver.Serve(
+		context.WithoutCancel(r.Context()), nc,
+		&device{server: s, transport: WebSocket, chain: peerChain(r)}, mqttOptions,
+	)
 }

@@ -8,8 +8,9 @@ import (
 	"regexp"
 )
 
-// Registration IDs are up to 128 letters, digits, '-', '.', '_' and ':', and end in a letter, a digit or a dash (Azure
-// docs: "IoT Hub Device Provisioning Service terminology"). Group IDs follow the same rule.
+// Registration IDs are up to 128 letters, digits, '-', '.', '_' and ':', and end in a letter, a
+// digit or a dash (Azure docs: "IoT Hub Device Provisioning Service terminology"). Group IDs follow
+// the same rule.
 var idPattern = regexp.MustCompile(`^[A-Za-z0-9-]([A-Za-z0-9._:-]{0,126}[A-Za-z0-9-])?$`)
 
 func validID(id string) bool { return idPattern.MatchString(id) }
@@ -22,7 +23,8 @@ func newGUID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// newOperationID has the form seen on the wire: a digit, 16 hex digits and a GUID. Devices must take it as opaque.
+// newOperationID has the form seen on the wire: a digit, 16 hex digits and a GUID. Devices must
+// take it as opaque.
 func newOperationID() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:])
@@ -36,5 +38,6 @@ func newETag() string {
 	return fmt.Sprintf(`"%x-0000-0300-0000-%x0000"`, b[:4], b[4:])
 }
 
-// newRecordETag makes an entity tag of a registration record in the form seen on the wire: base64 of a quoted version.
+// newRecordETag makes an entity tag of a registration record in the form seen on the wire: base64
+// of a quoted version.
 func newRecordETag() string { return base64.StdEncoding.EncodeToString([]byte(newETag())) }

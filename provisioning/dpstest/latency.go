@@ -6,11 +6,13 @@ import (
 	"time"
 )
 
-// anyDevice is the registration ID under which the latency table speaks of all devices it does not name.
+// anyDevice is the registration ID under which the latency table speaks of all devices it does not
+// name.
 const anyDevice = "*"
 
-// SetLatency sets how far a device is from a hub, for the allocation policy "geoLatency". The registration ID "*" means
-// every device that has no value of its own. A negative d takes the value back.
+// SetLatency sets how far a device is from a hub, for the allocation policy "geoLatency". The
+// registration ID "*" means every device that has no value of its own. A negative d takes the value
+// back.
 func (s *Server) SetLatency(registrationID, hubHost string, d time.Duration) {
 	id, host := foldID(registrationID), strings.ToLower(hubHost)
 	s.mu.Lock()
@@ -43,7 +45,8 @@ func (s *Server) latency(registrationID, hubHost string) time.Duration {
 	return math.MaxInt64
 }
 
-// nearest returns the hubs with the lowest latency. The service hashes devices over those that are equally near.
+// nearest returns the hubs with the lowest latency. The service hashes devices over those that are
+// equally near.
 func (s *Server) nearest(registrationID string, hubs []*linkedHub) []*linkedHub {
 	var best []*linkedHub
 	lowest := time.Duration(math.MaxInt64)

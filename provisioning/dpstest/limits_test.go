@@ -78,14 +78,15 @@ func TestPollsAreLimitedPerDevice(t *testing.T) {
 
 func TestRetryAfterOfAThrottledRequest(t *testing.T) {
 	for wait, want := range map[time.Duration]string{-1: "", 90 * time.Second: "90"} {
-		onEach(t, dpstest.Config{RegistrationsPerMinute: 1, ThrottleRetryAfter: wait}, func(w *world, transport string) {
-			w.enroll("dev")
-			d := w.device(transport, "dev", byKey("dev", key1))
-			defer d.close()
-			d.register("")
-			r := d.register("")
-			assert.Equal(w.t, 429, r.status)
-			assert.Equal(w.t, want, r.retryAfter)
-		})
+		onEach(t, dpstest.Config{RegistrationsPerMinute: 1, ThrottleRetryAfter: wait},
+			func(w *world, transport string) {
+				w.enroll("dev")
+				d := w.device(transport, "dev", byKey("dev", key1))
+				defer d.close()
+				d.register("")
+				r := d.register("")
+				assert.Equal(w.t, 429, r.status)
+				assert.Equal(w.t, want, r.retryAfter)
+			})
 	}
 }

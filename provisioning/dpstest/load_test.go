@@ -12,12 +12,14 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
-// Devices register over every transport while the operator changes everything there is to change. In the end each device
-// lives at one hub, the one its record tells.
+// Devices register over every transport while the operator changes everything there is to change.
+// In the end each device lives at one hub, the one its record tells.
 func TestManyDevicesAndABusyOperator(t *testing.T) {
 	inBubble(t, dpstest.Config{}, func(w *world) {
 		w.dps.Link(w.b)
-		require.NoError(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "g", Attestation: dpstest.Keys(key1, "")}))
+		require.NoError(t, w.dps.EnrollGroup(
+			dpstest.EnrollmentGroup{EnrollmentGroupID: "g", Attestation: dpstest.Keys(key1, "")},
+		))
 		const devices = 24
 		var running, operator sync.WaitGroup
 		for i := range devices {
@@ -61,7 +63,8 @@ func TestManyDevicesAndABusyOperator(t *testing.T) {
 		for i := range devices {
 			id := "dev-" + strconv.Itoa(i)
 			assert.NotEqual(t, has(w.a, id), has(w.b, id), "%s lives at one hub", id)
-			if record, ok := w.dps.Registration(id); assert.True(t, ok) && record.Status == dpstest.StatusAssigned {
+			if record, ok := w.dps.Registration(id); assert.True(t, ok) &&
+				record.Status == dpstest.StatusAssigned {
 				assert.Equal(t, record.AssignedHub == hubA, has(w.a, id), id)
 			}
 		}

@@ -26,7 +26,8 @@ func (s *Server) ServeMQTT(nc net.Conn) {
 	if c, ok := nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
 		d.chain = c.ConnectionState().PeerCertificates
 	}
-	_ = mqttserver.Serve(context.Background(), nc, d, mqttOptions) // why it ended is the device's matter
+	// why it ended is the device's matter
+	_ = mqttserver.Serve(context.Background(), nc, d, mqttOptions)
 }
 
 // A device is one MQTT connection.
@@ -43,14 +44,17 @@ type device struct {
 
 var errClosed = errors.New("closed by the service")
 
-// Connect checks who the device says it is: its user name, its client ID and the name in its certificate. Its token
-// is not looked at: that happens when it registers.
-func (d *device) Connect(ctx context.Context, _ *mqttserver.Session, c *mqttserver.Connect) (mqttserver.Connack, error) {
+// Connect checks who the device says it is: its user name, its client ID and the name in its
+// certificate. Its token is not looked at: that happens when it registers.
+func (d *device) Connect(
+	ctx context.Context, _ *mqttserver.Session, c *mqttserver.Connect,
+) (mqttserver.Connack, error) {
 	user, ok := parseUserName(c.Username)
 	d.user, d.token, d.granted = user, string(c.Password), -1
 	d.running = make(chan struct{}, maxConcurrent)
 	entry := d.server.log.add(Request{
-		Op: Connect, Transport: d.transport, RegistrationID: user.registrationID, APIVersion: user.version,
+		Op: Connect, Transport: d.transport, RegistrationID: user.registrationID,
+		APIVersion: user.version,
 	})
 
 	var refused byte
@@ -60,7 +64,9 @@ func (d *device) Connect(ctx context.Context, _ *mqttserver.Session, c *mqttserv
 	case d.token == "" && len(d.chain) > 0 && !named(d.chain[0], user.registrationID):
 		refused = mqttserver.NotAuthorized
 	}
-	if f := d.server.faults.next(occasion{op: Connect, registrationID: user.registrationID, transport: d.transport}); f != nil {
+	if f := d.server.faults.next(occasion{
+		op: Connect, registrationID: user.registrationID, transport: d.transport,
+	}); f != nil {
 		if !pause(ctx, f.Delay) {
 			return mqttserver.Connack{}, context.Cause(ctx)
 		}
@@ -83,9 +89,13 @@ func (d *device) Connect(ctx context.Context, _ *mqttserver.Session, c *mqttserv
 func (d *device) Connected(context.Context, *mqttserver.Session) error { return nil }
 
 // Subscribe grants the response filter, at QoS 1 at most, and refuses every other.
-func (d *device) Subscribe(_ context.Context, _ *mqttserver.Session, r *mqttserver.Subscribe) error {
+func (d *device) Subscribe(
+	_ context.Context, _ *mqttserver.Session, r *mqttserver.Subscribe,
+) error {
 	codes := r.Grant()
-	f := d.server.faults.next(occasion{registrationID: d.user.registrationID, transport: d.transport, subscribe: true})
+	f := d.server.faults.next(occasion{
+		registrationID: d.user.registrationID, transport: d.transport, subscribe: true,
+	})
 	for i, filter := range r.Filters {
 		if filter.Topic != responseFilter || f != nil {
 			codes[i] = mqttserver.SubscribeFailure
@@ -107,18 +117,22 @@ func (d *device) Unsubscribe(_ context.Context, _ *mqttserver.Session, filters [
 }
 
 // Publish takes a register request or a poll. Any other topic ends the connection.
-func (d *device) Publish(ctx context.Context, session *mqttserver.Session, m *mqttserver.Incoming) error {
+func (d *device) Publish(
+	ctx context.Context, session *mqttserver.Session, m *mqttserver.Incoming,
+) error {
 	t, ok := parseTopic(m.Topic)
 	if !ok {
 		return fmt.Errorf("%w: undocumented topic", errClosed)
 	}
-	// The acknowledgement comes before the response: official clients wait for the two in that order.
+	// The acknowledgement comes before the response: official clients wait for the two in that
+	// order.
 	if err := m.Ack(); err != nil {
 		return err
 	}
 	c := &call{
-		op: t.op, transport: d.transport, scope: d.user.scope, registrationID: d.user.registrationID,
-		operationID: t.operationID, version: d.user.version, authorization: d.token, chain: d.chain, body: m.Payload,
+		op: t.op, transport: d.transport, scope: d.user.scope,
+		registrationID: d.user.registrationID, operationID: t.operationID, version: d.user.version,
+		authorization: d.token, chain: d.chain, body: m.Payload,
 	}
 	granted := d.granted
 	select {
@@ -134,7 +148,9 @@ func (d *device) Publish(ctx context.Context, session *mqttserver.Session, m *mq
 }
 
 // respond publishes a reply to the device.
-func (d *device) respond(ctx context.Context, session *mqttserver.Session, r reply, requestID string, granted int) error {
+func (d *device) respond(
+	ctx context.Context, session *mqttserver.Session, r reply, requestID string, granted int,
+) error {
 	switch {
 	case r.cut:
 		return mqttserver.ErrReset
@@ -143,7 +159,8 @@ func (d *device) respond(ctx context.Context, session *mqttserver.Session, r rep
 	}
 	send := func(requestID string, first bool) error {
 		_, err := session.Publish(ctx, mqttserver.Message{
-			Topic: responseTopic(r.status, requestID, r.retryAfter, first), Payload: r.body, QoS: byte(granted),
+			Topic: responseTopic(r.status, requestID, r.retryAfter, first), Payload: r.body,
+			QoS: byte(granted),
 		})
 		return err
 	}

@@ -44,7 +44,8 @@ func TestIdentityIsJudgedAtConnect(t *testing.T) {
 	onMQTT(t, func(w *world, transport string) {
 		w.enroll("dev")
 		for _, user := range []string{
-			userName("other", version), "", "dev", scope + "/registrations/", "/registrations/dev/api-version=" + version,
+			userName("other", version), "", "dev", scope + "/registrations/",
+			"/registrations/dev/api-version=" + version,
 		} {
 			d := w.mqtt(transport, "dev", user, byKey("dev", key1))
 			assert.Equal(w.t, byte(5), d.connack.ReturnCode, user)
@@ -90,12 +91,21 @@ func TestResponseTopics(t *testing.T) {
 		w.enroll("dev")
 		d := w.device(transport, "dev", byKey("dev", key1)).(*mqttDevice)
 		defer d.close()
-		r := d.request("$dps/registrations/PUT/iotdps-register/?$rid=e1b1c5a0-1%2F", `{"payload":{}}`)
-		assert.Equal(w.t, "$dps/registrations/res/202/?$rid=e1b1c5a0-1%2F&retry-after=3", r.topic, "$rid first, as it was sent")
+		r := d.request(
+			"$dps/registrations/PUT/iotdps-register/?$rid=e1b1c5a0-1%2F", `{"payload":{}}`,
+		)
+		assert.Equal(
+			w.t, "$dps/registrations/res/202/?$rid=e1b1c5a0-1%2F&retry-after=3", r.topic,
+			"$rid first, as it was sent",
+		)
 		op := r.decode(w.t).OperationID
-		r = d.request("$dps/registrations/GET/iotdps-get-operationstatus/?operationId="+op+"&$rid=2", " ")
+		r = d.request(
+			"$dps/registrations/GET/iotdps-get-operationstatus/?operationId="+op+"&$rid=2", " ",
+		)
 		assert.Equal(w.t, "$dps/registrations/res/202/?$rid=2&retry-after=3", r.topic)
-		r = d.request("$dps/registrations/GET/iotdps-get-operationstatus/?$rid=3&operationId="+op, "")
+		r = d.request(
+			"$dps/registrations/GET/iotdps-get-operationstatus/?$rid=3&operationId="+op, "",
+		)
 		assert.Equal(w.t, "$dps/registrations/res/200/?$rid=3", r.topic)
 		r = d.request("$dps/registrations/GET/iotdps-get-operationstatus/?$rid=4&operationId=x", "")
 		assert.Equal(w.t, "$dps/registrations/res/404/?$rid=4", r.topic)
@@ -123,12 +133,18 @@ func TestOnlyTheResponseFilterIsGranted(t *testing.T) {
 		w.enroll("dev")
 		d := w.mqtt(transport, "dev", userName("dev", version), byKey("dev", key1))
 		defer d.close()
-		for _, filter := range []string{"#", "$dps/#", "$dps/registrations/res/+", "$dps/registrations/res/200/#", "$iothub/methods/POST/#"} {
+		for _, filter := range []string{
+			"#", "$dps/#", "$dps/registrations/res/+", "$dps/registrations/res/200/#",
+			"$iothub/methods/POST/#",
+		} {
 			assert.Equal(w.t, []byte{0x80}, d.subscribe(filter, 1), filter)
 		}
 		d.publish("$dps/registrations/PUT/iotdps-register/?$rid=1", "", 1)
 		require.IsType(w.t, &packets.PubackPacket{}, d.read())
-		assert.Equal(w.t, []byte{1}, d.subscribe("$dps/registrations/res/#", 1), "without a subscription there was no answer")
+		assert.Equal(
+			w.t, []byte{1}, d.subscribe("$dps/registrations/res/#", 1),
+			"without a subscription there was no answer",
+		)
 	})
 }
 
@@ -136,7 +152,8 @@ func TestOtherTopicsEndTheConnection(t *testing.T) {
 	onMQTT(t, func(w *world, transport string) {
 		w.enroll("dev")
 		for _, topic := range []string{
-			"devices/dev/messages/events/", "$dps/registrations/PUT/iotdps-register/", "$dps/registrations/PUT/iotdps-register/?rid=1",
+			"devices/dev/messages/events/", "$dps/registrations/PUT/iotdps-register/",
+			"$dps/registrations/PUT/iotdps-register/?rid=1",
 			"$dps/registrations/POST/iotdps-get-registration/?$rid=1", // a status lookup exists over HTTPS only
 			"$dps/registrations/res/200/?$rid=1",
 			"$dps/registrations/PUT/iotdps-register/?$rid=" + strings.Repeat("x", 60_000),

@@ -2,8 +2,8 @@ package dpstest
 
 import "time"
 
-// An operation is a registration as the device follows it. It lets the device wait for the outcome, as the service does,
-// even where the registration is done at once.
+// An operation is a registration as the device follows it. It lets the device wait for the outcome,
+// as the service does, even where the registration is done at once.
 type operation struct {
 	id             string
 	registrationID string // lower case
@@ -11,8 +11,9 @@ type operation struct {
 	begun          time.Time
 	assigning      int     // answers "assigning" still to give
 	result         *result // nil while the registration is carried out
-	superseded     bool    // by a later registration of the device, whose outcome is then this one's too
-	progress       progress
+	// by a later registration of the device, whose outcome is then this one's too
+	superseded bool
+	progress   progress
 }
 
 // begin files an operation for a registration. Operations past their lifetime are forgotten.
@@ -21,7 +22,8 @@ func (s *Server) begin(c *call) *operation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	op := &operation{
-		id: newOperationID(), registrationID: foldID(c.registrationID), version: c.version, begun: now,
+		id: newOperationID(), registrationID: foldID(c.registrationID), version: c.version,
+		begun:     now,
 		assigning: s.cfg.Polls - 1, // the response to the register request is one too
 		progress:  progress{RegistrationID: c.registrationID, Status: StatusAssigning},
 	}
@@ -63,15 +65,20 @@ func (s *Server) poll(c *call) (status operationStatus, done, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	op := s.operations[c.operationID]
-	if op == nil || op.registrationID != foldID(c.registrationID) || time.Since(op.begun) >= s.cfg.OperationLifetime {
+	if op == nil || op.registrationID != foldID(c.registrationID) ||
+		time.Since(op.begun) >= s.cfg.OperationLifetime {
 		return operationStatus{}, false, false
 	}
 	outcome := s.outcome(op)
 	if op.assigning > 0 || outcome == nil {
 		op.assigning = max(0, op.assigning-1)
-		return operationStatus{OperationID: op.id, Status: StatusAssigning, RegistrationState: op.progress}, false, true
+		return operationStatus{
+			OperationID: op.id, Status: StatusAssigning, RegistrationState: op.progress,
+		}, false, true
 	}
-	return operationStatus{OperationID: op.id, Status: outcome.Status, RegistrationState: outcome}, true, true
+	return operationStatus{
+		OperationID: op.id, Status: outcome.Status, RegistrationState: outcome,
+	}, true, true
 }
 
 // drop loses an operation.
@@ -86,12 +93,14 @@ func (s *Server) inProgress(registrationID string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	busy := time.Duration(s.cfg.Polls) * max(s.cfg.RetryAfter, time.Second)
-	if op := s.latest[foldID(registrationID)]; op != nil && op.result == nil && s.operations[op.id] != nil {
+	if op := s.latest[foldID(registrationID)]; op != nil && op.result == nil &&
+		s.operations[op.id] != nil {
 		return true
 	}
 	for i := len(s.order) - 1; i >= 0 && time.Since(s.order[i].begun) < busy; i-- {
 		op := s.order[i]
-		if op.registrationID == foldID(registrationID) && op.assigning > 0 && s.operations[op.id] != nil {
+		if op.registrationID == foldID(registrationID) && op.assigning > 0 &&
+			s.operations[op.id] != nil {
 			return true
 		}
 	}

@@ -15,7 +15,8 @@ import (
 	"github.com/rehome-iot/rehome/internal/sas"
 )
 
-// operator is an operator's tool: it speaks the service REST API, of the provisioning service or of a hub, over raw net/http.
+// operator is an operator's tool: it speaks the service REST API, of the provisioning service or of
+// a hub, over raw net/http.
 type operator struct {
 	t       *testing.T
 	client  *http.Client
@@ -33,9 +34,12 @@ func (w *world) operator(connectionString, version string) *operator {
 		fields[name] = value
 	}
 	return &operator{t: w.t, host: fields["HostName"], version: version,
-		token: ownerToken(fields["HostName"], fields["SharedAccessKeyName"], fields["SharedAccessKey"], time.Now().Add(time.Hour)),
-		client: &http.Client{Transport: &http.Transport{
-			DialContext: w.net.DialContext, TLSClientConfig: w.net.TLSConfig(), DisableKeepAlives: true,
+		token: ownerToken(
+			fields["HostName"], fields["SharedAccessKeyName"], fields["SharedAccessKey"],
+			time.Now().Add(time.Hour),
+		), client: &http.Client{Transport: &http.Transport{
+			DialContext: w.net.DialContext, TLSClientConfig: w.net.TLSConfig(),
+			DisableKeepAlives: true,
 		}},
 	}
 }
@@ -50,7 +54,9 @@ func ownerToken(resource, policy, key string, expiry time.Time) string {
 }
 
 // do sends a request; headers come in pairs. The body is marshalled unless it is a string.
-func (o *operator) do(method, path string, body any, headers ...string) (status int, answer []byte) {
+func (o *operator) do(
+	method, path string, body any, headers ...string,
+) (status int, answer []byte) {
 	o.t.Helper()
 	var data []byte
 	switch b := body.(type) {
@@ -115,7 +121,9 @@ type document = map[string]any
 func symmetric(id string, more ...document) document {
 	d := document{
 		"registrationId": id,
-		"attestation":    document{"type": "symmetricKey", "symmetricKey": document{"primaryKey": key1, "secondaryKey": key2}},
+		"attestation": document{"type": "symmetricKey", "symmetricKey": document{
+			"primaryKey": key1, "secondaryKey": key2,
+		}},
 	}
 	for _, m := range more {
 		for k, v := range m {

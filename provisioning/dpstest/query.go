@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// defaultPage is how many items a page of a query holds when the client does not say, and maxPage the most.
+// defaultPage is how many items a page of a query holds when the client does not say, and maxPage
+// the most.
 const (
 	defaultPage = 100
 	maxPage     = 1000
@@ -34,8 +35,8 @@ func (s *Server) query(c *call, item string, all map[string]any) response {
 	return s.page(c, item, all)
 }
 
-// page answers one page. The continuation token is the ID that the next page begins after, so that items that come and go
-// between two pages neither repeat nor hide others.
+// page answers one page. The continuation token is the ID that the next page begins after, so that
+// items that come and go between two pages neither repeat nor hide others.
 func (s *Server) page(c *call, item string, all map[string]any) response {
 	size, err := strconv.Atoi(c.service.header.Get("x-ms-max-item-count"))
 	if err != nil || size < 1 {

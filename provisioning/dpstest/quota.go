@@ -36,8 +36,8 @@ func (w *window) forget(now time.Time) {
 	w.hits = w.hits[old:]
 }
 
-// quotas keeps the service's three limits, which do not touch each other: registrations and status lookups of the
-// tenant, polls of each device, and operators' requests.
+// quotas keeps the service's three limits, which do not touch each other: registrations and status
+// lookups of the tenant, polls of each device, and operators' requests.
 type quotas struct {
 	mu            sync.Mutex
 	registrations window
@@ -47,7 +47,9 @@ type quotas struct {
 
 const maxPollWindows = 10_000 // idle ones are dropped when there are more
 
-func (q *quotas) allow(cfg Config, op Op, registrationID string, now time.Time) (wait time.Duration, ok bool) {
+func (q *quotas) allow(
+	cfg Config, op Op, registrationID string, now time.Time,
+) (wait time.Duration, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if op == Service {

@@ -35,8 +35,8 @@ const (
 	ReprovisionedToInitialAssignment = "reprovisionedToInitialAssignment"
 )
 
-// A Record is the registration record of a device: what its last registration came to. Its JSON form is the service
-// API's own.
+// A Record is the registration record of a device: what its last registration came to. Its JSON
+// form is the service API's own.
 type Record struct {
 	// RegistrationID names the device, in the letter case it registered in first.
 	RegistrationID string `json:"registrationId"`
@@ -67,8 +67,8 @@ type Record struct {
 type registration struct {
 	record Record
 
-	// hub and device are where the device lives. A failed or disabled registration leaves them as they are, although
-	// the record then shows no assignment.
+	// hub and device are where the device lives. A failed or disabled registration leaves them as
+	// they are, although the record then shows no assignment.
 	hub, device string
 
 	identity hubtest.Device // the credentials it last proved

@@ -107,7 +107,9 @@ func TestPollsAndRetryAfterAreSettable(t *testing.T) {
 
 func TestFailedAndDisabledAreStatus200(t *testing.T) {
 	onEach(t, dpstest.Config{}, func(w *world, transport string) {
-		w.enroll("off", func(e *dpstest.IndividualEnrollment) { e.ProvisioningStatus = dpstest.Disabled })
+		w.enroll("off", func(e *dpstest.IndividualEnrollment) {
+			e.ProvisioningStatus = dpstest.Disabled
+		})
 		d := w.device(transport, "off", byKey("off", key1))
 		r := w.finish(d, "")
 		d.close()
@@ -136,10 +138,14 @@ func TestFailedAndDisabledAreStatus200(t *testing.T) {
 
 func TestPayloadGoesOutAndComesBack(t *testing.T) {
 	var got dpstest.Allocation
-	cfg := dpstest.Config{Allocate: func(_ context.Context, a dpstest.Allocation) (dpstest.Allocated, error) {
-		got = a
-		return dpstest.Allocated{Hub: a.LinkedHubs[0], Payload: json.RawMessage(`{"room":7}`)}, nil
-	}}
+	cfg := dpstest.Config{
+		Allocate: func(_ context.Context, a dpstest.Allocation) (dpstest.Allocated, error) {
+			got = a
+			return dpstest.Allocated{
+				Hub: a.LinkedHubs[0], Payload: json.RawMessage(`{"room":7}`),
+			}, nil
+		},
+	}
 	onEach(t, cfg, func(w *world, transport string) {
 		w.enroll("dev")
 		d := w.device(transport, "dev", byKey("dev", key1))
@@ -157,7 +163,9 @@ func TestPayloadGoesOutAndComesBack(t *testing.T) {
 		}
 
 		r = w.finish(d, `{"registrationId":"dev"}`)
-		assert.JSONEq(w.t, `{"room":7}`, string(r.decode(w.t).state(w.t).Payload), "with every registration")
+		assert.JSONEq(
+			w.t, `{"room":7}`, string(r.decode(w.t).state(w.t).Payload), "with every registration",
+		)
 		assert.Empty(w.t, got.Payload)
 		assert.Equal(w.t, hubA, got.CurrentHub)
 		assert.Equal(w.t, "dev", got.CurrentDevice)
@@ -165,9 +173,11 @@ func TestPayloadGoesOutAndComesBack(t *testing.T) {
 }
 
 func TestPayloadNeedsAVersionThatKnowsIt(t *testing.T) {
-	cfg := dpstest.Config{Allocate: func(_ context.Context, a dpstest.Allocation) (dpstest.Allocated, error) {
-		return dpstest.Allocated{Hub: hubA, Payload: json.RawMessage(`1`)}, nil
-	}}
+	cfg := dpstest.Config{
+		Allocate: func(_ context.Context, a dpstest.Allocation) (dpstest.Allocated, error) {
+			return dpstest.Allocated{Hub: hubA, Payload: json.RawMessage(`1`)}, nil
+		},
+	}
 	inBubble(t, cfg, func(w *world) {
 		w.enroll("dev")
 		state := w.assigned(dpstest.HTTPS, "dev", "2018-11-01", byKey("dev", key1))
@@ -277,7 +287,8 @@ func TestRequestLog(t *testing.T) {
 		log := w.dps.Requests()
 		if transport != dpstest.HTTPS {
 			assert.Equal(w.t, dpstest.Request{
-				Time: start, Op: dpstest.Connect, Transport: transport, RegistrationID: "dev", APIVersion: version,
+				Time: start, Op: dpstest.Connect, Transport: transport, RegistrationID: "dev",
+				APIVersion: version,
 			}, log[0])
 			log = log[1:]
 		}
@@ -303,7 +314,9 @@ func TestOperationsEnd(t *testing.T) {
 
 		other := w.https("other", version, byKey("other", key1))
 		defer other.close()
-		assert.Equal(t, 404203, other.poll(op, "").decode(t).ErrorCode, "an operation is its device's alone")
+		assert.Equal(
+			t, 404203, other.poll(op, "").decode(t).ErrorCode, "an operation is its device's alone",
+		)
 
 		time.Sleep(59 * time.Minute)
 		d.auth, d.client.Timeout = token("dev", key1), time.Minute
@@ -354,6 +367,8 @@ func TestTwoRegistrationsAtOnce(t *testing.T) {
 		require.Equal(w.t, 200, d.poll(op, "").status)
 		require.Equal(w.t, 202, d.register("").status, "the first one is done")
 		time.Sleep(6 * time.Second)
-		assert.Equal(w.t, 202, d.register("").status, "nobody polls it, and the service is done with it")
+		assert.Equal(
+			w.t, 202, d.register("").status, "nobody polls it, and the service is done with it",
+		)
 	})
 }

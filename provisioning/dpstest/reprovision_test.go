@@ -43,19 +43,25 @@ func TestRegisteringAgainKeepsTheRecord(t *testing.T) {
 		assert.True(w.t, has(w.a, "dev"), "the hub keeps the device")
 		third := w.assigned(transport, "dev", version, byKey("dev", key1))
 		assert.NotEqual(w.t, first.CreatedDateTimeUTC, third.CreatedDateTimeUTC)
-		assert.Equal(w.t, "reprovisionedToInitialAssignment", third.Substatus, "the hub had it, only DPS was unaware")
+		assert.Equal(
+			w.t, "reprovisionedToInitialAssignment", third.Substatus,
+			"the hub had it, only DPS was unaware",
+		)
 	})
 }
 
 func TestSubstatusOfARepeatedAssignmentDependsOnTheVersion(t *testing.T) {
 	inBubble(t, dpstest.Config{PollsPer10s: -1}, func(w *world) {
 		for v, want := range map[string]string{
-			"2018-04-01": "initialAssignment", "2018-11-01": "initialAssignment", "2019-03-31": "initialAssignment",
-			"2019-04-15": "reprovisionedToInitialAssignment", "2021-10-01": "reprovisionedToInitialAssignment",
+			"2018-04-01": "initialAssignment", "2018-11-01": "initialAssignment",
+			"2019-03-31": "initialAssignment", "2019-04-15": "reprovisionedToInitialAssignment",
+			"2021-10-01": "reprovisionedToInitialAssignment",
 		} {
 			id := "dev-" + v
 			w.enroll(id)
-			assert.Equal(t, "initialAssignment", w.assigned(dpstest.HTTPS, id, v, byKey(id, key1)).Substatus)
+			assert.Equal(
+				t, "initialAssignment", w.assigned(dpstest.HTTPS, id, v, byKey(id, key1)).Substatus,
+			)
 			assert.Equal(t, want, w.assigned(dpstest.HTTPS, id, v, byKey(id, key1)).Substatus, v)
 		}
 	})
@@ -76,7 +82,9 @@ func TestRegisteringAgainRefreshesTheHubsCredentials(t *testing.T) {
 		w.enroll("dev")
 		w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1))
 		require.True(t, w.a.Disable("dev"))
-		w.enroll("dev", func(e *dpstest.IndividualEnrollment) { e.Attestation = dpstest.Keys(key2, key1) })
+		w.enroll("dev", func(e *dpstest.IndividualEnrollment) {
+			e.Attestation = dpstest.Keys(key2, key1)
+		})
 		w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1))
 		device, _ := w.a.Get("dev")
 		assert.Equal(t, key2, device.PrimaryKey)
@@ -90,11 +98,18 @@ func TestDeviceIDOfTheEnrollment(t *testing.T) {
 			return func(e *dpstest.IndividualEnrollment) { e.DeviceID = id }
 		}
 		w.enroll("dev", rename("Toaster"))
-		assert.Equal(t, "Toaster", w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).DeviceID)
+		assert.Equal(
+			t, "Toaster", w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).DeviceID,
+		)
 		w.enroll("dev", rename("Kettle"))
-		assert.Equal(t, "Toaster", w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).DeviceID, "as long as there is a record")
+		assert.Equal(
+			t, "Toaster", w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).DeviceID,
+			"as long as there is a record",
+		)
 		w.dps.DeleteRegistration("dev")
-		assert.Equal(t, "Kettle", w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).DeviceID)
+		assert.Equal(
+			t, "Kettle", w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).DeviceID,
+		)
 		assert.True(t, has(w.a, "Toaster"), "the old device stays")
 	})
 }
@@ -121,7 +136,8 @@ func TestMoveFollowsTheReprovisionPolicy(t *testing.T) {
 			inBubble(t, dpstest.Config{}, func(w *world) {
 				w.dps.Link(w.b)
 				w.enroll("dev", func(e *dpstest.IndividualEnrollment) {
-					e.ReprovisionPolicy, e.AllocationPolicy, e.IoTHubHostName = c.policy, dpstest.PolicyStatic, hubA
+					e.ReprovisionPolicy, e.AllocationPolicy, e.IoTHubHostName = c.policy,
+						dpstest.PolicyStatic, hubA
 				})
 				first := w.assigned(dpstest.HTTPS, "dev", c.version, byKey("dev", key1))
 				require.Equal(w.t, hubA, first.AssignedHub)
@@ -155,9 +171,13 @@ func TestAllocationChangeMovesTheDevice(t *testing.T) {
 			}
 		}
 		w.enroll("dev", static(hubB))
-		assert.Equal(w.t, hubB, w.assigned(transport, "dev", version, byKey("dev", key1)).AssignedHub)
+		assert.Equal(
+			w.t, hubB, w.assigned(transport, "dev", version, byKey("dev", key1)).AssignedHub,
+		)
 		w.enroll("dev", static(hubA))
-		assert.Equal(w.t, hubA, w.assigned(transport, "dev", version, byKey("dev", key1)).AssignedHub)
+		assert.Equal(
+			w.t, hubA, w.assigned(transport, "dev", version, byKey("dev", key1)).AssignedHub,
+		)
 		assert.False(w.t, has(w.b, "dev"))
 	})
 }
@@ -167,7 +187,8 @@ func TestMoveNow(t *testing.T) {
 		w.dps.Link(w.b)
 		require.NoError(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{
 			EnrollmentGroupID: "g", Attestation: dpstest.Keys(key1, key2),
-			AllocationPolicy: dpstest.PolicyStatic, IoTHubs: []string{hubA}, ReprovisionPolicy: policy(false, false),
+			AllocationPolicy: dpstest.PolicyStatic, IoTHubs: []string{hubA},
+			ReprovisionPolicy: policy(false, false),
 		}))
 		assert.ErrorContains(t, w.dps.MoveNow("dev", hubB), "not registered")
 		require.NoError(t, w.dps.Move("dev", ""))
@@ -196,9 +217,17 @@ func TestMoveNow(t *testing.T) {
 
 func TestResetHappensOnTheSameHubToo(t *testing.T) {
 	inBubble(t, dpstest.Config{}, func(w *world) {
-		w.enroll("dev", func(e *dpstest.IndividualEnrollment) { e.ReprovisionPolicy = policy(true, false) })
-		assert.Equal(t, "initialAssignment", w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).Substatus)
-		assert.Equal(t, "deviceDataReset", w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).Substatus)
+		w.enroll("dev", func(e *dpstest.IndividualEnrollment) {
+			e.ReprovisionPolicy = policy(true, false)
+		})
+		assert.Equal(
+			t, "initialAssignment",
+			w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).Substatus,
+		)
+		assert.Equal(
+			t, "deviceDataReset",
+			w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).Substatus,
+		)
 	})
 }
 
@@ -224,7 +253,9 @@ func TestMovingCutsTheLinkToTheOldHub(t *testing.T) {
 					cfg.ServerName = hub
 					tc := tls.Client(nc, cfg)
 					d := &mqttDevice{w: w, nc: tc, stream: tc}
-					d.connect("dev", hub+"/dev/?api-version=2021-04-12", sas.Token(hub+"/devices/dev", raw, time.Now().Add(time.Hour)))
+					d.connect("dev", hub+"/dev/?api-version=2021-04-12", sas.Token(
+						hub+"/devices/dev", raw, time.Now().Add(time.Hour),
+					))
 					d.connack = d.read().(*packets.ConnackPacket)
 					return d
 				}
@@ -252,16 +283,23 @@ func TestUnlinkedHub(t *testing.T) {
 		require.True(t, w.dps.Unlink(hubB))
 		assert.False(t, w.dps.Unlink(hubB))
 		for _, id := range []string{"stays", "moves"} {
-			require.Equal(t, hubA, w.assigned(dpstest.HTTPS, id, version, byKey(id, key1)).AssignedHub)
+			require.Equal(
+				t, hubA, w.assigned(dpstest.HTTPS, id, version, byKey(id, key1)).AssignedHub,
+			)
 		}
 		w.dps.Link(w.b)
 		require.True(t, w.dps.Unlink(hubA))
-		assert.Equal(t, hubB, w.assigned(dpstest.HTTPS, "moves", version, byKey("moves", key1)).AssignedHub)
+		assert.Equal(
+			t, hubB, w.assigned(dpstest.HTTPS, "moves", version, byKey("moves", key1)).AssignedHub,
+		)
 		assert.True(t, has(w.a, "moves"), "of a hub that is not linked nothing is removed")
 		failed := w.assigned(dpstest.HTTPS, "stays", version, byKey("stays", key1))
 		assert.Equal(t, 400208, failed.ErrorCode)
 		w.dps.Link(w.a)
-		assert.Equal(t, hubA, w.assigned(dpstest.HTTPS, "stays", version, byKey("stays", key1)).AssignedHub, "a failure forgets nothing")
+		assert.Equal(
+			t, hubA, w.assigned(dpstest.HTTPS, "stays", version, byKey("stays", key1)).AssignedHub,
+			"a failure forgets nothing",
+		)
 	})
 }
 
@@ -277,9 +315,13 @@ func TestDisabledDeviceKeepsItsPlace(t *testing.T) {
 		w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1))
 		w.enroll("dev", in(hubA))
 		require.NoError(t, w.dps.SetEnabled("dev", false))
-		assert.Equal(t, "disabled", w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).Status)
+		assert.Equal(
+			t, "disabled", w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).Status,
+		)
 		require.NoError(t, w.dps.SetEnabled("dev", true))
-		assert.Equal(t, hubB, w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).AssignedHub)
+		assert.Equal(
+			t, hubB, w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).AssignedHub,
+		)
 	})
 }
 
@@ -289,7 +331,9 @@ func TestHashedAllocationFollowsTheWeights(t *testing.T) {
 		require.NoError(t, w.dps.SetWeight(hubB, 3))
 		assert.Error(t, w.dps.SetWeight(hubB, 0))
 		assert.Error(t, w.dps.SetWeight("elsewhere", 1))
-		require.NoError(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "g", Attestation: dpstest.Keys(key1, "")}))
+		require.NoError(t, w.dps.EnrollGroup(
+			dpstest.EnrollmentGroup{EnrollmentGroupID: "g", Attestation: dpstest.Keys(key1, "")},
+		))
 		const devices = 400
 		at := map[string]string{}
 		register := func(id string) string {
@@ -317,13 +361,22 @@ func TestHashedAllocationFollowsTheWeights(t *testing.T) {
 
 func TestLatencyAllocation(t *testing.T) {
 	far := map[string]time.Duration{hubA: 80 * time.Millisecond, hubB: 20 * time.Millisecond}
-	cfg := dpstest.Config{AllocationPolicy: dpstest.PolicyGeoLatency, Latency: func(_, hub string) time.Duration { return far[hub] }}
+	cfg := dpstest.Config{
+		AllocationPolicy: dpstest.PolicyGeoLatency,
+		Latency:          func(_, hub string) time.Duration { return far[hub] },
+	}
 	inBubble(t, cfg, func(w *world) {
 		w.dps.Link(w.b)
 		w.enroll("dev")
-		assert.Equal(t, hubB, w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).AssignedHub)
+		assert.Equal(
+			t, hubB, w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).AssignedHub,
+		)
 		w.enroll("near-a", func(e *dpstest.IndividualEnrollment) { e.IoTHubs = []string{hubA} })
-		assert.Equal(t, hubA, w.assigned(dpstest.HTTPS, "near-a", version, byKey("near-a", key1)).AssignedHub, "of the hubs it may go to")
+		assert.Equal(
+			t, hubA,
+			w.assigned(dpstest.HTTPS, "near-a", version, byKey("near-a", key1)).AssignedHub,
+			"of the hubs it may go to",
+		)
 	})
 }
 
@@ -331,13 +384,17 @@ func TestCustomAllocation(t *testing.T) {
 	var asked dpstest.Allocation
 	var answer dpstest.Allocated
 	var fails error
-	cfg := dpstest.Config{Allocate: func(_ context.Context, a dpstest.Allocation) (dpstest.Allocated, error) {
-		asked = a
-		return answer, fails
-	}}
+	cfg := dpstest.Config{
+		Allocate: func(_ context.Context, a dpstest.Allocation) (dpstest.Allocated, error) {
+			asked = a
+			return answer, fails
+		},
+	}
 	inBubble(t, cfg, func(w *world) {
 		w.dps.Link(w.b)
-		w.enroll("dev", func(e *dpstest.IndividualEnrollment) { e.ReprovisionPolicy = policy(false, false) })
+		w.enroll("dev", func(e *dpstest.IndividualEnrollment) {
+			e.ReprovisionPolicy = policy(false, false)
+		})
 		c := byKey("dev", key1)
 		register := func() body { return w.assigned(dpstest.HTTPS, "dev", version, c) }
 
@@ -355,13 +412,18 @@ func TestCustomAllocation(t *testing.T) {
 		assert.Equal(t, hubB, register().AssignedHub)
 
 		answer = dpstest.Allocated{Hub: hubB, Payload: []byte(`"hi"`)}
-		assert.JSONEq(t, `"hi"`, string(register().Payload), "it is asked although the device may not move")
+		assert.JSONEq(
+			t, `"hi"`, string(register().Payload), "it is asked although the device may not move",
+		)
 		assert.Equal(t, []string{hubB}, asked.LinkedHubs, "but has no choice")
 		assert.Equal(t, hubB, asked.CurrentHub)
 	})
 	inBubble(t, dpstest.Config{AllocationPolicy: dpstest.PolicyCustom}, func(w *world) {
 		w.enroll("dev")
-		assert.Equal(t, 400207, w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).ErrorCode, "nobody to call")
+		assert.Equal(
+			t, 400207, w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).ErrorCode,
+			"nobody to call",
+		)
 	})
 }
 

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// An Op is a kind of request. It is one of the constants; a [Fault] also has the empty one, for any.
+// An Op is a kind of request. It is one of the constants; a [Fault] also has the empty one, for
+// any.
 type Op string
 
 // The kinds of request a [Server] knows.
@@ -38,8 +39,8 @@ func (o Op) String() string { return string(o) }
 // MarshalText returns the kind's text.
 func (o Op) MarshalText() ([]byte, error) { return []byte(o), nil }
 
-// UnmarshalText reads the text of a kind; the empty text is the empty Op. An unknown text is an error
-// that lists the known ones.
+// UnmarshalText reads the text of a kind; the empty text is the empty Op. An unknown text is an
+// error that lists the known ones.
 func (o *Op) UnmarshalText(text []byte) error {
 	if len(text) > 0 && !slices.Contains(ops, string(text)) {
 		return fmt.Errorf("%q is unknown: use %s, or leave it out", text, strings.Join(ops, ", "))
@@ -75,8 +76,8 @@ type Request struct {
 	APIVersion string
 	// Payload is the custom payload of the device, nil for none.
 	Payload json.RawMessage
-	// Status is the HTTP status of the response, over MQTT too. It is 0 while there is none, and for
-	// a CONNECT.
+	// Status is the HTTP status of the response, over MQTT too. It is 0 while there is none, and
+	// for a CONNECT.
 	Status int
 	// Code is the six-digit error code of the response, 0 for none.
 	Code int
@@ -116,7 +117,8 @@ func (l *requestLog) update(r *Request, change func(*Request)) {
 	change(r)
 }
 
-// Requests returns every request since the last ResetLog, in order of arrival: at least the last 90,000.
+// Requests returns every request since the last ResetLog, in order of arrival: at least the last
+// 90,000.
 func (s *Server) Requests() []Request {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
@@ -127,8 +129,8 @@ func (s *Server) Requests() []Request {
 	return all
 }
 
-// Count returns how many requests of the given kinds came since the last ResetLog. When none is given it counts all but
-// operators'.
+// Count returns how many requests of the given kinds came since the last ResetLog. When none is
+// given it counts all but operators'.
 func (s *Server) Count(ops ...Op) int {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()

@@ -85,7 +85,10 @@ func (s *Server) refuse(code int, message string) response {
 	id := newGUID()
 	return response{
 		status: code / 1000, code: code, requestID: id, contentType: contentJSON,
-		body: encode(errorBody{ErrorCode: code, TrackingID: id, Message: message, TimestampUTC: Timestamp{s.network.Now()}}),
+		body: encode(errorBody{
+			ErrorCode: code, TrackingID: id, Message: message,
+			TimestampUTC: Timestamp{s.network.Now()},
+		}),
 	}
 }
 

@@ -14,15 +14,18 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
-// allocations are the ways in which an operator sends a device to a hub: by the members of its enrollment, or by what else
-// decides about it.
+// allocations are the ways in which an operator sends a device to a hub: by the members of its
+// enrollment, or by what else decides about it.
 var allocations = map[string]func(w *world, hook *webhook, hub string) document{
 	"hashed": func(_ *world, _ *webhook, hub string) document {
 		return document{"allocationPolicy": "hashed", "iotHubs": []string{hub}}
 	},
 	"geoLatency": func(w *world, _ *webhook, hub string) document {
 		for _, h := range []string{hubA, hubB} {
-			w.dps.SetLatency("dev", h, map[bool]time.Duration{true: time.Millisecond, false: time.Second}[h == hub])
+			w.dps.SetLatency(
+				"dev", h,
+				map[bool]time.Duration{true: time.Millisecond, false: time.Second}[h == hub],
+			)
 		}
 		return document{"allocationPolicy": "geoLatency"}
 	},
@@ -51,13 +54,15 @@ var reprovisioning = map[string]document{
 	"none":    {},
 }
 
-// Every policy, every allocation, to the same hub and to the other: what the device is told, and what becomes of its data.
+// Every policy, every allocation, to the same hub and to the other: what the device is told, and
+// what becomes of its data.
 func TestReprovisioning(t *testing.T) {
 	for policyName, policy := range reprovisioning {
 		for allocation, send := range allocations {
 			for _, target := range []string{hubA, hubB} {
 				for _, version := range []string{"2018-04-01", "2019-03-31", "2021-06-01"} {
-					name := policyName + "/" + allocation + "/" + strings.TrimSuffix(target, ".azure-devices.net") + "/" + version
+					name := policyName + "/" + allocation + "/" +
+						strings.TrimSuffix(target, ".azure-devices.net") + "/" + version
 					t.Run(name, func(t *testing.T) {
 						inBubble(t, dpstest.Config{}, func(w *world) {
 							reprovision(w, policyName, policy, version, target, send)
@@ -69,14 +74,19 @@ func TestReprovisioning(t *testing.T) {
 	}
 }
 
-func reprovision(w *world, policyName string, policy document, version, target string, send func(*world, *webhook, string) document) {
+func reprovision(
+	w *world, policyName string, policy document, version, target string,
+	send func(*world, *webhook, string) document,
+) {
 	t := w.t
 	w.dps.Link(w.b)
 	hook, o := w.webhook(), w.service()
 	hubs := map[string]*hubtest.Hub{hubA: w.a, hubB: w.b}
 	initial := document{
 		"capabilities": document{"iotEdge": true},
-		"initialTwin":  document{"tags": document{"site": "plant"}, "properties": document{"desired": document{"interval": 60}}},
+		"initialTwin": document{"tags": document{"site": "plant"}, "properties": document{
+			"desired": document{"interval": 60},
+		}},
 	}
 	c := byKey("dev", key1)
 
@@ -103,7 +113,10 @@ func reprovision(w *world, policyName string, policy document, version, target s
 	require.NoError(t, w.a.Put(device))
 
 	// Again, after the operator has changed the allocation.
-	o.must("PUT", "/enrollments/dev", symmetric("dev", initial, policy, send(w, hook, target)), "If-Match", "*")
+	o.must(
+		"PUT", "/enrollments/dev", symmetric("dev", initial, policy, send(w, hook, target)),
+		"If-Match", "*",
+	)
 	state = w.assigned(dpstest.HTTPS, "dev", version, c)
 	stays := policyName == "never" || policyName == "none" && version <= "2018-04-01"
 	where, moved := target, target != hubA
@@ -145,7 +158,9 @@ func reprovision(w *world, policyName string, policy document, version, target s
 
 func TestInitialTwinOfTheWebhook(t *testing.T) {
 	answer := func(hub, site string) document {
-		return document{"iotHubHostName": hub, "initialTwin": document{"tags": document{"site": site}}}
+		return document{
+			"iotHubHostName": hub, "initialTwin": document{"tags": document{"site": site}},
+		}
 	}
 	for name, c := range map[string]struct {
 		override bool
@@ -168,14 +183,19 @@ func TestInitialTwinOfTheWebhook(t *testing.T) {
 				hook.says(answer(hubA, "first"))
 				w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1))
 				twin, _ := w.a.Twin("dev")
-				assert.Equal(t, document{"site": "first"}, twin.Tags, "in place of the enrollment's")
+				assert.Equal(
+					t, document{"site": "first"}, twin.Tags, "in place of the enrollment's",
+				)
 				require.NoError(t, w.a.PatchTags("dev", document{"site": "lived"}))
 				hub := hubB
 				if !c.policy.UpdateHubAssignment {
 					hub = hubA
 				}
 				hook.says(answer(hub, "second"))
-				assert.Equal(t, hub, w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).AssignedHub)
+				assert.Equal(
+					t, hub,
+					w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).AssignedHub,
+				)
 				for _, h := range []*hubtest.Hub{w.a, w.b} {
 					if twin, ok := h.Twin("dev"); ok {
 						assert.Equal(t, document{"site": c.want}, twin.Tags)
@@ -207,7 +227,9 @@ func TestDataIsNotTakenFromAHubThatIsUnlinked(t *testing.T) {
 		require.NoError(t, w.a.PatchTags("dev", document{"site": "lived"}))
 		w.dps.Unlink(hubA)
 		w.dps.Link(w.b)
-		assert.Equal(t, hubB, w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).AssignedHub)
+		assert.Equal(
+			t, hubB, w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).AssignedHub,
+		)
 		twin, _ := w.b.Twin("dev")
 		assert.Equal(t, document{"site": "enrollment"}, twin.Tags)
 		assert.True(t, has(w.a, "dev"), "nor is its identity there removed")
@@ -218,7 +240,9 @@ func TestLatencyTable(t *testing.T) {
 	ms := time.Millisecond
 	cfg := dpstest.Config{
 		AllocationPolicy: dpstest.PolicyGeoLatency, RegistrationsPerMinute: -1,
-		Latencies: map[string]map[string]time.Duration{"*": {hubA: 10 * ms, hubB: 20 * ms}, "Far": {"HUB-A.azure-devices.net": 30 * ms}},
+		Latencies: map[string]map[string]time.Duration{
+			"*": {hubA: 10 * ms, hubB: 20 * ms}, "Far": {"HUB-A.azure-devices.net": 30 * ms},
+		},
 	}
 	inBubble(t, cfg, func(w *world) {
 		w.dps.Link(w.b)

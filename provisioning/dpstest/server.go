@@ -14,8 +14,8 @@ import (
 // GlobalEndpoint is the host name every device of the public cloud asks first.
 const GlobalEndpoint = "global.azure-devices-provisioning.net"
 
-// Config says how a [Server] behaves. The zero Config is useful: it behaves as the service was recorded to behave.
-// A Config is read once, by [New].
+// Config says how a [Server] behaves. The zero Config is useful: it behaves as the service was
+// recorded to behave. A Config is read once, by [New].
 type Config struct {
 	// IDScope is the tenant devices must name. Default "0ne00000001".
 	IDScope string
@@ -23,98 +23,107 @@ type Config struct {
 	// Endpoint is the host name the server answers under. Default [GlobalEndpoint].
 	Endpoint string
 
-	// Polls is how often a registration is answered "assigning", the response to the register request included: with
-	// the default, 2, a device sees register, assigning, one poll, assigning, a second poll, assigned. 1 makes the
-	// first poll final.
+	// Polls is how often a registration is answered "assigning", the response to the register
+	// request included: with the default, 2, a device sees register, assigning, one poll,
+	// assigning, a second poll, assigned. 1 makes the first poll final.
 	Polls int
 
-	// RetryAfter is what a response "assigning" asks the device to wait, in whole seconds, rounded up. Default 3 s.
-	// Negative: such answers carry no Retry-After.
+	// RetryAfter is what a response "assigning" asks the device to wait, in whole seconds, rounded
+	// up. Default 3 s. Negative: such answers carry no Retry-After.
 	RetryAfter time.Duration
 
-	// RegistrationsPerMinute is how many registrations and status lookups together the tenant may make in any 60 s.
-	// Default 1000. Negative: no limit.
+	// RegistrationsPerMinute is how many registrations and status lookups together the tenant may
+	// make in any 60 s. Default 1000. Negative: no limit.
 	RegistrationsPerMinute int
 
-	// PollsPer10s is how many operation polls one device may make in any 10 s. Default 5. Negative: no limit.
+	// PollsPer10s is how many operation polls one device may make in any 10 s. Default 5. Negative:
+	// no limit.
 	PollsPer10s int
 
-	// ThrottleRetryAfter is the Retry-After of a response 429, in whole seconds, rounded up. Default: the time until
-	// the limit allows a request again. Negative: such responses carry none.
+	// ThrottleRetryAfter is the Retry-After of a response 429, in whole seconds, rounded up.
+	// Default: the time until the limit allows a request again. Negative: such responses carry
+	// none.
 	ThrottleRetryAfter time.Duration
 
-	// OperationLifetime is how long an operation can be polled. Later polls are answered 404203. Default 24 h;
-	// the service's own value is not published.
+	// OperationLifetime is how long an operation can be polled. Later polls are answered 404203.
+	// Default 24 h; the service's own value is not published.
 	OperationLifetime time.Duration
 
-	// RefuseConcurrent answers a register request 409203 while an earlier one of the same device would still be
-	// running: until its last poll, but no longer than Polls times RetryAfter. Default: each request gets its own
-	// operation, all of them can be polled, and the newest decides the assignment. (The service answers 409203 only
-	// to requests that truly collide; a device that was restarted half-way must not be locked out.)
+	// RefuseConcurrent answers a register request 409203 while an earlier one of the same device
+	// would still be running: until its last poll, but no longer than Polls times RetryAfter.
+	// Default: each request gets its own operation, all of them can be polled, and the newest
+	// decides the assignment. (The service answers 409203 only to requests that truly collide; a
+	// device that was restarted half-way must not be locked out.)
 	RefuseConcurrent bool
 
-	// UnknownEnrollmentCode answers a SAS token of a device that has no enrollment and no group. Default: as a
-	// wrong key, since a service that cannot attest a device should not say what it knows. 404201 is the other
-	// plausible answer.
+	// UnknownEnrollmentCode answers a SAS token of a device that has no enrollment and no group.
+	// Default: as a wrong key, since a service that cannot attest a device should not say what it
+	// knows. 404201 is the other plausible answer.
 	UnknownEnrollmentCode int
 
-	// UnassignedLookup answers the status lookup of a device that never registered with 200 and status "unassigned".
-	// Default: 404 with 404201.
+	// UnassignedLookup answers the status lookup of a device that never registered with 200 and
+	// status "unassigned". Default: 404 with 404201.
 	UnassignedLookup bool
 
 	// ClockSkew is how long after its expiry a SAS token is still accepted. Default 0.
 	ClockSkew time.Duration
 
-	// AllocationPolicy is used for enrollments that name none: "hashed", "geoLatency" or "static". Default "hashed",
-	// or "custom" when Allocate is set.
+	// AllocationPolicy is used for enrollments that name none: "hashed", "geoLatency" or "static".
+	// Default "hashed", or "custom" when Allocate is set.
 	AllocationPolicy string
 
-	// Latencies is how far devices are from hubs, for the policy "geoLatency": by registration ID, or "*" for all
-	// devices, and by the hub's host name. Hubs it does not tell are further away than all it tells; hubs that are
-	// equally far share their devices as the policy "hashed" does. [Server.SetLatency] changes it.
+	// Latencies is how far devices are from hubs, for the policy "geoLatency": by registration ID,
+	// or "*" for all devices, and by the hub's host name. Hubs it does not tell are further away
+	// than all it tells; hubs that are equally far share their devices as the policy "hashed" does.
+	// [Server.SetLatency] changes it.
 	Latencies map[string]map[string]time.Duration
 
 	// Latency is asked about what Latencies does not tell. Nil: all hubs are equally far.
 	Latency func(registrationID, hubHost string) time.Duration
 
-	// Allocate plays the custom allocation webhook: it chooses the hub of devices whose policy is "custom", and may
-	// return a payload for the device. It goes before the webhooks that enrollments name. It is called without any
-	// lock held, by many goroutines at once, while the device sees status "assigning"; its context ends with the
-	// network. An error fails the registration with errorCode 400207.
+	// Allocate plays the custom allocation webhook: it chooses the hub of devices whose policy is
+	// "custom", and may return a payload for the device. It goes before the webhooks that
+	// enrollments name. It is called without any lock held, by many goroutines at once, while the
+	// device sees status "assigning"; its context ends with the network. An error fails the
+	// registration with errorCode 400207.
 	Allocate func(context.Context, Allocation) (Allocated, error)
 
-	// Webhook is the client that calls the custom allocation webhooks of enrollments. Its Timeout bounds a call, unless
-	// WebhookTimeout is shorter. Nil: a client that finds hosts of the simulated network by name, and all others as the
-	// process does.
+	// Webhook is the client that calls the custom allocation webhooks of enrollments. Its Timeout
+	// bounds a call, unless WebhookTimeout is shorter. Nil: a client that finds hosts of the
+	// simulated network by name, and all others as the process does.
 	Webhook *http.Client
 
-	// WebhookTimeout is how long a webhook may take to answer; then the registration fails with errorCode 400207.
-	// Webhooks are called once. Default 10 s; the service's own value is not published.
+	// WebhookTimeout is how long a webhook may take to answer; then the registration fails with
+	// errorCode 400207. Webhooks are called once. Default 10 s; the service's own value is not
+	// published.
 	WebhookTimeout time.Duration
 
-	// InitialTwinOverrides lets an initial twin that a custom allocation returns replace the twin that would be
-	// migrated. Default: it counts where an initial twin does, at the first assignment and when a device is reset. The
-	// service's documentation has said both.
+	// InitialTwinOverrides lets an initial twin that a custom allocation returns replace the twin
+	// that would be migrated. Default: it counts where an initial twin does, at the first
+	// assignment and when a device is reset. The service's documentation has said both.
 	InitialTwinOverrides bool
 
-	// AssignTime is how long the service takes to carry a registration out. Until then its operation, its record and
-	// status lookups say "assigning", and hubs know nothing of it. Default 0: it is done when the register request is
-	// answered, and only its operation says "assigning" for as long as Polls wants; custom allocations take the time
-	// they take.
+	// AssignTime is how long the service takes to carry a registration out. Until then its
+	// operation, its record and status lookups say "assigning", and hubs know nothing of it.
+	// Default 0: it is done when the register request is answered, and only its operation says
+	// "assigning" for as long as Polls wants; custom allocations take the time they take.
 	AssignTime time.Duration
 
-	// ServiceHost is a second host name the server answers under, that of the instance. Operators are sent there by
-	// ServiceConnectionString. Default: the ID scope in lower case, and ".azure-devices-provisioning.net".
+	// ServiceHost is a second host name the server answers under, that of the instance. Operators
+	// are sent there by ServiceConnectionString. Default: the ID scope in lower case, and
+	// ".azure-devices-provisioning.net".
 	ServiceHost string
 
-	// ServiceKey is the key of the access policy provisioningserviceowner, base64. Default: a random one.
+	// ServiceKey is the key of the access policy provisioningserviceowner, base64. Default: a
+	// random one.
 	ServiceKey string
 
-	// ServiceOperationsPerMinute is how many requests operators may make in any 60 s. Default 1000. Negative: no limit.
+	// ServiceOperationsPerMinute is how many requests operators may make in any 60 s. Default 1000.
+	// Negative: no limit.
 	ServiceOperationsPerMinute int
 
-	// OverwriteEnrollments lets operators replace an enrollment without naming its ETag. Default: such a request is
-	// answered 409, and If-Match must be the ETag or "*".
+	// OverwriteEnrollments lets operators replace an enrollment without naming its ETag. Default:
+	// such a request is answered 409, and If-Match must be the ETag or "*".
 	OverwriteEnrollments bool
 }
 
@@ -161,7 +170,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// A Server is one simulated provisioning service on a network. All methods are safe for concurrent use.
+// A Server is one simulated provisioning service on a network. All methods are safe for concurrent
+// use.
 type Server struct {
 	network *simnet.Network
 	cfg     Config
@@ -170,8 +180,9 @@ type Server struct {
 	faults faultList
 	quota  quotas
 
-	// turn allows one assignment at a time. It is a channel and not a mutex, because a hub may take its time to let
-	// go of a connection, and a goroutine that waits for a mutex would stop a synctest bubble's clock.
+	// turn allows one assignment at a time. It is a channel and not a mutex, because a hub may take
+	// its time to let go of a connection, and a goroutine that waits for a mutex would stop a
+	// synctest bubble's clock.
 	turn chan struct{}
 
 	mu          sync.Mutex
@@ -180,17 +191,19 @@ type Server struct {
 	groups      map[string]*EnrollmentGroup      // by lower-case group ID
 	authorities map[string]*x509.Certificate     // CAs by name, for caReferences
 	records     map[string]*registration         // by lower-case registration ID
-	moves       map[string]string                // lower-case registration ID to the hub an operator chose
-	operations  map[string]*operation            // by operation ID
-	order       []*operation                     // oldest first
-	latest      map[string]*operation            // the newest of each device, by lower-case registration ID
-	latencies   map[string]map[string]time.Duration
-	serviceKey  string
+	// lower-case registration ID to the hub an operator chose
+	moves      map[string]string
+	operations map[string]*operation // by operation ID
+	order      []*operation          // oldest first
+	// the newest of each device, by lower-case registration ID
+	latest     map[string]*operation
+	latencies  map[string]map[string]time.Duration
+	serviceKey string
 }
 
-// New starts a provisioning service on a network: it answers HTTPS on port 443, MQTT on port 8883 and MQTT over
-// WebSocket on port 443 under cfg.Endpoint and cfg.ServiceHost, and it becomes the network's default site. Network.Close
-// ends it.
+// New starts a provisioning service on a network: it answers HTTPS on port 443, MQTT on port 8883
+// and MQTT over WebSocket on port 443 under cfg.Endpoint and cfg.ServiceHost, and it becomes the
+// network's default site. Network.Close ends it.
 func New(n *simnet.Network, cfg Config) *Server {
 	cfg = cfg.withDefaults()
 	s := &Server{

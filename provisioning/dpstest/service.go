@@ -16,11 +16,13 @@ import (
 // serviceOwner is the access policy that operators' tokens name.
 const serviceOwner = "provisioningserviceowner"
 
-// ServiceConnectionString returns what operators' tools and the service SDKs are given to reach the server's REST API.
+// ServiceConnectionString returns what operators' tools and the service SDKs are given to reach the
+// server's REST API.
 func (s *Server) ServiceConnectionString() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return "HostName=" + s.cfg.ServiceHost + ";SharedAccessKeyName=" + serviceOwner + ";SharedAccessKey=" + s.serviceKey
+	return "HostName=" + s.cfg.ServiceHost + ";SharedAccessKeyName=" + serviceOwner +
+		";SharedAccessKey=" + s.serviceKey
 }
 
 // A serviceCall is the part of a call that only operators' requests have.
@@ -52,7 +54,9 @@ func routeService(r *http.Request) *call {
 	query := r.URL.Query()
 	return &call{
 		op: Service, version: query.Get("api-version"),
-		service: &serviceCall{method: r.Method, path: parts, host: r.Host, header: r.Header, query: query},
+		service: &serviceCall{
+			method: r.Method, path: parts, host: r.Host, header: r.Header, query: query,
+		},
 	}
 }
 
@@ -79,19 +83,21 @@ func (s *Server) operate(c *call) response {
 	return s.serveRecords(c)
 }
 
-// authorized checks the token of an operator. Its resource is the host the operator sees, or something below it.
+// authorized checks the token of an operator. Its resource is the host the operator sees, or
+// something below it.
 func (s *Server) authorized(c *call) bool {
 	signature, err := sas.Parse(c.authorization)
 	if err != nil || !strings.EqualFold(signature.KeyName, serviceOwner) {
 		return false
 	}
 	resource, _, _ := strings.Cut(signature.Resource, "/")
-	known := strings.EqualFold(resource, s.cfg.ServiceHost) || strings.EqualFold(resource, s.cfg.Endpoint) ||
-		strings.EqualFold(resource, c.service.host)
+	known := strings.EqualFold(resource, s.cfg.ServiceHost) ||
+		strings.EqualFold(resource, s.cfg.Endpoint) || strings.EqualFold(resource, c.service.host)
 	s.mu.Lock()
 	key, err := base64.StdEncoding.DecodeString(s.serviceKey)
 	s.mu.Unlock()
-	return known && err == nil && signature.Verify(key) && !s.network.Now().After(signature.Expiry.Add(s.cfg.ClockSkew))
+	return known && err == nil && signature.Verify(key) &&
+		!s.network.Now().After(signature.Expiry.Add(s.cfg.ClockSkew))
 }
 
 // refuseService is refuse with the header that errors of the service API have.
@@ -115,8 +121,8 @@ func explain(err error) (int, string) {
 	return codeBadRequest, strings.TrimPrefix(err.Error(), "dpstest: ")
 }
 
-// replacing is the precondition of a request that creates or replaces. Who replaces must say that he knows, by If-Match
-// with the ETag or "*".
+// replacing is the precondition of a request that creates or replaces. Who replaces must say that
+// he knows, by If-Match with the ETag or "*".
 func (s *Server) replacing(h http.Header) precondition {
 	return s.conditional(h.Get("If-Match"))
 }
@@ -136,7 +142,8 @@ func (s *Server) conditional(match string) precondition {
 // matching is the precondition that an ETag sets, "" for none.
 func matching(match string) precondition {
 	return func(exists bool, etag string) int {
-		bare := strings.Trim(match, `"`) // some clients quote what is quoted already, others strip the quotes
+		// some clients quote what is quoted already, others strip the quotes
+		bare := strings.Trim(match, `"`)
 		if match == "" || exists && (bare == "*" || bare == strings.Trim(etag, `"`)) {
 			return 0
 		}

@@ -20,38 +20,54 @@ func TestOperatorKeepsIndividualEnrollments(t *testing.T) {
 		o := w.service()
 		made := o.must("PUT", "/enrollments/Dev-1", symmetric("Dev-1", document{
 			"deviceId": "toaster", "capabilities": document{"iotEdge": true},
-			"initialTwin": document{"tags": document{"site": "a"}, "properties": document{"desired": document{"on": true}}},
+			"initialTwin": document{"tags": document{"site": "a"}, "properties": document{
+				"desired": document{"on": true},
+			}},
 		}))
 		assert.Equal(t, "enabled", made["provisioningStatus"])
-		assert.Equal(t, key1, made["attestation"].(document)["symmetricKey"].(document)["primaryKey"])
+		assert.Equal(
+			t, key1, made["attestation"].(document)["symmetricKey"].(document)["primaryKey"],
+		)
 		etag := made["etag"].(string)
 		assert.Regexp(t, `^"[0-9a-f-]+"$`, etag, "quoted, as the service writes it")
 
 		read := o.must("GET", "/enrollments/dev-1", nil)
-		assert.Equal(t, document{"type": "symmetricKey"}, read["attestation"], "whoever reads sees no key")
+		assert.Equal(
+			t, document{"type": "symmetricKey"}, read["attestation"], "whoever reads sees no key",
+		)
 		assert.Equal(t, etag, read["etag"])
 		assert.Equal(t, document{"site": "a"}, read["initialTwin"].(document)["tags"])
 		proof := o.must("POST", "/enrollments/dev-1/attestationmechanism", nil)
-		assert.Equal(t, key2, proof["symmetricKey"].(document)["secondaryKey"], "but whoever asks for it")
+		assert.Equal(
+			t, key2, proof["symmetricKey"].(document)["secondaryKey"], "but whoever asks for it",
+		)
 
 		// What was read, changed and written back keeps the keys.
 		time.Sleep(time.Minute)
 		read["provisioningStatus"] = "disabled"
 		changed := o.must("PUT", "/enrollments/dev-1", read, "If-Match", etag)
 		assert.Equal(t, "disabled", changed["provisioningStatus"])
-		assert.Equal(t, key1, changed["attestation"].(document)["symmetricKey"].(document)["primaryKey"])
+		assert.Equal(
+			t, key1, changed["attestation"].(document)["symmetricKey"].(document)["primaryKey"],
+		)
 		assert.Equal(t, made["createdDateTimeUtc"], changed["createdDateTimeUtc"])
 		assert.NotEqual(t, made["lastUpdatedDateTimeUtc"], changed["lastUpdatedDateTimeUtc"])
 		assert.NotEqual(t, etag, changed["etag"])
-		assert.Equal(t, "disabled", w.assigned(dpstest.HTTPS, "dev-1", version, byKey("dev-1", key1)).Status)
+		assert.Equal(
+			t, "disabled", w.assigned(dpstest.HTTPS, "dev-1", version, byKey("dev-1", key1)).Status,
+		)
 
 		o.refused(412, "DELETE", "/enrollments/dev-1", nil, "If-Match", etag)
-		status, body := o.do("DELETE", "/enrollments/dev-1", nil, "If-Match", changed["etag"].(string))
+		status, body := o.do(
+			"DELETE", "/enrollments/dev-1", nil, "If-Match", changed["etag"].(string),
+		)
 		assert.Equal(t, 204, status)
 		assert.Empty(t, body)
 		assert.Equal(t, 404201, o.refused(404, "GET", "/enrollments/dev-1", nil))
 		assert.Equal(t, 404201, o.refused(404, "DELETE", "/enrollments/dev-1", nil))
-		assert.Equal(t, 404201, o.refused(404, "POST", "/enrollments/dev-1/attestationmechanism", nil))
+		assert.Equal(
+			t, 404201, o.refused(404, "POST", "/enrollments/dev-1/attestationmechanism", nil),
+		)
 	})
 }
 
@@ -83,11 +99,16 @@ func TestOperatorKeepsEnrollmentGroups(t *testing.T) {
 		made := o.must("PUT", "/enrollmentGroups/plant", document{
 			"enrollmentGroupId": "plant",
 			"attestation": document{"type": "x509", "x509": document{
-				"signingCertificates": document{"primary": document{"certificate": string(ca.PEM())}},
+				"signingCertificates": document{
+					"primary": document{"certificate": string(ca.PEM())},
+				},
 			}},
 			"reprovisionPolicy": document{"updateHubAssignment": false},
 		})
-		assert.Equal(t, document{"updateHubAssignment": false, "migrateDeviceData": true}, made["reprovisionPolicy"])
+		assert.Equal(
+			t, document{"updateHubAssignment": false, "migrateDeviceData": true},
+			made["reprovisionPolicy"],
+		)
 		read := o.must("GET", "/enrollmentgroups/plant", nil)
 		primary := read["attestation"].(document)["x509"].(document)["signingCertificates"].(document)["primary"].(document)
 		assert.NotContains(t, primary, "certificate")
@@ -131,7 +152,10 @@ func TestQueriesComeInPages(t *testing.T) {
 			if token != "" {
 				headers = append(headers, "x-ms-continuation", token)
 			}
-			status, answer := o.do("POST", "/enrollments/query", document{"query": "select * from enrollments"}, headers...)
+			status, answer := o.do(
+				"POST", "/enrollments/query", document{"query": "select * from enrollments"},
+				headers...,
+			)
 			require.Equal(t, 200, status)
 			assert.Equal(t, "enrollment", o.header.Get("x-ms-item-type"))
 			var page []document
@@ -146,11 +170,15 @@ func TestQueriesComeInPages(t *testing.T) {
 			assert.Len(t, page, 3)
 			w.enroll("dev-0a") // behind the page: it is not seen, and shifts nothing
 		}
-		assert.Equal(t, []string{"dev-0", "dev-1", "dev-2", "dev-3", "dev-4", "dev-5", "dev-6"}, all)
+		assert.Equal(
+			t, []string{"dev-0", "dev-1", "dev-2", "dev-3", "dev-4", "dev-5", "dev-6"}, all,
+		)
 
 		_, answer := o.do("POST", "/enrollmentGroups/query", document{"query": "*"})
 		assert.JSONEq(t, `[]`, string(answer))
-		o.refused(400, "POST", "/enrollments/query", document{"query": "SELECT * FROM enrollments WHERE a = 1"})
+		o.refused(400, "POST", "/enrollments/query", document{
+			"query": "SELECT * FROM enrollments WHERE a = 1",
+		})
 		o.refused(400, "POST", "/enrollments/query", nil, "x-ms-continuation", "%%%")
 		o.refused(400, "POST", "/enrollments/query", "[]")
 	})
@@ -173,24 +201,39 @@ func TestBulkOperations(t *testing.T) {
 			return found
 		}
 		assert.Empty(t, codes(bulk("create", symmetric("one"), symmetric("two"))))
-		assert.Equal(t, map[string]int{"two": 409, "not/valid": 400}, codes(bulk("create", symmetric("two"), symmetric("three"), symmetric("not/valid"))))
-		assert.Equal(t, map[string]int{"four": 404}, codes(bulk("update", symmetric("one", document{"provisioningStatus": "disabled"}), symmetric("four"))))
+		assert.Equal(t, map[string]int{"two": 409, "not/valid": 400}, codes(
+			bulk("create", symmetric("two"), symmetric("three"), symmetric("not/valid")),
+		))
+		assert.Equal(t, map[string]int{"four": 404}, codes(bulk(
+			"update", symmetric("one", document{"provisioningStatus": "disabled"}),
+			symmetric("four"),
+		)))
 		one, _ := w.dps.Enrollment("one")
 		assert.Equal(t, dpstest.Disabled, one.ProvisioningStatus)
-		assert.Equal(t, map[string]int{"two": 412, "three": 412}, codes(bulk("updateIfMatchETag",
-			symmetric("one", document{"etag": one.ETag}), symmetric("two", document{"etag": "old"}), symmetric("three"))))
-		assert.Equal(t, map[string]int{"four": 404, "three": 412}, codes(bulk("delete",
-			document{"registrationId": "one"}, document{"registrationId": "four"}, document{"registrationId": "three", "etag": "old"})))
+		assert.Equal(t, map[string]int{"two": 412, "three": 412}, codes(bulk(
+			"updateIfMatchETag", symmetric("one", document{"etag": one.ETag}),
+			symmetric("two", document{"etag": "old"}), symmetric("three"),
+		)))
+		assert.Equal(t, map[string]int{"four": 404, "three": 412}, codes(bulk(
+			"delete", document{"registrationId": "one"}, document{"registrationId": "four"},
+			document{"registrationId": "three", "etag": "old"},
+		)))
 		_, ok := w.dps.Enrollment("one")
 		assert.False(t, ok)
 
 		o.refused(400, "POST", "/enrollments", document{"mode": "create"})
-		o.refused(400, "POST", "/enrollments", document{"mode": "create", "enrollments": make([]document, 11)})
-		o.refused(400, "POST", "/enrollments", document{"mode": "burn", "enrollments": []document{symmetric("x")}})
-		groups := o.must("POST", "/enrollmentGroups", document{"mode": "create", "enrollmentGroups": []document{
-			{"enrollmentGroupId": "g", "attestation": document{"type": "symmetricKey"}},
-			{"enrollmentGroupId": "h", "attestation": document{"type": "tpm", "tpm": document{"endorsementKey": "AA"}}},
-		}})
+		o.refused(400, "POST", "/enrollments", document{
+			"mode": "create", "enrollments": make([]document, 11),
+		})
+		o.refused(400, "POST", "/enrollments", document{
+			"mode": "burn", "enrollments": []document{symmetric("x")},
+		})
+		groups := o.must("POST", "/enrollmentGroups", document{
+			"mode": "create", "enrollmentGroups": []document{
+				{"enrollmentGroupId": "g", "attestation": document{"type": "symmetricKey"}},
+				{"enrollmentGroupId": "h", "attestation": document{"type": "tpm", "tpm": document{"endorsementKey": "AA"}}},
+			},
+		})
 		assert.Equal(t, "h", groups["errors"].([]any)[0].(document)["enrollmentGroupId"])
 		proof := o.must("POST", "/enrollmentgroups/g/attestationmechanism", nil)
 		assert.NotEmpty(t, proof["symmetricKey"].(document)["primaryKey"], "made by the service")
@@ -201,7 +244,11 @@ func TestOperatorsNeedTheOwnersKey(t *testing.T) {
 	inBubble(t, dpstest.Config{ServiceKey: key1}, func(w *world) {
 		w.enroll("dev")
 		host := "0ne00000001.azure-devices-provisioning.net"
-		assert.Equal(t, "HostName="+host+";SharedAccessKeyName=provisioningserviceowner;SharedAccessKey="+key1, w.dps.ServiceConnectionString())
+		assert.Equal(
+			t,
+			"HostName="+host+";SharedAccessKeyName=provisioningserviceowner;SharedAccessKey="+key1,
+			w.dps.ServiceConnectionString(),
+		)
 		soon := time.Now().Add(time.Minute)
 		for name, c := range map[string]struct {
 			host, token string
@@ -254,7 +301,9 @@ func TestOperatorsMistakes(t *testing.T) {
 				"allocationPolicy": "custom", "customAllocationDefinition": document{"webhookUrl": "https://x/y", "apiVersion": "2017-11-15"},
 			})},
 			"bad key": {400, "PUT", "/enrollments/dev", symmetric("dev", document{
-				"attestation": document{"type": "symmetricKey", "symmetricKey": document{"primaryKey": "!"}},
+				"attestation": document{
+					"type": "symmetricKey", "symmetricKey": document{"primaryKey": "!"},
+				},
 			})},
 			"no attestation":  {400, "PUT", "/enrollments/dev", symmetric("dev", document{"attestation": document{"type": "none"}})},
 			"tpm group":       {400, "PUT", "/enrollmentGroups/g", document{"attestation": document{"type": "tpm", "tpm": document{"endorsementKey": "AA"}}}},
@@ -274,7 +323,8 @@ func TestOperatorsMistakes(t *testing.T) {
 			o.version = v
 			o.refused(400, "GET", "/enrollments/dev", nil)
 		}
-		for _, v := range []string{"2018-11-01", "2019-03-31", "2021-06-01", "2021-10-01"} { // what the SDKs send
+		// what the SDKs send
+		for _, v := range []string{"2018-11-01", "2019-03-31", "2021-06-01", "2021-10-01"} {
 			o.version = v
 			o.refused(404, "GET", "/enrollments/dev", nil)
 		}
@@ -313,11 +363,14 @@ func TestTPMRecordsAreKept(t *testing.T) {
 	inBubble(t, dpstest.Config{}, func(w *world) {
 		o := w.service()
 		o.must("PUT", "/enrollments/dev", document{"registrationId": "dev", "attestation": document{
-			"type": "tpm", "tpm": document{"endorsementKey": "AToAAQ==", "storageRootKey": "AToAAQ=="},
+			"type": "tpm",
+			"tpm":  document{"endorsementKey": "AToAAQ==", "storageRootKey": "AToAAQ=="},
 		}})
 		assert.Equal(t, document{"endorsementKey": "AToAAQ==", "storageRootKey": "AToAAQ=="},
 			o.must("POST", "/enrollments/dev/attestationmechanism", nil)["tpm"])
-		assert.Equal(t, "tpm", o.must("GET", "/enrollments/dev", nil)["attestation"].(document)["type"])
+		assert.Equal(
+			t, "tpm", o.must("GET", "/enrollments/dev", nil)["attestation"].(document)["type"],
+		)
 	})
 }
 
@@ -329,6 +382,8 @@ func TestServiceOverLoopback(t *testing.T) {
 	o.must("PUT", "/enrollments/dev", symmetric("dev"))
 	// By address, as a client that has no name for the server reaches it.
 	o.host = n.HTTPSAddr()
-	o.client = &http.Client{Transport: &http.Transport{TLSClientConfig: n.TLSConfig(), DisableKeepAlives: true}}
+	o.client = &http.Client{
+		Transport: &http.Transport{TLSClientConfig: n.TLSConfig(), DisableKeepAlives: true},
+	}
 	assert.Equal(t, "dev", o.must("GET", "/enrollments/dev", nil)["registrationId"])
 }

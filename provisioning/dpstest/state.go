@@ -17,8 +17,9 @@ import (
 // stateVersion is the form of saved states that this package writes and reads.
 const stateVersion = 1
 
-// state is what a server keeps over a restart. Operations that devices still poll, limits, faults and logs are not part of
-// it: a device that polls a lost operation is answered 404203, and registers again.
+// state is what a server keeps over a restart. Operations that devices still poll, limits, faults
+// and logs are not part of it: a device that polls a lost operation is answered 404203, and
+// registers again.
 type state struct {
 	Version          int                        `json:"version"`
 	IDScope          string                     `json:"idScope"`
@@ -42,13 +43,15 @@ type registrationState struct {
 	Twin       *InitialTwin          `json:"twin,omitempty"`
 }
 
-// Save writes everything operators and devices have made as JSON, for [Server.Load]: enrollments, groups, CAs, registration
-// records, the key of operators, and the registries and twins of the linked hubs. The output holds secrets. Which hubs are linked,
-// and with what weight, is the program's to say and not part of it.
+// Save writes everything operators and devices have made as JSON, for [Server.Load]: enrollments,
+// groups, CAs, registration records, the key of operators, and the registries and twins of the
+// linked hubs. The output holds secrets. Which hubs are linked, and with what weight, is the
+// program's to say and not part of it.
 func (s *Server) Save(w io.Writer) error {
 	out := state{
-		Version: stateVersion, IDScope: s.cfg.IDScope, CAs: map[string][]byte{}, Hubs: map[string]json.RawMessage{},
-		Enrollments: []*IndividualEnrollment{}, EnrollmentGroups: []*EnrollmentGroup{}, Registrations: []registrationState{},
+		Version: stateVersion, IDScope: s.cfg.IDScope, CAs: map[string][]byte{},
+		Hubs: map[string]json.RawMessage{}, Enrollments: []*IndividualEnrollment{},
+		EnrollmentGroups: []*EnrollmentGroup{}, Registrations: []registrationState{},
 	}
 	// No device is between two hubs while the turn is ours.
 	s.turn <- struct{}{}
@@ -87,9 +90,10 @@ func (s *Server) Save(w io.Writer) error {
 	return e.Encode(out) // enrollments are never changed in place
 }
 
-// Load puts what Save wrote in the place of all enrollments, groups, CAs, records and of the linked hubs' registries; connections
-// to those hubs end. What the state says of hubs that are not linked is left out, and their devices live, for the server, at
-// a hub that was unlinked. A state that is damaged, or of another ID scope, is refused; the server is then as it was.
+// Load puts what Save wrote in the place of all enrollments, groups, CAs, records and of the linked
+// hubs' registries; connections to those hubs end. What the state says of hubs that are not linked
+// is left out, and their devices live, for the server, at a hub that was unlinked. A state that is
+// damaged, or of another ID scope, is refused; the server is then as it was.
 func (s *Server) Load(r io.Reader) error {
 	var in state
 	d := json.NewDecoder(r)
@@ -125,7 +129,8 @@ func (s *Server) Load(r io.Reader) error {
 	if s.moves == nil {
 		s.moves = map[string]string{}
 	}
-	s.individuals, s.groups, s.authorities, s.records = next.individuals, next.groups, next.authorities, next.records
+	s.individuals, s.groups, s.authorities, s.records = next.individuals, next.groups,
+		next.authorities, next.records
 	s.operations, s.latest, s.order = map[string]*operation{}, map[string]*operation{}, nil
 	return nil
 }
@@ -189,9 +194,13 @@ func (in *state) read() (contents, error) {
 	}
 	for _, r := range in.Registrations {
 		if !validID(r.Record.RegistrationID) {
-			return out, fmt.Errorf("registration: %q is not a registration ID", r.Record.RegistrationID)
+			return out, fmt.Errorf(
+				"registration: %q is not a registration ID", r.Record.RegistrationID,
+			)
 		}
-		next := &registration{record: r.Record, hub: r.Hub, device: r.Device, by: r.By, identity: r.Identity}
+		next := &registration{
+			record: r.Record, hub: r.Hub, device: r.Device, by: r.By, identity: r.Identity,
+		}
 		switch {
 		case r.Individual != nil:
 			if err := r.Individual.restore(); err != nil {
@@ -209,7 +218,8 @@ func (in *state) read() (contents, error) {
 			// Whatever was under way is lost with the process.
 			next.record.Status = StatusUnassigned
 			if next.hub != "" {
-				next.record.Status, next.record.AssignedHub, next.record.DeviceID = StatusAssigned, next.hub, next.device
+				next.record.Status, next.record.AssignedHub, next.record.DeviceID = StatusAssigned,
+					next.hub, next.device
 			}
 		}
 		out.records[foldID(r.Record.RegistrationID)] = next

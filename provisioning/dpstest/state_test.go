@@ -17,7 +17,8 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
-// restart saves a service with its hubs, and loads the state into a new one on a network of its own.
+// restart saves a service with its hubs, and loads the state into a new one on a network of its
+// own.
 func (w *world) restart() (*world, []byte) {
 	t := w.t
 	var saved bytes.Buffer
@@ -34,12 +35,16 @@ func TestStateSurvivesARestart(t *testing.T) {
 		ca := simnet.NewCA("Plant", time.Now())
 		w.dps.AddCA("plant-root", ca.Certificate())
 		w.enroll("dev", func(e *dpstest.IndividualEnrollment) {
-			e.ReprovisionPolicy, e.AllocationPolicy, e.IoTHubHostName = policy(true, true), dpstest.PolicyStatic, hubA
+			e.ReprovisionPolicy, e.AllocationPolicy, e.IoTHubHostName = policy(true, true),
+				dpstest.PolicyStatic, hubA
 			e.InitialTwin = &dpstest.InitialTwin{Tags: document{"site": "x"}}
 		})
 		require.NoError(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{
-			EnrollmentGroupID: "plant", AllocationPolicy: dpstest.PolicyStatic, IoTHubHostName: hubB,
-			Attestation: dpstest.Attestation{X509: &dpstest.X509{CAReferences: &dpstest.CAReferences{Primary: "plant-root"}}},
+			EnrollmentGroupID: "plant", AllocationPolicy: dpstest.PolicyStatic,
+			IoTHubHostName: hubB,
+			Attestation: dpstest.Attestation{
+				X509: &dpstest.X509{CAReferences: &dpstest.CAReferences{Primary: "plant-root"}},
+			},
 		}))
 		w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1))
 		w.assigned(dpstest.HTTPS, "cam", version, byCertificate(ca.Device("cam")))
@@ -63,13 +68,17 @@ func TestStateSurvivesARestart(t *testing.T) {
 
 		// It goes on as if nothing had happened.
 		o := again.service()
-		o.must("PUT", "/enrollments/dev", symmetric("dev", document{"allocationPolicy": "static", "iotHubHostName": hubB}), "If-Match", kept.ETag)
+		o.must("PUT", "/enrollments/dev", symmetric("dev", document{
+			"allocationPolicy": "static", "iotHubHostName": hubB,
+		}), "If-Match", kept.ETag)
 		state := again.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1))
 		assert.Equal(t, hubB, state.AssignedHub)
 		assert.Equal(t, "deviceDataMigrated", state.Substatus)
 		moved, _ := again.b.Twin("dev")
 		assert.Equal(t, document{"temperature": 20.5}, moved.Reported)
-		assert.Equal(t, "reprovisionedToInitialAssignment", again.assigned(dpstest.HTTPS, "cam", version, byCertificate(ca.Device("cam"))).Substatus)
+		assert.Equal(t, "reprovisionedToInitialAssignment", again.assigned(
+			dpstest.HTTPS, "cam", version, byCertificate(ca.Device("cam")),
+		).Substatus)
 		require.NoError(t, again.dps.MoveNow("cam", hubA), "under the terms it registered under")
 	})
 }
@@ -97,13 +106,16 @@ func TestDamagedStateIsRefused(t *testing.T) {
 		require.NoError(t, w.dps.Save(&saved))
 		good := saved.String()
 		for name, bad := range map[string]string{
-			"empty": "", "half": good[:len(good)/2], "another scope": strings.Replace(good, scope, "0ne00000002", 1),
+			"empty": "", "half": good[:len(good)/2],
+			"another scope":   strings.Replace(good, scope, "0ne00000002", 1),
 			"another version": strings.Replace(good, `"version": 1`, `"version": 2`, 1),
 			"unknown member":  strings.Replace(good, `"idScope"`, `"else": 1, "idScope"`, 1),
 			"no key":          strings.Replace(good, `"serviceKey": "`, `"serviceKey": "!`, 1),
 			"bad enrollment":  strings.Replace(good, key1, "!", 1),
 			"bad hub":         strings.Replace(good, `"host": "`, `"host": "x`, 1),
-			"null":            strings.Replace(good, `"enrollments": [`, `"enrollments": [null,`, 1),
+			"null": strings.Replace(
+				good, `"enrollments": [`, `"enrollments": [null,`, 1,
+			),
 		} {
 			require.NotEqual(t, good, bad, name)
 			assert.Error(t, w.dps.Load(strings.NewReader(bad)), name)
@@ -121,13 +133,19 @@ func FuzzLoad(f *testing.F) {
 	hub := hubtest.NewHub(n, hubA)
 	service := dpstest.New(n, dpstest.Config{ServiceKey: key1})
 	service.Link(hub)
-	require.NoError(f, service.Enroll(dpstest.IndividualEnrollment{RegistrationID: "dev", Attestation: dpstest.Keys(key1, key2)}))
-	require.NoError(f, service.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "g", Attestation: dpstest.Keys(key1, key2)}))
+	require.NoError(f, service.Enroll(
+		dpstest.IndividualEnrollment{RegistrationID: "dev", Attestation: dpstest.Keys(key1, key2)},
+	))
+	require.NoError(f, service.EnrollGroup(
+		dpstest.EnrollmentGroup{EnrollmentGroupID: "g", Attestation: dpstest.Keys(key1, key2)},
+	))
 	require.NoError(f, hub.Put(hubtest.Device{ID: "dev"}))
 	var saved bytes.Buffer
 	require.NoError(f, service.Save(&saved))
 	f.Add(saved.String())
-	f.Add(`{"version":1,"idScope":"0ne00000001","serviceKey":"aaaa","registrations":[{"record":{"registrationId":"dev","status":"assigning"},"hub":"x"}]}`)
+	f.Add(
+		`{"version":1,"idScope":"0ne00000001","serviceKey":"aaaa","registrations":[{"record":{"registrationId":"dev","status":"assigning"},"hub":"x"}]}`,
+	)
 	f.Fuzz(func(t *testing.T, state string) {
 		if service.Load(strings.NewReader(state)) != nil {
 			return
@@ -138,13 +156,15 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-// FuzzService sends operators' requests with any body, and then registers a device under whatever came of it.
+// FuzzService sends operators' requests with any body, and then registers a device under whatever
+// came of it.
 func FuzzService(f *testing.F) {
 	n := simnet.New()
 	f.Cleanup(func() { _ = n.Close() })
 	hub := hubtest.NewHub(n, hubA)
 	service := dpstest.New(n, dpstest.Config{
-		ServiceKey: key1, ServiceOperationsPerMinute: -1, RegistrationsPerMinute: -1, PollsPer10s: -1, WebhookTimeout: time.Millisecond,
+		ServiceKey: key1, ServiceOperationsPerMinute: -1, RegistrationsPerMinute: -1,
+		PollsPer10s: -1, WebhookTimeout: time.Millisecond,
 		Webhook: &http.Client{Transport: nobody{}},
 	})
 	service.Link(hub)
@@ -171,7 +191,9 @@ func FuzzService(f *testing.F) {
 		if err != nil {
 			return
 		}
-		r.Header.Set("Authorization", ownerToken(dpstest.GlobalEndpoint, "provisioningserviceowner", key1, time.Now().Add(time.Hour)))
+		r.Header.Set("Authorization", ownerToken(
+			dpstest.GlobalEndpoint, "provisioningserviceowner", key1, time.Now().Add(time.Hour),
+		))
 		r.Header.Set("If-Match", "*")
 		w := httptest.NewRecorder()
 		service.ServeHTTP(w, r)
@@ -183,8 +205,12 @@ func FuzzService(f *testing.F) {
 		require.Less(t, w.Code, 500, "%s", w.Body)
 
 		if e, ok := service.Enrollment("dev"); ok && e.Attestation.SymmetricKey != nil {
-			register := httptest.NewRequest("PUT", "/"+scope+"/registrations/dev/register?api-version=2021-06-01", http.NoBody)
-			register.Header.Set("Authorization", token("dev", e.Attestation.SymmetricKey.PrimaryKey))
+			register := httptest.NewRequest(
+				"PUT", "/"+scope+"/registrations/dev/register?api-version=2021-06-01", http.NoBody,
+			)
+			register.Header.Set(
+				"Authorization", token("dev", e.Attestation.SymmetricKey.PrimaryKey),
+			)
 			w := httptest.NewRecorder()
 			service.ServeHTTP(w, register)
 			require.Equal(t, 202, w.Code, "%s", w.Body)
@@ -196,4 +222,6 @@ func FuzzService(f *testing.F) {
 // nobody is a network on which there is nobody.
 type nobody struct{}
 
-func (nobody) RoundTrip(r *http.Request) (*http.Response, error) { return nil, http.ErrHandlerTimeout }
+func (nobody) RoundTrip(r *http.Request) (*http.Response, error) {
+	return nil, http.ErrHandlerTimeout
+}

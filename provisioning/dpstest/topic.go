@@ -16,14 +16,15 @@ type userName struct {
 //
 //	{idScope}/registrations/{registrationId}/api-version={version}&ClientVersion={product}
 //
-// with the parameters in any order, ClientVersion or all of them absent, and with or without a question mark before
-// them.
+// with the parameters in any order, ClientVersion or all of them absent, and with or without a
+// question mark before them.
 func parseUserName(text string) (userName, bool) {
 	scope, rest, ok := strings.Cut(text, "/registrations/")
 	if !ok || scope == "" {
 		return userName{}, false
 	}
-	id, parameters, _ := strings.Cut(rest, "/") // neither of the IDs holds a slash, but a product may
+	// neither of the IDs holds a slash, but a product may
+	id, parameters, _ := strings.Cut(rest, "/")
 	if unescaped, err := url.PathUnescape(id); err == nil {
 		id = unescaped
 	}

@@ -18,8 +18,8 @@ import (
 // maxWebhookResponse is how much of a webhook's response is read.
 const maxWebhookResponse = 256 << 10
 
-// allocationRequest is what a webhook is sent (Azure docs: "Understand custom allocation policies with Azure IoT Hub Device
-// Provisioning Service").
+// allocationRequest is what a webhook is sent (Azure docs: "Understand custom allocation policies
+// with Azure IoT Hub Device Provisioning Service").
 type allocationRequest struct {
 	IndividualEnrollment *IndividualEnrollment `json:"individualEnrollment,omitempty"`
 	EnrollmentGroup      *EnrollmentGroup      `json:"enrollmentGroup,omitempty"`
@@ -53,7 +53,8 @@ func (s *Server) callWebhook(ctx context.Context, a Allocation, dev attested) (A
 	defer cancel()
 	request := allocationRequest{
 		DeviceRuntimeContext: runtimeContext{
-			RegistrationID: a.RegistrationID, CurrentHub: a.CurrentHub, CurrentDevice: a.CurrentDevice, Payload: a.Payload,
+			RegistrationID: a.RegistrationID, CurrentHub: a.CurrentHub,
+			CurrentDevice: a.CurrentDevice, Payload: a.Payload,
 		},
 		LinkedHubs: a.LinkedHubs,
 	}
@@ -67,7 +68,8 @@ func (s *Server) callWebhook(ctx context.Context, a Allocation, dev attested) (A
 	}
 	if a.Individual != nil {
 		e := a.Individual.redacted()
-		e.RegistrationState, e.CustomAllocationDefinition = nil, e.CustomAllocationDefinition.masked()
+		e.RegistrationState, e.CustomAllocationDefinition = nil,
+			e.CustomAllocationDefinition.masked()
 		request.IndividualEnrollment = &e
 	}
 	if a.Group != nil {
@@ -75,7 +77,9 @@ func (s *Server) callWebhook(ctx context.Context, a Allocation, dev attested) (A
 		g.CustomAllocationDefinition = g.CustomAllocationDefinition.masked()
 		request.EnrollmentGroup = &g
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, dev.webhook.WebhookURL, bytes.NewReader(encode(request)))
+	r, err := http.NewRequestWithContext(
+		ctx, http.MethodPost, dev.webhook.WebhookURL, bytes.NewReader(encode(request)),
+	)
 	if err != nil {
 		return Allocated{}, errors.New("the webhook's URL is not one") // whose query may hold a key
 	}
@@ -94,7 +98,10 @@ func (s *Server) callWebhook(ctx context.Context, a Allocation, dev attested) (A
 	switch {
 	case response.StatusCode != http.StatusOK:
 		// The wording devices have been seen to get.
-		return Allocated{}, &allocationError{codeAllocationFailed, fmt.Sprintf("Custom allocation failed with status code: %d", response.StatusCode)}
+		return Allocated{}, &allocationError{
+			codeAllocationFailed,
+			fmt.Sprintf("Custom allocation failed with status code: %d", response.StatusCode),
+		}
 	case err != nil:
 		if cause := context.Cause(ctx); cause != nil {
 			return Allocated{}, cause
@@ -110,12 +117,15 @@ func (s *Server) callWebhook(ctx context.Context, a Allocation, dev attested) (A
 	if string(got.Payload) == "null" {
 		got.Payload = nil
 	}
-	return Allocated{Hub: got.IoTHubHostName, InitialTwin: got.InitialTwin, Payload: got.Payload}, nil
+	return Allocated{
+		Hub: got.IoTHubHostName, InitialTwin: got.InitialTwin, Payload: got.Payload,
+	}, nil
 }
 
 var errWebhookTimeout = errors.New("the webhook did not answer in time")
 
-// masked is a definition as a webhook sees it: the query of its own address, which may hold a key, is hidden.
+// masked is a definition as a webhook sees it: the query of its own address, which may hold a key,
+// is hidden.
 func (d *CustomAllocationDefinition) masked() *CustomAllocationDefinition {
 	if d == nil {
 		return nil
@@ -141,12 +151,15 @@ func (s *Server) webhookClient() *http.Client {
 			DisableKeepAlives: true,
 			TLSClientConfig:   &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-				if host, _, err := net.SplitHostPort(address); err == nil && s.network.Serves(host) {
+				if host, _, err := net.SplitHostPort(address); err == nil &&
+					s.network.Serves(host) {
 					return s.network.DialContext(ctx, network, address)
 				}
 				return dialer.DialContext(ctx, network, address)
 			},
 		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		},
 	}
 }

@@ -96,17 +96,23 @@ func TestWebhookIsAskedAsDocumented(t *testing.T) {
 		assert.Equal(t, "code=secret", hook.query)
 		assert.Equal(t, "application/json; charset=utf-8", hook.header.Get("Content-Type"))
 		assert.Equal(t, []any{hubA, hubB}, asked["linkedHubs"])
-		assert.Equal(t, document{"registrationId": "dev", "symmetricKey": document{}, "payload": document{"floor": 3.0}}, asked["deviceRuntimeContext"])
+		assert.Equal(t, document{
+			"registrationId": "dev", "symmetricKey": document{}, "payload": document{"floor": 3.0},
+		}, asked["deviceRuntimeContext"])
 		e := asked["individualEnrollment"].(document)
 		for _, name := range []string{"etag", "createdDateTimeUtc", "lastUpdatedDateTimeUtc"} {
 			assert.NotEmpty(t, e[name], name)
 			delete(e, name)
 		}
 		assert.Equal(t, document{
-			"registrationId": "dev", "attestation": document{"type": "symmetricKey"}, "capabilities": document{"iotEdge": false},
-			"provisioningStatus": "enabled", "reprovisionPolicy": document{"updateHubAssignment": true, "migrateDeviceData": true},
-			"allocationPolicy": "custom", "iotHubs": []any{hubA, hubB},
-			"customAllocationDefinition": document{"webhookUrl": "https://" + webhookHost + "/api/allocate?****", "apiVersion": "2021-10-01"},
+			"registrationId": "dev", "attestation": document{"type": "symmetricKey"},
+			"capabilities": document{"iotEdge": false}, "provisioningStatus": "enabled",
+			"reprovisionPolicy": document{"updateHubAssignment": true, "migrateDeviceData": true},
+			"allocationPolicy":  "custom", "iotHubs": []any{hubA, hubB},
+			"customAllocationDefinition": document{
+				"webhookUrl": "https://" + webhookHost + "/api/allocate?****",
+				"apiVersion": "2021-10-01",
+			},
 		}, e)
 		assert.NotContains(t, asked, "enrollmentGroup")
 
@@ -115,7 +121,8 @@ func TestWebhookIsAskedAsDocumented(t *testing.T) {
 		state = w.finish(d, "").decode(t).state(t)
 		assert.JSONEq(t, `[2]`, string(state.Payload))
 		assert.Equal(t, document{
-			"registrationId": "dev", "symmetricKey": document{}, "currentIotHubHostName": hubB, "currentDeviceId": "dev",
+			"registrationId": "dev", "symmetricKey": document{}, "currentIotHubHostName": hubB,
+			"currentDeviceId": "dev",
 		}, hook.last()["deviceRuntimeContext"])
 	})
 }
@@ -128,15 +135,26 @@ func TestWebhookIsAskedAboutGroups(t *testing.T) {
 		var e dpstest.IndividualEnrollment
 		custom(&e)
 		require.NoError(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{
-			EnrollmentGroupID: "plant", Attestation: dpstest.SigningCertificates(ca.Certificate(), nil),
-			AllocationPolicy: e.AllocationPolicy, CustomAllocationDefinition: e.CustomAllocationDefinition,
+			EnrollmentGroupID:          "plant",
+			Attestation:                dpstest.SigningCertificates(ca.Certificate(), nil),
+			AllocationPolicy:           e.AllocationPolicy,
+			CustomAllocationDefinition: e.CustomAllocationDefinition,
 		}))
-		assert.Equal(t, hubA, w.assigned(dpstest.MQTT, "dev", version, byCertificate(ca.Device("dev"))).AssignedHub)
+		assert.Equal(
+			t, hubA,
+			w.assigned(dpstest.MQTT, "dev", version, byCertificate(ca.Device("dev"))).AssignedHub,
+		)
 		asked := hook.last()
-		assert.Equal(t, document{"registrationId": "dev", "x509": document{}}, asked["deviceRuntimeContext"])
+		assert.Equal(
+			t, document{"registrationId": "dev", "x509": document{}}, asked["deviceRuntimeContext"],
+		)
 		group := asked["enrollmentGroup"].(document)
 		assert.Equal(t, "plant", group["enrollmentGroupId"])
-		assert.NotContains(t, group["attestation"].(document)["x509"].(document)["signingCertificates"].(document)["primary"], "certificate")
+		assert.NotContains(
+			t,
+			group["attestation"].(document)["x509"].(document)["signingCertificates"].(document)["primary"],
+			"certificate",
+		)
 		assert.NotContains(t, asked, "individualEnrollment")
 	})
 }
@@ -155,7 +173,10 @@ func TestWebhookIsAskedAboutDevicesThatStay(t *testing.T) {
 		assert.JSONEq(t, `"again"`, string(state.Payload))
 		assert.Equal(t, []any{hubA}, hook.last()["linkedHubs"])
 		hook.says(document{"iotHubHostName": hubB})
-		assert.Equal(t, 400207, w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).ErrorCode, "a hub it was not offered")
+		assert.Equal(
+			t, 400207, w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1)).ErrorCode,
+			"a hub it was not offered",
+		)
 	})
 }
 
@@ -232,7 +253,9 @@ func TestWebhookNobodyServes(t *testing.T) {
 		w.net.SetFault(webhookHost, simnet.Refused)
 		w.enroll("dev", custom)
 		state := w.assigned(dpstest.HTTPS, "dev", version, byKey("dev", key1))
-		assert.Equal(t, "Custom allocation failed: the webhook cannot be reached", state.ErrorMessage)
+		assert.Equal(
+			t, "Custom allocation failed: the webhook cannot be reached", state.ErrorMessage,
+		)
 	})
 }
 
@@ -249,7 +272,9 @@ func TestDeviceSeesAssigningWhileTheWebhookThinks(t *testing.T) {
 		began := time.Now()
 		r := d.register("")
 		require.Equal(w.t, 202, r.status)
-		require.Less(w.t, time.Since(began), time.Second, "the answer does not wait for the webhook")
+		require.Less(
+			w.t, time.Since(began), time.Second, "the answer does not wait for the webhook",
+		)
 		op := r.decode(w.t).OperationID
 		for range 6 {
 			time.Sleep(3 * time.Second)
@@ -317,7 +342,10 @@ func TestConcurrentRegistrationsAreRefusedWhileAWebhookThinks(t *testing.T) {
 func TestNetworkClosesWhileAWebhookThinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := simnet.New()
-		w := &world{t: t, net: n, a: hubtest.NewHub(n, hubA), dps: dpstest.New(n, dpstest.Config{WebhookTimeout: time.Hour})}
+		w := &world{
+			t: t, net: n, a: hubtest.NewHub(n, hubA),
+			dps: dpstest.New(n, dpstest.Config{WebhookTimeout: time.Hour}),
+		}
 		w.dps.Link(w.a)
 		w.webhook().says(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 		w.enroll("dev", custom)
@@ -342,8 +370,10 @@ func TestWebhookOutsideTheNetwork(t *testing.T) {
 	}))
 	defer outside.Close()
 	w.service().must("PUT", "/enrollments/dev", symmetric("dev", document{
-		"allocationPolicy":           "custom",
-		"customAllocationDefinition": document{"webhookUrl": outside.URL + "/api", "apiVersion": "2021-10-01"},
+		"allocationPolicy": "custom",
+		"customAllocationDefinition": document{
+			"webhookUrl": outside.URL + "/api", "apiVersion": "2021-10-01",
+		},
 	}))
 	d := w.https("dev", version, byKey("dev", key1))
 	defer d.close()
@@ -365,12 +395,16 @@ func TestAssigningTakesTheTimeItIsGiven(t *testing.T) {
 		require.Equal(t, "assigned", w.finish(d, "").decode(t).state(t).Status)
 		assert.Equal(t, 12*time.Second, time.Since(began), "the first poll after ten seconds")
 
-		require.NoError(t, w.dps.Move("dev", map[bool]string{true: hubB, false: hubA}[has(w.a, "dev")]))
+		require.NoError(
+			t, w.dps.Move("dev", map[bool]string{true: hubB, false: hubA}[has(w.a, "dev")]),
+		)
 		d.register("")
 		lookup := d.lookup("").decode(t)
 		assert.Equal(t, "assigning", lookup.Status)
 		assert.Empty(t, lookup.AssignedHub)
-		assert.NotEqual(t, has(w.a, "dev"), has(w.b, "dev"), "it lives at one hub until it has moved")
+		assert.NotEqual(
+			t, has(w.a, "dev"), has(w.b, "dev"), "it lives at one hub until it has moved",
+		)
 		time.Sleep(11 * time.Second)
 		assert.Equal(t, "deviceDataMigrated", d.lookup("").decode(t).Substatus)
 	})
