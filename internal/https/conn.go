@@ -81,11 +81,14 @@ func (c *Conn) Close() { c.transport.CloseIdleConnections() }
 
 // Request is one request.
 type Request struct {
+	// Method is the HTTP method.
 	Method string
-	URL    string
+	// URL is the whole URL, with the scheme https.
+	URL string
 	// Header is sent as it is, with the User-Agent of Options added. Do changes it; nil is an empty one.
 	Header http.Header
-	Body   []byte
+	// Body is sent as it is; nil is an empty one.
+	Body []byte
 	// Limit bounds the request from its first byte to the end of the response, dialling included. 0: ctx alone does.
 	Limit time.Duration
 }
