@@ -15,7 +15,8 @@ import (
 	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
-// blobLocation is where the hub wants a blob. It is a credential: whoever has it can write the blob.
+// blobLocation is where the hub wants a blob. It is a credential: whoever has it can write the
+// blob.
 type blobLocation struct {
 	CorrelationID string `json:"correlationId"`
 	HostName      string `json:"hostName"`
@@ -24,7 +25,8 @@ type blobLocation struct {
 	SASToken      string `json:"sasToken"`
 }
 
-// parseBlobLocation reads the hub's response, and refuses what would make a URL of another host or another meaning.
+// parseBlobLocation reads the hub's response, and refuses what would make a URL of another host or
+// another meaning.
 func parseBlobLocation(body []byte) (blobLocation, error) {
 	var p blobLocation
 	if err := json.Unmarshal(body, &p); err != nil {
@@ -147,9 +149,10 @@ func storageRefused(hub Hub, r https.Response) *Error {
 	return e
 }
 
-// storageFailed is the error of a storage account that sent no response. The loop concludes from the type of a DNS error that a hub
-// is gone, and from a rejection that the hub does not know the device; neither may be concluded from a storage account, so a
-// name that does not exist loses its type, and a rejection its class.
+// storageFailed is the error of a storage account that sent no response. The loop concludes from
+// the type of a DNS error that a hub is gone, and from a rejection that the hub does not know the
+// device; neither may be concluded from a storage account, so a name that does not exist loses its
+// type, and a rejection its class.
 func storageFailed(hub Hub, err error) *Error {
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
 		err = errors.New(err.Error())
@@ -164,8 +167,8 @@ func storageFailed(hub Hub, err error) *Error {
 	return e
 }
 
-// stallTimeout is how long a connection to a storage account may make no progress. A limit for a whole block would be too long for
-// some networks and too short for others.
+// stallTimeout is how long a connection to a storage account may make no progress. A limit for a
+// whole block would be too long for some networks and too short for others.
 const stallTimeout = time.Minute
 
 // stallConn is a connection that fails when nothing is read or written for stallTimeout.

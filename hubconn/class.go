@@ -17,11 +17,14 @@ const (
 	Throttled = retry.Throttled
 	// Server is [retry.Server]: the hub is in trouble (5xx, CONNACK return code 3, overload).
 	Server = retry.Server
-	// Untrusted is [retry.Untrusted]: the server's certificate does not verify. No credential was sent to it.
+	// Untrusted is [retry.Untrusted]: the server's certificate does not verify. No credential was
+	// sent to it.
 	Untrusted = retry.Untrusted
-	// Rejected is [retry.Rejected]: the hub does not accept this device, or not with this credential.
+	// Rejected is [retry.Rejected]: the hub does not accept this device, or not with this
+	// credential.
 	Rejected = retry.Rejected
-	// Caller is [retry.Caller]: an operation was wrong in itself. The connection and the identity are untouched.
+	// Caller is [retry.Caller]: an operation was wrong in itself. The connection and the identity
+	// are untouched.
 	Caller = retry.Caller
 )
 

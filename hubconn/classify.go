@@ -14,8 +14,9 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// overloadAfter is how long a CONNACK 5 has to take to mean overload: the hub queues the connections it has no room for, and
-// refuses them with this code in the end. A wrong credential is refused within seconds.
+// overloadAfter is how long a CONNACK 5 has to take to mean overload: the hub queues the
+// connections it has no room for, and refuses them with this code in the end. A wrong credential is
+// refused within seconds.
 const overloadAfter = 45 * time.Second
 
 // classify makes an Error of what internal/mqtt returned.
@@ -48,8 +49,8 @@ func classify(op string, hub Hub, err error) *Error {
 	return e
 }
 
-// connackClass is the class of a CONNACK that refuses. IoT Hub refuses with 5 for many reasons, so a code that MQTT 3.1.1 does not
-// define is no better.
+// connackClass is the class of a CONNACK that refuses. IoT Hub refuses with 5 for many reasons, so
+// a code that MQTT 3.1.1 does not define is no better.
 func connackClass(code byte, elapsed time.Duration) Class {
 	if code == 3 || code == 5 && elapsed >= overloadAfter {
 		return Server
@@ -57,8 +58,9 @@ func connackClass(code byte, elapsed time.Duration) Class {
 	return Rejected
 }
 
-// readUpgrade classifies a refused WebSocket upgrade. Only a response with the hub's own header is the hub's; without it a
-// proxy or a front end fromHub, which can be busy or broken but knows nothing of the device.
+// readUpgrade classifies a refused WebSocket upgrade. Only a response with the hub's own header is
+// the hub's; without it a proxy or a front end fromHub, which can be busy or broken but knows
+// nothing of the device.
 func (e *Error) readUpgrade(u *mqtt.UpgradeError) {
 	e.Status = u.Status
 	if u.Proxy {
@@ -85,8 +87,9 @@ func (e *Error) read(response https.Response) (fromHub bool) {
 	return response.Marked(errorCodeHeader)
 }
 
-// operationClass is the class of the response to a single operation. It differs from a refused connection in that the operation itself
-// can be at fault: that is the caller's to know, and says nothing of the device.
+// operationClass is the class of the response to a single operation. It differs from a refused
+// connection in that the operation itself can be at fault: that is the caller's to know, and says
+// nothing of the device.
 func (e *Error) operationClass(fromHub bool) Class {
 	switch e.Status {
 	case http.StatusTooManyRequests:
@@ -112,7 +115,8 @@ func (e *Error) operationClass(fromHub bool) Class {
 	return Unreachable
 }
 
-// codeClass is the class of the hub's six-digit code at connection level; an unknown one counts as its first three digits.
+// codeClass is the class of the hub's six-digit code at connection level; an unknown one counts as
+// its first three digits.
 func codeClass(code int) Class {
 	switch code {
 	case 403002, // IotHubQuotaExceeded: the hub knows the device and has no more messages for it today

@@ -10,9 +10,10 @@ import (
 	"github.com/rehome-iot/rehome/internal/mqtt"
 )
 
-// Conn is a device's connection to its hub, made by [Dialer.Dial]. Under it there may be several network connections (links),
-// one after another: each SAS token has its own. Its methods are safe for concurrent use. It belongs to the caller of Dial, who
-// closes it; one that is only dropped goes on keeping itself alive.
+// Conn is a device's connection to its hub, made by [Dialer.Dial]. Under it there may be several
+// network connections (links), one after another: each SAS token has its own. Its methods are safe
+// for concurrent use. It belongs to the caller of Dial, who closes it; one that is only dropped
+// goes on keeping itself alive.
 type Conn struct {
 	dialer     Dialer
 	hub        Hub
@@ -41,8 +42,8 @@ type Conn struct {
 type Stats struct {
 	// Since is when the hub accepted the connection; renewals do not change it.
 	Since time.Time
-	// Acknowledged counts the hub's acknowledgements (PUBACK, SUBACK) and ping responses since then: a connection without one
-	// was accepted, but has not worked yet.
+	// Acknowledged counts the hub's acknowledgements (PUBACK, SUBACK) and ping responses since
+	// then: a connection without one was accepted, but has not worked yet.
 	Acknowledged uint64
 }
 
@@ -55,9 +56,9 @@ func newConn(ctx context.Context, d Dialer, hub Hub, credential Credential) *Con
 // Hub returns where, and as whom, the connection is.
 func (c *Conn) Hub() Hub { return c.hub }
 
-// Context is done when the connection has ended, and before any Send returns because of that. Its cause is an *Error with
-// the reason; ErrClosed, or what CloseCause was given, when the program ended it. It has the values of Dial's ctx, but not its
-// end.
+// Context is done when the connection has ended, and before any Send returns because of that. Its
+// cause is an *Error with the reason; ErrClosed, or what CloseCause was given, when the program
+// ended it. It has the values of Dial's ctx, but not its end.
 func (c *Conn) Context() context.Context { return c.ctx }
 
 // Stats returns the connection's numbers as they are now, also after its end.
@@ -75,8 +76,8 @@ func (c *Conn) Stats() Stats {
 // always nil. Context's cause is ErrClosed, unless the connection has ended before.
 func (c *Conn) Close() error { return c.CloseCause(nil) }
 
-// CloseCause is Close with another cause for Context, by which whoever waits for the connection's end can tell why the program
-// ended it; nil is ErrClosed. Of several calls the first decides.
+// CloseCause is Close with another cause for Context, by which whoever waits for the connection's
+// end can tell why the program ended it; nil is ErrClosed. Of several calls the first decides.
 func (c *Conn) CloseCause(cause error) error {
 	if cause == nil {
 		cause = ErrClosed
@@ -105,8 +106,8 @@ func (c *Conn) dial(ctx context.Context) (next, error) {
 	return next{nc: nc, token: token}, nil
 }
 
-// connect sends CONNECT and, when the hub accepts it, makes the subscriptions of the former link on the new one and puts that
-// in use.
+// connect sends CONNECT and, when the hub accepts it, makes the subscriptions of the former link on
+// the new one and puts that in use.
 func (c *Conn) connect(ctx context.Context, n next) error {
 	c.inbox.clear()
 	o := c.dialer.options(c.hub, n.token)
@@ -182,7 +183,8 @@ func (c *Conn) await(ctx context.Context, op string, changed <-chan struct{}) er
 	}
 }
 
-// within returns a context that ends with ctx, and with the connection and its cause. Its cancel must be called.
+// within returns a context that ends with ctx, and with the connection and its cause. Its cancel
+// must be called.
 func (c *Conn) within(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(c.ctx, func() { cancel(context.Cause(c.ctx)) })
@@ -192,7 +194,8 @@ func (c *Conn) within(ctx context.Context) (context.Context, context.CancelFunc)
 	}
 }
 
-// log writes to the program's Logger, if it has one. What is in a message, a twin or a call is never logged.
+// log writes to the program's Logger, if it has one. What is in a message, a twin or a call is
+// never logged.
 func (c *Conn) log(level slog.Level, message string, args ...slog.Attr) {
 	if c.dialer.Logger == nil {
 		return

@@ -8,16 +8,18 @@ import (
 	"time"
 )
 
-// Credential proves to the hub who the device is: by a client certificate or by a token. Its methods
-// are called at every attempt and every renewal, possibly from several goroutines at once, and may be slow (a TPM, an HSM) as
-// long as they return when ctx ends. At least one of the two has to return something; an error from either fails the attempt
-// before anything is sent, and it is in that error's tree.
+// Credential proves to the hub who the device is: by a client certificate or by a token. Its
+// methods are called at every attempt and every renewal, possibly from several goroutines at once,
+// and may be slow (a TPM, an HSM) as long as they return when ctx ends. At least one of the two has
+// to return something; an error from either fails the attempt before anything is sent, and it is in
+// that error's tree.
 type Credential interface {
-	// Certificate returns the client certificate with its chain, and the key to sign with; nil, nil when the device has none.
-	// The caller does not change it.
+	// Certificate returns the client certificate with its chain, and the key to sign with; nil, nil
+	// when the device has none. The caller does not change it.
 	Certificate(ctx context.Context) (*tls.Certificate, error)
-	// Token returns a shared access signature for resource, "{host}/devices/{deviceId}", that ends at expiry; "" when the
-	// device has none (Azure docs: "Control access to IoT Hub with shared access signatures").
+	// Token returns a shared access signature for resource, "{host}/devices/{deviceId}", that ends
+	// at expiry; "" when the device has none (Azure docs: "Control access to IoT Hub with shared
+	// access signatures").
 	Token(ctx context.Context, resource string, expiry time.Time) (string, error)
 }
 

@@ -22,13 +22,15 @@ type Desired struct {
 // Decode decodes the properties into v, as json.Unmarshal does.
 func (d Desired) Decode(v any) error { return json.Unmarshal(d.JSON, v) }
 
-// Desired yields the desired properties: first all there are, then each change, in the order of their versions, which strictly
-// rise. After a renewal of the connection, or when the loop body is so slow that more than 64 changes wait, it reads the
-// twin again; if changes were missed, all properties are yielded in their place (Full). Nothing is repeated.
+// Desired yields the desired properties: first all there are, then each change, in the order of
+// their versions, which strictly rise. After a renewal of the connection, or when the loop body is
+// so slow that more than 64 changes wait, it reads the twin again; if changes were missed, all
+// properties are yielded in their place (Full). Nothing is repeated.
 //
-// While the hub throttles or is in trouble, it repeats the request. The sequence ends after yielding an error: an *Error with
-// the connection's cause, or with that of ctx in its tree; of class Server if the hub refuses a subscription, of class Caller if
-// it refuses the request. Each loop sees all changes; there may be several.
+// While the hub throttles or is in trouble, it repeats the request. The sequence ends after
+// yielding an error: an *Error with the connection's cause, or with that of ctx in its tree; of
+// class Server if the hub refuses a subscription, of class Caller if it refuses the request. Each
+// loop sees all changes; there may be several.
 func (c *Conn) Desired(ctx context.Context) iter.Seq2[Desired, error] {
 	return func(yield func(Desired, error) bool) {
 		f := c.feeds.open() // before the subscription: nothing may get lost between that and the GET

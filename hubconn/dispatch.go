@@ -11,8 +11,8 @@ import (
 // code of the program: it only puts each where somebody waits for it. Those places are bounded, and each says what it does when
 // it is full.
 //
-// Messages of a topic without a subscription are not acknowledged, so that the hub keeps them: they may come from a session that
-// an earlier program left at the hub.
+// Messages of a topic without a subscription are not acknowledged, so that the hub keeps them: they
+// may come from a session that an earlier program left at the hub.
 func (c *Conn) receive(m mqtt.Message) {
 	switch {
 	case !strings.HasPrefix(m.Topic, "$iothub/"):

@@ -25,10 +25,11 @@
 //	modules              Hub.ModuleID; Message.Output and Message.Input
 //	IoT Plug and Play    Dialer.ModelID, Message.Component, Component and Ack
 //
-// All of it goes on through a renewal: messages in flight are sent again, subscriptions are made anew before anything else uses
-// the new link, and the desired properties are compared with the hub's. What waits here for the program is bounded;
-// each method says what happens above the bound. What the hub would close the connection for, a message that is too large or
-// malformed, is refused before it is sent.
+// All of it goes on through a renewal: messages in flight are sent again, subscriptions are made
+// anew before anything else uses the new link, and the desired properties are compared with the
+// hub's. What waits here for the program is bounded; each method says what happens above the bound.
+// What the hub would close the connection for, a message that is too large or malformed, is refused
+// before it is sent.
 //
 // # Classes of failure
 //

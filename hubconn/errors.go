@@ -10,7 +10,8 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// maxErrorText is the longest text of an Error, in characters: room for every field, and for what an error underneath quotes.
+// maxErrorText is the longest text of an Error, in characters: room for every field, and for what
+// an error underneath quotes.
 const maxErrorText = 4096
 
 // ErrClosed is the cause of a connection's end when [Conn.Close] ended it.
@@ -31,14 +32,15 @@ type Error struct {
 	// Status is the HTTP status of a refused WebSocket upgrade or an operation, or the status of a twin operation; 0 when
 	// there was none.
 	Status int
-	// Code is the hub's six-digit code, the HTTP status times 1000 when the hub gave none; 0 without a Status (Azure docs:
-	// "Understand and resolve Azure IoT Hub errors").
+	// Code is the hub's six-digit code, the HTTP status times 1000 when the hub gave none; 0
+	// without a Status (Azure docs: "Understand and resolve Azure IoT Hub errors").
 	Code int
 	// Name is the hub's name for Code ("DeviceNotFound"); empty when it gave none.
 	Name string
 	// Message is the hub's own explanation, shortened to one line.
 	Message string
-	// TrackingID is the hub's name for the exchange, which Azure support needs; empty when the hub gave none.
+	// TrackingID is the hub's name for the exchange, which Azure support needs; empty when the hub
+	// gave none.
 	TrackingID string
 	// Date is the response's Date, the zero time when it had none. It was read over verified TLS.
 	Date time.Time
@@ -98,8 +100,9 @@ func (e *Error) Verdict() retry.Verdict {
 	return retry.Wait
 }
 
-// RetryAfter is how long to send the hub nothing: its Retry-After, but no less than 5 s after a server error; 10 s when
-// it throttles without a Retry-After, 60 s after a certificate that does not verify; otherwise 0.
+// RetryAfter is how long to send the hub nothing: its Retry-After, but no less than 5 s after a
+// server error; 10 s when it throttles without a Retry-After, 60 s after a certificate that does
+// not verify; otherwise 0.
 func (e *Error) RetryAfter() time.Duration {
 	switch {
 	case e.Class == Server && e.Wait > 0:

@@ -53,8 +53,9 @@ func (f *feed) markStale() {
 	signal(f.arrived)
 }
 
-// pop removes the next patch; or reports, once, that the state has to be requested. p then has the version that the state must
-// have reached, if that is known: the hub may respond with a state from before the patches that were thrown away here.
+// pop removes the next patch; or reports, once, that the state has to be requested. p then has the
+// version that the state must have reached, if that is known: the hub may respond with a state from
+// before the patches that were thrown away here.
 func (f *feed) pop() (p patch, ok, stale bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -103,7 +104,8 @@ func (fs *feeds) push(p patch) {
 	}
 }
 
-// markStale lets every loop request the state, since patches may have been missed, as while there was no link.
+// markStale lets every loop request the state, since patches may have been missed, as while there
+// was no link.
 func (fs *feeds) markStale() {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()

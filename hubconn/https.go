@@ -22,11 +22,13 @@ type apiRequest struct {
 	lock bool
 }
 
-// call sends one request, over a connection of its own, with the identity's credential. It never retries. A response outside
-// 2xx is an error.
+// call sends one request, over a connection of its own, with the identity's credential. It never
+// retries. A response outside 2xx is an error.
 //
 // Azure REST API: IoT Hub, Device.
-func (d *Dialer) call(ctx context.Context, hub Hub, credential Credential, r apiRequest) (https.Response, *Error) {
+func (d *Dialer) call(
+	ctx context.Context, hub Hub, credential Credential, r apiRequest,
+) (https.Response, *Error) {
 	caller := ctx
 	limit := d.dialTimeout() + cmp.Or(d.ConnectTimeout, defaultConnectTimeout)
 	ctx, cancel := https.WithLimit(ctx, limit) // the credential's own work counts too
@@ -55,7 +57,9 @@ func (d *Dialer) call(ctx context.Context, hub Hub, credential Credential, r api
 	if token != "" {
 		header.Set("Authorization", token)
 	}
-	response, err := conn.Do(ctx, https.Request{Method: r.method, URL: target, Header: header, Body: r.body})
+	response, err := conn.Do(ctx, https.Request{
+		Method: r.method, URL: target, Header: header, Body: r.body,
+	})
 	if err != nil {
 		return https.Response{}, classify(r.op, hub, https.Cause(caller, ctx, err))
 	}
@@ -71,8 +75,9 @@ func (d *Dialer) call(ctx context.Context, hub Hub, credential Credential, r api
 	return response, e
 }
 
-// httpsOptions is how HTTPS requests travel, with a client certificate if there is one. The hub's front end may ask for it by
-// TLS 1.2 renegotiation, and a client that has none must be able to say so.
+// httpsOptions is how HTTPS requests travel, with a client certificate if there is one. The hub's
+// front end may ask for it by TLS 1.2 renegotiation, and a client that has none must be able to say
+// so.
 func (d *Dialer) httpsOptions(certificate *tls.Certificate) https.Options {
 	config := d.tlsConfig(certificate)
 	config.Renegotiation = tls.RenegotiateOnceAsClient

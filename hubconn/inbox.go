@@ -9,8 +9,8 @@ import (
 // inboxSize is above the 50 messages that the hub keeps for a device (Azure docs: "IoT Hub quotas and throttling").
 const inboxSize = 64
 
-// inbox holds the messages that arrived and that no loop over Messages has received yet. A message that finds it full is
-// dropped and not acknowledged: the hub keeps it, and sends it again.
+// inbox holds the messages that arrived and that no loop over Messages has received yet. A message
+// that finds it full is dropped and not acknowledged: the hub keeps it, and sends it again.
 type inbox struct {
 	mu      sync.Mutex
 	claimed bool // by a loop over Messages
@@ -46,8 +46,8 @@ func (b *inbox) pop() (m mqtt.Message, ok bool, dropped int) {
 	return m, true, dropped
 }
 
-// clear drops what came over a link that has ended: it can no longer be acknowledged, and the hub sends it again over the next
-// one.
+// clear drops what came over a link that has ended: it can no longer be acknowledged, and the hub
+// sends it again over the next one.
 func (b *inbox) clear() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

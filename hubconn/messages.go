@@ -21,9 +21,10 @@ import (
 // when the body panics. What is not acknowledged when a link ends, at a token's renewal too, comes again: delivery is at
 // least once, and MessageID tells duplicates. While the body works, messages wait here and, above 64, at the hub.
 //
-// The sequence ends after yielding an error: an *Error with the connection's cause or with that of ctx in its tree, or of class
-// Server if the hub refuses the subscription. There is one loop at a time; a second one yields an *Error of class
-// Caller. Several goroutines share messages by handing them on from the one loop.
+// The sequence ends after yielding an error: an *Error with the connection's cause or with that of
+// ctx in its tree, or of class Server if the hub refuses the subscription. There is one loop at a
+// time; a second one yields an *Error of class Caller. Several goroutines share messages by handing
+// them on from the one loop.
 func (c *Conn) Messages(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		if !c.inbox.claim() {

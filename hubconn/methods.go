@@ -21,8 +21,8 @@ const (
 	finalTimeout         = 500 * time.Millisecond // for what is sent at the end
 )
 
-// Methods says how to serve direct methods (Azure docs: "Understand and invoke direct methods from IoT Hub"). The zero value
-// is ready; every call then gets status 501.
+// Methods says how to serve direct methods (Azure docs: "Understand and invoke direct methods from
+// IoT Hub"). The zero value is ready; every call then gets status 501.
 type Methods struct {
 	// Handlers are called by the name of the method; case matters.
 	Handlers map[string]MethodHandler
@@ -31,8 +31,9 @@ type Methods struct {
 	// MaxConcurrent is how many handlers may run at the same time. Default: 8. As many calls again as 64 wait for their
 	// turn; the response to any more is status 429.
 	MaxConcurrent int
-	// Timeout is how long a call may take, from its arrival to the handler's return. Default: 30 s, as the service's own:
-	// the device does not learn how long the caller waits, and the hub drops a response that nobody waits for any more.
+	// Timeout is how long a call may take, from its arrival to the handler's return. Default: 30 s,
+	// as the service's own: the device does not learn how long the caller waits, and the hub drops
+	// a response that nobody waits for any more.
 	Timeout time.Duration
 }
 
@@ -44,16 +45,17 @@ type MethodRequest struct {
 	Payload json.RawMessage
 }
 
-// MethodHandler handles a call and returns the response: a status, 0 being 200, and a payload that is encoded as JSON (a json.RawMessage is sent
-// as it is, nil is an empty payload). The response to an error is status 500 and its text; to a panic, and to a payload that does
-// not encode or has more than 128 KB, 500 without detail. ctx ends with the call's time, with HandleMethods' context, and
-// with the connection. What a handler returns after the call's time is dropped.
+// MethodHandler handles a call and returns the response: a status, 0 being 200, and a payload that
+// is encoded as JSON (a json.RawMessage is sent as it is, nil is an empty payload). The response to
+// an error is status 500 and its text; to a panic, and to a payload that does not encode or has
+// more than 128 KB, 500 without detail. ctx ends with the call's time, with HandleMethods' context,
+// and with the connection. What a handler returns after the call's time is dropped.
 type MethodHandler func(ctx context.Context, r MethodRequest) (status int, payload any, err error)
 
-// HandleMethods serves direct methods until ctx or the connection ends, and returns when every handler has: an *Error with
-// the cause in its tree. A handler that panics harms nothing else; Dialer.Logger gets the stack. There is one
-// HandleMethods at a time; a second one returns an *Error of class Caller. While there is none, callers get the
-// hub's status 404, device not online.
+// HandleMethods serves direct methods until ctx or the connection ends, and returns when every
+// handler has: an *Error with the cause in its tree. A handler that panics harms nothing else;
+// Dialer.Logger gets the stack. There is one HandleMethods at a time; a second one returns an
+// *Error of class Caller. While there is none, callers get the hub's status 404, device not online.
 func (c *Conn) HandleMethods(ctx context.Context, m Methods) error {
 	caller := func(reason string) error {
 		return &Error{Op: "methods", Hub: c.hub, Class: Caller, Err: errors.New(reason)}

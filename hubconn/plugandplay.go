@@ -15,7 +15,8 @@ type Ack struct {
 	Value any `json:"value"`
 	// Code is an HTTP status: 200 done, 202 in progress, 203 the device's own default, 400 refused, 500 failed.
 	Code int `json:"ac"`
-	// Version is that of the desired properties which this acknowledges; 0 for a default of the device's own.
+	// Version is that of the desired properties which this acknowledges; 0 for a default of the
+	// device's own.
 	Version int64 `json:"av"`
 	// Description says more, for people.
 	Description string `json:"ad,omitempty"`

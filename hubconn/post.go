@@ -11,10 +11,11 @@ import (
 	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
-// Post sends telemetry over HTTPS, without a connection that stays: for devices that wake, send and sleep. One message, or
-// several as one batch, of MaxMessageSize together (in base64: bodies of 190 KB fit): the hub accepts all of them or none. It
-// makes one attempt, bounded by ctx and by DialTimeout and ConnectTimeout together. Every error is an *Error; one of any
-// class but Caller leaves open whether the hub has the messages.
+// Post sends telemetry over HTTPS, without a connection that stays: for devices that wake, send and
+// sleep. One message, or several as one batch, of MaxMessageSize together (in base64: bodies of 190
+// KB fit): the hub accepts all of them or none. It makes one attempt, bounded by ctx and by
+// DialTimeout and ConnectTimeout together. Every error is an *Error; one of any class but Caller
+// leaves open whether the hub has the messages.
 //
 // HTTPS carries less than MQTT: property names are HTTP tokens, values printable ASCII. Others are refused.
 func (d *Dialer) Post(ctx context.Context, hub Hub, credential Credential, messages ...Message) error {

@@ -22,16 +22,18 @@ type Delivery struct {
 // Complete removes the message from the queue: it was handled.
 func (d *Delivery) Complete(ctx context.Context) error { return d.conclude(ctx, "complete") }
 
-// Abandon puts the message back: it is delivered again at once, up to the number of times that the hub's setting allows
-// (maximum delivery count).
+// Abandon puts the message back: it is delivered again at once, up to the number of times that the
+// hub's setting allows (maximum delivery count).
 func (d *Delivery) Abandon(ctx context.Context) error { return d.conclude(ctx, "abandon") }
 
-// Reject removes the message from the queue; a sender that requested feedback learns that it was not handled.
+// Reject removes the message from the queue; a sender that requested feedback learns that it was
+// not handled.
 func (d *Delivery) Reject(ctx context.Context) error { return d.conclude(ctx, "reject") }
 
-// Receive requests one cloud-to-device message over HTTPS, without a connection that stays; nil, nil when there is none.
-// It makes one attempt, as Post does. The service advises not to poll more often than every 25 minutes (Azure docs: "Choose
-// a communication protocol"). Modules receive nothing over HTTPS.
+// Receive requests one cloud-to-device message over HTTPS, without a connection that stays; nil,
+// nil when there is none. It makes one attempt, as Post does. The service advises not to poll more
+// often than every 25 minutes (Azure docs: "Choose a communication protocol"). Modules receive
+// nothing over HTTPS.
 func (d *Dialer) Receive(ctx context.Context, hub Hub, credential Credential) (*Delivery, error) {
 	fault := func(err error) error { return &Error{Op: "receive", Hub: hub, Class: Caller, Err: err} }
 	if err := d.validate(hub, credential); err != nil {

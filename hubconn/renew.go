@@ -10,8 +10,8 @@ import (
 	"github.com/rehome-iot/rehome/internal/mqtt"
 )
 
-// drainTimeout is how long a renewal waits for messages in flight before it leaves the old link; what is still in flight then
-// is sent again on the new one.
+// drainTimeout is how long a renewal waits for messages in flight before it leaves the old link;
+// what is still in flight then is sent again on the new one.
 const drainTimeout = 5 * time.Second
 
 func (d *Dialer) tokenTTL() time.Duration { return cmp.Or(d.TokenTTL, defaultTokenTTL) }
@@ -58,8 +58,9 @@ func (c *Conn) watch(link *mqtt.Conn) *mqtt.Conn {
 	return nil
 }
 
-// renew replaces the link by one with a new token. The hub accepts one connection a device, so the old one ends before the
-// new one introduces itself; but only when the slow part, the network connection, is ready.
+// renew replaces the link by one with a new token. The hub accepts one connection a device, so the
+// old one ends before the new one introduces itself; but only when the slow part, the network
+// connection, is ready.
 func (c *Conn) renew(old *mqtt.Conn) error {
 	n, err := c.dial(c.ctx)
 	if err != nil {

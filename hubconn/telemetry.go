@@ -22,8 +22,8 @@ func (c *Conn) Send(ctx context.Context, m Message) error {
 	return c.publish(ctx, "send", topic, m.Body)
 }
 
-// publish sends at QoS 1 over whichever link there is; when a renewal replaces that link meanwhile, it sends again
-// over the next one.
+// publish sends at QoS 1 over whichever link there is; when a renewal replaces that link meanwhile,
+// it sends again over the next one.
 func (c *Conn) publish(ctx context.Context, op, topic string, body []byte) error {
 	for {
 		link, changed := c.current()

@@ -50,7 +50,8 @@ var unreserved = func() (set [256]bool) {
 	return set
 }()
 
-// unescape is the opposite; what is no percent-encoding stays as it is, so that no message is unreadable.
+// unescape is the opposite; what is no percent-encoding stays as it is, so that no message is
+// unreadable.
 func unescape(s string) string {
 	if plain, err := url.PathUnescape(s); err == nil {
 		return plain
@@ -58,8 +59,8 @@ func unescape(s string) string {
 	return s
 }
 
-// parameters calls yield with each parameter of a topic's query, decoded: "$rid", "$version". Unlike a property bag it
-// follows a question mark.
+// parameters calls yield with each parameter of a topic's query, decoded: "$rid", "$version".
+// Unlike a property bag it follows a question mark.
 func parameters(query string, yield func(name, value string)) {
 	_, query, _ = strings.Cut(query, "?")
 	for query != "" {

@@ -9,9 +9,10 @@ import (
 	"unicode"
 )
 
-// MaxReportedSize is the largest set of reported properties IoT Hub accepts, as it counts: names and texts by their characters,
-// numbers as 8, true and false as 4, and nothing for what JSON puts around them (Azure docs: "Understand and use device twins in
-// IoT Hub"). A patch that is larger cannot fit.
+// MaxReportedSize is the largest set of reported properties IoT Hub accepts, as it counts: names
+// and texts by their characters, numbers as 8, true and false as 4, and nothing for what JSON puts
+// around them (Azure docs: "Understand and use device twins in IoT Hub"). A patch that is larger
+// cannot fit.
 const MaxReportedSize = 32 << 10
 
 // Twin is the device's document at the hub, as far as the device sees it.
@@ -33,9 +34,9 @@ type Properties struct {
 // Decode decodes the properties into v, as json.Unmarshal does.
 func (p Properties) Decode(v any) error { return json.Unmarshal(p.JSON, v) }
 
-// Twin gets the device's or module's twin. While the hub throttles (429) it waits, no less than the hub's retry-after, and
-// repeats the request, within ctx. A response that does not come within 30 s, or has another status, is an *Error; the
-// connection stays up.
+// Twin gets the device's or module's twin. While the hub throttles (429) it waits, no less than the
+// hub's retry-after, and repeats the request, within ctx. A response that does not come within 30
+// s, or has another status, is an *Error; the connection stays up.
 func (c *Conn) Twin(ctx context.Context) (Twin, error) { return c.twin(ctx, "twin") }
 
 func (c *Conn) twin(ctx context.Context, op string) (Twin, error) {
@@ -53,10 +54,12 @@ func (c *Conn) twin(ctx context.Context, op string) (Twin, error) {
 // Report changes the reported properties by a patch: whatever encodes as a JSON object, its members merged into what is
 // there, a null (nil) deleting its member (RFC 7396). It returns the new version of the reported properties.
 //
-// A patch of more than MaxReportedSize, or of more than MaxMessageSize bytes as JSON, or one that is no object, is refused with
-// an *Error of class Caller before it is sent. While the hub throttles (429), Report waits and repeats the request, within ctx. Another status is an *Error with it: 400 and 413 are
-// the caller's. After an error without a status the patch may have been applied or not. The connection stays up in all
-// these cases. Reports made at the same time may be applied in either order.
+// A patch of more than MaxReportedSize, or of more than MaxMessageSize bytes as JSON, or one that
+// is no object, is refused with an *Error of class Caller before it is sent. While the hub
+// throttles (429), Report waits and repeats the request, within ctx. Another status is an *Error
+// with it: 400 and 413 are the caller's. After an error without a status the patch may have been
+// applied or not. The connection stays up in all these cases. Reports made at the same time may be
+// applied in either order.
 func (c *Conn) Report(ctx context.Context, patch any) (version int64, err error) {
 	body, err := encodePatch(patch)
 	if err != nil {
@@ -119,7 +122,8 @@ func propertySize(v any) (n int) {
 	return n
 }
 
-// parseTwin reads the response to a GET: {"desired": {…, "$version": n}, "reported": {…, "$version": m}}.
+// parseTwin reads the response to a GET: {"desired": {…, "$version": n}, "reported": {…,
+// "$version": m}}.
 func parseTwin(body []byte) (Twin, error) {
 	var halves struct{ Desired, Reported json.RawMessage }
 	if err := json.Unmarshal(body, &halves); err != nil {

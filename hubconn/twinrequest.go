@@ -14,7 +14,8 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// twinTimeout is how long the response to a twin operation may take: the hub sends it at QoS 0, so it can get lost.
+// twinTimeout is how long the response to a twin operation may take: the hub sends it at QoS 0, so
+// it can get lost.
 const twinTimeout = 30 * time.Second
 
 // twinRetry spaces the repetitions of a twin operation that the hub has no room for.
@@ -29,7 +30,8 @@ type twinResponse struct {
 	body    []byte
 }
 
-// parseTwinResponse reads a response by its topic: $iothub/twin/res/{status}/?$rid={id}&$version={version}.
+// parseTwinResponse reads a response by its topic:
+// $iothub/twin/res/{status}/?$rid={id}&$version={version}.
 func parseTwinResponse(topic string, body []byte) (twinResponse, bool) {
 	status, query, _ := strings.Cut(strings.TrimPrefix(topic, twinResponses), "/")
 	r := twinResponse{body: body}
@@ -59,7 +61,8 @@ func parseVersion(s string) int64 {
 	return v
 }
 
-// twinRequests are those under way, by their request IDs. A response to no request, or to one that was given up, is dropped.
+// twinRequests are those under way, by their request IDs. A response to no request, or to one that
+// was given up, is dropped.
 type twinRequests struct {
 	mu      sync.Mutex
 	last    uint64
@@ -95,9 +98,9 @@ func (rs *twinRequests) deliver(r twinResponse) {
 	}
 }
 
-// request does a twin operation: it publishes a request and returns the hub's response. After a 429 it waits and repeats the
-// request, within ctx; any other refusal is an *Error, and the connection stays. When a renewal replaces the link meanwhile,
-// the request is repeated over the new one.
+// request does a twin operation: it publishes a request and returns the hub's response. After a 429
+// it waits and repeats the request, within ctx; any other refusal is an *Error, and the connection
+// stays. When a renewal replaces the link meanwhile, the request is repeated over the new one.
 func (c *Conn) request(ctx context.Context, op, topic string, body []byte) (twinResponse, error) {
 	if err := c.subscribe(ctx, op, toTwinResponses); err != nil {
 		return twinResponse{}, err // without the subscription no response would come
@@ -108,7 +111,8 @@ func (c *Conn) request(ctx context.Context, op, topic string, body []byte) (twin
 		if !failed || e.Class != Throttled || c.ctx.Err() != nil {
 			return r, err
 		}
-		if ended := c.pause(ctx, op, twinRetry.Delay(n, e.RetryAfter(), rand.Float64())); ended != nil {
+		delay := twinRetry.Delay(n, e.RetryAfter(), rand.Float64())
+		if ended := c.pause(ctx, op, delay); ended != nil {
 			if c.ctx.Err() != nil {
 				return twinResponse{}, ended
 			}
@@ -119,7 +123,9 @@ func (c *Conn) request(ctx context.Context, op, topic string, body []byte) (twin
 	}
 }
 
-func (c *Conn) requestOnce(ctx context.Context, op, topic string, body []byte) (twinResponse, error) {
+func (c *Conn) requestOnce(
+	ctx context.Context, op, topic string, body []byte,
+) (twinResponse, error) {
 	for {
 		link, changed := c.current()
 		if link != nil {
@@ -145,8 +151,11 @@ type publisher interface {
 	Context() context.Context
 }
 
-// exchange publishes a request at QoS 0, since the response acknowledges it, and waits for the response.
-func (c *Conn) exchange(ctx context.Context, link publisher, topic string, body []byte, arrived <-chan twinResponse) (twinResponse, error) {
+// exchange publishes a request at QoS 0, since the response acknowledges it, and waits for the
+// response.
+func (c *Conn) exchange(
+	ctx context.Context, link publisher, topic string, body []byte, arrived <-chan twinResponse,
+) (twinResponse, error) {
 	if err := link.Publish(ctx, topic, 0, body); err != nil {
 		return twinResponse{}, err
 	}
@@ -156,7 +165,8 @@ func (c *Conn) exchange(ctx context.Context, link publisher, topic string, body 
 	case r := <-arrived:
 		return r, nil
 	case <-timer.C:
-		return twinResponse{}, fmt.Errorf("no answer within %v: %w", twinTimeout, os.ErrDeadlineExceeded)
+		err := fmt.Errorf("no answer within %v: %w", twinTimeout, os.ErrDeadlineExceeded)
+		return twinResponse{}, err
 	case <-ctx.Done():
 		return twinResponse{}, context.Cause(ctx)
 	case <-link.Context().Done():
@@ -169,8 +179,9 @@ func (c *Conn) exchange(ctx context.Context, link publisher, topic string, body 
 	}
 }
 
-// checkTwinResponse makes an error of a response outside 2xx. The hub has accepted the connection, so whatever it refuses
-// about a twin operation, it knows the device: all but throttling and a failure of the hub's own is the caller's fault.
+// checkTwinResponse makes an error of a response outside 2xx. The hub has accepted the connection,
+// so whatever it refuses about a twin operation, it knows the device: all but throttling and a
+// failure of the hub's own is the caller's fault.
 func (c *Conn) checkTwinResponse(op string, response twinResponse) error {
 	if response.status/100 == 2 {
 		return nil

@@ -47,8 +47,9 @@ type UploadOptions struct {
 	ContentType string
 }
 
-// Upload sends what r has to the storage account of the hub, as the blob {device}/{name}: it requests the place from the hub,
-// sends blocks, and notifies the hub of the end, good or bad. It goes over HTTPS beside the connection, but ends with it.
+// Upload sends what r has to the storage account of the hub, as the blob {device}/{name}: it
+// requests the place from the hub, sends blocks, and notifies the hub of the end, good or bad. It
+// goes over HTTPS beside the connection, but ends with it.
 //
 // A block that fails is sent again from memory, so r need not be rewindable; r is read to its end and not closed, and a Read
 // that blocks holds up the end of ctx. The error is an *Error; its class is Caller when r fails or the storage account

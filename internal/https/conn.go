@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// MaxBody is the longest body of a response that is accepted, in bytes. The largest that a service sends has 96 KB.
+	// MaxBody is the longest body of a response that is accepted, in bytes. The largest that a
+	// service sends has 96 KB.
 	MaxBody = 128 << 10
 
 	// maxHeader is the longest header of a response. The services' own have a few hundred bytes.
@@ -25,8 +26,8 @@ const (
 type Options struct {
 	// DialContext opens the TCP connection, to the server or to the proxy. Default: net.Dialer's.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
-	// TLSConfig is the base of the TLS configuration; it is cloned. The server name is always that of the URL, the version
-	// at least 1.2; InsecureSkipVerify is an error.
+	// TLSConfig is the base of the TLS configuration; it is cloned. The server name is always that
+	// of the URL, the version at least 1.2; InsecureSkipVerify is an error.
 	TLSConfig *tls.Config
 	// Proxy chooses the proxy. Default: http.ProxyFromEnvironment.
 	Proxy func(*http.Request) (*url.URL, error)
@@ -38,8 +39,8 @@ type Options struct {
 	Single bool
 }
 
-// Conn sends requests to one server. It holds at most one idle network connection, and opens another when that was lost.
-// It is safe for concurrent use.
+// Conn sends requests to one server. It holds at most one idle network connection, and opens
+// another when that was lost. It is safe for concurrent use.
 type Conn struct {
 	transport *http.Transport
 	userAgent string
@@ -52,12 +53,13 @@ func Open(o Options) (*Conn, error) {
 		config = o.TLSConfig.Clone()
 	}
 	if config.InsecureSkipVerify {
-		return nil, errors.New("InsecureSkipVerify is refused: put the server's authority into TLSConfig.RootCAs")
+		return nil, errors.New("InsecureSkipVerify is refused: " +
+			"put the server's authority into TLSConfig.RootCAs")
 	}
 	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
 	config.ServerName = "" // that of the URL
-	// A front end may ask for the client certificate only once it has seen the path, by TLS 1.2 renegotiation, which
-	// HTTP/2 forbids.
+	// A front end may ask for the client certificate only once it has seen the path, by TLS 1.2
+	// renegotiation, which HTTP/2 forbids.
 	config.NextProtos = nil
 	http1 := new(http.Protocols)
 	http1.SetHTTP1(true)
@@ -76,7 +78,8 @@ func Open(o Options) (*Conn, error) {
 	}}, nil
 }
 
-// Close closes the idle connection. A request under way goes on, and its connection is closed by its end.
+// Close closes the idle connection. A request under way goes on, and its connection is closed by
+// its end.
 func (c *Conn) Close() { c.transport.CloseIdleConnections() }
 
 // Request is one request.
@@ -85,22 +88,25 @@ type Request struct {
 	Method string
 	// URL is the whole URL, with the scheme https.
 	URL string
-	// Header is sent as it is, with the User-Agent of Options added. Do changes it; nil is an empty one.
+	// Header is sent as it is, with the User-Agent of Options added. Do changes it; nil is an empty
+	// one.
 	Header http.Header
 	// Body is sent as it is; nil is an empty one.
 	Body []byte
-	// Limit bounds the request from its first byte to the end of the response, dialling included. 0: ctx alone does.
+	// Limit bounds the request from its first byte to the end of the response, dialling included.
+	// 0: ctx alone does.
 	Limit time.Duration
 }
 
-// Do sends a request and reads the response to its end, whatever its status. It uses the transport itself and not an
-// http.Client: no redirect is followed, since that would carry the credential to wherever a response points, and no cookie
-// is kept.
+// Do sends a request and reads the response to its end, whatever its status. It uses the transport
+// itself and not an http.Client: no redirect is followed, since that would carry the credential to
+// wherever a response points, and no cookie is kept.
 //
-// Without a response the Response is zero and the error is that of ctx (its cause), a TimeoutError, or of the network and
-// TLS; a proxy that refuses the tunnel is such an error too, and never a response. With the header of a response but not
-// its whole body, the Response has the header, and the error is a *BodyError, ctx's cause or a TimeoutError. No error
-// quotes the URL, which may itself be a credential.
+// Without a response the Response is zero and the error is that of ctx (its cause), a TimeoutError,
+// or of the network and TLS; a proxy that refuses the tunnel is such an error too, and never a
+// response. With the header of a response but not its whole body, the Response has the header, and
+// the error is a *BodyError, ctx's cause or a TimeoutError. No error quotes the URL, which may
+// itself be a credential.
 func (c *Conn) Do(ctx context.Context, r Request) (Response, error) {
 	caller := ctx
 	if r.Limit > 0 {
@@ -128,9 +134,11 @@ func (c *Conn) Do(ctx context.Context, r Request) (Response, error) {
 	body, err := io.ReadAll(io.LimitReader(reply.Body, MaxBody+1))
 	switch {
 	case err != nil:
-		return response, Cause(caller, ctx, &BodyError{Problem: "the answer is cut short", Err: err})
+		cut := &BodyError{Problem: "the answer is cut short", Err: err}
+		return response, Cause(caller, ctx, cut)
 	case len(body) > MaxBody:
-		return response, &BodyError{Problem: fmt.Sprintf("the answer is longer than %d bytes", MaxBody)}
+		problem := fmt.Sprintf("the answer is longer than %d bytes", MaxBody)
+		return response, &BodyError{Problem: problem}
 	}
 	response.Body = body
 	return response, nil
@@ -144,8 +152,8 @@ func withoutURL(err error) error {
 	return err
 }
 
-// Proxy returns choose, or [http.ProxyFromEnvironment] when that is nil, with errors that do not quote the setting: it may
-// hold a password.
+// Proxy returns choose, or [http.ProxyFromEnvironment] when that is nil, with errors that do not
+// quote the setting: it may hold a password.
 func Proxy(choose func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
 	if choose == nil {
 		choose = http.ProxyFromEnvironment
@@ -153,7 +161,8 @@ func Proxy(choose func(*http.Request) (*url.URL, error)) func(*http.Request) (*u
 	return func(r *http.Request) (*url.URL, error) {
 		proxy, err := choose(r)
 		if err != nil {
-			return nil, errors.New("the proxy setting (HTTPS_PROXY, or the field Proxy) is not a valid url")
+			return nil, errors.New("the proxy setting (HTTPS_PROXY, or the field Proxy) " +
+				"is not a valid url")
 		}
 		return proxy, nil
 	}

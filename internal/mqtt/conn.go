@@ -24,7 +24,8 @@ const (
 type Options struct {
 	// ClientID, Username and Password go into CONNECT. An empty password is not sent.
 	ClientID, Username, Password string
-	// CleanSession makes the server discard the session that it keeps for ClientID (MQTT 3.1.1 §3.1.2.4).
+	// CleanSession makes the server discard the session that it keeps for ClientID (MQTT 3.1.1
+	// §3.1.2.4).
 	CleanSession bool
 	// KeepAlive is the longest silence before a PINGREQ, in whole seconds, at most 65535 s. Default: 240 s. A peer that
 	// is silent after it is given up 10 s later.
@@ -35,8 +36,8 @@ type Options struct {
 	WriteTimeout time.Duration
 	// AckTimeout ends the connection when a PUBACK or SUBACK is outstanding for as long. Default: none.
 	AckTimeout time.Duration
-	// MaxPacket is the longest packet accepted from the server, in bytes after the fixed header. A longer one ends the
-	// connection before memory is set aside for it. Default: 384 KiB.
+	// MaxPacket is the longest packet accepted from the server, in bytes after the fixed header. A
+	// longer one ends the connection before memory is set aside for it. Default: 384 KiB.
 	MaxPacket int
 	// MaxInFlight is how many QoS 1 messages may be waiting for their PUBACK. Default: 32.
 	MaxInFlight int
@@ -241,8 +242,8 @@ func (c *Conn) Unsubscribe(ctx context.Context, filter string) error {
 	}, func(paho.Token) error { return nil })
 }
 
-// do runs one exchange: the call into Paho, the wait for the acknowledgement, and the check of it. The exchange has a
-// goroutine of its own, so that it may outlast ctx.
+// do runs one exchange: the call into Paho, the wait for the acknowledgement, and the check of it.
+// The exchange has a goroutine of its own, so that it may outlast ctx.
 func (c *Conn) do(ctx context.Context, call func() paho.Token, check func(paho.Token) error) error {
 	if err := c.tap.enter(ctx, 0); err != nil {
 		return err

@@ -53,8 +53,8 @@ func (d *Dialer) bound(ctx context.Context) (context.Context, context.CancelFunc
 	return context.WithTimeoutCause(ctx, timeout, &TimeoutError{For: "network connection", After: timeout})
 }
 
-// causeOf is the reason for err: the context's cause, when that has ended. A connection's deadline, taken from the context, may
-// pass an instant before the context's own.
+// causeOf is the reason for err: the context's cause, when that has ended. A connection's deadline,
+// taken from the context, may pass an instant before the context's own.
 func causeOf(ctx context.Context, err error) error {
 	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
 		<-ctx.Done()

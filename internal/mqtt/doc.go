@@ -1,5 +1,6 @@
-// Package mqtt is one MQTT 3.1.1 connection behind contexts: dial, CONNECT, publish, subscribe, close. It wraps the
-// Eclipse Paho client, which this package alone imports, and guards the process against peers that Paho would trust.
+// Package mqtt is one MQTT 3.1.1 connection behind contexts: dial, CONNECT, publish, subscribe,
+// close. It wraps the Eclipse Paho client, which this package alone imports, and guards the process
+// against peers that Paho would trust.
 //
 //	nc, err := (&mqtt.Dialer{}).TLS(ctx, "contoso.azure-devices.net:8883")
 //	if err != nil {

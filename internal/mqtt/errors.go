@@ -10,8 +10,8 @@ import (
 // ErrClosed is the cause of a connection's end when [Conn.Close] ended it.
 var ErrClosed = errors.New("mqtt: connection closed")
 
-// ErrOverflow is the cause of a connection's end when messages arrived faster than Options.Receive handled them. Those not
-// acknowledged stay with the server.
+// ErrOverflow is the cause of a connection's end when messages arrived faster than Options.Receive
+// handled them. Those not acknowledged stay with the server.
 var ErrOverflow = errors.New("mqtt: too many received messages are waiting to be handled")
 
 // RefusedError is a CONNACK whose return code is not 0.

@@ -12,7 +12,8 @@ import (
 	"net/url"
 )
 
-// tunnel opens a connection to address through an HTTP proxy, by CONNECT (RFC 9110 §9.3.6). A proxy's refusal is an *UpgradeError.
+// tunnel opens a connection to address through an HTTP proxy, by CONNECT (RFC 9110 §9.3.6). A
+// proxy's refusal is an *UpgradeError.
 func (d *Dialer) tunnel(ctx context.Context, proxy *url.URL, address string) (net.Conn, error) {
 	port := "80"
 	if proxy.Scheme == "https" {
@@ -54,7 +55,8 @@ func requestTunnel(nc net.Conn, proxy *url.URL, address string) error {
 	if err := request.Write(nc); err != nil {
 		return fmt.Errorf("mqtt: request to the proxy: %w", err)
 	}
-	// The reader must not consume bytes beyond the response's header; the server does not speak first, so there are none.
+	// The reader must not consume bytes beyond the response's header; the server does not speak
+	// first, so there are none.
 	reader := bufio.NewReader(io.LimitReader(nc, 64<<10))
 	response, err := http.ReadResponse(reader, request)
 	if err != nil {

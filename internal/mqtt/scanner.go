@@ -14,10 +14,11 @@ const (
 	typePingresp = 13
 )
 
-// scanner follows the packet framing of the bytes a server sends, however they are split, and stops them at the first
-// packet that must not reach Paho: one longer than the limit (Paho allocates what a header announces), a SUBACK with
-// another number of codes than the SUBSCRIBE has filters (Paho panics), a CONNACK out of place or one that refuses
-// (Paho treats unknown codes as success), anything only a client may send.
+// scanner follows the packet framing of the bytes a server sends, however they are split, and stops
+// them at the first packet that must not reach Paho: one longer than the limit (Paho allocates what
+// a header announces), a SUBACK with another number of codes than the SUBSCRIBE has filters (Paho
+// panics), a CONNACK out of place or one that refuses (Paho treats unknown codes as success),
+// anything only a client may send.
 type scanner struct {
 	limit int // largest remaining length let through
 
@@ -38,8 +39,9 @@ type event struct {
 	id   uint16 // the first two bytes of the body
 }
 
-// feed reads the next bytes of the stream and returns how many of them may be handed on. With an error, the byte at
-// that index completes the offence. Each whole packet is reported to seen, in order.
+// feed reads the next bytes of the stream and returns how many of them may be handed on. With an
+// error, the byte at that index completes the offence. Each whole packet is reported to seen, in
+// order.
 func (s *scanner) feed(p []byte, seen func(event)) (int, error) {
 	for i := 0; i < len(p); {
 		if s.inBody {

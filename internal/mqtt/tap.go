@@ -20,10 +20,11 @@ var (
 	errAbandoned = errors.New("mqtt: the connection was given up")
 )
 
-// tap stands between Paho and the network. It sees every packet, so it, and not Paho, decides when and why a connection
-// ends: Paho learns of it last, once no call of ours is inside it. A call into a Paho client that knows its connection to be
-// lost may block for the whole of its write timeout; one into a client that does not know returns at once, because writes
-// only put packets aside, and after the end succeed into nothing.
+// tap stands between Paho and the network. It sees every packet, so it, and not Paho, decides when
+// and why a connection ends: Paho learns of it last, once no call of ours is inside it. A call into
+// a Paho client that knows its connection to be lost may block for the whole of its write timeout;
+// one into a client that does not know returns at once, because writes only put packets aside, and
+// after the end succeed into nothing.
 type tap struct {
 	nc      net.Conn
 	step    time.Duration
@@ -124,8 +125,8 @@ func (t *tap) flow() bool {
 	return t.err == nil
 }
 
-// end records why the connection ended and ends the context, and reports whether it was the first to do so. Both happen
-// under the lock, so that whoever reads the reason finds the context done.
+// end records why the connection ended and ends the context, and reports whether it was the first
+// to do so. Both happen under the lock, so that whoever reads the reason finds the context done.
 func (t *tap) end(cause error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -151,7 +152,8 @@ func (t *tap) cause() error {
 	return t.err
 }
 
-// countAck notes that Paho has an acknowledgement to write. A server that goes on sending and reads none ends the connection.
+// countAck notes that Paho has an acknowledgement to write. A server that goes on sending and reads
+// none ends the connection.
 func (t *tap) countAck() {
 	t.mu.Lock()
 	t.unsent++
@@ -180,8 +182,8 @@ func (t *tap) awaitAcks(late <-chan struct{}) {
 	}
 }
 
-// abort closes a network connection from below first: a TLS or WebSocket close writes a last message, which a stalled
-// peer would block.
+// abort closes a network connection from below first: a TLS or WebSocket close writes a last
+// message, which a stalled peer would block.
 func abort(nc net.Conn) {
 	under := nc
 	for {
@@ -195,8 +197,8 @@ func abort(nc net.Conn) {
 	_ = nc.Close()
 }
 
-// shutdown ends the connection in order: acknowledgements, DISCONNECT, then the closing messages of the layers below, all within
-// a bounded time.
+// shutdown ends the connection in order: acknowledgements, DISCONNECT, then the closing messages of
+// the layers below, all within a bounded time.
 func (t *tap) shutdown() {
 	late := make(chan struct{})
 	wait := time.AfterFunc(closeTimeout, func() { close(late) })

@@ -18,8 +18,9 @@ import (
 
 const maxBody = 1 << 10 // what the WebSocket library keeps of a refusal's body
 
-// WebSocket connects to a wss URL with the subprotocol mqtt, through a proxy if there is one for it. A response other than
-// 101 is an *UpgradeError; when ctx ends first the error is its cause. Secrets belong in header, never in rawURL.
+// WebSocket connects to a wss URL with the subprotocol mqtt, through a proxy if there is one for
+// it. A response other than 101 is an *UpgradeError; when ctx ends first the error is its cause.
+// Secrets belong in header, never in rawURL.
 func (d *Dialer) WebSocket(ctx context.Context, rawURL string, header http.Header) (net.Conn, error) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()

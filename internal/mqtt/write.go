@@ -33,8 +33,8 @@ func (o *outbox) reset() {
 	o.bytes, o.ends = o.bytes[:0], o.ends[:0]
 }
 
-// Write queues one packet. It never waits for the network, so neither does a call into Paho; and it never fails: an error
-// ends the connection, and Paho learns of that by Read.
+// Write queues one packet. It never waits for the network, so neither does a call into Paho; and it
+// never fails: an error ends the connection, and Paho learns of that by Read.
 func (t *tap) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	if t.err == nil {

@@ -5,8 +5,8 @@ import (
 	"unicode"
 )
 
-// Of is s for people to read: a space in place of each character that does not print, and no more than limit characters of
-// it, with an ellipsis where more was left out.
+// Of is s for people to read: a space in place of each character that does not print, and no more
+// than limit characters of it, with an ellipsis where more was left out.
 func Of(s string, limit int) string {
 	runes := 0
 	var b strings.Builder
@@ -23,8 +23,8 @@ func Of(s string, limit int) string {
 	return b.String()
 }
 
-// ASCII is s for programs to compare or to pass on: a space in place of each character that is not printable ASCII, and
-// nothing beyond the first limit bytes.
+// ASCII is s for programs to compare or to pass on: a space in place of each character that is not
+// printable ASCII, and nothing beyond the first limit bytes.
 func ASCII(s string, limit int) string {
 	if len(s) > limit {
 		s = s[:limit]

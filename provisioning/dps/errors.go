@@ -27,8 +27,8 @@ type Error struct {
 	// Endpoint is the host of DPS that the request went to.
 	Endpoint string
 
-	// Status is the HTTP status, or its equivalent in an MQTT response topic; 0 if there was no response. A registration
-	// that failed inside the service comes with status 200 and a State.
+	// Status is the HTTP status, or its equivalent in an MQTT response topic; 0 if there was no
+	// response. A registration that failed inside the service comes with status 200 and a State.
 	Status int
 
 	// Code is the service's six-digit code, such as 401002; 0 if it gave none.
@@ -51,7 +51,8 @@ type Error struct {
 	// ReturnCode is the code of a CONNACK that refused the connection (MQTT 3.1.1 §3.2.2.3); 0 if none did.
 	ReturnCode byte
 
-	// Date is the service's clock when it responded (the Date header); zero if it did not say. MQTT has none.
+	// Date is the service's clock when it responded (the Date header); zero if it did not say. MQTT
+	// has none.
 	Date time.Time
 
 	// Wait is how long the service is to be sent nothing (its Retry-After); zero if it gave none.
@@ -169,7 +170,8 @@ func (e *Error) statusVerdict() retry.Verdict {
 	return retry.Wait
 }
 
-// responseError is a response that cannot be the service's, or is not whole: a proxy's page, an outage, a cut connection.
+// responseError is a response that cannot be the service's, or is not whole: a proxy's page, an
+// outage, a cut connection.
 type responseError struct {
 	problem string
 	cause   error

@@ -76,8 +76,8 @@ func (x *httpsExchange) do(ctx context.Context, op, method, path string, body []
 	}
 	r, err := x.conn.Do(ctx, https.Request{
 		Method: method,
-		URL: c.httpsURL() + escape(c.IDScope) + "/registrations/" + escape(c.Attestation.RegistrationID()) + path +
-			"?api-version=" + url.QueryEscape(c.apiVersion()),
+		URL: c.httpsURL() + escape(c.IDScope) + "/registrations/" +
+			escape(c.Attestation.RegistrationID()) + path + "?api-version=" + url.QueryEscape(c.apiVersion()),
 		Header: header,
 		Body:   body,
 		Limit:  c.requestTimeout(httpsRequestTimeout),
@@ -100,7 +100,8 @@ func (c *Client) httpsURL() string {
 // overHTTPS is what the service said in an HTTP response.
 func overHTTPS(r https.Response) response {
 	return response{
-		status: r.Status, body: r.Body, retryAfter: r.RetryAfter, date: r.Date, requestID: r.RequestID,
+		status: r.Status, body: r.Body,
+		retryAfter: r.RetryAfter, date: r.Date, requestID: r.RequestID,
 	}
 }
 

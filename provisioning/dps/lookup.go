@@ -2,8 +2,8 @@ package dps
 
 import "context"
 
-// Lookup returns where DPS has the device assigned, without registering it. It uses HTTPS whatever Transport is: the
-// service has no status lookup over MQTT.
+// Lookup returns where DPS has the device assigned, without registering it. It uses HTTPS whatever
+// Transport is: the service has no status lookup over MQTT.
 //
 // A device that is not registered (404, or status "unassigned") is an [*Error] whose verdict is to register. A record
 // that is "failed" or "disabled" stays so, however often it is looked up, until the device registers again. The service

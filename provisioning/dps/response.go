@@ -32,7 +32,8 @@ const (
 	maxDeviceID    = 128
 )
 
-// Pace of polling. Azure docs: "How to use symmetric key attestation over HTTPS": the service says Retry-After: 3.
+// Pace of polling. Azure docs: "How to use symmetric key attestation over HTTPS": the service says
+// Retry-After: 3.
 const pollDelay = 3 * time.Second
 
 // response is the service's response, over whichever transport.
@@ -49,8 +50,8 @@ func (a response) wait() (d time.Duration, ok bool) {
 	return retry.ParseRetryAfter(a.retryAfter, a.date)
 }
 
-// progress is what the response to a register request or a poll says: either an assignment, or an operation to poll
-// after a delay.
+// progress is what the response to a register request or a poll says: either an assignment, or an
+// operation to poll after a delay.
 type progress struct {
 	assigned   bool
 	assignment Assignment
@@ -59,7 +60,8 @@ type progress struct {
 	delay       time.Duration
 }
 
-// The service's JSON. Azure REST API: RegistrationOperationStatus, DeviceRegistrationResult, ProvisioningServiceErrorDetails.
+// The service's JSON. Azure REST API: RegistrationOperationStatus, DeviceRegistrationResult,
+// ProvisioningServiceErrorDetails.
 type (
 	wireOperation struct {
 		OperationID       string            `json:"operationId"`
@@ -167,7 +169,8 @@ func readLookup(registrationID string, a response) (Assignment, *Error) {
 	return Assignment{}, a.fail(op, unreadable("the answer has an unknown status %q", oneline.Of(registration.Status, 32)))
 }
 
-// readAssignment accepts a response as a whole or not at all: a device sent to a wrong name is lost.
+// readAssignment accepts a response as a whole or not at all: a device sent to a wrong name is
+// lost.
 func readAssignment(prefix, registrationID string, r *wireRegistration, a response) (Assignment, error) {
 	switch {
 	case r.AssignedHub == "":
@@ -239,7 +242,8 @@ func (a response) failState(op, status string, r *wireRegistration) *Error {
 	return e
 }
 
-// decode says what is wrong with a body in words that help: which field, or what it seems to be instead of JSON.
+// decode says what is wrong with a body in words that help: which field, or what it seems to be
+// instead of JSON.
 func decode(body []byte, into any) error {
 	if len(body) > maxBody {
 		return unreadable("the answer is longer than %d bytes", maxBody)
@@ -281,13 +285,14 @@ func checkOperationID(id string) error {
 	return nil
 }
 
-// isDeviceID allows what IoT Hub allows and a little more: nothing that could end a topic level or a line.
+// isDeviceID allows what IoT Hub allows and a little more: nothing that could end a topic level or
+// a line.
 func isDeviceID(id string) bool {
 	return id != "" && len(id) <= maxDeviceID && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' || r == '/' })
 }
 
-// isHostName accepts DNS names of letters, digits and hyphens (RFC 1123 §2.1). A last label of digits alone would be an
-// IP address.
+// isHostName accepts DNS names of letters, digits and hyphens (RFC 1123 §2.1). A last label of
+// digits alone would be an IP address.
 func isHostName(name string) bool {
 	if name == "" || len(name) > 253 {
 		return false

@@ -14,7 +14,8 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// Answers as the service's documentation records them. Azure docs: "How to use symmetric key attestation over HTTPS".
+// Answers as the service's documentation records them. Azure docs: "How to use symmetric key
+// attestation over HTTPS".
 const (
 	recordedAccepted  = `{"operationId":"5.316aac5bdc130deb.b1e02da8-c3a0-4ff2-a121-7ea7a6b7f550","status":"assigning"}`
 	recordedAssigning = `{"operationId":"5.316aac5bdc130deb.b1e02da8-c3a0-4ff2-a121-7ea7a6b7f550","status":"assigning","registrationState":{"registrationId":"my-device-01","status":"assigning"}}`

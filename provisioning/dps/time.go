@@ -11,9 +11,9 @@ import (
 	"github.com/rehome-iot/rehome/internal/https"
 )
 
-// Time returns DPS's time: the Date header of its response to a plain HTTPS request, to the second, over a
-// connection whose certificate was verified. No credential is sent and nothing is registered. It uses HTTPS whatever
-// Transport is.
+// Time returns DPS's time: the Date header of its response to a plain HTTPS request, to the second,
+// over a connection whose certificate was verified. No credential is sent and nothing is
+// registered. It uses HTTPS whatever Transport is.
 //
 // It works when the device's own clock (TLSConfig.Time, or the system's) is wrong in either direction. A certificate that
 // fails by that clock is verified in full, chain and name, as of the moment it became valid, and the Date must then lie

@@ -16,14 +16,16 @@ func (c *Client) tlsConfig(ctx context.Context) (*tls.Config, error) {
 		config.Certificates = nil
 		// Whatever authorities the server lists: the service knows enrolled leaf certificates that no authority signed.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }
-		// A front end may request the certificate only once it has seen the path, by TLS 1.2 renegotiation.
+		// A front end may request the certificate only once it has seen the path, by TLS 1.2
+		// renegotiation.
 		config.Renegotiation = tls.RenegotiateOnceAsClient
 	}
 	return config, nil
 }
 
-// anonymousTLSConfig is a copy of the caller's TLS configuration, without a certificate of the device. Version, server name and
-// protocols are set where the connection is made, by internal/https and internal/mqtt.
+// anonymousTLSConfig is a copy of the caller's TLS configuration, without a certificate of the
+// device. Version, server name and protocols are set where the connection is made, by
+// internal/https and internal/mqtt.
 func (c *Client) anonymousTLSConfig() *tls.Config {
 	if c.TLSConfig == nil {
 		return &tls.Config{}
