@@ -10,8 +10,10 @@ import (
 	"github.com/rehome-iot/rehome/internal/mqtt"
 )
 
-// Conn is a device's connection to its hub. Under it there may be several network connections, one
-// after another: each SAS token has its own. Its methods are safe for concurrent use.
+// Conn is a device's connection to its hub, made by [Dialer.Dial]. Under it there may be several
+// network connections (links), one after another: each SAS token has its own. Its methods are safe
+// for concurrent use. It belongs to the caller of Dial, who closes it; one that is only dropped
+// goes on keeping itself alive.
 type Conn struct {
 	dialer     Dialer
 	hub        Hub
@@ -40,8 +42,8 @@ type Conn struct {
 type Stats struct {
 	// Since is when the hub accepted the connection; renewals do not change it.
 	Since time.Time
-	// Acknowledged counts the hub's acknowledgements and ping responses: signs that the connection
-	// is of use.
+	// Acknowledged counts the hub's acknowledgements (PUBACK, SUBACK) and ping responses since
+	// then: a connection without one was accepted, but has not worked yet.
 	Acknowledged uint64
 }
 
@@ -59,10 +61,10 @@ func (c *Conn) Hub() Hub { return c.hub }
 
 // Context is done when the connection has ended, and before any Send returns because of that. Its
 // cause is an *Error with the reason; ErrClosed, or what CloseCause was given, when the program
-// ended it.
+// ended it. It has the values of Dial's ctx, but not its end.
 func (c *Conn) Context() context.Context { return c.ctx }
 
-// Stats returns the connection's numbers.
+// Stats returns the connection's numbers as they are now, also after its end.
 func (c *Conn) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -78,7 +80,8 @@ func (c *Conn) Stats() Stats {
 // before.
 func (c *Conn) Close() error { return c.CloseCause(nil) }
 
-// CloseCause is Close with another cause for Context; nil is ErrClosed.
+// CloseCause is Close with another cause for Context, by which whoever waits for the connection's
+// end can tell why the program ended it; nil is ErrClosed. Of several calls the first decides.
 func (c *Conn) CloseCause(cause error) error {
 	if cause == nil {
 		cause = ErrClosed

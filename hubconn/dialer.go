@@ -33,8 +33,8 @@ const (
 // Dialer opens connections to IoT hubs. The zero value is ready. It must not be changed while Dial
 // runs or while a connection that it made is up; apart from that it is safe for concurrent use.
 type Dialer struct {
-	// DialContext opens the TCP connection, by name: host:8883, host:443 or a proxy's address.
-	// Default: net.Dialer's.
+	// DialContext opens the TCP connection, by name: host:8883, host:443 or a proxy's address. It
+	// may be called from several goroutines at once. Default: net.Dialer's.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 	// TLSConfig is the base of the TLS configuration; it is cloned. Set RootCAs in it to trust
 	// other authorities than the system does. Its Time, if set, is also the clock that token
@@ -45,8 +45,10 @@ type Dialer struct {
 	// http.ProxyFromEnvironment, so HTTPS_PROXY. The MQTT port is never dialed through a proxy.
 	Proxy func(*http.Request) (*url.URL, error)
 	// WebSocket carries MQTT in WebSocket on port 443, for networks where port 8883 is closed.
+	// Default: TLS on port 8883.
 	WebSocket bool
-	// DialTimeout bounds name look-up, TCP, TLS and WebSocket upgrade together. Default: 30 s.
+	// DialTimeout bounds name look-up, TCP, TLS and WebSocket upgrade together. Default: 30 s. Less
+	// than slow mobile networks need turns a hub that can be reached into one that cannot.
 	DialTimeout time.Duration
 	// ConnectTimeout bounds the wait for CONNACK. Default: 75 s. The hub may send it a minute late
 	// under load; giving up earlier and coming back makes that worse.
@@ -56,17 +58,21 @@ type Dialer struct {
 	// balancers. More than 1177 s counts as 1177 s.
 	KeepAlive time.Duration
 	// AckTimeout ends the connection when a message is not acknowledged for as long. Default: 4
-	// min.
+	// min. The hub acknowledges late while it throttles; giving up earlier sends the same messages
+	// again.
 	AckTimeout time.Duration
-	// TokenTTL is the life of a SAS token. Default: 1 h. The connection is renewed at a random 70
-	// to 90 % of it.
+	// TokenTTL is the life of a SAS token, a minute at least. Default: 1 h. The connection is
+	// renewed at a random 70 to 90 % of it. A longer life lets a stolen token be used for longer, a
+	// shorter one costs more reconnections.
 	TokenTTL time.Duration
-	// MaxInFlight is how many messages may be waiting for their acknowledgement on one connection.
-	// Default: 32.
+	// MaxInFlight is how many messages may be waiting for their acknowledgement on one connection;
+	// Send waits for a place. Default: 32. Each costs memory up to the size of its message.
 	MaxInFlight int
-	// APIVersion is the hub API version announced. Default: "2021-04-12".
+	// APIVersion is the version of the hub's API that is announced. Default: "2021-04-12"; others
+	// are not tested with this package.
 	APIVersion string
-	// UserAgent is announced as the device client type. Default: "rehome-go".
+	// UserAgent is announced as the device client type, and as User-Agent over HTTPS: the hub's
+	// logs show it. Default: "rehome-go".
 	UserAgent string
 	// ModelID announces the IoT Plug and Play model that the device implements,
 	// "dtmi:com:example:thermostat;1". Default: none.
@@ -77,7 +83,9 @@ type Dialer struct {
 }
 
 // Dial connects to a hub as a device: one attempt, bounded by ctx, DialTimeout and ConnectTimeout.
-// Every error is an *Error. The connection does not end with ctx, but keeps its values.
+// Every error is an *Error; nothing is left open then. The connection belongs to the caller. It
+// does not end with ctx, but keeps its values. A hub has one connection a device: an earlier one of
+// the same identity, also of another process, is ended by the hub.
 func (d *Dialer) Dial(ctx context.Context, hub Hub, credential Credential) (*Conn, error) {
 	if err := d.validate(hub, credential); err != nil {
 		return nil, &Error{Op: "dial", Hub: hub, Class: Caller, Err: err}
@@ -106,7 +114,8 @@ func (d *Dialer) validate(hub Hub, credential Credential) error {
 	return d.Validate()
 }
 
-// Validate reports the first wrong field, in one line. Dial begins with it.
+// Validate reports the first wrong field, in one line, without using the network. Dial, Post and
+// Receive begin with it, and wrap its error in an *Error of class Caller.
 func (d *Dialer) Validate() error {
 	switch {
 	case d.KeepAlive < 0 || d.KeepAlive%time.Second != 0:

@@ -8,7 +8,9 @@
 //		return err // hubconn.ClassOf(err) tells what the failure means
 //	}
 //	defer conn.Close()
-//	return conn.Send(ctx, hubconn.Message{Body: []byte(`{"temperature":21.5}`), ContentType: "application/json"})
+//	return conn.Send(ctx, hubconn.Message{
+//		Body: []byte(`{"temperature":21.5}`), ContentType: "application/json",
+//	})
 //
 // [Dialer.Dial] makes one attempt and never retries; [ClassOf] and package retry say what its
 // errors call for. [Conn.Context] is done when the connection is, and its cause says why. A SAS
@@ -18,12 +20,13 @@
 // # What a device does on its hub
 //
 //	telemetry            Conn.Send; Dialer.Post over HTTPS, without a connection that stays
-//	cloud-to-device      Conn.Messages, acknowledged after the loop body; Dialer.Receive over HTTPS
+//	cloud-to-device      Conn.Messages, acknowledged after the loop body;
+//	                     Dialer.Receive over HTTPS
 //	direct methods       Conn.HandleMethods
 //	twin                 Conn.Twin, Conn.Report, and Conn.Desired to follow the desired properties
 //	file upload          Conn.Upload
 //	modules              Hub.ModuleID; Message.Output and Message.Input
-//	IoT Plug and Play    Dialer.ModelID, Message.Component, Component and Ack
+//	IoT Plug and Play    Dialer.ModelID, Message.Component, Component and PropertyAck
 //
 // All of it goes on through a renewal: messages in flight are sent again, subscriptions are made
 // anew before anything else uses the new link, and the desired properties are compared with the
@@ -34,12 +37,15 @@
 // # Classes of failure
 //
 //	throttled    429, or the hub's daily quota is used up
-//	server       5xx; CONNACK 3; CONNACK 5 that took 45 s or more; the hub fails over or closes connections for an upgrade
+//	server       5xx; CONNACK 3; CONNACK 5 that took 45 s or more; the hub fails over or
+//	             closes connections for an upgrade
 //	unreachable  no response, a lost connection, an upgrade refused by a proxy in the hub's place
 //	untrusted    the server's certificate does not verify; no credential was sent
-//	rejected     CONNACK 1, 2, 4, 5 and undefined codes; 401, 403, 404 and other 4xx of the hub itself
-//	caller       the operation was at fault: refused before it was sent, or by the hub with 400, 412, 413 or 415 or by any
-//	             other 4xx to a twin operation. The connection stays
+//	rejected     CONNACK 1, 2, 4, 5 and undefined codes; 401, 403, 404 and other 4xx of the
+//	             hub itself
+//	caller       the operation was at fault: refused before it was sent, or by the hub with
+//	             400, 412, 413 or 415 or by any other 4xx to a twin operation. The
+//	             connection stays
 //
 // The package does not decide when to try again or where: that is provisioning.Device's, or yours.
 package hubconn

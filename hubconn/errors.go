@@ -24,17 +24,17 @@ type Error struct {
 	// "messages", "methods", "twin", "report", "desired", "upload"; "post", "receive", "complete",
 	// "abandon", "reject" over HTTPS.
 	Op string
-	// Hub is where, and as whom.
+	// Hub is the hub and the identity at it.
 	Hub Hub
-	// Class is what it means.
+	// Class is what the failure means for the device's relation to its hub.
 	Class Class
-	// ReturnCode is the CONNACK's return code; 0 when there was none.
+	// ReturnCode is the CONNACK's return code (MQTT 3.1.1 §3.2.2.3); 0 when there was none.
 	ReturnCode byte
 	// Status is the HTTP status of a refused WebSocket upgrade or an operation, or the status of a
 	// twin operation; 0 when there was none.
 	Status int
 	// Code is the hub's six-digit code, the HTTP status times 1000 when the hub gave none; 0
-	// without a Status.
+	// without a Status (Azure docs: "Understand and resolve Azure IoT Hub errors").
 	Code int
 	// Name is the hub's name for Code ("DeviceNotFound"); empty when it gave none.
 	Name string

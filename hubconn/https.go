@@ -57,9 +57,9 @@ func (d *Dialer) call(
 	if token != "" {
 		header.Set("Authorization", token)
 	}
-	response, err := conn.Do(
-		ctx, https.Request{Method: r.method, URL: target, Header: header, Body: r.body},
-	)
+	response, err := conn.Do(ctx, https.Request{
+		Method: r.method, URL: target, Header: header, Body: r.body,
+	})
 	if err != nil {
 		return https.Response{}, classify(r.op, hub, https.Cause(caller, ctx, err))
 	}

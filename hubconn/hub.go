@@ -13,8 +13,8 @@ import (
 type Hub struct {
 	// Host is the hub's full name, without scheme or port: "contoso.azure-devices.net".
 	Host string
-	// DeviceID is the device's identity at that hub. It may differ from its registration ID, and is
-	// case-sensitive.
+	// DeviceID is the device's identity at that hub: up to 128 characters. It may differ from its
+	// registration ID, and is case-sensitive.
 	DeviceID string
 	// ModuleID is the module's identity on the device: an identity with a connection, a twin and a
 	// credential of its own. Empty is the device itself.

@@ -19,9 +19,10 @@ const MaxMessageSize = 256 << 10
 // Message is telemetry from the device to the cloud, or a message from the cloud to the device. The
 // zero value of a field but Body is left out.
 type Message struct {
-	// Body is the message, of any format. It may be empty.
+	// Body is the message, of any format. It may be empty. A received one belongs to the receiver.
 	Body []byte
-	// MessageID lets a receiver recognise a message that was sent twice.
+	// MessageID lets a receiver recognise a message that was sent twice, since delivery is at least
+	// once.
 	MessageID string
 	// CorrelationID relates the message to another.
 	CorrelationID string
@@ -47,18 +48,23 @@ type Message struct {
 	UserID string
 	// To is the path the message was addressed to: "/devices/{device}/messages/deviceBound".
 	To string
-	// Expiry is when the hub would have given the message up; the zero time: not said.
+	// Expiry is when the hub would have deleted the message; the zero time when the hub did not
+	// say.
 	Expiry time.Time
 	// Ack is the feedback that the sender requested: "none", "positive", "negative" or "full".
 	Ack string
 	// Input is the input of a module that the message arrived at.
 	Input string
-	// SequenceNumber, DeliveryCount and EnqueuedTime are known of messages received over HTTPS. The
-	// count is of the deliveries before this one.
+	// SequenceNumber is the hub's number of the message in the device's queue; 0 over MQTT, which
+	// does not carry it.
 	SequenceNumber uint64
-	DeliveryCount  int
-	EnqueuedTime   time.Time
-	// LockToken names the delivery of a message received over HTTPS.
+	// DeliveryCount is how often the message was delivered before; 0 over MQTT, which does not
+	// carry it.
+	DeliveryCount int
+	// EnqueuedTime is when the hub put the message into the queue; the zero time over MQTT, which
+	// does not carry it.
+	EnqueuedTime time.Time
+	// LockToken names the delivery of a message received over HTTPS; empty over MQTT.
 	LockToken string
 }
 

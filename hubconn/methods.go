@@ -21,7 +21,8 @@ const (
 	finalTimeout         = 500 * time.Millisecond // for what is sent at the end
 )
 
-// Methods says how to serve direct methods.
+// Methods says how to serve direct methods (Azure docs: "Understand and invoke direct methods from
+// IoT Hub"). The zero value is ready; every call then gets status 501.
 type Methods struct {
 	// Handlers are called by the name of the method; case matters.
 	Handlers map[string]MethodHandler
@@ -38,9 +39,9 @@ type Methods struct {
 
 // MethodRequest is a call of a direct method.
 type MethodRequest struct {
-	// Name is the method's.
+	// Name is the name of the method.
 	Name string
-	// Payload is JSON; nil if the caller gave none.
+	// Payload is JSON, of 128 KB at most; nil if the caller gave none. It belongs to the handler.
 	Payload json.RawMessage
 }
 

@@ -10,7 +10,9 @@ import (
 // value it now has, why, and which version of the desired properties set it (Azure docs: "IoT Plug
 // and Play conventions").
 //
-//	conn.Report(ctx, map[string]any{"targetTemperature": hubconn.PropertyAck{Value: 21.5, Code: 200, Version: desired.Version}})
+//	conn.Report(ctx, map[string]any{"targetTemperature": hubconn.PropertyAck{
+//		Value: 21.5, Code: 200, Version: desired.Version,
+//	}})
 type PropertyAck struct {
 	// Value is the value that the property has now, which need not be the desired one.
 	Value any `json:"value"`

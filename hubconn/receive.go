@@ -23,7 +23,7 @@ type Delivery struct {
 func (d *Delivery) Complete(ctx context.Context) error { return d.conclude(ctx, "complete") }
 
 // Abandon puts the message back: it is delivered again at once, up to the number of times that the
-// hub is set to.
+// hub's setting allows (maximum delivery count).
 func (d *Delivery) Abandon(ctx context.Context) error { return d.conclude(ctx, "abandon") }
 
 // Reject removes the message from the queue; a sender that requested feedback learns that it was

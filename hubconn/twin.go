@@ -25,7 +25,7 @@ type Twin struct {
 
 // Properties is one half of a twin.
 type Properties struct {
-	// Version is raised by the hub with each change.
+	// Version is raised by the hub with each change; 0 when the hub gave none.
 	Version int64
 	// JSON is the object with the properties alone: the service's $version and $metadata are taken
 	// out.

@@ -111,9 +111,8 @@ func (c *Conn) request(ctx context.Context, op, topic string, body []byte) (twin
 		if !failed || e.Class != Throttled || c.ctx.Err() != nil {
 			return r, err
 		}
-		if ended := c.pause(
-			ctx, op, twinRetry.Delay(n, e.RetryAfter(), rand.Float64()),
-		); ended != nil {
+		delay := twinRetry.Delay(n, e.RetryAfter(), rand.Float64())
+		if ended := c.pause(ctx, op, delay); ended != nil {
 			if c.ctx.Err() != nil {
 				return twinResponse{}, ended
 			}
@@ -166,9 +165,8 @@ func (c *Conn) exchange(
 	case r := <-arrived:
 		return r, nil
 	case <-timer.C:
-		return twinResponse{}, fmt.Errorf(
-			"no answer within %v: %w", twinTimeout, os.ErrDeadlineExceeded,
-		)
+		err := fmt.Errorf("no answer within %v: %w", twinTimeout, os.ErrDeadlineExceeded)
+		return twinResponse{}, err
 	case <-ctx.Done():
 		return twinResponse{}, context.Cause(ctx)
 	case <-link.Context().Done():

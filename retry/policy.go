@@ -7,10 +7,14 @@ import (
 	"github.com/cenkalti/backoff/v4"
 )
 
-// Values that stand for the zero fields of a [Policy].
+// What the zero fields of a [Policy] stand for.
 const (
-	DefaultMinDelay   = 5 * time.Second
-	DefaultMaxDelay   = time.Hour
+	// DefaultMinDelay is the MinDelay of a Policy that has none. Server errors keep
+	// to it too: a service that is recovering gets no request sooner.
+	DefaultMinDelay = 5 * time.Second
+	// DefaultMaxDelay is the MaxDelay of a Policy that has none.
+	DefaultMaxDelay = time.Hour
+	// DefaultMultiplier is the Multiplier of a Policy that has none.
 	DefaultMultiplier = 2.0
 )
 
@@ -33,7 +37,8 @@ type Policy struct {
 	Multiplier float64
 
 	// MaxAttempts is how many times the operation runs in all, the first try
-	// included. 0 or less: for ever.
+	// included. Default, and for negative values: for ever, since a device that
+	// gives up has to be visited.
 	MaxAttempts int
 }
 

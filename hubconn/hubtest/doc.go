@@ -10,8 +10,8 @@
 //	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 //	hub.Put(hubtest.Device{ID: "sensor-042", PrimaryKey: key})
 //
-//	// … run the device with network.DialContext as its dial function and network.TLSConfig() for its
-//	// roots …
+//	// … run the device with network.DialContext as its dial function and
+//	// network.TLSConfig() for its roots …
 //
 //	hub.Disable("sensor-042")   // what an operator may do
 //	fmt.Println(hub.Attempts()) // and how the device went on
@@ -22,22 +22,35 @@
 //
 // # What is simulated
 //
-//	identities       Put, Get, Delete, Disable, PutModule …; keys, thumbprints; disabled and deleted devices lose their connections
-//	connecting       CONNECT in its old and new forms, SAS tokens and certificates, five minutes of grace, take-over, keep-alive (1.5 times, or
-//	                 29.45 minutes), token expiry, five subscriptions, DeviceClientType and model ID         Attempts, Connected, Disconnect
-//	telemetry        MQTT and HTTPS, single and batch; properties, wills, RETAIN; 256 KB                     Messages
-//	cloud-to-device  MQTT and HTTPS (complete, abandon, reject); 50 deep, 64 KB, locks, ten deliveries, expiry, dead letters, feedback; sessions
-//	                                                                       SendC2D, C2DQueue, SettledC2D, Feedback, PurgeC2D
-//	methods          connect and response timeouts, 128 KB, late responses dropped                           Invoke
-//	twins            tags, desired, reported; versions, merge patches, ETags; 8 KB, 32 KB, keys, strings, depth, integers
-//	                                                                       Twin, PatchDesired, PatchTags, PatchTwin, ReplaceTwin, SetTwin
-//	uploads          ten at a time, an hour each; blob storage with Put Blob, Put Block and Put Block List   Blob, BlobType, Uploads, BlobHost
-//	modules          all of the above but uploads and cloud-to-device over HTTPS; inputs and outputs         "device/module" as ID
-//	REST API         devices and modules (create, get, update, delete, list, bulk), twins (get, patch, replace), methods, cloud-to-device
-//	                 messages, statistics, queries of twins by comparisons; SAS of the five built-in policies  ConnectionString
-//	state            keys, registry, twins, queues and sessions over a restart                               Save, Load
-//	limits           rates, shaped and then refused; a daily quota                                           SetLimits
-//	trouble          faults at every stage (Inject), fail-over (FailOver), and those of the network          Operations
+//	identities       keys and thumbprints; disabled and deleted devices lose their
+//	                 connections (Put, Get, Delete, Disable, PutModule …)
+//	connecting       CONNECT in its old and new forms, SAS tokens and certificates,
+//	                 five minutes of grace, take-over, keep-alive (1.5 times, or
+//	                 29.45 minutes), token expiry, five subscriptions,
+//	                 DeviceClientType and model ID (Attempts, Connected, Disconnect)
+//	telemetry        MQTT and HTTPS, single and batch; properties, wills, RETAIN;
+//	                 256 KB (Messages)
+//	cloud-to-device  MQTT and HTTPS (complete, abandon, reject); 50 deep, 64 KB,
+//	                 locks, ten deliveries, expiry, dead letters, feedback; sessions
+//	                 (SendC2D, C2DQueue, SettledC2D, Feedback, PurgeC2D)
+//	methods          connect and response timeouts, 128 KB, late responses dropped
+//	                 (Invoke)
+//	twins            tags, desired, reported; versions, merge patches, ETags; 8 KB,
+//	                 32 KB, keys, strings, depth, integers (Twin, PatchDesired,
+//	                 PatchTags, PatchTwin, ReplaceTwin, SetTwin)
+//	uploads          ten at a time, an hour each; blob storage with Put Blob, Put
+//	                 Block and Put Block List (Blob, BlobType, Uploads, BlobHost)
+//	modules          all of the above but uploads and cloud-to-device over HTTPS;
+//	                 inputs and outputs ("device/module" as ID)
+//	REST API         devices and modules (create, get, update, delete, list, bulk),
+//	                 twins (get, patch, replace), methods, cloud-to-device messages,
+//	                 statistics, queries of twins by comparisons; SAS of the five
+//	                 built-in policies (ConnectionString)
+//	state            keys, registry, twins, queues and sessions over a restart
+//	                 (Save, Load)
+//	limits           rates, shaped and then refused; a daily quota (SetLimits)
+//	trouble          faults at every stage (Inject), fail-over (FailOver), and those
+//	                 of the network (Operations)
 //
 // # What is not simulated
 //

@@ -5,8 +5,8 @@
 //	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 //	service := dpstest.New(network, dpstest.Config{})
 //
-//	// … run the device with network.DialContext as its dial function and network.TLSConfig() for its
-//	// roots …
+//	// … run the device with network.DialContext as its dial function and
+//	// network.TLSConfig() for its roots …
 //
 //	network.SetFault("hub-a.azure-devices.net", simnet.Refused)
 //

@@ -53,9 +53,8 @@ func Open(o Options) (*Conn, error) {
 		config = o.TLSConfig.Clone()
 	}
 	if config.InsecureSkipVerify {
-		return nil, errors.New(
-			"InsecureSkipVerify is refused: put the server's authority into TLSConfig.RootCAs",
-		)
+		return nil, errors.New("InsecureSkipVerify is refused: " +
+			"put the server's authority into TLSConfig.RootCAs")
 	}
 	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
 	config.ServerName = "" // that of the URL
@@ -85,12 +84,15 @@ func (c *Conn) Close() { c.transport.CloseIdleConnections() }
 
 // Request is one request.
 type Request struct {
+	// Method is the HTTP method.
 	Method string
-	URL    string
+	// URL is the whole URL, with the scheme https.
+	URL string
 	// Header is sent as it is, with the User-Agent of Options added. Do changes it; nil is an empty
 	// one.
 	Header http.Header
-	Body   []byte
+	// Body is sent as it is; nil is an empty one.
+	Body []byte
 	// Limit bounds the request from its first byte to the end of the response, dialling included.
 	// 0: ctx alone does.
 	Limit time.Duration
@@ -132,13 +134,11 @@ func (c *Conn) Do(ctx context.Context, r Request) (Response, error) {
 	body, err := io.ReadAll(io.LimitReader(reply.Body, MaxBody+1))
 	switch {
 	case err != nil:
-		return response, Cause(
-			caller, ctx, &BodyError{Problem: "the answer is cut short", Err: err},
-		)
+		cut := &BodyError{Problem: "the answer is cut short", Err: err}
+		return response, Cause(caller, ctx, cut)
 	case len(body) > MaxBody:
-		return response, &BodyError{
-			Problem: fmt.Sprintf("the answer is longer than %d bytes", MaxBody),
-		}
+		problem := fmt.Sprintf("the answer is longer than %d bytes", MaxBody)
+		return response, &BodyError{Problem: problem}
 	}
 	response.Body = body
 	return response, nil
@@ -161,9 +161,8 @@ func Proxy(choose func(*http.Request) (*url.URL, error)) func(*http.Request) (*u
 	return func(r *http.Request) (*url.URL, error) {
 		proxy, err := choose(r)
 		if err != nil {
-			return nil, errors.New(
-				"the proxy setting (HTTPS_PROXY, or the field Proxy) is not a valid url",
-			)
+			return nil, errors.New("the proxy setting (HTTPS_PROXY, or the field Proxy) " +
+				"is not a valid url")
 		}
 		return proxy, nil
 	}

@@ -6,7 +6,9 @@
 //		return err
 //	}
 //	defer conn.Close()
-//	response, err := conn.Do(ctx, https.Request{Method: http.MethodGet, URL: "https://contoso.azure-devices.net/", Limit: time.Minute})
+//	response, err := conn.Do(ctx, https.Request{
+//		Method: http.MethodGet, URL: "https://contoso.azure-devices.net/", Limit: time.Minute,
+//	})
 //
 // What both clients need stands here once: TLS 1.2 at least and always verified, HTTP/1.1, limits
 // on the response's header and body, a time limit whose cause says what it was, no redirect, no

@@ -59,17 +59,18 @@ func options(network *simnet.Network) https.Options {
 
 func get(t *testing.T, conn *https.Conn) (https.Response, error) {
 	t.Helper()
-	return conn.Do(
-		t.Context(), https.Request{Method: http.MethodGet, URL: root, Limit: 30 * time.Second},
-	)
+	return conn.Do(t.Context(), https.Request{
+		Method: http.MethodGet, URL: root, Limit: 30 * time.Second,
+	})
 }
 
 func TestARequestIsSentAsItIsAndItsResponseReadToItsEnd(t *testing.T) {
 	visit(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		assert.Equal(t, "PUT /a%2Fb?c=d hello thermostat/1.0 secret", strings.Join([]string{
-			r.Method, r.RequestURI, string(body), r.UserAgent(), r.Header.Get("Authorization"),
-		}, " "))
+		assert.Equal(t, "PUT /a%2Fb?c=d hello thermostat/1.0 secret",
+			strings.Join([]string{
+				r.Method, r.RequestURI, string(body), r.UserAgent(), r.Header.Get("Authorization"),
+			}, " "))
 		assert.Equal(t, 1, r.ProtoMajor)
 		w.Header().Set("Retry-After", "7")
 		w.Header().Set("X-Ms-Request-Id", "tracking")
@@ -92,19 +93,19 @@ func TestARequestIsSentAsItIsAndItsResponseReadToItsEnd(t *testing.T) {
 
 func TestTheConnectionIsKeptUnlessItIsForOneRequest(t *testing.T) {
 	for single, dials := range map[bool]int{false: 1, true: 3} {
-		visit(t, func(http.ResponseWriter, *http.Request) {},
-			func(t *testing.T, network *simnet.Network, _ *https.Conn) {
-				o := options(network)
-				o.Single = single
-				conn, err := https.Open(o)
+		visit(t, func(http.ResponseWriter, *http.Request) {
+		}, func(t *testing.T, network *simnet.Network, _ *https.Conn) {
+			o := options(network)
+			o.Single = single
+			conn, err := https.Open(o)
+			require.NoError(t, err)
+			defer conn.Close()
+			for range 3 {
+				_, err := get(t, conn)
 				require.NoError(t, err)
-				defer conn.Close()
-				for range 3 {
-					_, err := get(t, conn)
-					require.NoError(t, err)
-				}
-				assert.Equal(t, dials, network.Dials(host), "single: %v", single)
-			})
+			}
+			assert.Equal(t, dials, network.Dials(host), "single: %v", single)
+		})
 	}
 }
 
@@ -112,9 +113,9 @@ func TestNoRedirectIsFollowed(t *testing.T) {
 	visit(t, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "https://thief.example.net/", http.StatusTemporaryRedirect)
 	}, func(t *testing.T, network *simnet.Network, conn *https.Conn) {
-		network.Handle("thief.example.net", site{
-			func(http.ResponseWriter, *http.Request) { t.Error("the credential was sent on") },
-		})
+		network.Handle("thief.example.net", site{func(http.ResponseWriter, *http.Request) {
+			t.Error("the credential was sent on")
+		}})
 		r, err := get(t, conn)
 		require.NoError(t, err)
 		assert.Equal(t, http.StatusTemporaryRedirect, r.Status)
@@ -191,9 +192,9 @@ func TestARequestEndsAtItsLimitOrWithTheCallersCause(t *testing.T) {
 
 				ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, gone)
 				defer cancel()
-				_, err = conn.Do(
-					ctx, https.Request{Method: http.MethodGet, URL: root, Limit: time.Minute},
-				)
+				_, err = conn.Do(ctx, https.Request{
+					Method: http.MethodGet, URL: root, Limit: time.Minute,
+				})
 				assert.ErrorIs(t, err, gone)
 				assert.Equal(t, 31*time.Second, time.Since(start))
 			})
@@ -215,21 +216,23 @@ func TestNothingIsSentToAServerThatDoesNotVerify(t *testing.T) {
 }
 
 func TestNoErrorQuotesTheURLOrTheProxySetting(t *testing.T) {
-	visit(t, func(http.ResponseWriter, *http.Request) {},
-		func(t *testing.T, network *simnet.Network, conn *https.Conn) {
-			network.SetFault(host, simnet.Refused)
-			for _, target := range []string{root + "?sig=canary", "https://canary:canary@%zz/", "ca nary://x", "https://\x00canary"} {
-				_, err := conn.Do(t.Context(), https.Request{Method: http.MethodGet, URL: target})
-				require.Error(t, err)
-				assert.NotContains(t, err.Error(), "canary:", target)
-				assert.NotContains(t, err.Error(), "sig=", target)
-			}
-			_, err := https.Proxy(func(*http.Request) (*url.URL, error) {
-				return nil, errors.New(`invalid proxy address "http://user:canary@proxy"`)
-			})(nil)
-			require.ErrorContains(t, err, "proxy setting")
-			assert.NotContains(t, err.Error(), "canary")
-		})
+	visit(t, func(http.ResponseWriter, *http.Request) {
+	}, func(t *testing.T, network *simnet.Network, conn *https.Conn) {
+		network.SetFault(host, simnet.Refused)
+		for _, target := range []string{
+			root + "?sig=canary", "https://canary:canary@%zz/", "ca nary://x", "https://\x00canary",
+		} {
+			_, err := conn.Do(t.Context(), https.Request{Method: http.MethodGet, URL: target})
+			require.Error(t, err)
+			assert.NotContains(t, err.Error(), "canary:", target)
+			assert.NotContains(t, err.Error(), "sig=", target)
+		}
+		_, err := https.Proxy(func(*http.Request) (*url.URL, error) {
+			return nil, errors.New(`invalid proxy address "http://user:canary@proxy"`)
+		})(nil)
+		require.ErrorContains(t, err, "proxy setting")
+		assert.NotContains(t, err.Error(), "canary")
+	})
 }
 
 func TestAProxysRefusalIsNoResponse(t *testing.T) {
@@ -239,10 +242,8 @@ func TestAProxysRefusalIsNoResponse(t *testing.T) {
 		}, func(t *testing.T, network *simnet.Network, _ *https.Conn) {
 			o := options(network)
 			o.Proxy = func(*http.Request) (*url.URL, error) {
-				return &url.URL{
-					Scheme: "http", User: url.UserPassword("user", "canary"),
-					Host: "proxy.example.net:3128",
-				}, nil
+				user := url.UserPassword("user", "canary")
+				return &url.URL{Scheme: "http", User: user, Host: "proxy.example.net:3128"}, nil
 			}
 			o.DialContext = func(_ context.Context, _, address string) (net.Conn, error) {
 				assert.Equal(t, "proxy.example.net:3128", address)
@@ -268,9 +269,8 @@ func refuse(nc net.Conn, status int) {
 }
 
 func TestWhoseResponseItIs(t *testing.T) {
-	r := https.NewResponse(
-		502, http.Header{"Iothub-Errorcode": {"ServerError"}, "Date": {"yesterday"}}, nil,
-	)
+	header := http.Header{"Iothub-Errorcode": {"ServerError"}, "Date": {"yesterday"}}
+	r := https.NewResponse(502, header, nil)
 	assert.True(t, r.Marked("iothub-errorcode"))
 	assert.False(t, r.Marked("X-Ms-Request-Id"))
 	assert.Zero(t, r.Date)

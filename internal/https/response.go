@@ -9,9 +9,12 @@ import (
 
 // Response is a response, read to its end.
 type Response struct {
+	// Status is the HTTP status.
 	Status int
+	// Header is the response's header.
 	Header http.Header
-	Body   []byte
+	// Body is the whole body, up to MaxBody.
+	Body []byte
 	// RetryAfter is the Retry-After header as it came, for retry.ParseRetryAfter with Date; empty
 	// when there was none.
 	RetryAfter string

@@ -6,7 +6,9 @@
 //	if err != nil {
 //		return err
 //	}
-//	conn, err := mqtt.Connect(ctx, nc, mqtt.Options{ClientID: "dev1", Username: user, Password: token})
+//	conn, err := mqtt.Connect(ctx, nc, mqtt.Options{
+//		ClientID: "dev1", Username: user, Password: token,
+//	})
 //	if err != nil {
 //		return err // *RefusedError when the server refused
 //	}

@@ -23,6 +23,7 @@ type RefusedError struct {
 	Elapsed time.Duration
 }
 
+// Error returns one line with the return code and its meaning.
 func (e *RefusedError) Error() string {
 	return fmt.Sprintf(
 		"mqtt: connection refused, return code %d (%s), after %v", e.Code, refusal(e.Code),
@@ -58,6 +59,7 @@ type UpgradeError struct {
 	Proxy bool
 }
 
+// Error returns one line with the status.
 func (e *UpgradeError) Error() string {
 	if e.Proxy {
 		return fmt.Sprintf("mqtt: the proxy refused the tunnel with status %d", e.Status)
@@ -72,6 +74,7 @@ type LostError struct {
 	Err error
 }
 
+// Error returns one line with the cause.
 func (e *LostError) Error() string { return "mqtt: connection ended: " + e.Err.Error() }
 
 // Unwrap returns the cause of the connection's end.
@@ -85,6 +88,7 @@ type TimeoutError struct {
 	After time.Duration
 }
 
+// Error returns one line with what did not come and the limit.
 func (e *TimeoutError) Error() string {
 	return fmt.Sprintf("mqtt: no %s within %v", e.For, e.After)
 }
@@ -103,6 +107,7 @@ type SubscribeError struct {
 	Code byte
 }
 
+// Error returns one line with the filter and the code.
 func (e *SubscribeError) Error() string {
 	return fmt.Sprintf("mqtt: subscription to %q refused with code 0x%02x", e.Filter, e.Code)
 }
@@ -114,4 +119,5 @@ type ProtocolError struct {
 	Reason string
 }
 
+// Error returns one line with the reason.
 func (e *ProtocolError) Error() string { return "mqtt: protocol violation: " + e.Reason }

@@ -16,8 +16,11 @@
 //		}
 //	}
 //
-//	// Publish is one method of Handler. A service that must acknowledge before it answers says so:
-//	func (s *service) Publish(ctx context.Context, c *mqttserver.Session, m *mqttserver.Incoming) error {
+//	// Publish is one method of Handler. A service that must acknowledge before it
+//	// responds says so:
+//	func (s *service) Publish(
+//		ctx context.Context, c *mqttserver.Session, m *mqttserver.Incoming,
+//	) error {
 //		if err := m.Ack(); err != nil {
 //			return err
 //		}

@@ -11,9 +11,12 @@
 //	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 //	service := dpstest.New(network, dpstest.Config{})
 //	service.Link(hub)
-//	service.Enroll(dpstest.IndividualEnrollment{RegistrationID: "sensor-042", Attestation: dpstest.Keys(key, "")})
+//	service.Enroll(dpstest.IndividualEnrollment{
+//		RegistrationID: "sensor-042", Attestation: dpstest.Keys(key, ""),
+//	})
 //
-//	// … run the device: ID scope service.IDScope(), dial function network.DialContext, TLS network.TLSConfig() …
+//	// … run the device: ID scope service.IDScope(), dial function network.DialContext,
+//	// TLS network.TLSConfig() …
 //
 //	fmt.Println(service.Count(dpstest.Register)) // how often it registered
 //
@@ -26,39 +29,47 @@
 // A device moves in three steps, by the API or by hand, and they work here as they do at the
 // service:
 //
-//	set the reprovision policy     e.ReprovisionPolicy = &dpstest.ReprovisionPolicy{UpdateHubAssignment: true, MigrateDeviceData: true}
-//	change the allocation          e.AllocationPolicy, e.IoTHubs = dpstest.PolicyStatic, []string{"hub-b.azure-devices.net"}
-//	                               service.Enroll(e)
-//	have the device register       by a direct method, say; or service.MoveNow(id, hub), which lets it find out by being refused
+//	set the reprovision policy    e.ReprovisionPolicy = &dpstest.ReprovisionPolicy{
+//	                                  UpdateHubAssignment: true, MigrateDeviceData: true}
+//	change the allocation         e.AllocationPolicy = dpstest.PolicyStatic
+//	                              e.IoTHubs = []string{"hub-b.azure-devices.net"}
+//	                              service.Enroll(e)
+//	have the device register      by a direct method, say; or service.MoveNow(id, hub),
+//	                              which lets it find out by being refused
 //
 // # What is simulated, and what is not
 //
-//	                          simulated                                           not simulated
-//	device API                register, operation polls, and over HTTPS the       AMQP
-//	                          status lookup; API versions 2017-11-15 to
-//	                          2025-07-01-preview; HTTPS, MQTT, MQTT over
-//	                          WebSocket; headers, bodies, codes, topics
-//	attestation               symmetric keys and X.509 certificates,              TPM (enrollments are kept, and attest nobody),
-//	                          individually and in groups; the nearest CA;         issuing of certificates, proof of possession
-//	                          CAs by name (Server.AddCA)                          of a CA
-//	enrollments               device ID, initial twin, capabilities, status,      trust bundles, credential policies
-//	                          ETags; an individual enrollment goes before groups
-//	allocation                hashed by weights, lowest latency by a table,       measured latency
-//	                          static, custom by webhook or Go function; for
-//	                          each enrollment or for all; subsets of hubs;
-//	                          hubs linked and unlinked at any time
-//	device data               twin and capabilities migrate, are reset, or stay;  data of modules does not move, nor do
-//	                          old identity removed, its connection cut; sticky    messages in queues (as at the service)
-//	                          behavior of old API versions
-//	registration records      created, updated, deleted; payload; substatus by    their quota
-//	                          API version
-//	limits                    registrations with lookups, polls for each device,  numbers of enrollments, groups and CAs
-//	                          operators' requests; message size
-//	service REST API          enrollments and groups: put, get, delete, query,    queries with conditions, Entra ID tokens,
-//	                          bulk, attestation mechanism; registration records:  custom access policies, linking of hubs
-//	                          get, delete, query; SAS as provisioningserviceowner
-//	failures                  any, on demand (Server.Inject), and a log of
-//	                          all requests (Server.Requests)
+//	device API            register, operation polls, and over HTTPS the status
+//	                      lookup; API versions 2017-11-15 to 2025-07-01-preview;
+//	                      HTTPS, MQTT, MQTT over WebSocket; headers, bodies, codes,
+//	                      topics. Not: AMQP
+//	attestation           symmetric keys and X.509 certificates, individually and in
+//	                      groups; the nearest CA; CAs by name (Server.AddCA). Not:
+//	                      TPM (enrollments are kept, and attest nobody), issuing of
+//	                      certificates, proof of possession of a CA
+//	enrollments           device ID, initial twin, capabilities, status, ETags; an
+//	                      individual enrollment goes before groups. Not: trust
+//	                      bundles, credential policies
+//	allocation            hashed by weights, lowest latency by a table, static,
+//	                      custom by webhook or Go function; for each enrollment or
+//	                      for all; subsets of hubs; hubs linked and unlinked at any
+//	                      time. Not: measured latency
+//	device data           twin and capabilities migrate, are reset, or stay; old
+//	                      identity removed, its connection cut; sticky behavior of
+//	                      old API versions. Not, as at the service: data of modules
+//	                      does not move, nor do messages in queues
+//	registration records  created, updated, deleted; payload; substatus by API
+//	                      version. Not: their quota
+//	limits                registrations with lookups, polls for each device,
+//	                      operators' requests; message size. Not: numbers of
+//	                      enrollments, groups and CAs
+//	service REST API      enrollments and groups: put, get, delete, query, bulk,
+//	                      attestation mechanism; registration records: get, delete,
+//	                      query; SAS as provisioningserviceowner. Not: queries with
+//	                      conditions, Entra ID tokens, custom access policies,
+//	                      linking of hubs
+//	failures              any, on demand (Server.Inject), and a log of all requests
+//	                      (Server.Requests)
 //
 // # Choices
 //

@@ -142,8 +142,10 @@ type CustomAllocationDefinition struct {
 // A ReprovisionPolicy says what happens when a device that already has a hub registers again.
 //
 //	UpdateHubAssignment  MigrateDeviceData
-//	true                 true               moved if the allocation says so, its data moves along
-//	true                 false              moved if the allocation says so, it starts again from its initial configuration
+//	true                 true               moved if the allocation says so, its data
+//	                                        moves along
+//	true                 false              moved if the allocation says so, it starts
+//	                                        again from its initial configuration
 //	false                (ignored)          it stays on its hub
 //
 // In JSON an absent member is true.

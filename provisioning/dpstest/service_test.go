@@ -110,7 +110,8 @@ func TestOperatorKeepsEnrollmentGroups(t *testing.T) {
 			made["reprovisionPolicy"],
 		)
 		read := o.must("GET", "/enrollmentgroups/plant", nil)
-		primary := read["attestation"].(document)["x509"].(document)["signingCertificates"].(document)["primary"].(document)
+		certificates := read["attestation"].(document)["x509"].(document)["signingCertificates"]
+		primary := certificates.(document)["primary"].(document)
 		assert.NotContains(t, primary, "certificate")
 		assert.Contains(t, primary["info"].(document)["subjectName"], "Plant")
 

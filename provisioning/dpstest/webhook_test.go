@@ -150,11 +150,8 @@ func TestWebhookIsAskedAboutGroups(t *testing.T) {
 		)
 		group := asked["enrollmentGroup"].(document)
 		assert.Equal(t, "plant", group["enrollmentGroupId"])
-		assert.NotContains(
-			t,
-			group["attestation"].(document)["x509"].(document)["signingCertificates"].(document)["primary"],
-			"certificate",
-		)
+		certificates := group["attestation"].(document)["x509"].(document)["signingCertificates"]
+		assert.NotContains(t, certificates.(document)["primary"], "certificate")
 		assert.NotContains(t, asked, "individualEnrollment")
 	})
 }
