@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	fuzzTime     = "3s" // for each target, with one of two cores
+	fuzzTime     = "2s" // for each target, with one of two cores
 	fuzzAtOnce   = 2
 	fewestToFuzz = 4 // fewer targets than these have not been found
 )
