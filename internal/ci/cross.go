@@ -59,8 +59,8 @@ func (w *workshop) cross() error {
 	if err != nil {
 		return err
 	}
-	// Everything has run on this machine's own architecture, where handshakes are cheap. Here -short
-	// leaves one wiring to each test of provisioning.
+	// Everything has run on this machine's own architecture, where handshakes are cheap. Here
+	// -short leaves one wiring to each test of provisioning.
 	test := command("go", append([]string{"test", "-trimpath", "-short"}, all...)...)
 	test.Env = system{"linux", "386", ""}.environment()
 	test.Stdout = &prefixed{to: os.Stdout, prefix: "386: "}
