@@ -20,7 +20,7 @@ import (
 // there directly at every start, and goes back to DPS only when the hub's answer calls for it; the
 // package documentation has the rules.
 //
-// Set the fields before the first call and leave them alone afterwards: they are read once. The
+// Set the fields before the first call and leave them alone afterwards: not all are read again. The
 // methods may be called from several goroutines at once, but only one of Run, Connect, and Send or
 // Receive can be under way. A Device must not be copied after its first use.
 type Device struct {

@@ -99,11 +99,12 @@
 //   - While there is a candidate, the confirmed hub has every 2nd turn; every 4th once it has
 //     rejected the device.
 //   - The clock is corrected when it is more than 1 min off. The time that DPS has told is not
-//     asked for again within 1 h. After 3 unanswered questions for the time a device with a suspect
-//     clock goes on without.
-//   - A device that registers over MQTT on port 8883 and remembers nothing registers after 3
-//     lookups that nobody answered: port 443 may be closed for good.
-//   - Reprovision is refused, without a request, for 5 s after a failed request.
+//     asked for again within 1 h, unless a stable connection lay in between. After 3 unanswered
+//     questions for the time a device with a suspect clock goes on without.
+//   - A device that registers over MQTT on port 8883 and remembers nothing registers after 3 failed
+//     lookups, the last of which nobody answered: port 443 may be closed for good.
+//   - Reprovision is refused, without a request, for 5 s after a failed request (for
+//     Retry.MinDelay, if that is longer).
 //
 // Sources: Azure docs "How to reprovision devices", "Best practices for large-scale IoT device
 // deployments", "Manage device reconnections", and "Troubleshoot IoT Hub error codes"; RFC 9110

@@ -48,7 +48,7 @@ func TestTheDocumentationPrintsTheDelaysAndLimitsOfTheRules(t *testing.T) {
 		fmt.Sprintf("every %dnd turn; every %dth once", rules.HubTurn, rules.RejectedHubTurn),
 		"more than " + spoken(skewTolerance) + " off",
 		fmt.Sprintf("After %d unanswered questions", rules.MaxClockTries),
-		fmt.Sprintf("registers after %d lookups", rules.MaxSilentLookups),
+		fmt.Sprintf("registers after %d failed lookups", rules.MaxSilentLookups),
 		"for " + spoken(d.DPS.MinDelay) + " after a failed request",
 	} {
 		require.True(t, strings.Contains(printed, want), "doc.go does not say: %s", want)

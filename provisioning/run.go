@@ -123,10 +123,10 @@ func (d *Device) Status() Status {
 	if c == nil {
 		return Status{State: StateStopped}
 	}
-	driven, _ := c.lease.heldBy()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.status
+	driven, _ := c.lease.heldBy()
 	// nobody watches a connection that Connect returned
 	if !driven && c.live != nil && c.live.Context().Err() != nil {
 		s.State, s.Err = StateStopped, context.Cause(c.live.Context())

@@ -566,3 +566,31 @@ func TestWithoutAnyNameResolutionTheHubIsUnreachable(t *testing.T) {
 		stop()
 	})
 }
+
+// When a connection ends while the loop is busy, the loop learns of that and of the session's end
+// in either order. The session must not be called for a connection that is over.
+func TestASessionIsCalledOnceForEachConnection(t *testing.T) {
+	each(t, hubWirings, func(t *testing.T, r *rig) {
+		r.boot()
+		dev := r.device()
+		dev.Trace = &provisioning.Trace{
+			Request: func(provisioning.DPSRequest) { time.Sleep(time.Second) },
+		}
+		stop := r.run(dev)
+		for n := range 20 {
+			r.await(n, 10*time.Minute) // the delays grow
+			done := make(chan error, 1)
+			go func() {
+				_, err := dev.Reprovision(context.Background())
+				done <- err
+			}()
+			time.Sleep(time.Second / 2) // the loop is in Trace.Request
+			r.network.Cut(hubA)
+			time.Sleep(time.Second) // and is not any more; the next connection is seconds away
+			require.Len(t, r.seen(), n+1, "a session on a connection that had ended")
+			require.NoError(t, <-done)
+		}
+		stop()
+		require.Len(t, r.seen(), dev.Status().Connections)
+	})
+}

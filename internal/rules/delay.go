@@ -6,7 +6,8 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// The floors and caps of both timers' delays: floor + U(0, min(cap, floor · 2^(n-1))).
+// The floors and caps of both timers' delays: floor + U(0, min(cap, MinDelay · Multiplier^(n-1))),
+// where a Retry-After or UntrustedFloor may take the place of the floor, and leaves the window alone.
 const (
 	HubFloor = 5 * time.Second
 	HubCap   = 5 * time.Minute
@@ -47,8 +48,8 @@ const (
 	// longer keeps a device from registering.
 	MaxClockTries = 3
 
-	// MaxSilentLookups is how many lookups may stay unanswered before a device that registers over
-	// another port does so instead.
+	// MaxSilentLookups is after how many failed lookups, the last without an answer, a device that
+	// registers over another port does so instead.
 	MaxSilentLookups = 3
 
 	// HubTurn is how often the confirmed hub is tried while there is a newer assignment: every

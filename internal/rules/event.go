@@ -94,6 +94,6 @@ const (
 	ClockUnknown Clock = iota // DPS did not answer, and the clock is plausible
 	// DPS did not answer, and the clock stands before a time that has passed
 	ClockSuspect
-	ClockRight     //
-	ClockCorrected //
+	ClockRight     // as DPS says
+	ClockCorrected // it was wrong, and now follows DPS
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -89,11 +90,20 @@ func (x *httpsExchange) do(
 	a := responseOf(r)
 	if err != nil {
 		if cut, ok := errors.AsType[*https.BodyError](err); ok {
-			err = &responseError{problem: cut.Problem, cause: cut.Err}
+			err = unreadableBody(cut)
 		}
 		return response{}, a.fail(op, err)
 	}
 	return a, nil
+}
+
+// unreadableBody: a body that ends too early, or never, is not the service's. One that was lost on
+// the way leaves its status to count.
+func unreadableBody(cut *https.BodyError) error {
+	if cut.Err != nil && !errors.Is(cut.Err, io.ErrUnexpectedEOF) {
+		return cut.Err
+	}
+	return &responseError{problem: cut.Problem, cause: cut.Err}
 }
 
 // httpsURL is the root of the service over HTTPS.

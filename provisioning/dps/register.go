@@ -39,16 +39,23 @@ type Registration struct {
 // Validate reports what cannot be sent: a Payload that is not JSON, or an OperationID that is not
 // one.
 func (r Registration) Validate() error {
+	_, err := r.body("")
+	return err
+}
+
+// body is what is sent with it.
+func (r Registration) body(registrationID string) ([]byte, error) {
 	if r.OperationID != "" && checkOperationID(r.OperationID) != nil {
-		return invalid(fmt.Errorf(
+		return nil, invalid(fmt.Errorf(
 			"operation id %q is not one: use the one an earlier error named",
 			oneline.Of(r.OperationID, 64),
 		))
 	}
-	if _, err := registrationBody("", r.Payload); err != nil {
-		return invalid(fmt.Errorf("payload cannot be written as json: %w", err))
+	body, err := registrationBody(registrationID, r.Payload)
+	if err != nil {
+		return nil, invalid(fmt.Errorf("payload cannot be written as json: %w", err))
 	}
-	return nil
+	return body, nil
 }
 
 // Register registers the device and returns where it is assigned to. It sends the register request,
@@ -62,12 +69,9 @@ func (c *Client) Register(ctx context.Context, r Registration) (Assignment, erro
 	if err := c.Validate(); err != nil {
 		return Assignment{}, err
 	}
-	if err := r.Validate(); err != nil {
-		return Assignment{}, err
-	}
-	body, err := registrationBody(c.Attestation.RegistrationID(), r.Payload)
+	body, err := r.body(c.Attestation.RegistrationID())
 	if err != nil {
-		return Assignment{}, invalid(err)
+		return Assignment{}, err
 	}
 	assignment, failure := c.registerOnce(ctx, body, r.OperationID)
 	if failure != nil {
