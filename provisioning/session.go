@@ -42,7 +42,7 @@ func (c sessionContext) Deadline() (time.Time, bool) { return c.run.Deadline() }
 // startSession calls the program, once the session before has returned.
 func (l *loop) startSession() {
 	if l.session == nil || l.inUse != nil || l.conn == nil || l.conn.Context().Err() != nil {
-		return // nothing to call, or nobody to call it for: a connection that has ended is taken in soon
+		return // no connection, or one whose end is taken in soon
 	}
 	conn, run := l.conn, l.session
 	l.inUse = conn

@@ -6,8 +6,8 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// The floors and caps of both timers' delays: floor + U(0, min(cap, MinDelay · Multiplier^(n-1))),
-// where a Retry-After or UntrustedFloor may take the place of the floor, and leaves the window alone.
+// The floors and caps of both timers' delays: floor + U(0, min(cap, MinDelay · Multiplier^(n-1))).
+// A Retry-After, or UntrustedFloor, takes the place of the floor and leaves the window alone.
 const (
 	HubFloor = 5 * time.Second
 	HubCap   = 5 * time.Minute
