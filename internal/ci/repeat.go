@@ -14,8 +14,8 @@ import (
 
 // How often the tests of Device are repeated.
 const (
-	repeats     = 20
-	raceRepeats = 4
+	repeats     = 12
+	raceRepeats = 2
 )
 
 // repeat runs the tests of Device again and again, with another order and other random delays each
