@@ -74,10 +74,13 @@ func (n *Network) serve(c *conn, p protocol) {
 		n.https.put(tc)
 		return
 	}
-	defer tc.Close()
-	if site := n.site(tc.ConnectionState().ServerName); site != nil {
-		site.ServeMQTT(tc)
+	site := n.site(tc.ConnectionState().ServerName)
+	if site == nil {
+		c.Reset() // removed after the client's part of the handshake: Cut may have come first
+		return
 	}
+	defer tc.Close()
+	site.ServeMQTT(tc)
 }
 
 // configFor is called with the server name of a ClientHello: the first moment at which a connection
