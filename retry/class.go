@@ -30,6 +30,9 @@ const (
 	// Caller means that an operation was wrong in itself. The connection and the
 	// identity are untouched; repeating the operation unchanged fails again.
 	Caller
+	// Incompatible means that the hub does not speak this device's protocol: CONNACK
+	// return code 1 (MQTT 3.1.1 §3.2.2.3).
+	Incompatible
 )
 
 // String returns the class's name in lower case.
@@ -47,6 +50,8 @@ func (c Class) String() string {
 		return "rejected"
 	case Caller:
 		return "caller"
+	case Incompatible:
+		return "incompatible"
 	}
 	return fmt.Sprintf("class(%d)", int(c))
 }

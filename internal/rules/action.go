@@ -13,8 +13,8 @@ type Connect struct{ Target Assignment }
 // CancelConnect gives up the attempt at the hub.
 type CancelConnect struct{}
 
-// Register registers through DPS, or polls the Operation if there is one: [Assigned] or
-// [DPSFailed].
+// Register registers through DPS, or polls the Operation if there is one: [Progress] any number of
+// times, then [Assigned] or [DPSFailed].
 type Register struct {
 	Operation string
 	Reason    Reason
@@ -41,6 +41,9 @@ type Remember struct{ Confirmed, Candidate Assignment }
 // EndSession closes the live connection, because the device belongs elsewhere.
 type EndSession struct{}
 
+// GiveUp ends the device with the hub's rejection, because the program wants that.
+type GiveUp struct{}
+
 // ReplyAssigned answers those who asked for a registration.
 type ReplyAssigned struct{ Assignment Assignment }
 
@@ -59,6 +62,7 @@ func (CancelDPS) action()     {}
 func (Announce) action()      {}
 func (Remember) action()      {}
 func (EndSession) action()    {}
+func (GiveUp) action()        {}
 func (ReplyAssigned) action() {}
 func (ReplyFailed) action()   {}
 func (ReplyTooSoon) action()  {}

@@ -2,6 +2,26 @@ package rules
 
 import "time"
 
+// clockStale says that the time has not been checked lately.
+func (t *transition) clockStale() bool {
+	return t.Clock.ToldAt.IsZero() || t.now.Sub(t.Clock.ToldAt) >= ClockValid
+}
+
+func (t *transition) clockTold() { t.Clock = Clock{ToldAt: t.now} }
+
+// clockWindow is that over which a fleet spreads its clock checks: shorter than that of other
+// questions, since they cost the service less and a device with a wrong clock can do nothing else.
+func (t *transition) clockWindow() time.Duration { return min(t.Settings.Stagger, ClockStagger) }
+
+// mayCheckClock: a question about an outage that waits its time gives way, once, since a network
+// often comes up later than the device.
+func (t *transition) mayCheckClock() bool {
+	if t.DPS.Phase == Waiting && t.DPS.Reason == ReasonOutage && t.DPS.Clock == ClockForNone {
+		return t.Clock.ToldAt.IsZero()
+	}
+	return !t.DPS.Pending() && t.clockStale()
+}
+
 // clockMayMend says that the request is repeated at once, after a look at the clock or after its
 // correction.
 func (t *transition) clockMayMend(e DPSFailed) bool {
@@ -16,9 +36,9 @@ func (t *transition) clockMayMend(e DPSFailed) bool {
 
 // dpsSawWrongClock: the clock is corrected, so the request is repeated, once.
 func (t *transition) dpsSawWrongClock() {
-	t.ClockAt = t.now
+	t.clockTold()
 	if t.DPS.corrected {
-		t.retryAtCap()
+		t.refused()
 		return
 	}
 	t.DPS.corrected = true
@@ -26,54 +46,78 @@ func (t *transition) dpsSawWrongClock() {
 }
 
 func (e ClockAnswered) apply(t *transition) {
-	purpose, why := t.DPS.Clock, t.DPS.Reason
 	t.DPS.Phase = Idle
-	if e.Clock == ClockRight || e.Clock == ClockCorrected {
-		t.ClockAt, t.ClockTries = t.now, 0
-	} else if t.clockStaysUnknown(e.Clock) {
-		return
+	if e.Clock == ClockUnknown {
+		if t.clockUnanswered() {
+			return
+		}
+	} else {
+		t.clockTold()
 	}
+	purpose, why := t.DPS.Clock, t.DPS.Reason
 	t.DPS.Clock = ClockForNone
 	switch {
 	case purpose == ClockForHub && e.Clock == ClockCorrected:
 		t.retryHubWithRightClock()
 	case purpose == ClockForHub && why == ReasonOutage:
 		t.armOutage()
+	case purpose == ClockForHub && t.Settings.AfterRejection == KeepProbing:
+		t.disarmDPS()
 	case purpose == ClockForHub:
+		t.DPS.Failures = 0
 		t.armDPS(t.staggered(t.Settings.Stagger))
 	case e.Clock == ClockCorrected:
 		t.DPS.corrected, t.DPS.refused = true, false
 		t.armDPS(t.now)
 	case t.manualFailed():
 	case t.DPS.refused:
-		t.retryAtCap()
+		t.refused()
 	default:
 		t.armDPS(t.backOff(t.Settings.DPS, t.DPS.Failures, 0))
 	}
 }
 
-// clockStaysUnknown says that this is the end of the matter for now: nobody told the time, and
-// either who asked for a registration has been told, or the clock is asked for again later.
-func (t *transition) clockStaysUnknown(c Clock) bool {
-	t.ClockTries++
+// clockUnanswered says that this is the end of the matter for now: nobody told the time, and either
+// who asked for a registration has been told, or the clock is asked for again later. A device that
+// registers over another port goes on without soon, one that does not later, lest it be kept from
+// DPS by nothing else.
+func (t *transition) clockUnanswered() bool {
+	if t.Clock.SilentSince.IsZero() {
+		t.Clock.SilentSince = t.now
+	}
+	t.Clock.Tries++
 	if t.manualFailed() {
 		return true
 	}
-	if c == ClockSuspect && t.ClockTries < MaxClockTries {
-		t.DPS.Failures++
-		t.armDPS(t.backOff(t.Settings.DPS, t.DPS.Failures, 0))
+	limit := MaxClockTries
+	if t.Settings.LookupElsewhere {
+		limit = MaxClockTriesElsewhere
+	}
+	if t.Clock.Tries < limit {
+		t.DPS.Silent = true
+		t.armDPS(t.clockBackOff())
 		return true
 	}
-	// Not asked again for a while, or a device that cannot reach the clock would never get to DPS.
-	t.ClockAt = t.now
+	t.clockTold() // it was not, but is not to be asked for again for a while
 	return false
 }
 
+// clockBackOff is when to ask for the time again. A device whose clock is wrong is locked out
+// meanwhile, so that it never waits for longer than DPS has been away, or ClockPatience.
+func (t *transition) clockBackOff() time.Time {
+	p := t.Settings.DPS
+	away := t.now.Sub(t.Clock.SilentSince)
+	p.MaxDelay = min(p.MaxDelay, max(away, ClockPatience)-p.MinDelay)
+	return t.backOff(p, t.Clock.Tries, 0)
+}
+
 // retryHubWithRightClock: the rejection was the clock's fault, so once more, with a fresh token.
+// What the hub has asked for since stays.
 func (t *transition) retryHubWithRightClock() {
+	rejecting := t.DPS.Rejecting
 	t.disarmDPS()
-	t.Hub.leaveAlone(t.Hub.Tried.Host, time.Time{})
-	if t.Hub.Phase != UnderWay && !t.Connected {
-		t.armHub(t.now)
+	t.DPS.Failures = 0
+	if r := t.record(rejecting); clockMayExplain(r.Class) {
+		r.At, r.NotBefore, r.Gap = time.Time{}, time.Time{}, 0
 	}
 }

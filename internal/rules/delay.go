@@ -17,8 +17,9 @@ const (
 	// UntrustedFloor is that of a hub whose certificate does not verify: nothing mends it soon.
 	UntrustedFloor = time.Minute
 
-	// capWindow stands for so many failures that the random window has grown to its cap.
-	capWindow = 64
+	// MaxRetryAfter is the longest wait that a service is granted: a date in the year 9999 would
+	// be a truck roll.
+	MaxRetryAfter = 24 * time.Hour
 )
 
 // Questions about an outage: the first at U(OutageMin, OutageMax) after the hub's first failure,
@@ -28,13 +29,57 @@ const (
 	OutageMax     = 30 * time.Minute
 	OutageCap     = 24 * time.Hour
 	OutageLookups = 2 // so many are lookups; from then on the device registers
+
+	// ThrottledOutage is after how long a hub that only throttles is an outage too.
+	ThrottledOutage = 24 * time.Hour
 )
 
-// RejectionGaps are the distances, each ± GapSpread, at which a device that stays rejected asks
-// DPS: the hub may lag behind DPS, and a disabled device must not hammer it.
+// A hub's name that does not exist is gone after so many tries in a row over such a time: names
+// vanish for a moment while a hub fails over.
+const (
+	NameGoneTries = 3
+	NameGoneTime  = 2 * time.Minute
+)
+
+// At boot the hub goes first, and a question that an earlier process planned follows its failure
+// within U(0, WakeSpread), or BootGrace. What nobody answered is tried again soon after a restart,
+// within U(0, RestartHub) and U(0, RestartDPS). A device that does not know any more what it was
+// told to wait for spreads its first requests over U(0, UnknownSpread).
+const (
+	BootGrace     = 30 * time.Second
+	WakeSpread    = 30 * time.Second
+	RestartHub    = 5 * time.Second
+	RestartDPS    = 30 * time.Second
+	UnknownSpread = time.Minute
+)
+
+// RejectionGaps are the distances, each ± GapSpread, at which a device that stays rejected tries
+// the hub and asks DPS: the hub may lag behind DPS, and a disabled device must not hammer either.
+// The first rejection asks at once.
 var RejectionGaps = [...]time.Duration{
 	0, time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour,
 }
+
+// RefusalGaps are the distances, each ± GapSpread, at which a device that was never assigned asks
+// a DPS that refuses it: somebody is setting it up. From then on, and for every other device, it is
+// DPSCap.
+var RefusalGaps = [...]time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute}
+
+const (
+	// LagRetries is how many quick tries a hub has after DPS has named it for the first time.
+	LagRetries = 3
+
+	// The old hub gives way for U(GiveWayMin, GiveWayMax) to a new one.
+	GiveWayMin = 30 * time.Second
+	GiveWayMax = time.Minute
+
+	// IncompatibleWait, and up to IncompatibleSpread of it more, is the distance of the questions
+	// about a hub that speaks another protocol; AfterDPS is how much later the hub is tried where
+	// DPS has not answered.
+	IncompatibleWait   = time.Hour
+	IncompatibleSpread = 0.2
+	AfterDPS           = 10 * time.Minute
+)
 
 // GapSpread is the random part of a gap, and of the wait after DPS has refused the device, as a
 // share of it to either side.
@@ -44,18 +89,22 @@ const (
 	// ClockValid is for how long the time that DPS told is taken for right.
 	ClockValid = time.Hour
 
-	// MaxClockTries is how many clock questions may stay unanswered before a suspect clock no
-	// longer keeps a device from registering.
-	MaxClockTries = 3
+	// ClockStagger is the widest window over which clock checks are spread.
+	ClockStagger = 10 * time.Minute
+
+	// ClockPatience is how long a device may wait for its next question for the time, if DPS has
+	// not been away for longer.
+	ClockPatience = 10 * time.Minute
+
+	// MaxClockTries is how many questions for the time may stay unanswered before the device goes
+	// on without; MaxClockTriesElsewhere, of one that registers over another port.
+	MaxClockTries          = 10
+	MaxClockTriesElsewhere = 3
 
 	// MaxSilentLookups is after how many failed lookups, the last without an answer, a device that
-	// registers over another port does so instead.
+	// registers over another port does so instead; MaxFailedLookups, the last with one, any.
 	MaxSilentLookups = 3
-
-	// HubTurn is how often the confirmed hub is tried while there is a newer assignment: every
-	// second time; RejectedHubTurn how often, once it has rejected the device.
-	HubTurn         = 2
-	RejectedHubTurn = 4
+	MaxFailedLookups = 8
 )
 
 // Settings is what does not change while a device runs.
@@ -72,7 +121,20 @@ type Settings struct {
 	// Tokens says that the device authenticates with tokens, so a wrong clock looks like a wrong
 	// key.
 	Tokens bool
+
+	// AfterRejection is what follows when a hub responds with a rejection.
+	AfterRejection AfterRejection
 }
+
+// AfterRejection is what a device does whose hub turns it away.
+type AfterRejection uint8
+
+// What a device may do whose hub turns it away.
+const (
+	Reregister     AfterRejection = iota // asks DPS where it belongs
+	KeepProbing                          // tries the hub again, at the same gaps
+	GiveUpRejected                       // ends
+)
 
 // Defaults are the delays of the package documentation.
 func Defaults() Settings {
@@ -84,6 +146,7 @@ func Defaults() Settings {
 
 // floor is how long a hub is left alone after a failure, before jitter.
 func (s *Settings) floor(class retry.Class, retryAfter time.Duration) time.Duration {
+	retryAfter = min(retryAfter, MaxRetryAfter)
 	switch class {
 	case retry.Throttled:
 		return retryAfter
@@ -134,6 +197,17 @@ func (d draw) outage(asked int) time.Time {
 		distance *= 2
 	}
 	return d.now.Add(min(distance, OutageCap))
+}
+
+// staggeredFrom spreads a planned question over Stagger.
+func (t *transition) staggeredFrom(at time.Time) time.Time {
+	return at.Add(t.uniform(0, t.Settings.Stagger))
+}
+
+// incompatibleUntil is when to ask about a hub that speaks another protocol.
+func (d draw) incompatibleUntil() time.Time {
+	most := time.Duration((1 + IncompatibleSpread) * float64(IncompatibleWait))
+	return d.now.Add(d.uniform(IncompatibleWait, most))
 }
 
 func later(a, b time.Time) time.Time {

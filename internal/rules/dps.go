@@ -1,30 +1,33 @@
 package rules
 
+import "time"
+
 func (e Assigned) apply(t *transition) {
 	a, why, manual := e.Assignment, t.DPS.Reason, t.DPS.Manual
 	t.do(Announce{Assignment: a, Moved: !t.InUse().SameAs(a)})
 	if e.Stable {
 		t.forgetFailures()
 	}
-	t.DPS.Phase, t.DPS.Manual = Idle, false
-	t.DPS.Failures, t.DPS.Operation, t.DPS.corrected = 0, "", false
-	if why == ReasonRejected {
-		t.Rejections++
-	} else {
-		// The hub may lag behind DPS: a rejection right after any answer is no reason to ask at
-		// once.
-		t.Rejections = max(t.Rejections, 1)
+	t.dpsAnswered(e.Dated)
+	for i := range t.Hubs {
+		t.Hubs[i].Accepted = false // since DPS's last response
 	}
 	switch {
+	case t.Connected && t.Hub.Tried.Target.SameAs(a):
+		t.namedLive(a, why)
+	case a.Incompatible:
+		t.namedIncompatible(a)
 	case t.Confirmed.SameAs(a):
 		t.Confirmed = a
-		t.dropCandidate()
+		t.mayLag(t.record(a))
+		dropped := t.dropCandidate()
 		t.remember()
-		t.namedAgain(why)
+		t.namedAgain(a, why, dropped)
 	case t.Candidate.SameAs(a) && !t.Connected:
 		t.Candidate = a
+		t.mayLag(t.record(a))
 		t.remember()
-		t.namedAgain(why)
+		t.namedAgain(a, why, false)
 	default:
 		t.moveTo(a)
 	}
@@ -33,58 +36,102 @@ func (e Assigned) apply(t *transition) {
 	}
 }
 
+// dpsAnswered takes in that DPS has done what it was asked.
+func (t *transition) dpsAnswered(dated bool) {
+	t.DPS = DPSTimer{ManualNotBefore: t.DPS.ManualNotBefore}
+	t.Refusals = 0
+	if dated {
+		t.clockTold()
+	}
+}
+
 func (t *transition) remember() {
 	t.do(Remember{Confirmed: t.Confirmed, Candidate: t.Candidate})
 }
 
-func (t *transition) dropCandidate() {
+// namedLive: DPS named the hub that the device is connected to, and which speaks its protocol
+// whatever DPS may say.
+func (t *transition) namedLive(a Assignment, why Reason) {
+	a.Incompatible = false
+	t.Confirmed, t.Candidate = a, Assignment{}
+	t.Hub.Tried = Attempt{Slot: Confirmed, Target: a}
+	t.remember()
+	if why == ReasonOutage {
+		t.Outage.Asked++
+		t.armOutage() // for when the connection is lost before it is stable
+	}
+}
+
+// namedIncompatible: DPS named a hub that speaks another protocol. It is remembered, and DPS asked
+// again later; an older assignment keeps its turns.
+func (t *transition) namedIncompatible(a Assignment) {
+	if t.Confirmed.SameAs(a) {
+		t.Confirmed = a
+		t.dropCandidate()
+	} else {
+		t.Candidate = a
+	}
+	if t.Hub.Phase == UnderWay && t.Hub.Tried.Target.SameAs(a) {
+		t.cancelConnect()
+	}
+	t.remember()
+	if !t.Connected {
+		t.planDPS(t.incompatibleUntil(), Registration, ReasonIncompatible)
+	}
+}
+
+// dropCandidate forgets what DPS does not say any more.
+func (t *transition) dropCandidate() (dropped bool) {
 	if !t.Candidate.Known() {
-		return
+		return false
+	}
+	if t.Hub.Phase == UnderWay && t.Hub.Tried.Slot == Candidate {
+		t.cancelConnect()
 	}
 	t.Candidate = Assignment{}
+	return true
+}
+
+// namedAgain: DPS named a hub that is known already. Whatever its delay has grown to, it is tried
+// soon where that is news to it; not at once, since it may lag behind.
+func (t *transition) namedAgain(a Assignment, why Reason, instead bool) {
 	if t.Connected {
-		return
+		return // to the hub before it
 	}
-	if t.Hub.Phase == UnderWay {
-		if t.Hub.Tried.Slot != Candidate {
-			return
-		}
-		t.do(CancelConnect{})
-	}
-	// Whatever the candidate's delay has grown to, the old hub is tried soon.
-	t.tryHubSoon()
-}
-
-// namedAgain: DPS named the hub that is known already.
-func (t *transition) namedAgain(why Reason) {
+	r := t.record(a)
 	switch {
-	case t.Connected:
 	case why == ReasonOutage:
-		t.Outages++
+		t.Outage.Asked++
 		t.armOutage()
-	case t.Hub.Phase == UnderWay:
-	case why == ReasonRejected:
-		t.tryHubSoon() // the hub may lag behind DPS: soon, but not at once
-	case t.Hub.Failures == 0:
-		t.armHub(t.now)
+	case why == ReasonRejected, why == ReasonIncompatible, instead:
+		r.Failures = 0
+		r.At = t.backOff(t.Settings.Hub, 1, 0)
+	}
+	if instead {
+		r.At = earlier(r.At, t.backOff(t.Settings.Hub, 1, 0))
 	}
 }
 
-// moveTo: DPS named another hub or device ID. It is remembered at once, and tried at once; the old
-// one is kept until it works.
+// moveTo: DPS named another hub or device ID. It is remembered at once, and tried at once unless it
+// has asked to be left alone; the old one is kept until it works, and gives way for a moment.
 func (t *transition) moveTo(a Assignment) {
 	t.Candidate = a
+	r := t.record(a)
+	t.mayLag(r)
 	t.remember()
+	if t.NotBefore(a.Hub).After(t.now) {
+		return
+	}
+	r.Failures, r.At = 0, time.Time{}
 	if t.Connected {
 		t.Connected = false
 		t.do(EndSession{})
 	}
-	if t.Hub.Phase == UnderWay {
-		t.do(CancelConnect{})
+	t.cancelConnect()
+	if t.Confirmed.Known() {
+		old := t.record(t.Confirmed)
+		old.At = later(old.At, t.now.Add(t.uniform(GiveWayMin, GiveWayMax)))
 	}
-	t.Hub.Failures, t.Hub.Turns = 0, 1
-	t.Hub.Next = Candidate
-	t.Hub.Phase, t.Hub.At = Waiting, later(t.now, t.Hub.NotBefore(a.Hub))
 }
 
 // apply: a status lookup found no assignment.
@@ -98,52 +145,94 @@ func (NotRegistered) apply(t *transition) {
 	t.DPS.notFound = true
 }
 
+// apply: whoever asks next goes on with this operation, and not before its time.
+func (e Progress) apply(t *transition) {
+	if t.DPS.Phase != UnderWay {
+		return
+	}
+	t.DPS.Operation = e.Operation
+	t.DPS.NotBefore = t.now.Add(min(e.RetryAfter, MaxRetryAfter))
+}
+
 func (e DPSFailed) apply(t *transition) {
-	t.DPS.Phase = Idle
+	d := &t.DPS
+	d.Phase, d.Silent = Idle, e.Silent
+	e.RetryAfter = min(e.RetryAfter, MaxRetryAfter)
 	if e.RetryAfter > 0 {
-		t.DPS.NotBefore = t.now.Add(e.RetryAfter)
+		d.NotBefore = t.now.Add(e.RetryAfter)
 	}
 	if !t.clockMayMend(e) {
-		t.DPS.ManualNotBefore = t.now.Add(t.Settings.DPS.MinDelay)
+		d.ManualNotBefore = t.now.Add(t.Settings.DPS.MinDelay)
 		if t.manualFailed() {
 			return
 		}
 	}
-	t.DPS.Failures++
-	t.DPS.Operation = e.Operation
+	if e.Dated && e.Failure != DPSClockWrong {
+		t.clockTold()
+	}
+	d.Failures++
+	d.Operation = e.Operation
 	switch e.Failure {
 	case DPSThrottled:
-		t.armDPS(t.backOff(t.Settings.DPS, t.DPS.Failures, e.RetryAfter))
+		t.armDPS(t.backOff(t.Settings.DPS, d.Failures, e.RetryAfter))
 	case DPSClockWrong:
 		t.dpsSawWrongClock()
 	case DPSClockUnknown:
-		if t.DPS.corrected || !t.clockStale() {
-			t.retryAtCap()
+		if d.corrected || !t.clockStale() {
+			t.refused()
 			return
 		}
-		t.DPS.Clock, t.DPS.refused = ClockForDPS, true
+		d.Clock, d.refused = ClockForDPS, true
 		t.armDPS(t.now)
 	case DPSRefused:
-		t.retryAtCap()
+		t.refused()
 	case DPSNotAssigned:
-		t.DPS.Request = Registration
-		t.retryAtCap()
+		d.Request = Registration
+		t.refused()
 	default:
 		t.dpsUnavailable(e)
 	}
 }
 
+// refused: DPS knows the device's request and refuses it. Asking again soon would not help, but for
+// a device that is being set up; never asking again would be a truck roll.
+func (t *transition) refused() {
+	t.DPS.corrected, t.DPS.refused, t.DPS.Operation = false, false, ""
+	gap := DPSCap
+	if t.Refusals < len(RefusalGaps) && !t.Target().Known() {
+		gap = RefusalGaps[t.Refusals]
+	}
+	t.Refusals++
+	t.armDPS(t.spread(gap))
+}
+
 // dpsUnavailable: the same step again, later.
 func (t *transition) dpsUnavailable(e DPSFailed) {
+	d := &t.DPS
 	if e.Dates && t.clockStale() {
-		t.DPS.Clock = ClockForDPS
+		d.Clock = ClockForDPS
 		t.armDPS(t.now)
 		return
 	}
-	lookupLost := e.Silent && t.DPS.Request == StatusLookup && t.DPS.Failures >= MaxSilentLookups
-	if lookupLost && t.Settings.LookupElsewhere && !t.Target().Known() {
-		// its port may be closed for good, and registering takes another
-		t.DPS.Request = Registration
+	if e.Silent && d.Reason == ReasonOutage && !d.notFound {
+		t.Outage.Asked++ // a question that nobody answers counts as asked
+		t.armOutage()
+		return
 	}
-	t.armDPS(t.backOff(t.Settings.DPS, t.DPS.Failures, max(e.RetryAfter, t.Settings.DPS.MinDelay)))
+	if d.Request == StatusLookup && t.lookupsAreLost(e.Silent) {
+		d.Request = Registration
+	}
+	t.armDPS(t.backOff(t.Settings.DPS, d.Failures, max(e.RetryAfter, t.Settings.DPS.MinDelay)))
+}
+
+// lookupsAreLost says that registering is what is left: its port may be open where that of a lookup
+// is closed for good, or its part of the service well.
+func (t *transition) lookupsAreLost(silent bool) bool {
+	switch {
+	case silent && t.Settings.LookupElsewhere:
+		return t.DPS.Failures >= MaxSilentLookups
+	case silent:
+		return false
+	}
+	return t.DPS.Failures >= MaxFailedLookups
 }

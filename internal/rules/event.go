@@ -15,17 +15,28 @@ type Event interface{ apply(t *transition) }
 type Boot struct {
 	Next                 retry.Verdict
 	Confirmed, Candidate Assignment
+
+	// Waits is what is left of what an earlier process was told to keep.
+	Waits Waits
+
+	// WaitsUnknown says that an earlier process was told to wait, and that nobody can say how much
+	// of it is left.
+	WaitsUnknown bool
 }
 
 // Connected is the success of the attempt at the hub.
 type Connected struct{}
 
+// Stable says that the connection has lasted, and that the hub has acknowledged something.
+type Stable struct{}
+
 // HubFailure is the failure of an attempt at the hub.
 type HubFailure struct {
-	Class        retry.Class
-	RetryAfter   time.Duration // what the hub asked for, 0: nothing
-	NameNotFound bool          // the hub's name does not exist, so no clock is to blame
-	Dates        bool          // only the dates of the server's certificate were wrong
+	Class      retry.Class
+	RetryAfter time.Duration // what the hub asked for, 0: nothing
+	// NameNotFound says that the hub's name does not exist, while that of DPS does.
+	NameNotFound bool
+	Dates        bool // only the dates of the server's certificate were wrong
 }
 
 // Lost is the end of a connection that the program did not want.
@@ -36,17 +47,26 @@ type Lost struct {
 
 // Closed is the end of a connection by the program itself.
 type Closed struct {
-	Stable bool // the connection lasted and carried something
+	// Stable says that the hub has acknowledged something: what the program ends itself need not
+	// have lasted.
+	Stable bool
 }
 
 // Assigned is what DPS said where the device belongs.
 type Assigned struct {
 	Assignment Assignment
 	Stable     bool // there is a connection, and it lasted and carried something
+	Dated      bool // the response told the time
 }
 
 // NotRegistered is the answer of a status lookup that found no assignment.
 type NotRegistered struct{}
+
+// Progress says that DPS has taken up the registration under way, and when it wants to be polled.
+type Progress struct {
+	Operation  string
+	RetryAfter time.Duration
+}
 
 // DPSFailed is the failure of a request to DPS.
 type DPSFailed struct {
@@ -55,10 +75,11 @@ type DPSFailed struct {
 	Operation  string        // the operation to go on polling
 	Silent     bool          // nobody answered
 	Dates      bool          // only the dates of the server's certificate were wrong
+	Dated      bool          // the response told the time
 }
 
 // ClockAnswered is what came of a clock check.
-type ClockAnswered struct{ Clock Clock }
+type ClockAnswered struct{ Clock ClockVerdict }
 
 // Reprovision is the program's wish to register now.
 type Reprovision struct{}
@@ -66,6 +87,9 @@ type Reprovision struct{}
 // Forget drops what is remembered. A live connection is not touched; when it ends the device
 // registers.
 type Forget struct{}
+
+// Nudge says that the network may be back.
+type Nudge struct{}
 
 // Resume takes up a device that was left in the middle of something.
 type Resume struct{}
@@ -86,14 +110,12 @@ const (
 	DPSNotAssigned
 )
 
-// Clock is what is known of the clock after a check.
-type Clock uint8
+// ClockVerdict is what is known of the clock after a check.
+type ClockVerdict uint8
 
 // What came of a clock check.
 const (
-	ClockUnknown Clock = iota // DPS did not answer, and the clock is plausible
-	// DPS did not answer, and the clock stands before a time that has passed
-	ClockSuspect
-	ClockRight     // as DPS says
-	ClockCorrected // it was wrong, and now follows DPS
+	ClockUnknown   ClockVerdict = iota // DPS did not answer
+	ClockRight                         // as DPS says
+	ClockCorrected                     // it was wrong, and now follows DPS
 )

@@ -6,22 +6,24 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// apply: the assignment that led to a connection is confirmed, and there is nothing to ask DPS
-// about.
+// apply: the assignment that led to a connection is confirmed. What was to be asked about its
+// rejection is void; a question about an outage is, once the connection is stable.
 func (Connected) apply(t *transition) {
 	t.Connected = true
 	t.Hub.Phase = Idle
-	t.Hub.leaveAlone(t.Hub.Tried.Host, time.Time{})
-	if t.Hub.Tried.Slot == Candidate && t.Candidate.Known() {
+	r := t.record(t.Hub.Tried.Target)
+	r.Accepted, r.NotBefore, r.At, r.Missing = true, time.Time{}, time.Time{}, 0
+	if t.Hub.Tried.Slot == Candidate && t.Candidate.SameAs(t.Hub.Tried.Target) {
 		t.Confirmed, t.Candidate = t.Candidate, Assignment{}
 		t.Hub.Tried.Slot = Confirmed
 		t.do(Remember{Confirmed: t.Confirmed})
 	}
-	t.Hub.rejected = false
-	if !t.DPS.Manual {
+	if !t.DPS.Manual && t.DPS.Reason != ReasonOutage {
 		t.disarmDPS()
 	}
 }
+
+func (Stable) apply(t *transition) { t.forgetFailures() }
 
 func (e Lost) apply(t *transition) {
 	t.Connected = false
@@ -29,7 +31,8 @@ func (e Lost) apply(t *transition) {
 		t.forgetFailures()
 	}
 	if !t.Target().Known() {
-		t.Hub.leaveAlone(t.Hub.Tried.Host, t.now.Add(t.Settings.floor(e.Class, e.RetryAfter)))
+		floor := t.Settings.floor(e.Class, e.RetryAfter)
+		t.record(t.Hub.Tried.Target).NotBefore = t.now.Add(floor)
 		t.startOver()
 		return
 	}
@@ -44,89 +47,106 @@ func (e Closed) apply(t *transition) {
 	}
 	if !t.Target().Known() {
 		t.startOver()
-		return
 	}
-	t.armHub(t.now)
 }
 
 // apply: what the failure calls for at DPS depends on its class; the hub is tried again in any
 // case.
 func (e HubFailure) apply(t *transition) {
 	t.Hub.Phase = Idle
-	t.Hub.Failures++
-	t.Hub.Class = e.Class
+	r := t.record(t.Hub.Tried.Target)
+	e.Class = t.judge(r, e)
+	r.Failures++
+	r.Class = e.Class
 	floor := t.Settings.floor(e.Class, e.RetryAfter)
-	t.Hub.leaveAlone(t.Hub.Tried.Host, t.now.Add(floor))
-	failures := t.Hub.Failures
+	r.NotBefore = t.now.Add(floor)
+	r.At = t.backOff(t.Settings.Hub, r.Failures, floor)
+	if t.Outage.Since.IsZero() {
+		t.Outage.Since = t.now
+	}
 	switch e.Class {
 	case retry.Throttled:
 		t.throttled()
 	case retry.Rejected, retry.Caller:
-		if t.rejectedBy(e) {
-			failures = capWindow // DPS is asked; meanwhile the hub is probed at its cap
-		}
+		t.rejected(r, e)
+	case retry.Incompatible:
+		t.incompatible(r)
 	default:
 		t.unavailable(e)
 	}
-	t.armHub(t.backOff(t.Settings.Hub, failures, floor))
+	if t.DPS.behindHub {
+		t.DPS.behindHub = false
+		t.DPS.At = earlier(t.DPS.At, later(t.staggered(WakeSpread), t.DPS.NotBefore))
+	}
 }
 
-// throttled: the hub is right and knows the device, so there is nothing to ask DPS about.
+// judge is the class of a failure, given those before it. Names vanish for a moment while a hub
+// fails over, so that one that does not exist is gone only after a while.
+func (t *transition) judge(r *HubRecord, e HubFailure) retry.Class {
+	if !e.NameNotFound {
+		r.Missing, r.MissingSince = 0, time.Time{}
+		return e.Class
+	}
+	if r.Missing == 0 {
+		r.MissingSince = t.now
+	}
+	r.Missing++
+	if r.Missing >= NameGoneTries && t.now.Sub(r.MissingSince) >= NameGoneTime {
+		return retry.Rejected
+	}
+	return retry.Unreachable
+}
+
+// throttled: the hub is right and knows the device, so there is nothing to ask DPS about, unless it
+// goes on for a day.
 func (t *transition) throttled() {
-	if t.DPS.Phase == Waiting && t.DPS.Reason == ReasonOutage {
-		t.disarmDPS()
-	}
-}
-
-// rejectedBy takes in that the hub turned the device away, and says whether it is to be probed at
-// its cap.
-func (t *transition) rejectedBy(e HubFailure) (atCap bool) {
-	if t.Hub.Tried.Slot == Confirmed {
-		t.Hub.rejected = true
-		if t.Candidate.Known() {
-			return false // what DPS said last has its own turn
-		}
-	}
-	atCap = t.Rejections == 0
-	t.registerAfterRejection(e.Class == retry.Rejected && !e.NameNotFound)
-	return atCap
-}
-
-// registerAfterRejection goes to DPS: at once for the first time, then with growing gaps. A token
-// made with a wrong clock is rejected too, so the clock is checked first, which is no registration.
-func (t *transition) registerAfterRejection(clockMatters bool) {
-	if t.DPS.Phase == UnderWay || t.DPS.Phase == Waiting && t.DPS.Reason != ReasonOutage {
-		return
-	}
-	at := t.rejectionGap(t.Rejections)
-	checkClock := clockMatters && t.Settings.Tokens && t.clockStale()
-	if t.Rejections == 0 && !checkClock {
-		at = t.staggered(t.Settings.Stagger)
-	}
-	t.planDPS(at, Registration, ReasonRejected)
-	if checkClock {
-		t.DPS.Clock = ClockForHub
+	at := later(t.now, t.Outage.Since.Add(ThrottledOutage))
+	switch d := &t.DPS; {
+	case d.Phase == Idle:
+		t.planOutage(t.staggeredFrom(at))
+	case d.Phase == Waiting && d.Reason == ReasonOutage && d.Clock == ClockForNone &&
+		t.Outage.Asked == 0:
+		d.At = later(d.At, at)
 	}
 }
 
 // unavailable: the hub failed, or nobody answered, or somebody else did.
 func (t *transition) unavailable(e HubFailure) {
 	if e.Dates && t.mayCheckClock() {
-		t.DPS.Reason, t.DPS.Request = ReasonOutage, StatusLookup
-		t.DPS.Clock = ClockForHub
-		t.armDPS(t.now)
+		t.planDPS(t.staggered(t.clockWindow()), StatusLookup, ReasonOutage)
+		t.DPS.Clock, t.DPS.Rejecting = ClockForHub, t.Hub.Tried.Target
 		return
 	}
-	if !t.DPS.Pending() {
+	if t.DPS.Phase == Idle || t.waitsOutThrottling() {
 		t.armOutage()
 	}
 }
 
-// mayCheckClock: a question about an outage that waits its time gives way, once, since a network
-// often comes up later than the device.
-func (t *transition) mayCheckClock() bool {
-	if t.DPS.Phase == Waiting && t.DPS.Reason == ReasonOutage && t.DPS.Clock == ClockForNone {
-		return t.ClockAt.IsZero()
+// waitsOutThrottling says that the question planned is one about a hub that throttles, which has
+// turned out to do worse.
+func (t *transition) waitsOutThrottling() bool {
+	d := &t.DPS
+	return d.Phase == Waiting && d.Reason == ReasonOutage && t.Outage.Asked == 0 &&
+		d.At.Sub(t.now) > OutageMax+t.Settings.Stagger
+}
+
+// armOutage sets the next question about a silent hub.
+func (t *transition) armOutage() { t.planOutage(t.staggeredFrom(t.outage(t.Outage.Asked))) }
+
+func (t *transition) planOutage(at time.Time) {
+	r := StatusLookup
+	if t.Outage.Asked >= OutageLookups {
+		r = Registration // the operator may have moved the fleet off a dead hub
 	}
-	return !t.DPS.Pending() && t.clockStale()
+	t.planDPS(at, r, ReasonOutage)
+}
+
+// incompatible: the hub speaks another protocol. Neither it nor DPS is going to change its mind
+// soon.
+func (t *transition) incompatible(r *HubRecord) {
+	at := t.incompatibleUntil()
+	r.At = at.Add(AfterDPS)
+	if t.dpsFree() {
+		t.planDPS(at, Registration, ReasonIncompatible)
+	}
 }

@@ -1,29 +1,67 @@
 package rules
 
-import "github.com/rehome-iot/rehome/retry"
+import (
+	"time"
 
-// apply: at the start a connection to a remembered hub needs no request to DPS at all.
+	"github.com/rehome-iot/rehome/retry"
+)
+
+// apply: at the start a connection to a remembered hub needs no request to DPS at all. What an
+// earlier process was told to keep is kept.
 func (e Boot) apply(t *transition) {
 	t.Confirmed, t.Candidate = e.Confirmed, e.Candidate
+	remembers := e.Next == retry.Wait && t.Target().Known()
+	planned := t.restore(e.Waits, remembers)
+	t.planHub()
 	switch {
-	case e.Next == retry.Wait && t.Target().Known():
-		t.armHub(t.now)
+	case planned && remembers:
+		t.hubFirst()
+	case planned:
+	case remembers && t.Hub.Phase == Waiting:
+	case remembers: // every hub that is remembered speaks another protocol
+		t.planDPS(t.incompatibleUntil(), Registration, ReasonIncompatible)
 	case e.Next == retry.Lookup:
 		t.planDPS(t.staggered(t.Settings.Stagger), StatusLookup, ReasonStore)
 	default:
 		t.planDPS(t.staggered(t.Settings.Stagger), Registration, ReasonBoot)
 	}
+	if e.WaitsUnknown {
+		t.spreadBoot()
+	}
+}
+
+// hubFirst: a question that an earlier process planned waits for the hub to be tried, unless that
+// is to be left alone for longer.
+func (t *transition) hubFirst() {
+	if t.Hub.Phase != Waiting || t.Hub.At.Sub(t.now) >= BootGrace {
+		return
+	}
+	t.DPS.behindHub = true
+	t.DPS.At = later(t.DPS.At, t.Hub.At.Add(BootGrace))
+}
+
+// spreadBoot spreads the first requests of a device that does not know any more what it was asked.
+func (t *transition) spreadBoot() {
+	at := t.staggered(UnknownSpread)
+	for _, a := range [...]Assignment{t.Confirmed, t.Candidate} {
+		if a.Known() {
+			t.record(a).At = at
+		}
+	}
+	if t.DPS.Phase == Waiting {
+		t.DPS.At = later(t.DPS.At, at)
+	}
 }
 
 // apply registers at once, while the current connection stays up.
 func (Reprovision) apply(t *transition) {
-	if notBefore := later(t.DPS.NotBefore, t.DPS.ManualNotBefore); t.now.Before(notBefore) {
-		t.do(ReplyTooSoon{NotBefore: notBefore})
-		return
-	}
 	underWay := t.DPS.Phase == UnderWay
 	if underWay && t.DPS.Request == Registration && t.DPS.Clock == ClockForNone {
 		t.DPS.Manual = true // the registration under way serves everybody
+		return
+	}
+	if notBefore := later(t.DPS.NotBefore, t.DPS.ManualNotBefore); t.now.Before(notBefore) {
+		t.do(ReplyTooSoon{NotBefore: notBefore})
 		return
 	}
 	why := t.DPS.Reason
@@ -47,25 +85,67 @@ func (Resume) apply(t *transition) {
 	case t.DPS.Phase == UnderWay:
 		t.armDPS(t.now)
 	}
-	if t.Connected {
-		return
+	if t.Hub.Phase == UnderWay {
+		t.Hub.Phase = Idle
 	}
-	if t.Hub.Phase == UnderWay || t.Hub.Phase == Idle && t.Target().Known() {
-		t.armHub(t.now)
-	}
-	if !t.Target().Known() && !t.DPS.Pending() {
+	t.planHub()
+	if !t.Connected && t.Hub.Phase == Idle && !t.DPS.Pending() {
 		t.startOver()
 	}
 }
 
 func (Forget) apply(t *transition) {
 	t.Confirmed, t.Candidate = Assignment{}, Assignment{}
-	if t.Hub.Phase == UnderWay {
-		t.do(CancelConnect{})
-	}
-	t.Hub.Phase = Idle
+	t.cancelConnect()
 	if !t.Connected && !t.DPS.Manual {
 		t.disarmDPS()
 		t.startOver()
 	}
+}
+
+// apply brings the next try forward where nobody answered the last one, as far as floors, what was
+// asked for, gaps and Stagger allow.
+func (Nudge) apply(t *transition) {
+	for i := range t.Hubs {
+		if r := &t.Hubs[i]; r.Class == retry.Unreachable {
+			r.At = earlier(r.At, later(r.NotBefore, t.staggered(HubFloor)))
+		}
+	}
+	if d := &t.DPS; d.Phase == Waiting && d.Silent {
+		d.At = earlier(d.At, later(d.NotBefore, t.staggered(DPSFloor)))
+	}
+}
+
+// restore takes up what an earlier process was told to keep, and says whether a question to DPS is
+// planned. One that what is remembered has made pointless is dropped, and so is one about a hub
+// that is not remembered any more.
+func (t *transition) restore(w Waits, remembers bool) (planned bool) {
+	for i := range min(len(w.Hubs), HubsKept) {
+		t.Hubs[i] = w.Hubs[i].record(t.now)
+		if r := &t.Hubs[i]; r.Class == retry.Unreachable {
+			r.At = earlier(r.At, t.staggered(RestartHub))
+		}
+	}
+	t.Urgent, t.Refusals = w.Urgent, w.Refusals
+	if w.Outage.Silent > 0 {
+		t.Outage = Outage{Since: t.now.Add(-w.Outage.Silent), Asked: w.Outage.Asked}
+	}
+	t.DPS = w.DPS.timer(t.now)
+	if d := &t.DPS; d.Phase == Waiting && remembers == d.Reason.isForWant() &&
+		(remembers || d.Operation == "") {
+		t.disarmDPS()
+	}
+	if t.DPS.Phase == Waiting && t.DPS.Silent {
+		t.DPS.At = earlier(t.DPS.At, later(t.DPS.NotBefore, t.staggered(RestartDPS)))
+	}
+	return t.DPS.Phase == Waiting
+}
+
+func clockMayExplain(c retry.Class) bool { return c == retry.Rejected || c == retry.Untrusted }
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }

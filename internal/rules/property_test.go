@@ -29,6 +29,7 @@ type world struct {
 	dpsAction      Action
 	connectedTo    string
 	connectedAt    time.Time
+	stable         bool
 
 	notBefore    map[string]time.Time // by hub
 	dpsNotBefore time.Time
@@ -56,6 +57,7 @@ const (
 	hubUntrusted
 	hubExpired
 	hubGone
+	hubForeign
 	hubModes
 )
 
@@ -188,6 +190,9 @@ func (w *world) advance(end time.Time) {
 			next, what = at, kind
 		}
 	}
+	if w.connectedTo != "" && !w.stable {
+		consider(w.connectedAt.Add(30*time.Second), 4)
+	}
 	consider(w.hubDue, 1)
 	consider(w.dpsDue, 2)
 	if at, ok := w.state.Wake(); ok {
@@ -206,6 +211,9 @@ func (w *world) advance(end time.Time) {
 		w.dpsAnswers()
 	case 3:
 		w.tick()
+	case 4:
+		w.stable = true
+		w.feed(Stable{})
 	}
 }
 
@@ -226,13 +234,15 @@ func (w *world) hubAnswers() {
 	var e HubFailure
 	switch mode {
 	case hubAccepts:
-		w.connectedTo, w.connectedAt = hub, w.now
+		w.connectedTo, w.connectedAt, w.stable = hub, w.now, false
 		w.feed(Connected{})
 		return
 	case hubRejects:
 		e.Class = retry.Rejected
 	case hubGone:
 		e.Class, e.NameNotFound = retry.Rejected, true
+	case hubForeign:
+		e.Class = retry.Incompatible
 	case hubThrottles:
 		e.Class, e.RetryAfter = retry.Throttled, w.retryAfter()
 		floor = e.RetryAfter
@@ -254,8 +264,6 @@ func (w *world) hubAnswers() {
 func (w *world) tellTime() {
 	e := ClockAnswered{Clock: ClockRight}
 	switch {
-	case w.dpsMode == dpsBreaks && w.skewed:
-		e.Clock = ClockSuspect
 	case w.dpsMode == dpsBreaks:
 		e.Clock = ClockUnknown
 	case w.skewed:
@@ -303,7 +311,7 @@ func (w *world) dpsAnswers() {
 
 // disturb changes the world, or the device's place in it.
 func (w *world) disturb() {
-	switch w.rnd.IntN(10) {
+	switch w.rnd.IntN(12) {
 	case 0, 1, 2:
 		w.hubs[hubNames[w.rnd.IntN(len(hubNames))]] = hubMode(w.rnd.IntN(int(hubModes)))
 	case 3, 4:
@@ -324,16 +332,38 @@ func (w *world) disturb() {
 		}
 	case 9:
 		w.skewed = w.rnd.IntN(10) == 0
+	case 10:
+		w.feed(Nudge{})
+	case 11:
+		w.restart()
 	}
+}
+
+// restart kills the process, and starts it anew some time later.
+func (w *world) restart() {
+	if w.waiting > 0 {
+		return // who waits would be gone
+	}
+	waits := w.state.Waits(w.now)
+	boot := Boot{
+		Next: retry.Wait, Confirmed: w.state.Confirmed, Candidate: w.state.Candidate,
+	}
+	if !w.state.Target().Known() {
+		boot.Next = retry.Register
+	}
+	asleep := time.Duration(w.rnd.Int64N(int64(time.Hour)))
+	w.now = w.now.Add(asleep)
+	w.connectedTo, w.hubDue, w.dpsDue = "", time.Time{}, time.Time{}
+	boot.Waits = waits.After(asleep)
+	w.state = State{Settings: w.state.Settings}
+	w.feed(boot)
 }
 
 func (w *world) drop(class retry.Class) {
 	if w.connectedTo == "" {
 		return
 	}
-	e := Lost{
-		HubFailure: HubFailure{Class: class}, Stable: w.now.Sub(w.connectedAt) >= 30*time.Second,
-	}
+	e := Lost{HubFailure: HubFailure{Class: class}, Stable: w.stable}
 	floor := HubFloor
 	switch class {
 	case retry.Throttled:
@@ -387,10 +417,11 @@ func TestNoRequestToDPSWhileTheConfirmedHubAccepts(t *testing.T) {
 	for seed := range uint64(20) {
 		w := newWorld(t, seed, boots()[0])
 		for range 2_000 {
-			switch w.rnd.IntN(3) {
-			case 0:
+			switch {
+			case !w.stable: // a hub that drops every connection is not one that accepts
+			case w.rnd.IntN(3) == 0:
 				w.drop(retry.Unreachable)
-			case 1:
+			case w.rnd.IntN(2) == 0:
 				w.drop(retry.Server)
 			}
 			w.advance(w.now.Add(time.Duration(w.rnd.Int64N(int64(3 * time.Minute)))))

@@ -16,24 +16,30 @@ type State struct {
 	Candidate Assignment // what DPS said since; confirmed once it has led to a connection
 	Connected bool
 
-	Hub HubTimer
-	DPS DPSTimer
+	Hub  HubTimer
+	Hubs [HubsKept]HubRecord // what is kept for each hub, in no order
+	DPS  DPSTimer
 
-	// Rejections counts DPS's responses to rejections since the last stable connection: the index
-	// into RejectionGaps.
-	Rejections int
+	Outage Outage
 
-	// Outages counts the questions to DPS about a silent hub since the last stable connection.
-	Outages int
+	// Urgent says that the rejection by a hub that had accepted the device since DPS's last
+	// response has gone to DPS at once, since the last stable connection: the next one waits.
+	Urgent bool
 
-	ClockAt    time.Time // when DPS last told the time, in this run of failures; zero: not asked
-	ClockTries int       // clock questions without a response in a row
+	// Refusals counts DPS's refusals in a row: the index into RefusalGaps.
+	Refusals int
+
+	Clock Clock
 }
 
 // Assignment is where a device belongs, as far as the decision goes. The zero value is none.
 type Assignment struct {
 	Hub      string
 	DeviceID string
+
+	// Incompatible says that the hub speaks another protocol than this device, as DPS tells. It is
+	// never tried.
+	Incompatible bool
 
 	// Record is the caller's own and never looked at here.
 	Record any
@@ -60,60 +66,20 @@ const (
 	UnderWay              // a request is under way
 )
 
-// HubTimer is H: when to try the hub next.
+// HubTimer is H: when to try a hub next.
 type HubTimer struct {
 	Phase Phase
 	At    time.Time // while Waiting
+	Next  Slot      // whose turn it is while Waiting
 
-	Next Slot // whose turn it is while Waiting
 	// the attempt under way, or the last one; of a live connection, the one that led to it
 	Tried Attempt
-
-	Turns    int         // attempts while there were two assignments to choose from
-	Failures int         // in a row, since the last stable connection
-	Class    retry.Class // of the last failure
-
-	waits    [4]hubWait // of the hubs that failed last
-	rejected bool       // the confirmed hub rejected the device since it last accepted it
 }
 
-// Attempt names the hub that was tried, and the assignment on whose behalf.
+// Attempt is the slot that was tried, and the assignment that was in it.
 type Attempt struct {
-	Slot Slot
-	Host string
-}
-
-// hubWait keeps a device from a hub for the time that its last failure calls for, whichever way the
-// device comes by that hub again.
-type hubWait struct {
-	host      string
-	notBefore time.Time
-}
-
-// NotBefore is the time before which host is left alone, zero if it is not.
-func (h *HubTimer) NotBefore(host string) time.Time {
-	for i := range h.waits {
-		if SameHost(h.waits[i].host, host) {
-			return h.waits[i].notBefore
-		}
-	}
-	return time.Time{}
-}
-
-// leaveAlone keeps host from being tried before a time; zero lifts it. The wait that ends first
-// makes room.
-func (h *HubTimer) leaveAlone(host string, until time.Time) {
-	oldest := 0
-	for i := range h.waits {
-		if SameHost(h.waits[i].host, host) {
-			oldest = i
-			break
-		}
-		if h.waits[i].notBefore.Before(h.waits[oldest].notBefore) {
-			oldest = i
-		}
-	}
-	h.waits[oldest] = hubWait{host: host, notBefore: until}
+	Slot   Slot
+	Target Assignment
 }
 
 // DPSTimer is D: when to ask DPS next, what, and why.
@@ -121,6 +87,7 @@ type DPSTimer struct {
 	Phase    Phase
 	At       time.Time // while Waiting
 	Failures int       // in a row
+	Silent   bool      // nobody answered the last request
 
 	NotBefore       time.Time // DPS's own Retry-After
 	ManualNotBefore time.Time // for the program's requests: one has just failed
@@ -129,15 +96,33 @@ type DPSTimer struct {
 	Operation string // operation ID to poll instead of registering anew
 	Reason    Reason
 	Clock     ClockPurpose // ask DPS for the time first, and why
+	Rejecting Assignment   // on whose rejection the clock is asked for
 
 	Manual    bool // somebody waits for the result
 	corrected bool // the clock was corrected for this request already
 	refused   bool // the request was refused, and the clock may be why
 	notFound  bool // a lookup found no registration: only registering helps
+
+	// behindHub says that the question was planned by an earlier process: the hub goes first, and
+	// its failure brings the question forward.
+	behindHub bool
 }
 
 // Pending says that a request to DPS is planned or under way.
 func (d *DPSTimer) Pending() bool { return d.Phase != Idle }
+
+// Outage is the time since the last stable connection, as far as a hub gave no useful response.
+type Outage struct {
+	Since time.Time // zero: there is none
+	Asked int       // questions to DPS about it
+}
+
+// Clock is what is known of the device's clock, in this run of failures.
+type Clock struct {
+	ToldAt      time.Time // when DPS last told the time; zero: it has not been asked
+	Tries       int       // questions without a response in a row
+	SilentSince time.Time // the first of these
+}
 
 // Slot names one of the two assignments that a device may hold.
 type Slot uint8
@@ -161,7 +146,7 @@ const (
 // case asks first.
 type Reason uint8
 
-// The reasons to ask DPS.
+// The reasons to ask DPS. Their numbers are stored: new ones go to the end.
 const (
 	ReasonNone         Reason = iota
 	ReasonBoot                // nothing was remembered
@@ -170,15 +155,22 @@ const (
 	ReasonOutage              // the hub gave no useful answer for a long time
 	ReasonManual              // the program asked
 	ReasonUnregistered        // a lookup found no registration
+	ReasonIncompatible        // the hub speaks another protocol
+	reasons
 )
 
-var reasonNames = [...]string{
+var reasonNames = [reasons]string{
 	"", "nothing remembered", "no usable store", "rejected by the hub", "no answer from the hub",
-	"asked by the program", "a lookup found no registration",
+	"asked by the program", "a lookup found no registration", "the hub speaks another protocol",
 }
 
 // String is the reason in a few words, "" for none.
 func (r Reason) String() string { return reasonNames[r] }
+
+// isForWant says that DPS is asked for want of a usable entry.
+func (r Reason) isForWant() bool {
+	return r == ReasonBoot || r == ReasonStore || r == ReasonUnregistered
+}
 
 // ClockPurpose says whose refusal a clock check is to explain.
 type ClockPurpose uint8
@@ -196,11 +188,15 @@ func (s *State) Wake() (at time.Time, ok bool) {
 	if s.Hub.Phase == Waiting {
 		at, ok = s.Hub.At, true
 	}
-	if s.DPS.Phase == Waiting && (!ok || s.DPS.At.Before(at)) {
+	if s.DPS.Phase == Waiting && !s.held() && (!ok || s.DPS.At.Before(at)) {
 		at, ok = s.DPS.At, true
 	}
 	return at, ok
 }
+
+// held says that a question planned for DPS waits for the end of the connection: the hub has
+// accepted the device, so that nothing is to be asked until it is lost again.
+func (s *State) held() bool { return s.Connected && !s.DPS.Manual }
 
 // Target is the assignment to use next: what DPS said last, else what was confirmed.
 func (s *State) Target() Assignment {
@@ -213,9 +209,7 @@ func (s *State) Target() Assignment {
 // InUse is the assignment of the connection, or of the attempt under way, else the one to use next.
 func (s *State) InUse() Assignment {
 	if s.Connected || s.Hub.Phase == UnderWay {
-		if a := s.inSlot(s.Hub.Tried.Slot); a.Known() {
-			return a
-		}
+		return s.Hub.Tried.Target
 	}
 	return s.Target()
 }
@@ -226,3 +220,9 @@ func (s *State) inSlot(slot Slot) Assignment {
 	}
 	return s.Confirmed
 }
+
+// Failures counts the failures in a row of the hub to use next, or in use.
+func (s *State) Failures() int { return s.Kept(s.InUse()).Failures }
+
+// Class is that of the last failure of the hub to use next, or in use.
+func (s *State) Class() retry.Class { return s.Kept(s.InUse()).Class }

@@ -1,16 +1,12 @@
 package rules
 
-import (
-	"time"
-
-	"github.com/rehome-iot/rehome/retry"
-)
+import "time"
 
 // Step is the whole of the decision: what follows from an event, and what is due now. The actions
 // are to be performed in order.
 func Step(s State, e Event, now time.Time, random Random) (State, []Action) {
 	t := transition{State: s, draw: draw{now, random}}
-	e.apply(&t)
+	t.apply(e)
 	t.fire()
 	return t.State, t.actions
 }
@@ -19,7 +15,7 @@ func Step(s State, e Event, now time.Time, random Random) (State, []Action) {
 // another event, or nobody to perform what would be started.
 func Apply(s State, e Event, now time.Time, random Random) (State, []Action) {
 	t := transition{State: s, draw: draw{now, random}}
-	e.apply(&t)
+	t.apply(e)
 	return t.State, t.actions
 }
 
@@ -30,17 +26,23 @@ func Fire(s State, now time.Time, random Random) (State, []Action) {
 	return t.State, t.actions
 }
 
+// apply takes in an event. H follows from what is kept for each hub, whatever has happened.
+func (t *transition) apply(e Event) {
+	e.apply(t)
+	t.planHub()
+}
+
 func (t *transition) due(p Phase, at time.Time) bool { return p == Waiting && !at.After(t.now) }
 
 // fire starts whatever is due.
 func (t *transition) fire() {
 	if t.due(t.Hub.Phase, t.Hub.At) {
 		target := t.inSlot(t.Hub.Next)
-		t.Hub.Phase, t.Hub.Tried = UnderWay, Attempt{Slot: t.Hub.Next, Host: target.Hub}
+		t.Hub.Phase, t.Hub.Tried = UnderWay, Attempt{Slot: t.Hub.Next, Target: target}
 		t.do(Connect{Target: target})
 	}
-	if t.due(t.DPS.Phase, t.DPS.At) {
-		t.DPS.Phase = UnderWay
+	if t.due(t.DPS.Phase, t.DPS.At) && !t.held() {
+		t.DPS.Phase, t.DPS.behindHub = UnderWay, false
 		t.do(t.dpsRequest())
 	}
 }
@@ -48,9 +50,6 @@ func (t *transition) fire() {
 // dpsRequest is what to send now that D is due.
 func (t *transition) dpsRequest() Action {
 	d := &t.DPS
-	if d.Reason == ReasonOutage && t.Hub.Class == retry.Untrusted && !d.notFound {
-		d.Request = StatusLookup // a captive portal is never a reason to register
-	}
 	switch {
 	case d.Clock != ClockForNone:
 		return CheckClock{Reason: d.Reason}

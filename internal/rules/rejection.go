@@ -1,0 +1,65 @@
+package rules
+
+import "github.com/rehome-iot/rehome/retry"
+
+// rejected takes in that a hub turned the device away. Hub and DPS share one clock of growing gaps,
+// kept for each hub: at each gap the hub is tried once, and then DPS asked. Between DPS's response
+// and the next gap the hub has a few quick tries, since it may lag behind.
+func (t *transition) rejected(r *HubRecord, e HubFailure) {
+	switch {
+	case t.Hub.Tried.Slot == Confirmed && t.Candidate.Known() && !t.Candidate.Incompatible:
+		t.widenGap(r) // what DPS said last has its own turn
+	case r.Accepted && !t.Urgent && r.Gap > 0:
+		// It does not lag behind DPS: it had taken the device, and does not any more.
+		t.Urgent = true
+		t.askAboutRejection(r, e)
+	case r.Gap == 0 || !t.now.Before(r.GapAt):
+		t.askAboutRejection(r, e)
+	case r.Quick > 0:
+		at := t.backOff(t.Settings.Hub, LagRetries+1-r.Quick, 0)
+		r.Quick--
+		r.At = earlier(at, r.GapAt)
+	default:
+		r.At = r.GapAt
+	}
+	r.Accepted = false
+}
+
+// widenGap sets the next moment for the hub, and for DPS after it.
+func (t *transition) widenGap(r *HubRecord) {
+	r.Gap++
+	r.GapAt = t.rejectionGap(r.Gap)
+	r.At, r.Quick = r.GapAt, 0
+}
+
+// askAboutRejection goes to DPS. A token made with a wrong clock is rejected too, so the clock is
+// checked first, which is no registration.
+func (t *transition) askAboutRejection(r *HubRecord, e HubFailure) {
+	t.widenGap(r)
+	answered := !e.NameNotFound
+	if answered && t.Settings.AfterRejection == GiveUpRejected {
+		t.do(GiveUp{})
+		return
+	}
+	if !t.dpsFree() {
+		return // it is asked already
+	}
+	checkClock := answered && e.Class == retry.Rejected && t.Settings.Tokens && t.clockStale()
+	switch {
+	case checkClock:
+		t.planDPS(t.staggered(t.clockWindow()), Registration, ReasonRejected)
+		t.DPS.Clock, t.DPS.Rejecting = ClockForHub, t.Hub.Tried.Target
+	case answered && t.Settings.AfterRejection == KeepProbing:
+	default:
+		t.planDPS(t.staggered(t.Settings.Stagger), Registration, ReasonRejected)
+	}
+}
+
+// mayLag: DPS has named a hub, which may not know of it yet. The next gap begins now.
+func (t *transition) mayLag(r *HubRecord) {
+	r.Quick = 1
+	if r.Gap <= 1 {
+		r.Gap, r.Quick = 1, LagRetries
+	}
+	r.GapAt = t.rejectionGap(r.Gap)
+}

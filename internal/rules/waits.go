@@ -1,0 +1,166 @@
+package rules
+
+import (
+	"time"
+
+	"github.com/rehome-iot/rehome/retry"
+)
+
+// Waits is what should outlive the process: until when hubs and DPS are to be left alone and why,
+// a pending registration, a planned question, and since when the hub is silent. Times are distances
+// from the moment of [State.Waits]. The zero value is a device that waits for nothing.
+//
+// Its fields are stored: see package waits.
+type Waits struct {
+	Hubs     []HubWait  `json:"hubs,omitempty"`
+	DPS      DPSWait    `json:"dps,omitzero"`
+	Outage   OutageWait `json:"outage,omitzero"`
+	Urgent   bool       `json:"urgent,omitempty"`
+	Refusals int        `json:"refusals,omitempty"`
+}
+
+// HubWait is a [HubRecord].
+type HubWait struct {
+	Hub      string        `json:"hub"`
+	DeviceID string        `json:"device"`
+	Class    retry.Class   `json:"class,omitempty"`
+	Failures int           `json:"failures,omitempty"`
+	Asked    time.Duration `json:"asked,omitempty"` // NotBefore
+	In       time.Duration `json:"in,omitempty"`    // At
+	Accepted bool          `json:"accepted,omitempty"`
+	Missing  int           `json:"missing,omitempty"`
+	Gone     time.Duration `json:"gone,omitempty"` // since MissingSince
+	Gap      int           `json:"gap,omitempty"`
+	GapIn    time.Duration `json:"gapIn,omitempty"`
+	Quick    int           `json:"quick,omitempty"`
+}
+
+// DPSWait is a [DPSTimer].
+type DPSWait struct {
+	Planned     bool          `json:"planned,omitempty"`
+	In          time.Duration `json:"in,omitempty"` // At
+	Asked       time.Duration `json:"asked,omitempty"`
+	ManualAsked time.Duration `json:"manual,omitempty"`
+	Failures    int           `json:"failures,omitempty"`
+	Silent      bool          `json:"silent,omitempty"`
+	Request     Request       `json:"request,omitempty"`
+	Operation   string        `json:"operation,omitempty"`
+	Reason      Reason        `json:"reason,omitempty"`
+	Clock       ClockPurpose  `json:"clock,omitempty"`
+	Rejecting   string        `json:"rejecting,omitempty"`
+	RejectingID string        `json:"rejectingID,omitempty"`
+	NotFound    bool          `json:"notFound,omitempty"`
+}
+
+// OutageWait is an [Outage].
+type OutageWait struct {
+	Silent time.Duration `json:"silent,omitempty"`
+	Asked  int           `json:"asked,omitempty"`
+}
+
+// Waits is what should outlive the process, as of now.
+func (s *State) Waits(now time.Time) Waits {
+	left := func(at time.Time) time.Duration {
+		if at.IsZero() {
+			return 0
+		}
+		return max(at.Sub(now), 0)
+	}
+	w := Waits{Urgent: s.Urgent, Refusals: s.Refusals}
+	for i := range s.Hubs {
+		r := &s.Hubs[i]
+		if r.Failures == 0 && r.Gap == 0 && left(r.NotBefore) == 0 {
+			continue
+		}
+		h := HubWait{
+			Hub: r.Hub, DeviceID: r.DeviceID, Class: r.Class, Failures: r.Failures,
+			Asked: left(r.NotBefore), In: left(r.At), Accepted: r.Accepted, Missing: r.Missing,
+			Gap: r.Gap, GapIn: left(r.GapAt), Quick: r.Quick,
+		}
+		if r.Missing > 0 {
+			h.Gone = now.Sub(r.MissingSince)
+		}
+		w.Hubs = append(w.Hubs, h)
+	}
+	if !s.Outage.Since.IsZero() {
+		w.Outage = OutageWait{Silent: max(now.Sub(s.Outage.Since), 1), Asked: s.Outage.Asked}
+	}
+	d := &s.DPS
+	w.DPS = DPSWait{Asked: left(d.NotBefore), ManualAsked: left(d.ManualNotBefore)}
+	if d.Pending() && d.Reason != ReasonManual {
+		w.DPS.Planned, w.DPS.Request, w.DPS.Reason = true, d.Request, d.Reason
+		w.DPS.Failures, w.DPS.Silent = d.Failures, d.Silent
+		w.DPS.Operation, w.DPS.NotFound, w.DPS.Clock = d.Operation, d.notFound, d.Clock
+		w.DPS.Rejecting, w.DPS.RejectingID = d.Rejecting.Hub, d.Rejecting.DeviceID
+		if d.Phase == Waiting {
+			w.DPS.In = left(d.At)
+		}
+	}
+	return w
+}
+
+// IsZero says that the device waits for nothing.
+func (w *Waits) IsZero() bool {
+	return len(w.Hubs) == 0 && w.DPS == DPSWait{} && w.Outage == OutageWait{} && !w.Urgent &&
+		w.Refusals == 0
+}
+
+// After is what is left of the waits some time later.
+func (w Waits) After(elapsed time.Duration) Waits {
+	pass := func(d *time.Duration) { *d = max(*d-elapsed, 0) }
+	hubs := make([]HubWait, len(w.Hubs))
+	for i, h := range w.Hubs {
+		pass(&h.Asked)
+		pass(&h.In)
+		pass(&h.GapIn)
+		if h.Missing > 0 {
+			h.Gone += elapsed
+		}
+		hubs[i] = h
+	}
+	w.Hubs = hubs
+	pass(&w.DPS.In)
+	pass(&w.DPS.Asked)
+	pass(&w.DPS.ManualAsked)
+	if w.Outage.Silent > 0 {
+		w.Outage.Silent += elapsed
+	}
+	return w
+}
+
+// Lasting is the part that a device without power needs too: since when the hub is silent, and the
+// moment drawn for a question that has not been asked yet.
+func (w Waits) Lasting() Waits {
+	l := Waits{Outage: w.Outage}
+	if w.DPS.Planned && w.DPS.Failures == 0 && w.DPS.Operation == "" {
+		l.DPS = DPSWait{
+			Planned: true, In: w.DPS.In, Request: w.DPS.Request, Reason: w.DPS.Reason,
+			Clock: w.DPS.Clock, Rejecting: w.DPS.Rejecting, RejectingID: w.DPS.RejectingID,
+		}
+	}
+	return l
+}
+
+func (h HubWait) record(now time.Time) HubRecord {
+	r := HubRecord{
+		Hub: h.Hub, DeviceID: h.DeviceID, Class: h.Class, Failures: h.Failures,
+		NotBefore: now.Add(h.Asked), At: now.Add(h.In), Accepted: h.Accepted, Missing: h.Missing,
+		Gap: h.Gap, GapAt: now.Add(h.GapIn), Quick: h.Quick,
+	}
+	if h.Missing > 0 {
+		r.MissingSince = now.Add(-h.Gone)
+	}
+	return r
+}
+
+func (w DPSWait) timer(now time.Time) DPSTimer {
+	d := DPSTimer{NotBefore: now.Add(w.Asked), ManualNotBefore: now.Add(w.ManualAsked)}
+	if !w.Planned {
+		return d
+	}
+	d.Phase, d.At = Waiting, later(now.Add(w.In), d.NotBefore)
+	d.Failures, d.Silent, d.Request, d.Reason = w.Failures, w.Silent, w.Request, w.Reason
+	d.Operation, d.notFound, d.Clock = w.Operation, w.NotFound, w.Clock
+	d.Rejecting = Assignment{Hub: w.Rejecting, DeviceID: w.RejectingID}
+	return d
+}
