@@ -39,7 +39,8 @@
 //	throttled    429, or the hub's daily quota is used up
 //	server       5xx; CONNACK 3; CONNACK 5 that took 45 s or more; the hub fails over or
 //	             closes connections for an upgrade
-//	unreachable  no response, a lost connection, an upgrade refused by a proxy in the hub's place
+//	unreachable  no response, a lost connection; a proxy in the hub's place that refuses an
+//	             upgrade, or answers an HTTPS request with a success of its own
 //	untrusted    the server's certificate does not verify; no credential was sent
 //	rejected     CONNACK 1, 2, 4, 5 and undefined codes; 401, 403, 404 and other 4xx of the
 //	             hub itself

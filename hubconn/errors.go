@@ -80,6 +80,9 @@ func (e *Error) detail() string {
 		if e.Message != "" {
 			fmt.Fprintf(&b, ", %q", e.Message)
 		}
+		if e.Status/100 == 2 && e.Err != nil && what == "answered with" {
+			b.WriteString(": " + e.Err.Error()) // why a success is none
+		}
 	case e.Err != nil:
 		if inner, ok := errors.AsType[*Error](e.Err); ok {
 			return inner.detail()
