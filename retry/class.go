@@ -30,6 +30,11 @@ const (
 	// Caller means that an operation was wrong in itself. The connection and the
 	// identity are untouched; repeating the operation unchanged fails again.
 	Caller
+	// Incompatible means that the hub does not speak this protocol: CONNACK return
+	// code 1. Neither another try nor another credential can change that, but DPS may
+	// name another hub once the operator has moved the device: it calls for a
+	// registration now and then, without hurry.
+	Incompatible
 )
 
 // String returns the class's name in lower case.
@@ -47,6 +52,8 @@ func (c Class) String() string {
 		return "rejected"
 	case Caller:
 		return "caller"
+	case Incompatible:
+		return "incompatible"
 	}
 	return fmt.Sprintf("class(%d)", int(c))
 }
