@@ -317,7 +317,7 @@ func TestAnExpiredServerCertificateAsksForTheTimeOnceAndWaits(t *testing.T) {
 
 func rejections(ws bool) map[string]hubtest.Fault {
 	faults := map[string]hubtest.Fault{}
-	for _, code := range []byte{1, 2, 4, 5} {
+	for _, code := range []byte{2, 4, 5} {
 		faults[fmt.Sprint("CONNACK ", code)] = hubtest.Fault{
 			On: hubtest.Connect, ReturnCode: code, Times: always,
 		}
