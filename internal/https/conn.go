@@ -27,8 +27,8 @@ const (
 type Options struct {
 	// DialContext opens the TCP connection, to the server or to the proxy. Default: net.Dialer's.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
-	// TLSConfig is the base of the TLS configuration; it is cloned. The server name is always that
-	// of the URL, the version at least 1.2; InsecureSkipVerify is an error.
+	// TLSConfig is the base of the TLS configuration: see the function TLSConfig. The server name
+	// is always that of the URL.
 	TLSConfig *tls.Config
 	// Proxy chooses the proxy. Default: http.ProxyFromEnvironment.
 	Proxy func(*http.Request) (*url.URL, error)
@@ -49,19 +49,13 @@ type Conn struct {
 
 // Open prepares a Conn; it does not use the network. The caller closes it.
 func Open(o Options) (*Conn, error) {
-	config := &tls.Config{}
-	if o.TLSConfig != nil {
-		config = o.TLSConfig.Clone()
+	config, err := TLSConfig(o.TLSConfig)
+	if err != nil {
+		return nil, err
 	}
-	if config.InsecureSkipVerify {
-		return nil, errors.New("InsecureSkipVerify is refused: " +
-			"put the server's authority into TLSConfig.RootCAs")
-	}
-	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
 	config.ServerName = "" // that of the URL
 	// A front end may ask for the client certificate only once it has seen the path, by TLS 1.2
 	// renegotiation, which HTTP/2 forbids.
-	config.NextProtos = nil
 	http1 := new(http.Protocols)
 	http1.SetHTTP1(true)
 	dial := o.DialContext
