@@ -18,6 +18,15 @@ const (
 	statusDisabled   = "disabled"
 )
 
+// isStatus is whether s is one of them, which only the service writes.
+func isStatus(s string) bool {
+	switch s {
+	case StatusAssigned, statusUnassigned, statusAssigning, statusFailed, statusDisabled:
+		return true
+	}
+	return false
+}
+
 // Assignment is DPS's decision where the device lives.
 type Assignment struct {
 	Hub            string // host name of the assigned hub, as the service spells it
