@@ -86,6 +86,22 @@ func TestMinDelayRaisesTheFloor(t *testing.T) {
 	})
 }
 
+func TestAMultiplierOfOneKeepsTheRandomWindowAsItIs(t *testing.T) {
+	each(t, hubWirings, func(t *testing.T, r *rig) {
+		r.boot()
+		r.a.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 3, Times: always})
+		dev := r.device()
+		dev.Retry.Multiplier = 1
+		stop := r.run(dev)
+		time.Sleep(10 * time.Minute)
+		stop()
+		require.Greater(t, len(r.attempts(r.a)), 10)
+		for _, wait := range gaps(r.attempts(r.a)) {
+			between(t, 5*time.Second, 10*time.Second+rigStep, wait)
+		}
+	})
+}
+
 func TestAStableConnectionThatTheProgramClosedForgetsFailures(t *testing.T) {
 	each(t, hubWirings, func(t *testing.T, r *rig) {
 		r.boot()
