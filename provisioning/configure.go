@@ -92,7 +92,7 @@ func (d *Device) settings() rules.Settings {
 	r.Stagger, r.LookupElsewhere = max(d.Stagger, 0), d.Transport == dps.MQTT
 	for _, p := range []*retry.Policy{&r.Hub, &r.DPS} {
 		p.MinDelay = max(p.MinDelay, d.Retry.MinDelay)
-		if d.Retry.Multiplier > 1 {
+		if d.Retry.Multiplier > 0 { // what is below 1 is the policy's own to take for 1
 			p.Multiplier = d.Retry.Multiplier
 		}
 	}

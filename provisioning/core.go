@@ -42,6 +42,7 @@ type core struct {
 	status    Status
 	target    *known
 	live      *hubconn.Conn
+	ending    bool // Run is, and its session has not returned yet
 }
 
 // lastFailure is what explains the state to a person.
@@ -58,8 +59,17 @@ func (c *core) nextPublication() <-chan struct{} {
 	return c.published
 }
 
-func (c *core) publishedTarget() *known {
+// publishedTarget is where the device belongs, nil if nobody knows; whether it is connected all the
+// same; and whether it is no use to wait for more, because the one who waits may be waited for.
+func (c *core) publishedTarget() (k *known, connected, ending bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.target
+	return c.target, c.live != nil && c.live.Context().Err() == nil, c.ending
+}
+
+// setEnding is called before the publication that lets others see it.
+func (c *core) setEnding(ending bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ending = ending
 }

@@ -87,10 +87,10 @@ type Device struct {
 	Stagger time.Duration
 
 	// Retry adjusts the back-off. MinDelay raises the floor of 5 s (it cannot lower it), MaxDelay
-	// replaces the cap of the hub's random delay, 5 min (and raises that of DPS, 1 h), and
-	// MaxAttempts bounds the failures in a row, of hub and DPS together, after which Run, Connect,
-	// Send and Receive return the last error. Zero: the delays of the package documentation, for
-	// ever.
+	// replaces the cap of the hub's random delay, 5 min (and raises that of DPS, 1 h), Multiplier
+	// is what that delay grows by with each failure (1: not at all), and MaxAttempts bounds the
+	// failures in a row, of hub and DPS together, after which Run, Connect, Send and Receive return
+	// the last error. Zero: the delays of the package documentation, for ever.
 	Retry retry.Policy
 
 	// Trace observes the device. Nil observes nothing.

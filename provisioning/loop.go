@@ -263,12 +263,13 @@ func (l *loop) accept(a *call) {
 		l.step(a.event)
 		return
 	}
-	err := l.store.forget(l.ctx)
 	if a != l.served {
+		err := l.store.forget(context.WithoutCancel(l.ctx)) // who asked is not the one who ends Run
 		l.step(a.event)
 		a.result <- callResult{err: err}
 		return
 	}
+	err := l.store.forget(l.ctx)
 	l.apply(a.event)
 	l.publish()
 	a.result <- callResult{err: err}
@@ -294,10 +295,13 @@ func (l *loop) stop() {
 		}
 	}
 	keep := l.keeps(l.outcome == nil && l.state.Connected)
-	if l.inUse != nil {
-		l.reply(callResult{err: errStopped}) // the session may wait for it, and is waited for
+	if l.inUse != nil { // the session may wait for an answer, and is waited for
+		l.setEnding(true)
+		l.publish()
+		l.reply(callResult{err: errStopped})
 	}
 	l.drain()
+	l.setEnding(false)
 	if l.conn != nil && !keep {
 		closed := rules.Closed{Stable: isStable(l.conn)}
 		_ = l.conn.Close()
@@ -331,7 +335,7 @@ func (l *loop) drain() {
 			}
 		case <-l.sessions:
 		case a := <-calls:
-			a.result <- callResult{err: errStopped}
+			l.acceptLate(a)
 		}
 	}
 }

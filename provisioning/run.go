@@ -52,7 +52,9 @@ func (d *Device) Connect(ctx context.Context) (*hubconn.Conn, error) {
 
 // Assignment returns where the device belongs, for programs with an MQTT client of their own: what
 // is remembered, without any request, else what DPS says, by the same rules as Run. A program whose
-// hub turns the device away calls Reprovision.
+// hub turns the device away calls Reprovision. After Forget, while there is still a connection,
+// Assignment is what Reprovision is. A call that finds Run ending while its session is still
+// running, and nothing remembered, fails.
 func (d *Device) Assignment(ctx context.Context) (dps.Assignment, error) {
 	c, err := d.prepare()
 	if err != nil {
@@ -60,8 +62,13 @@ func (d *Device) Assignment(ctx context.Context) (dps.Assignment, error) {
 	}
 	for {
 		published := c.nextPublication()
-		if k := c.publishedTarget(); k != nil {
+		switch k, connected, ending := c.publishedTarget(); {
+		case k != nil:
 			return k.Assignment, nil
+		case ending:
+			return dps.Assignment{}, errStopped
+		case connected: // and nothing is remembered: the rules ask DPS when the connection ends
+			return c.serve(ctx, newCall(rules.Reprovision{}))
 		}
 		wait := c.lease.tryAcquire(holderHelper)
 		if wait == nil {
@@ -105,7 +112,7 @@ func (d *Device) Reprovision(ctx context.Context) (dps.Assignment, error) {
 
 // Forget drops what is remembered, in the store too: a factory reset. A live connection is not
 // touched; when it ends, or at the next start, the device registers as if for the first time. The
-// error is the store's.
+// error is the store's, or ctx's.
 func (d *Device) Forget(ctx context.Context) error {
 	c, err := d.prepare()
 	if err != nil {
