@@ -6,6 +6,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/internal/rules"
+	"github.com/rehome-iot/rehome/internal/waits"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
@@ -20,12 +21,15 @@ type core struct {
 	dialer      *hubconn.Dialer
 	clock       *wallClock
 	store       entryStore // holds the attestation behind a pointer, where %v does not look
+	waits       waits.Keeper
+	limiter     Limiter
 	random      rules.Random
 	log         *slog.Logger
 	trace       Trace
 
-	lease *lease
-	calls chan *call // to whoever drives
+	lease  *lease
+	calls  chan *call    // to whoever drives
+	nudges chan struct{} // room for one
 
 	// Of the goroutine that drives.
 	state     rules.State
@@ -36,6 +40,8 @@ type core struct {
 	last      lastFailure
 	counts    Status // only its counters
 	usesToken bool   // the device authenticates with tokens
+	// why the program asked for the registration that is planned or under way
+	manualReason string
 
 	mu        sync.Mutex
 	published chan struct{} // closed at the next publication

@@ -102,12 +102,34 @@ func (d *Device) Assignment(ctx context.Context) (dps.Assignment, error) {
 // Calls at the same time share one registration. During Run it goes on when ctx of one caller ends;
 // without a Run it is that of a caller, and begins anew for the others. A call that finds Run
 // ending while its session is still running fails.
-func (d *Device) Reprovision(ctx context.Context) (dps.Assignment, error) {
+//
+// The reason, such as "direct method", is what Trace, the log and Status say about the request; of
+// calls that share one registration, the first one's. It may be empty.
+func (d *Device) Reprovision(ctx context.Context, reason string) (dps.Assignment, error) {
 	c, err := d.prepare()
 	if err != nil {
 		return dps.Assignment{}, err
 	}
-	return c.serve(ctx, newCall(rules.Reprovision{}))
+	a := newCall(rules.Reprovision{})
+	a.reason = oneline.Of(reason, reasonMax)
+	return c.serve(ctx, a)
+}
+
+// Nudge tells the device that the network may be back, as when a link has come up or an address was
+// assigned. The next try is brought forward where nobody answered the last one: within seconds, and
+// never before what hub and DPS have asked for. It does nothing to a device that is connected, or
+// that no method drives. It returns at once.
+func (d *Device) Nudge() {
+	d.mu.Lock()
+	c := d.core
+	d.mu.Unlock()
+	if c == nil {
+		return
+	}
+	select {
+	case c.nudges <- struct{}{}:
+	default: // one is on its way
+	}
 }
 
 // Forget drops what is remembered, in the store too: a factory reset. A live connection is not

@@ -41,8 +41,11 @@ type Assignment struct {
 	Created time.Time
 	Updated time.Time // when it was last updated; zero if absent or unreadable
 	// the service's clock when it answered; zero over MQTT, which does not tell it
-	Date time.Time
+	Date              time.Time
+	ConnectionProfile string
 }
+
+func (a Assignment) Classic() bool { return true }
 
 // Target is where to connect.
 func (a Assignment) Target() hubconn.Hub { return hubconn.Hub{Host: a.Hub, DeviceID: a.DeviceID} }
