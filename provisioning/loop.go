@@ -8,7 +8,6 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/internal/rules"
-	"github.com/rehome-iot/rehome/retry"
 )
 
 // loop is one call to drive: it feeds events to the rules, performs the actions, and ends
