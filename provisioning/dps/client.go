@@ -79,7 +79,7 @@ type Client struct {
 	Transport Transport
 
 	// APIVersion is the service's API version. Empty: 2021-06-01. Versions before 2019-03-31 know
-	// no payload.
+	// no payload, and only 2026-11-02-preview names the hub's [Assignment].ConnectionProfile.
 	APIVersion string
 
 	// UserAgent names the product to the service (User-Agent over HTTPS, ClientVersion over MQTT).
