@@ -32,7 +32,7 @@ func newCore(d *Device) (*core, error) {
 		random: newRandom(d.Attestation.RegistrationID()), log: d.Logger,
 		status: Status{State: StateStopped},
 		store: entryStore{owner: &entryOwner{
-			store: d.Store, attestation: d.Attestation, scope: d.IDScope,
+			store: bounded(d.Store), attestation: d.Attestation, scope: d.IDScope,
 			endpoint: cmp.Or(d.Endpoint, dps.DefaultEndpoint), now: clock.Now,
 		}},
 	}
