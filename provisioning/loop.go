@@ -216,9 +216,13 @@ func (l *loop) receive(r result) {
 		}
 		return
 	}
+	failures := l.counts.StoreFailures
 	l.step(r.event)
 	if l.conn != nil && r.conn == l.conn {
 		l.startSession()
+		if l.counts.StoreFailures == failures { // the step itself has not just tried
+			l.rememberUnstored()
+		}
 	}
 }
 
@@ -309,6 +313,7 @@ func (l *loop) stop() {
 		l.state, _ = rules.Apply(l.state, closed, time.Now(), l.random)
 	}
 	l.reply(callResult{err: errUnserved})
+	l.rememberUnstored()
 	l.driving = false
 	l.publish()
 }

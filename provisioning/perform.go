@@ -199,6 +199,13 @@ func (l *loop) remember(a rules.Remember) {
 	}
 }
 
+// rememberUnstored makes up for a write that failed, such as one to a full disk.
+func (l *loop) rememberUnstored() {
+	if l.store.unstored {
+		l.remember(rules.Remember{Confirmed: l.state.Confirmed, Candidate: l.state.Candidate})
+	}
+}
+
 func (l *loop) storeFailed(what string, err error) {
 	l.counts.StoreFailures++
 	l.log.Warn(what, "cause", err.Error())

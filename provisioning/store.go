@@ -39,6 +39,7 @@ type entryStore struct {
 	owner    *entryOwner
 	last     *entry.Entry // as stored, if sound; nil if the store holds nothing of ours
 	sequence uint64
+	unstored bool // the last write failed, and nothing has made up for it
 }
 
 // read says what the store calls for at boot. The error is the reason why nothing is used, for the
@@ -114,8 +115,10 @@ func (s *entryStore) write(ctx context.Context, confirmed, candidate *known) err
 		Confirmed: confirmed.toStore(), Candidate: candidate.toStore(),
 	}
 	if s.last != nil && s.last.Confirmed.Equal(e.Confirmed) && s.last.Candidate.Equal(e.Candidate) {
+		s.unstored = false
 		return nil
 	}
+	s.unstored = true
 	sealing, cancel := context.WithTimeout(ctx, storeTimeout)
 	data, err := o.seal(sealing, &e)
 	cancel()
@@ -126,7 +129,7 @@ func (s *entryStore) write(ctx context.Context, confirmed, candidate *known) err
 		s.last = nil // what is stored now is unknown: write again at the next occasion
 		return err
 	}
-	s.last, s.sequence = &e, e.Sequence
+	s.last, s.sequence, s.unstored = &e, e.Sequence, false
 	return nil
 }
 
@@ -145,7 +148,7 @@ func (o *entryOwner) seal(ctx context.Context, e *entry.Entry) ([]byte, error) {
 }
 
 func (s *entryStore) forget(ctx context.Context) error {
-	s.last = nil
+	s.last, s.unstored = nil, false
 	if s.owner.store == nil {
 		return nil
 	}

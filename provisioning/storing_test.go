@@ -2,6 +2,7 @@ package provisioning_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/cache"
+	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/provisioning"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 )
@@ -173,5 +175,151 @@ func TestRunThatEndsLetsAPutFinish(t *testing.T) {
 		got, err := r.device().Remembered(context.Background())
 		require.NoError(t, err)
 		require.NotNil(t, got.Candidate)
+	})
+}
+
+// fullDisk has room again after so many Puts.
+type fullDisk struct {
+	cache.Store
+
+	mu     sync.Mutex
+	fails  int
+	stored int
+}
+
+func (s *fullDisk) Put(ctx context.Context, key string, data []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fails > 0 {
+		s.fails--
+		return errors.New("no space left on device")
+	}
+	s.stored++
+	return s.Store.Put(ctx, key, data)
+}
+
+func (s *fullDisk) puts() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stored
+}
+
+func (r *rig) remembersConfirmed(hub string) {
+	r.t.Helper()
+	got, err := r.device().Remembered(context.Background())
+	require.NoError(r.t, err)
+	require.NotNil(r.t, got.Confirmed)
+	require.Equal(r.t, hub, got.Confirmed.Hub)
+}
+
+func TestWhatCouldNotBeStoredIsStoredAtTheNextConnection(t *testing.T) {
+	each(t, hubWirings, func(t *testing.T, r *rig) {
+		disk := &fullDisk{Store: r.store, fails: 3} // candidate, confirmation, a connection
+		r.store = disk
+		dev := r.device()
+		stop := r.run(dev)
+		for n := range 2 {
+			r.await(n, time.Minute)
+			require.Zero(t, disk.puts())
+			r.a.Disconnect(rigID)
+		}
+		for n := 2; n < 5; n++ {
+			r.await(n, 10*time.Minute)
+			require.Equal(t, 1, disk.puts(), "and once is enough")
+			r.remembersConfirmed(hubA)
+			r.a.Disconnect(rigID)
+		}
+		stop()
+		require.Equal(t, 1, disk.puts())
+		require.Equal(t, 3, dev.Status().StoreFailures)
+		r.reset()
+		stop = r.run(r.device())
+		r.await(0, time.Minute)
+		stop()
+		require.Zero(t, r.asked())
+		require.Equal(t, 1, disk.puts())
+	})
+}
+
+func TestWhatCouldNotBeStoredIsStoredAtTheEndOfACall(t *testing.T) {
+	background := context.Background()
+	calls := map[string]func(r *rig, dev *provisioning.Device){
+		"run": func(r *rig, dev *provisioning.Device) {
+			stop := r.run(dev)
+			r.await(0, time.Minute)
+			stop()
+		},
+		"connect": func(r *rig, dev *provisioning.Device) {
+			conn, err := dev.Connect(background)
+			require.NoError(r.t, err)
+			require.NoError(r.t, conn.Close())
+		},
+		"send": func(r *rig, dev *provisioning.Device) {
+			require.NoError(r.t, dev.Send(background, hubconn.Message{Body: []byte("x")}))
+		},
+	}
+	for name, call := range calls {
+		t.Run(name, func(t *testing.T) {
+			each(t, []wiring{{}}, func(t *testing.T, r *rig) {
+				disk := &fullDisk{Store: r.store, fails: 2} // candidate and confirmation
+				r.store = disk
+				call(r, r.device())
+				require.Equal(t, 1, disk.puts())
+				r.remembersConfirmed(hubA)
+			})
+		})
+	}
+	t.Run("reprovision", func(t *testing.T) {
+		each(t, dpsWirings, func(t *testing.T, r *rig) {
+			r.store = &fullDisk{Store: r.store, fails: 1}
+			_, err := r.device().Reprovision(background)
+			require.NoError(t, err)
+			got, err := r.device().Remembered(background)
+			require.NoError(t, err)
+			require.Equal(t, hubA, got.Candidate.Hub)
+		})
+	})
+}
+
+func TestADeviceKilledBeforeItCouldStoreStillHasWhatItHad(t *testing.T) {
+	each(t, hubWirings, func(t *testing.T, r *rig) {
+		r.boot()
+		disk := &fullDisk{Store: r.store, fails: 1 << 30}
+		r.store = disk
+		require.NoError(t, r.dps.MoveNow(rigID, hubB))
+		stop := r.run(r.device())
+		require.Equal(t, hubB, r.await(0, time.Minute).hub)
+		r.remembersConfirmed(hubA) // what a device that is switched on now finds
+		stop()
+		r.remembersConfirmed(hubA)
+	})
+}
+
+func TestForgetLeavesNothingToBeStoredLater(t *testing.T) {
+	each(t, []wiring{{}}, func(t *testing.T, r *rig) {
+		disk := &fullDisk{Store: r.store, fails: 2}
+		r.store = disk
+		dev := r.device()
+		stop := r.run(dev)
+		r.await(0, time.Minute)
+		require.NoError(t, dev.Forget(context.Background()))
+		stop()
+		require.Zero(t, disk.puts())
+	})
+}
+
+func TestAPutThatReturnsLateIsMadeAgain(t *testing.T) {
+	each(t, []wiring{{}}, func(t *testing.T, r *rig) {
+		store := hanging(r.store, "put")
+		r.store = store
+		dev := r.device()
+		stop := r.run(dev)
+		r.await(0, 30*time.Second)
+		close(store.released)
+		time.Sleep(rigStep)
+		r.a.Disconnect(rigID)
+		r.await(1, time.Minute)
+		r.remembersConfirmed(hubA)
+		stop()
 	})
 }
