@@ -64,9 +64,3 @@ type WaitStore interface {
 func tooLarge(size int) error {
 	return fmt.Errorf("a value of %d bytes is over the limit of %d", size, MaxSize)
 }
-
-type WaitStore interface {
-	Store
-	GetWaits(ctx context.Context, key string) (data []byte, age time.Duration, err error)
-	PutWaits(ctx context.Context, key string, data []byte) error
-}

@@ -33,7 +33,10 @@ type Device struct {
 
 	// Store is where the assignment is remembered, such as a [cache.Dir]. Nil remembers nothing:
 	// every start asks DPS where the device belongs, which counts against the quota of
-	// registrations and fails where DPS cannot be reached.
+	// registrations and fails where DPS cannot be reached. One call of the Store is under way at a
+	// time, and has 10 s: its context ends then, and a Store that has not returned a second later
+	// has failed. The device goes on without, and asks nothing of the Store until it has returned.
+	// A call of the device whose ctx ends while something is being stored returns after that.
 	Store cache.Store
 
 	// Endpoint is the host of DPS, with a port if it is not the transport's own. Empty:
