@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // MaxSize is the longest value, in bytes, that Dir and Memory store and return. A
@@ -38,4 +39,10 @@ type Store interface {
 
 func tooLarge(size int) error {
 	return fmt.Errorf("a value of %d bytes is over the limit of %d", size, MaxSize)
+}
+
+type WaitStore interface {
+	Store
+	GetWaits(ctx context.Context, key string) (data []byte, age time.Duration, err error)
+	PutWaits(ctx context.Context, key string, data []byte) error
 }

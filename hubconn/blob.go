@@ -136,10 +136,15 @@ func (b *blob) do(
 	)
 }
 
-// storageRefused is the error of a response of the storage account outside 2xx; nil for any other.
+// storageRefused is the error of a response of the storage account, or of somebody in its place,
+// other than its own 201; that is nil. Each of its responses has an x-ms-request-id (Azure REST
+// API: Blob service).
 func storageRefused(hub Hub, r https.Response) *Error {
-	if r.Status/100 == 2 {
+	switch {
+	case r.Status == http.StatusCreated && r.RequestID != "":
 		return nil
+	case r.Status/100 == 2:
+		return foreignError("upload", hub, r.Status, "the storage account")
 	}
 	e := &Error{Op: "upload", Hub: hub, Class: Caller}
 	e.read(https.NewResponse(r.Status, r.Header, nil)) // without the body, which is XML

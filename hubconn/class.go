@@ -26,6 +26,9 @@ const (
 	// Caller is [retry.Caller]: an operation was wrong in itself. The connection and the identity
 	// are untouched.
 	Caller = retry.Caller
+	// Incompatible is [retry.Incompatible]: the hub does not speak MQTT 3.1.1 (CONNACK return code
+	// 1).
+	Incompatible = retry.Incompatible
 )
 
 // ClassOf returns the class of the first *Error in err's tree. Any other error is Unreachable, the

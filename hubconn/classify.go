@@ -50,10 +50,14 @@ func classify(op string, hub Hub, err error) *Error {
 }
 
 // connackClass is the class of a CONNACK that refuses. IoT Hub refuses with 5 for many reasons, so
-// a code that MQTT 3.1.1 does not define is no better.
+// a code that MQTT 3.1.1 does not define is no better; but 0x84 is to a hub of MQTT 5 what 1 is to
+// one of 3.1.1 (MQTT 5 §3.2.2.2).
 func connackClass(code byte, elapsed time.Duration) Class {
-	if code == 3 || code == 5 && elapsed >= overloadAfter {
+	switch {
+	case code == 3, code == 5 && elapsed >= overloadAfter:
 		return Server
+	case code == 1, code == 0x84:
+		return Incompatible
 	}
 	return Rejected
 }

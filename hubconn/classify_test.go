@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -29,7 +30,7 @@ func TestConnackDecidesTheClass(t *testing.T) {
 		delay time.Duration
 		class hubconn.Class
 	}{
-		{1, 0, hubconn.Rejected},
+		{1, 0, hubconn.Incompatible},
 		{2, 0, hubconn.Rejected},
 		{3, 0, hubconn.Server},
 		{4, 0, hubconn.Rejected},
@@ -37,12 +38,13 @@ func TestConnackDecidesTheClass(t *testing.T) {
 		{5, 44 * time.Second, hubconn.Rejected},
 		{5, 45 * time.Second, hubconn.Server}, // the hub queued the connection and had no room
 		{5, 60 * time.Second, hubconn.Server},
-		{1, 46 * time.Second, hubconn.Rejected},
+		{1, 46 * time.Second, hubconn.Incompatible},
 		{2, 46 * time.Second, hubconn.Rejected},
 		{3, 46 * time.Second, hubconn.Server},
 		{4, 46 * time.Second, hubconn.Rejected},
 		{6, 0, hubconn.Rejected},
 		{0x80, 0, hubconn.Rejected},
+		{0x84, 0, hubconn.Incompatible}, // the same in MQTT 5
 		{0x87, 0, hubconn.Rejected},
 		{253, 0, hubconn.Rejected},
 		{255, 0, hubconn.Rejected},
@@ -57,9 +59,11 @@ func TestConnackDecidesTheClass(t *testing.T) {
 				assert.Equal(s, row.delay, e.Elapsed)
 				assert.Equal(s, "connect", e.Op)
 				want := retry.Wait
-				if row.class == hubconn.Rejected {
+				if row.class == hubconn.Rejected || row.class == hubconn.Incompatible {
 					want = retry.Register
 				}
+				assert.Equal(s, row.class == hubconn.Incompatible,
+					strings.Contains(e.Error(), "this hub does not speak MQTT 3.1.1"), "%v", e)
 				assert.Equal(s, want, retry.Classify(e))
 				assert.Zero(s, retry.After(e))
 				assert.Len(s, s.hub.Attempts(), 1, "one attempt is one CONNECT")

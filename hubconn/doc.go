@@ -39,10 +39,14 @@
 //	throttled    429, or the hub's daily quota is used up
 //	server       5xx; CONNACK 3; CONNACK 5 that took 45 s or more; the hub fails over or
 //	             closes connections for an upgrade
-//	unreachable  no response, a lost connection, an upgrade refused by a proxy in the hub's place
+//	unreachable  no response, a lost connection; a proxy in the hub's place that refuses an
+//	             upgrade, or answers an HTTPS request with a success of its own
 //	untrusted    the server's certificate does not verify; no credential was sent
-//	rejected     CONNACK 1, 2, 4, 5 and undefined codes; 401, 403, 404 and other 4xx of the
-//	             hub itself
+//	rejected     CONNACK 2, 4, 5 and undefined codes; 401, 403, 404 and other 4xx of the hub
+//	             itself
+//	incompatible CONNACK 1: the hub does not speak MQTT 3.1.1. It will go on saying so, and
+//	             registering again helps only once the operator has moved the device: not
+//	             more often than hourly
 //	caller       the operation was at fault: refused before it was sent, or by the hub with
 //	             400, 412, 413 or 415 or by any other 4xx to a twin operation. The
 //	             connection stays

@@ -64,6 +64,9 @@ func (e *Error) detail() string {
 	var b strings.Builder
 	switch {
 	case e.ReturnCode != 0:
+		if e.Class == Incompatible {
+			b.WriteString(": this hub does not speak MQTT 3.1.1")
+		}
 		fmt.Fprintf(
 			&b, ": refused with return code %d after %v", e.ReturnCode,
 			e.Elapsed.Round(time.Millisecond),
@@ -79,6 +82,9 @@ func (e *Error) detail() string {
 		}
 		if e.Message != "" {
 			fmt.Fprintf(&b, ", %q", e.Message)
+		}
+		if e.Status/100 == 2 && e.Err != nil && what == "answered with" {
+			b.WriteString(": " + e.Err.Error()) // why a success is none
 		}
 	case e.Err != nil:
 		if inner, ok := errors.AsType[*Error](e.Err); ok {
@@ -96,11 +102,11 @@ func (e *Error) detail() string {
 // Unwrap returns the error underneath.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Verdict says what the error calls for: Rejected a registration, Caller nothing automatic,
-// everything else another try.
+// Verdict says what the error calls for: Rejected a registration, Incompatible too, but a slow one
+// (the same hub will say the same), Caller nothing automatic, everything else another try.
 func (e *Error) Verdict() retry.Verdict {
 	switch e.Class {
-	case Rejected:
+	case Rejected, Incompatible:
 		return retry.Register
 	case Caller:
 		return retry.Stop

@@ -18,11 +18,12 @@ func TestErrorsAreOneLineThatTellsWhatHappened(t *testing.T) {
 		"connect", hub, &mqtt.RefusedError{Code: 5, Elapsed: 120 * time.Millisecond},
 	)
 	for want, err := range map[string]*Error{
-		"hubconn: connect contoso.azure-devices.net/dev1: rejected: refused with return code 5 after 120ms": refused,
-		"hubconn: renew contoso.azure-devices.net/dev1: rejected: refused with return code 5 after 120ms":   classify("renew", hub, refused),
-		"hubconn: connection contoso.azure-devices.net/dev1: unreachable: EOF":                              classify("connection", hub, io.EOF),
-		"hubconn: send contoso.azure-devices.net/dev1: unreachable: EOF":                                    classify("send", hub, classify("connection", hub, io.EOF)),
-		"hubconn: dial contoso.azure-devices.net/dev1: unreachable: a; b":                                   classify("dial", hub, errors.Join(errors.New("a"), errors.New("b"))),
+		"hubconn: connect contoso.azure-devices.net/dev1: rejected: refused with return code 5 after 120ms":                                        refused,
+		"hubconn: renew contoso.azure-devices.net/dev1: rejected: refused with return code 5 after 120ms":                                          classify("renew", hub, refused),
+		"hubconn: connect contoso.azure-devices.net/dev1: incompatible: this hub does not speak MQTT 3.1.1: refused with return code 1 after 50ms": classify("connect", hub, &mqtt.RefusedError{Code: 1, Elapsed: 50 * time.Millisecond}),
+		"hubconn: connection contoso.azure-devices.net/dev1: unreachable: EOF":                                                                     classify("connection", hub, io.EOF),
+		"hubconn: send contoso.azure-devices.net/dev1: unreachable: EOF":                                                                           classify("send", hub, classify("connection", hub, io.EOF)),
+		"hubconn: dial contoso.azure-devices.net/dev1: unreachable: a; b":                                                                          classify("dial", hub, errors.Join(errors.New("a"), errors.New("b"))),
 		`hubconn: dial contoso.azure-devices.net/dev1: rejected: WebSocket upgrade refused with status 404, code 404001 DeviceNotFound, "gone", tracking ID 7`: {
 			Op: "dial", Hub: hub, Class: Rejected, Status: 404, Code: 404001,
 			Name: "DeviceNotFound", Message: "gone", TrackingID: "7"},
@@ -45,6 +46,8 @@ func TestWhatEachClassCallsFor(t *testing.T) {
 		Untrusted:   {retry.Wait, time.Minute},
 		Rejected:    {retry.Register, 0},
 		Caller:      {retry.Stop, 0},
+
+		Incompatible: {retry.Register, 0},
 	} {
 		e := &Error{Class: class}
 		assert.Equal(t, row.verdict, e.Verdict(), class)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"net/http"
 	"time"
 
@@ -20,10 +21,15 @@ type apiRequest struct {
 	body   []byte
 	// lock is true when the path names the lock of a message: a 404 may then be about that.
 	lock bool
+	// answered is true when success has a body: it may be 200 then, and the caller looks whether
+	// that is the hub's. Otherwise it is 204 alone.
+	answered bool
 }
 
 // call sends one request, over a connection of its own, with the identity's credential. It never
-// retries. A response outside 2xx is an error.
+// retries. Success is the status that the hub itself gives it; any other is an error, also of 2xx:
+// a proxy or a captive portal that answers with a page of its own would lose a message that is then
+// believed to be delivered.
 //
 // Azure REST API: IoT Hub, Device.
 func (d *Dialer) call(
@@ -63,8 +69,12 @@ func (d *Dialer) call(
 	if err != nil {
 		return https.Response{}, classify(r.op, hub, https.Cause(caller, ctx, err))
 	}
-	if response.Status/100 == 2 {
+	switch {
+	case response.Status == http.StatusNoContent,
+		response.Status == http.StatusOK && r.answered:
 		return response, nil
+	case response.Status/100 == 2:
+		return response, foreignError(r.op, hub, response.Status, "the hub")
 	}
 	e := &Error{Op: r.op, Hub: hub}
 	fromHub := e.read(response)
@@ -73,6 +83,16 @@ func (d *Dialer) call(
 		e.Class = Caller // no such lock; the codes that deny the device are others
 	}
 	return response, e
+}
+
+// foreignError is the error of a success that is none of the service's. Nothing else of the
+// response is read: somebody else neither sets the clock nor asks for a wait.
+func foreignError(op string, hub Hub, status int, place string) *Error {
+	return &Error{
+		Op: op, Hub: hub, Class: Unreachable, Status: status, Code: status * 1000,
+		Err: errors.New("somebody else answered in place of " + place +
+			": a proxy, or a captive portal"),
+	}
 }
 
 // httpsOptions is how HTTPS requests travel, with a client certificate if there is one. The hub's

@@ -15,7 +15,8 @@ import (
 // sleep. One message, or several as one batch, of MaxMessageSize together (in base64: bodies of 190
 // KB fit): the hub accepts all of them or none. It makes one attempt, bounded by ctx and by
 // DialTimeout and ConnectTimeout together. Every error is an *Error; one of any class but Caller
-// leaves open whether the hub has the messages.
+// leaves open whether the hub has the messages. They count as sent with the hub's 204 alone:
+// another success, such as the page of a captive portal with 200, is an error of class Unreachable.
 //
 // HTTPS carries less than MQTT: property names are HTTP tokens, values printable ASCII. Others are
 // refused.

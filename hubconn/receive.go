@@ -31,9 +31,10 @@ func (d *Delivery) Abandon(ctx context.Context) error { return d.conclude(ctx, "
 func (d *Delivery) Reject(ctx context.Context) error { return d.conclude(ctx, "reject") }
 
 // Receive requests one cloud-to-device message over HTTPS, without a connection that stays; nil,
-// nil when there is none. It makes one attempt, as Post does. The service advises not to poll more
-// often than every 25 minutes (Azure docs: "Choose a communication protocol"). Modules receive
-// nothing over HTTPS.
+// nil when there is none, which the hub says with 204. It makes one attempt, as Post does; a
+// response without the hub's own headers is no message, but an error of class Unreachable. The
+// service advises not to poll more often than every 25 minutes (Azure docs: "Choose a communication
+// protocol"). Modules receive nothing over HTTPS.
 func (d *Dialer) Receive(ctx context.Context, hub Hub, credential Credential) (*Delivery, error) {
 	fault := func(err error) error {
 		return &Error{Op: "receive", Hub: hub, Class: Caller, Err: err}
@@ -45,18 +46,20 @@ func (d *Dialer) Receive(ctx context.Context, hub Hub, credential Credential) (*
 		return nil, fault(errors.New("modules receive no messages over HTTPS"))
 	}
 	r, err := d.call(ctx, hub, credential, apiRequest{
-		op: "receive", method: http.MethodGet, path: "/messages/deviceBound",
+		op: "receive", method: http.MethodGet, path: "/messages/deviceBound", answered: true,
 	})
 	switch {
 	case err != nil:
 		return nil, err
 	case r.Status == http.StatusNoContent:
 		return nil, nil
+	case !describesMessage(r):
+		return nil, foreignError("receive", hub, r.Status, "the hub")
 	}
 	m := messageOf(r)
 	if m.LockToken == "" {
 		return nil, &Error{
-			Op: "receive", Hub: hub, Class: Server, Status: r.Status,
+			Op: "receive", Hub: hub, Class: Server, Status: r.Status, Code: r.Status * 1000,
 			Err: errors.New("the answer has no ETag"),
 		}
 	}
@@ -76,6 +79,17 @@ func (d *Dialer) Receive(ctx context.Context, hub Hub, credential Credential) (*
 		}
 		return nil
 	}}, nil
+}
+
+// describesMessage reports whether a response has any of the hub's own headers about a message: its
+// sequence number, its properties. A web page has none; an ETag it may well have.
+func describesMessage(r https.Response) bool {
+	for name := range r.Header {
+		if strings.HasPrefix(strings.ToLower(name), "iothub-") {
+			return true
+		}
+	}
+	return false
 }
 
 // messageOf reads a message as HTTPS delivers it.

@@ -78,10 +78,11 @@ func (c *Conn) Upload(ctx context.Context, name string, r io.Reader, o UploadOpt
 	reporting, stop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer stop()
 	u.options.MaxRetries = -1
-	_ = u.notify(
-		reporting, place, cmp.Or(failed.Status, http.StatusInternalServerError),
-		"upload failed: "+failed.Class.String(),
-	)
+	status := failed.Status
+	if status < http.StatusBadRequest { // no response, or a success that was somebody else's
+		status = http.StatusInternalServerError
+	}
+	_ = u.notify(reporting, place, status, "upload failed: "+failed.Class.String())
 	return failed
 }
 
@@ -113,13 +114,18 @@ func (u *upload) locate(ctx context.Context, name string) (blobLocation, error) 
 	if err != nil {
 		return blobLocation{}, &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: err}
 	}
-	response, failed := u.call(ctx, "/files", body)
+	var place blobLocation
+	failed := u.call(ctx, "/files", body, func(r https.Response) *Error {
+		if r.Status != http.StatusOK || !json.Valid(r.Body) {
+			return foreignError("upload", u.conn.hub, r.Status, "the hub")
+		}
+		if place, err = parseBlobLocation(r.Body); err != nil {
+			return &Error{Op: "upload", Hub: u.conn.hub, Class: Server, Err: err}
+		}
+		return nil
+	})
 	if failed != nil {
 		return blobLocation{}, failed
-	}
-	place, err := parseBlobLocation(response.Body)
-	if err != nil {
-		return place, &Error{Op: "upload", Hub: u.conn.hub, Class: Server, Err: err}
 	}
 	return place, nil
 }
@@ -136,7 +142,7 @@ func (u *upload) notify(
 		return err
 	}
 	u.retried = false
-	_, failed := u.call(ctx, "/files/notifications", body)
+	failed := u.call(ctx, "/files/notifications", body, nil)
 	if failed == nil || u.retried && failed.Code == uploadUnknown {
 		// the hub gave the correlation ID itself: if it no longer knows it, the first notification
 		// arrived
@@ -145,18 +151,20 @@ func (u *upload) notify(
 	return failed
 }
 
-// call sends a request to the hub.
+// call sends a request to the hub, and has the body of its response read, if it is to have one.
 func (u *upload) call(
-	ctx context.Context, path string, body []byte,
-) (response https.Response, failed *Error) {
-	failed = u.persist(ctx, func() (e *Error) {
-		response, e = u.conn.dialer.call(ctx, u.conn.hub, u.conn.credential, apiRequest{
-			op: "upload", method: http.MethodPost, path: path, body: body,
+	ctx context.Context, path string, body []byte, read func(https.Response) *Error,
+) *Error {
+	return u.persist(ctx, func() *Error {
+		response, failed := u.conn.dialer.call(ctx, u.conn.hub, u.conn.credential, apiRequest{
+			op: "upload", method: http.MethodPost, path: path, body: body, answered: read != nil,
 			header: http.Header{"Content-Type": {"application/json; charset=utf-8"}},
 		})
-		return e
+		if failed != nil || read == nil {
+			return failed
+		}
+		return read(response)
 	})
-	return response, failed
 }
 
 // send sends the content: at once if it fits in a block, else in blocks and then the list of them.

@@ -16,7 +16,9 @@ func (k *known) named() rules.Assignment {
 	if k == nil {
 		return rules.Assignment{}
 	}
-	return rules.Assignment{Hub: k.Hub, DeviceID: k.DeviceID, Record: k}
+	return rules.Assignment{
+		Hub: k.Hub, DeviceID: k.DeviceID, Incompatible: !k.Classic(), Record: k,
+	}
 }
 
 // knownFrom is what was named.

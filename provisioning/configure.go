@@ -4,13 +4,16 @@ import (
 	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
 	"time"
 
+	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/internal/rules"
+	"github.com/rehome-iot/rehome/internal/waits"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
@@ -28,7 +31,8 @@ func newCore(d *Device) (*core, error) {
 	c := &core{
 		payload: d.payload(), settings: d.settings(),
 		maxAttempts: d.Retry.MaxAttempts, client: client, dialer: d.dialer(clock), clock: clock,
-		lease: newLease(), calls: make(chan *call), published: make(chan struct{}),
+		lease: newLease(), calls: make(chan *call), nudges: make(chan struct{}, 1),
+		published: make(chan struct{}),
 		random: newRandom(d.Attestation.RegistrationID()), log: d.Logger,
 		status: Status{State: StateStopped},
 		store: entryStore{owner: &entryOwner{
@@ -36,6 +40,12 @@ func newCore(d *Device) (*core, error) {
 			endpoint: cmp.Or(d.Endpoint, dps.DefaultEndpoint), now: clock.Now,
 		}},
 	}
+	c.limiter = d.Limiter
+	c.waits = waits.Keeper{
+		Key: d.Attestation.RegistrationID(), Clock: clock.Now,
+		Trusted: func() bool { return !clock.suspect() },
+	}
+	c.waits.Store, _ = d.Store.(cache.WaitStore)
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -90,9 +100,10 @@ func (d *Device) dialer(clock *wallClock) *hubconn.Dialer {
 func (d *Device) settings() rules.Settings {
 	r := rules.Defaults()
 	r.Stagger, r.LookupElsewhere = max(d.Stagger, 0), d.Transport == dps.MQTT
+	r.AfterRejection = rules.AfterRejection(d.AfterRejection)
 	for _, p := range []*retry.Policy{&r.Hub, &r.DPS} {
 		p.MinDelay = max(p.MinDelay, d.Retry.MinDelay)
-		if d.Retry.Multiplier > 1 {
+		if d.Retry.Multiplier > 0 { // what is below 1 is the policy's own to take for 1
 			p.Multiplier = d.Retry.Multiplier
 		}
 	}
@@ -114,6 +125,10 @@ func (d *Device) validate(client *dps.Client) error {
 	}
 	if err := (dps.Registration{Payload: d.payload()}).Validate(); err != nil {
 		return err
+	}
+	if d.AfterRejection < Reregister || d.AfterRejection > StopWhenRejected {
+		return invalid(errors.New("afterrejection is unknown: use Reregister, KeepProbing or " +
+			"StopWhenRejected"))
 	}
 	for _, limit := range []struct {
 		field string

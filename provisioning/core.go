@@ -6,6 +6,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/internal/rules"
+	"github.com/rehome-iot/rehome/internal/waits"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
@@ -20,12 +21,15 @@ type core struct {
 	dialer      *hubconn.Dialer
 	clock       *wallClock
 	store       entryStore // holds the attestation behind a pointer, where %v does not look
+	waits       waits.Keeper
+	limiter     Limiter
 	random      rules.Random
 	log         *slog.Logger
 	trace       Trace
 
-	lease *lease
-	calls chan *call // to whoever drives
+	lease  *lease
+	calls  chan *call    // to whoever drives
+	nudges chan struct{} // room for one
 
 	// Of the goroutine that drives.
 	state     rules.State
@@ -36,12 +40,15 @@ type core struct {
 	last      lastFailure
 	counts    Status // only its counters
 	usesToken bool   // the device authenticates with tokens
+	// why the program asked for the registration that is planned or under way
+	manualReason string
 
 	mu        sync.Mutex
 	published chan struct{} // closed at the next publication
 	status    Status
 	target    *known
 	live      *hubconn.Conn
+	ending    bool // Run is, and its session has not returned yet
 }
 
 // lastFailure is what explains the state to a person.
@@ -58,8 +65,17 @@ func (c *core) nextPublication() <-chan struct{} {
 	return c.published
 }
 
-func (c *core) publishedTarget() *known {
+// publishedTarget is where the device belongs, nil if nobody knows; whether it is connected all the
+// same; and whether it is no use to wait for more, because the one who waits may be waited for.
+func (c *core) publishedTarget() (k *known, connected, ending bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.target
+	return c.target, c.live != nil && c.live.Context().Err() == nil, c.ending
+}
+
+// setEnding is called before the publication that lets others see it.
+func (c *core) setEnding(ending bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ending = ending
 }

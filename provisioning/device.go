@@ -86,10 +86,21 @@ type Device struct {
 	// by it, nor is Reprovision.
 	Stagger time.Duration
 
+	// AfterRejection is what follows when the hub responds with a rejection (class
+	// [hubconn.Rejected]). Zero: [Reregister].
+	AfterRejection AfterRejection
+
+	// Limiter is asked before each registration, status lookup and clock check. Devices of one
+	// process that share one ask a DPS that throttles them one after the other. A
+	// [golang.org/x/time/rate.Limiter] is one. An error counts as no answer. Nil asks nobody.
+	Limiter Limiter
+
 	// Retry adjusts the back-off. MinDelay raises the floor of 5 s (it cannot lower it), MaxDelay
-	// replaces the cap of the hub's random delay, 5 min (and raises that of DPS, 1 h), and
-	// MaxAttempts bounds the failures in a row, of hub and DPS together, after which Run, Connect,
-	// Send and Receive return the last error. Zero: the delays of the package documentation, for
+	// replaces the cap of the hub's random delay, 5 min (and raises that of DPS, 1 h), Multiplier
+	// is what that delay grows by with each failure (1: not at all), and MaxAttempts bounds the
+	// failed attempts since the last stable connection, of hub and DPS together, after which Run,
+	// Connect, Send and Receive return the last error; a connection that was lost before it was
+	// stable counts from the second one on. Zero: the delays of the package documentation, for
 	// ever.
 	Retry retry.Policy
 
@@ -102,4 +113,24 @@ type Device struct {
 
 	mu   sync.Mutex
 	core *core
+}
+
+// AfterRejection is what a device does whose hub turns it away.
+type AfterRejection int
+
+// What a device may do whose hub turns it away.
+const (
+	// Reregister asks DPS where the device belongs, at growing distances.
+	Reregister AfterRejection = iota
+	// KeepProbing tries this hub again at the same distances, and asks DPS for the time at most: for
+	// devices that are disabled at their hub for a while, and nowhere else.
+	KeepProbing
+	// StopWhenRejected ends Run, Connect, Send and Receive with the hub's error.
+	StopWhenRejected
+)
+
+// A Limiter spreads what several devices ask of DPS. Wait returns when the next request may be
+// sent, or the cause of ctx. It is called from several goroutines at once.
+type Limiter interface {
+	Wait(ctx context.Context) error
 }

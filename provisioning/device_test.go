@@ -76,7 +76,7 @@ func TestReprovisionToTheSameHubLetsTheSessionGoOn(t *testing.T) {
 		}}
 		stop := r.run(dev)
 		r.await(0, time.Minute)
-		a, err := dev.Reprovision(context.Background())
+		a, err := dev.Reprovision(context.Background(), "test")
 		require.NoError(t, err)
 		require.Equal(t, hubA, a.Hub)
 		require.Len(t, told, 1, "and is told")
@@ -98,7 +98,7 @@ func TestReprovisionToAnotherHubEndsTheSessionWithTheCause(t *testing.T) {
 		require.NoError(t, r.dps.Move(rigID, hubB))
 		// The old hub cuts the link as soon as DPS has moved the device; hold that back to see the
 		// device's own order.
-		a, err := dev.Reprovision(context.Background())
+		a, err := dev.Reprovision(context.Background(), "test")
 		require.NoError(t, err)
 		require.Equal(t, hubB, a.Hub)
 		s := r.await(1, time.Minute)
@@ -127,7 +127,7 @@ func TestReprovisionKeepsTheConnectionUntilDPSHasAnswered(t *testing.T) {
 		}))
 		done := make(chan error, 1)
 		go func() {
-			_, err := dev.Reprovision(context.Background())
+			_, err := dev.Reprovision(context.Background(), "test")
 			done <- err
 		}()
 		time.Sleep(15 * time.Second)
@@ -153,14 +153,14 @@ func TestReprovisionThatFailsChangesNothing(t *testing.T) {
 				stop := r.run(dev)
 				r.await(0, time.Minute)
 				r.dps.Inject(fault)
-				_, err := dev.Reprovision(context.Background())
+				_, err := dev.Reprovision(context.Background(), "test")
 				require.Error(t, err)
 				require.NotContains(t, err.Error(), "\n")
 				time.Sleep(24 * time.Hour)
 				require.Equal(t, 1, r.asked(dpstest.Register), "it is not repeated")
 				require.Len(t, r.seen(), 1)
 				require.True(t, r.a.Connected(rigID))
-				_, err = dev.Reprovision(context.Background())
+				_, err = dev.Reprovision(context.Background(), "test")
 				require.NoError(t, err)
 				stop()
 			})
@@ -175,10 +175,10 @@ func TestReprovisionRespectsRetryAfter(t *testing.T) {
 		stop := r.run(dev)
 		r.await(0, time.Minute)
 		r.dps.Inject(dpstest.Fault{On: dpstest.Register, Status: 429, RetryAfter: "600"})
-		_, err := dev.Reprovision(context.Background())
+		_, err := dev.Reprovision(context.Background(), "test")
 		require.Error(t, err)
 		time.Sleep(time.Minute)
-		_, err = dev.Reprovision(context.Background())
+		_, err = dev.Reprovision(context.Background(), "test")
 		require.Error(t, err)
 		require.InDelta(t, 540, retry.After(err).Seconds(), 5, "the rest of the time")
 		require.Equal(t, 1, r.asked(dpstest.Register), "no request in between")
@@ -195,7 +195,7 @@ func TestAThousandReprovisionsAtOnceShareOneRegistration(t *testing.T) {
 		var all sync.WaitGroup
 		for range 1000 {
 			all.Go(func() {
-				_, err := dev.Reprovision(context.Background())
+				_, err := dev.Reprovision(context.Background(), "test")
 				assert.NoError(t, err)
 			})
 		}
@@ -210,7 +210,7 @@ func TestReprovisionWithoutRunRegistersAndRemembers(t *testing.T) {
 		r.boot()
 		require.NoError(t, r.dps.Move(rigID, hubB))
 		dev := r.device()
-		a, err := dev.Reprovision(context.Background())
+		a, err := dev.Reprovision(context.Background(), "test")
 		require.NoError(t, err)
 		require.Equal(t, hubB, a.Hub)
 		require.Empty(t, r.b.Attempts(), "nothing connects")
@@ -234,7 +234,7 @@ func TestReprovisionMovesAConnectionFromConnect(t *testing.T) {
 		}))
 		_, err = dev.Connect(context.Background())
 		require.ErrorIs(t, err, provisioning.ErrRunning)
-		_, err = dev.Reprovision(context.Background())
+		_, err = dev.Reprovision(context.Background(), "test")
 		require.NoError(t, err)
 		<-conn.Context().Done()
 		conn, err = dev.Connect(context.Background())
@@ -567,7 +567,7 @@ func TestRunTakesOverFromCallsThatDriveTheDeviceInItsPlace(t *testing.T) {
 			got <- err
 		}()
 		go func() {
-			_, err := dev.Reprovision(context.Background())
+			_, err := dev.Reprovision(context.Background(), "test")
 			got <- err
 		}()
 		time.Sleep(time.Minute)
@@ -591,7 +591,7 @@ func TestReprovisionsOneAfterAnotherLeaveFiveSecondsAfterAFailure(t *testing.T) 
 		for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(
 			100 * time.Millisecond,
 		) {
-			_, err := dev.Reprovision(context.Background())
+			_, err := dev.Reprovision(context.Background(), "test")
 			require.Error(t, err)
 		}
 		require.LessOrEqual(t, r.asked(dpstest.Register), 12)

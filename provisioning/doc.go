@@ -45,27 +45,36 @@
 //	an entry that is damaged, badly         D now: status lookup; assigned: H now;
 //	sealed or of a newer version, a store   404 or unassigned: register
 //	that fails, no store
+//	any of these, and an earlier process    the same, but not before what is left of
+//	was told to wait                        that; a pending registration is resumed
 //
 // What the hub's answer calls for, by its class ([hubconn.Class]):
 //
 //	throttled    429; 403 with code     H not before Retry-After, jitter above it;
-//	             403002 (quota)         none given: floor 10 s
+//	             403002 (quota)         none given: floor 10 s. For 24 h without a
+//	                                    stable connection: an outage
 //	server       any 5xx; CONNACK 3;    H: back-off, first retry at 5 s or later.
 //	             CONNACK 5 that took    The first such failure also sets D to
 //	             45 s or more           U(15, 30) min: a status lookup, another one
 //	                                    after twice the time, and from the third
-//	                                    time on a registration
+//	                                    time on a registration. A question that
+//	                                    nobody answers counts as asked
 //	unreachable  no answer; a           as server
 //	             WebSocket upgrade
 //	             refused by a proxy
 //	untrusted    the server's           as server, floor 60 s; no credential is
-//	             certificate does not   sent; never a reason to register. Only its
-//	             verify                 dates wrong: the clock is checked
-//	rejected     CONNACK 1, 2, 4, 5;    the clock is checked; was it wrong: once
-//	             401, 403, 404 …; the   more, with a fresh token. Otherwise D now:
-//	             hub's name is gone     register (after Stagger); H goes on at its
-//	             while that of DPS      cap
-//	             resolves
+//	             certificate does not   sent. Only its dates wrong: the clock is
+//	             verify                 checked
+//	rejected     CONNACK 2, 4, 5; 401,  the clock is checked; was it wrong: once
+//	             403, 404 …; the        more, with a fresh token. Otherwise D now:
+//	             hub's name is gone     register (after Stagger). H and D then share
+//	             in 3 tries over 2 min  the gaps below. Device.AfterRejection
+//	             or more, while that    chooses otherwise
+//	             of DPS resolves
+//	incompatible CONNACK 1; an          D after 1 h + U(0, 20 %): register; H after
+//	             assignment whose       its answer, or not at all if DPS said so. An
+//	             connectionProfile is   older assignment keeps its turns
+//	             not the classic one
 //	caller       an operation's own     returned to the caller; the connection
 //	             fault: 400, 412, 413,  stays, and what is remembered; never
 //	             415                    repeated
@@ -74,9 +83,13 @@
 //
 //	another hub or device ID            remembered at once as a candidate, connected
 //	                                    to, and confirmed when that worked; until
-//	                                    then the old one is kept, and tried in turn
+//	                                    then the old one is kept, and tried when
+//	                                    its own wait is over
 //	the same, after a rejection         H soon, the hub may lag behind; still
-//	                                    rejected: D after 1, 5, 15, 30, 60 min ± 20 %
+//	                                    rejected: H, and D if it rejects again, after
+//	                                    1, 5, 15, 30, 60 min ± 20 %
+//	a 4xx that does not bear the        a proxy spoke: as no answer
+//	service's marks
 //	429                                 D not before Retry-After, jitter above it,
 //	                                    the same request: a throttled poll polls the
 //	                                    same operation
@@ -85,24 +98,39 @@
 //	404203, the operation is not known  register again
 //	lookup: 404, unassigned             register
 //	401, and our clock was wrong        correct it, once, and repeat
-//	401, 403, 404201, disabled, failed  reported as an error; D after 1 h ± 20 %. A
-//	                                    device never gives up by itself: bound it
-//	                                    with ctx or Retry.MaxAttempts
+//	401, 403, 404201, disabled, failed  reported as an error; D after 1 h ± 20 %, of a
+//	                                    device never assigned after 1, 5, 15 min
+//	                                    first. A device never gives up by itself:
+//	                                    bound it with ctx or Retry.MaxAttempts
 //
 // Past failures are forgotten only after a stable connection (30 s or more, and something
-// acknowledged), or a request over HTTPS that the hub has served. A status lookup counts against
-// the quota of registrations, so there is none where a remembered assignment would do.
+// acknowledged), one that the program closed after something was acknowledged, or a request over
+// HTTPS that the hub has served: a hub that accepts every connection and drops it is an outage too.
+// A status lookup counts against the quota of registrations, so there is none where a remembered
+// assignment would do.
+//
+// What one hub asks for holds for that hub alone: wait, back-off and gaps are its own. The next try
+// is the earliest that any hub in question allows. While the old hub accepts, the device stays
+// there, and moves at the next connection after the new one's wait.
 //
 // Besides these:
 //
-//   - Questions about an outage are never more than 24 h apart.
-//   - While there is a candidate, the confirmed hub has every 2nd turn; every 4th once it has
-//     rejected the device.
+//   - Questions about an outage are never more than 24 h apart. A planned one is held while the
+//     device is connected. At boot the hub goes first: the question follows its failure, or 30 s.
+//   - A Retry-After is honoured for up to 24 h; then comes one careful try.
+//   - A hub that had accepted the device since DPS's last answer does not lag behind it: its
+//     rejection goes to DPS at once, once until a stable connection.
+//   - After DPS has named a hub for the first time, that has 3 quick tries before the first gap;
+//     the old one gives way for U(30, 60) s.
 //   - The clock is corrected when it is more than 1 min off. The time that DPS has told is not
-//     asked for again within 1 h, unless a stable connection lay in between. After 3 unanswered
-//     questions for the time a device with a suspect clock goes on without.
+//     asked for again within 1 h, unless a stable connection lay in between. A question for the
+//     time that nobody answers backs off as any other, but never for longer than DPS has been away,
+//     or 10 min. After 10 of them the device goes on without; after 3, if it registers over a port
+//     of its own.
+//   - Stagger spreads the first request of any kind; clock checks over no more than 10 min.
 //   - A device that registers over MQTT on port 8883 and remembers nothing registers after 3 failed
-//     lookups, the last of which nobody answered: port 443 may be closed for good.
+//     lookups, the last of which nobody answered: port 443 may be closed for good. After 8 that
+//     failed with an answer, so does any other.
 //   - Reprovision is refused, without a request, for 5 s after a failed request (for
 //     Retry.MinDelay, if that is longer).
 //
@@ -116,6 +144,13 @@
 // registration ID, endpoint, assigned hub and device ID, substatus, whether the hub has confirmed
 // it, timestamps, a checksum and a seal by the device's own key. No key and no token. It is written
 // when something has changed: a steady reboot writes nothing.
+//
+// Waits survive the process where the Store is a [cache.WaitStore], as [cache.Dir] is: until when
+// hub and DPS are to be left alone, a pending registration, the moments drawn, and since when the
+// hub is silent. Nothing is written to flash for that but in an outage of a minute or more, or with
+// a Stagger drawn: once when it begins, at each question about it, and when it ends. After a reboot
+// without a clock that can be trusted only the outage goes on, and the first requests are spread
+// over a minute. Whoever changes scope, ID, endpoint or credential waits for nothing.
 //
 // # The clock
 //

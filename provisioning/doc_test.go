@@ -26,6 +26,11 @@ func TestTheDocumentationPrintsTheDelaysAndLimitsOfTheRules(t *testing.T) {
 	for _, gap := range rules.RejectionGaps[1:] {
 		gaps = append(gaps, strconv.Itoa(int(gap.Minutes())))
 	}
+	var refusals []string
+	for _, gap := range rules.RefusalGaps {
+		refusals = append(refusals, strconv.Itoa(int(gap.Minutes())))
+	}
+	require.Equal(t, time.Minute, rules.UnknownSpread)
 	d := rules.Defaults()
 	throttled := (&hubconn.Error{Class: retry.Throttled}).RetryAfter()
 	untrusted := (&hubconn.Error{Class: retry.Untrusted}).RetryAfter()
@@ -40,14 +45,27 @@ func TestTheDocumentationPrintsTheDelaysAndLimitsOfTheRules(t *testing.T) {
 		"none given: floor " + spoken(throttled),
 		fmt.Sprintf("as server, floor %.0f s", untrusted.Seconds()),
 		fmt.Sprintf("U(%v, %v) min", rules.OutageMin.Minutes(), rules.OutageMax.Minutes()),
-		fmt.Sprintf("D after %s min ± %.0f %%", strings.Join(gaps, ", "), 100*rules.GapSpread),
+		fmt.Sprintf("after %s min ± %.0f %%", strings.Join(gaps, ", "), 100*rules.GapSpread),
 		fmt.Sprintf("D after %s ± %.0f %%", spoken(rules.DPSCap), 100*rules.GapSpread),
 		fmt.Sprintf("a stable connection (%s or more", spoken(stableAfter)),
 		"asked for again within " + spoken(rules.ClockValid),
 		"never more than " + spoken(rules.OutageCap) + " apart",
-		fmt.Sprintf("every %dnd turn; every %dth once", rules.HubTurn, rules.RejectedHubTurn),
+		fmt.Sprintf("honoured for up to %s", spoken(rules.MaxRetryAfter)),
+		fmt.Sprintf("For %s without", spoken(rules.ThrottledOutage)),
+		fmt.Sprintf("in %d tries over %s", rules.NameGoneTries, spoken(rules.NameGoneTime)),
+		fmt.Sprintf("D after %s + U(0, %.0f %%)",
+			spoken(rules.IncompatibleWait), 100*rules.IncompatibleSpread),
+		fmt.Sprintf("that has %d quick tries", rules.LagRetries),
+		fmt.Sprintf("gives way for U(%.0f, %.0f) s",
+			rules.GiveWayMin.Seconds(), rules.GiveWayMax.Seconds()),
+		"or " + spoken(rules.ClockPatience) + ". After " + strconv.Itoa(rules.MaxClockTries),
+		"after " + strconv.Itoa(rules.MaxClockTriesElsewhere) + ", if it registers over",
+		"no more than " + spoken(rules.ClockStagger),
+		"follows its failure, or " + spoken(rules.BootGrace),
+		"After " + strconv.Itoa(rules.MaxFailedLookups) + " that failed with an answer",
+		fmt.Sprintf("never assigned after %s min", strings.Join(refusals, ", ")),
+		fmt.Sprintf("spread over a %s", "minute"),
 		"more than " + spoken(skewTolerance) + " off",
-		fmt.Sprintf("After %d unanswered questions", rules.MaxClockTries),
 		fmt.Sprintf("registers after %d failed lookups", rules.MaxSilentLookups),
 		"for " + spoken(d.DPS.MinDelay) + " after a failed request",
 	} {

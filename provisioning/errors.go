@@ -2,8 +2,11 @@ package provisioning
 
 import (
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/rehome-iot/rehome/provisioning/dps"
+	"github.com/rehome-iot/rehome/retry"
 )
 
 // ErrReprovisioned is the cause with which a session's context ends when the device was moved to
@@ -18,6 +21,24 @@ var ErrReprovisioned = errors.New("provisioning: the device was assigned to anot
 // way.
 var ErrRunning = errors.New("provisioning: the device is running already: call Run once, " +
 	"use or close the connection from Connect first, let Send and Receive return")
+
+// TooSoonError is returned by Reprovision while DPS is to be left alone: no request was sent.
+type TooSoonError struct {
+	// Wait is for how long that is so.
+	Wait time.Duration
+}
+
+// Error says for how long DPS is left alone.
+func (e *TooSoonError) Error() string {
+	return fmt.Sprintf("provisioning: dps was not asked: it is left alone for another %v",
+		max(e.Wait.Round(time.Second), time.Second))
+}
+
+// RetryAfter is Wait; [retry.After] calls it.
+func (e *TooSoonError) RetryAfter() time.Duration { return e.Wait }
+
+// Verdict is to wait; [retry.Classify] calls it.
+func (e *TooSoonError) Verdict() retry.Verdict { return retry.Wait }
 
 // invalid is an error in what the program set.
 func invalid(err error) error { return &dps.Error{Op: "validate", Err: err} }

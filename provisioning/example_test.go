@@ -143,7 +143,7 @@ func ExampleDevice_Reprovision() {
 	if err := s.dps.Move("sensor-4", s.b.Host()); err != nil {
 		log.Fatal(err)
 	}
-	a, err := dev.Reprovision(context.Background())
+	a, err := dev.Reprovision(context.Background(), "test")
 	if err != nil {
 		log.Fatal(err)
 	}

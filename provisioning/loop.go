@@ -19,12 +19,15 @@ type loop struct {
 	ctx context.Context
 
 	results  chan result
-	hub      *request // under way
-	dps      *request // under way
+	progress chan rules.Event // of the request to DPS under way
+	hub      *request         // under way
+	dps      *request         // under way
 	running  sync.WaitGroup
 	inUse    *hubconn.Conn // whose session function has not returned yet
 	sessions chan sessionEnd
 	failures int
+	unstable bool    // the connection before was lost before it was stable
+	stable   bool    // this one is
 	waiting  []*call // for a registration
 	done     bool
 	outcome  error
@@ -38,6 +41,7 @@ func (c *core) drive(ctx context.Context, t task) error {
 	l := &loop{
 		core: c, task: t, ctx: ctx,
 		results: make(chan result), sessions: make(chan sessionEnd, 1),
+		progress: make(chan rules.Event),
 	}
 	defer l.stop()
 	l.driving, l.hubless = true, !t.triesHub()
@@ -87,6 +91,7 @@ func (l *loop) boot() {
 	if e := l.store.last; e != nil {
 		l.clock.remember(e.Saved)
 	}
+	l.loadWaits(&boot)
 	l.beginWith(boot)
 }
 
@@ -116,8 +121,14 @@ func (l *loop) turn() {
 		due = timer.C
 	}
 	var lost <-chan struct{}
+	var lasted <-chan time.Time
 	if l.conn != nil && l.triesHub() {
 		lost = l.conn.Context().Done()
+		if !l.stable {
+			timer := time.NewTimer(untilStable(l.conn))
+			defer timer.Stop()
+			lasted = timer.C
+		}
 	}
 	var yield <-chan struct{}
 	if !l.triesHub() {
@@ -132,12 +143,18 @@ func (l *loop) turn() {
 		l.fire()
 	case r := <-l.results:
 		l.receive(r)
+	case e := <-l.progress:
+		l.step(e)
+	case <-lasted:
+		l.checkStable()
 	case <-lost:
 		l.connectionEnded()
 	case s := <-l.sessions:
 		l.sessionEnded(s)
 	case a := <-l.calls:
 		l.accept(a)
+	case <-l.nudges:
+		l.step(rules.Nudge{})
 	}
 }
 
@@ -182,93 +199,29 @@ func (l *loop) fire() {
 
 func (l *loop) decided(s rules.State, actions []rules.Action) {
 	l.state = s
+	l.saveWaits(false) // before anything else: what was asked for holds from now on
 	for _, a := range actions {
 		l.perform(a)
-	}
-}
-
-// failed counts a failure, and gives up if the program said after how many.
-func (l *loop) failed(err error, class retry.Class) {
-	l.last.err, l.last.class = err, class
-	if l.state.Connected && l.conn != nil {
-		return // a registration that the program asked for: the connection is fine
-	}
-	l.failures++
-	if limit := l.maxAttempts; limit > 0 && l.failures >= limit {
-		l.finish(err)
-	}
-}
-
-// receive takes in the result of a request, unless another has taken its place.
-func (l *loop) receive(r result) {
-	switch r.request {
-	case l.hub:
-		l.hub = nil
-		if !l.hubAnswered(r) {
-			return
-		}
-	case l.dps:
-		l.dps = nil
-		l.dpsAnswered(&r)
-	default:
-		if r.conn != nil {
-			l.close(r.conn, nil)
-		}
-		return
-	}
-	l.step(r.event)
-	if l.conn != nil && r.conn == l.conn {
-		l.startSession()
-	}
-}
-
-// hubAnswered says whether the rules are to hear of it.
-func (l *loop) hubAnswered(r result) bool {
-	if l.purpose == toExchange && r.err == nil {
-		l.exchanged(r.event)
-		return false
-	}
-	if r.err == nil {
-		l.conn, l.last, l.failures = r.conn, lastFailure{dps: l.last.dps}, 0
-		l.counts.Connections++
-		return true
-	}
-	class := retry.Class(0)
-	if f, ok := r.event.(rules.HubFailure); ok {
-		class = f.Class
-	}
-	if l.purpose == toExchange && class == retry.Caller {
-		l.finish(r.err) // says nothing of the hub: the state stays as it is, to be resumed
-		return false
-	}
-	l.failed(r.err, class)
-	return true
-}
-
-func (l *loop) dpsAnswered(r *result) {
-	switch e := r.event.(type) {
-	case rules.Assigned:
-		e.Stable = l.conn != nil && isStable(l.conn)
-		r.event = e
-	case rules.DPSFailed:
-		l.last.dps = r.err
-		l.failed(r.err, l.last.class)
 	}
 }
 
 // accept takes in a call from another goroutine, or the one this loop is for.
 func (l *loop) accept(a *call) {
 	if _, forget := a.event.(rules.Forget); !forget {
+		if len(l.waiting) == 0 {
+			l.manualReason = a.reason
+		}
 		l.waiting = append(l.waiting, a)
 		l.step(a.event)
 		return
 	}
-	err := l.store.forget(l.ctx)
 	if a != l.served {
+		err := l.store.forget(context.WithoutCancel(l.ctx)) // who asked is not the one who ends Run
 		l.step(a.event)
 		a.result <- callResult{err: err}
 		return
 	}
+	err := l.store.forget(l.ctx)
 	l.apply(a.event)
 	l.publish()
 	a.result <- callResult{err: err}
@@ -294,17 +247,21 @@ func (l *loop) stop() {
 		}
 	}
 	keep := l.keeps(l.outcome == nil && l.state.Connected)
-	if l.inUse != nil {
-		l.reply(callResult{err: errStopped}) // the session may wait for it, and is waited for
+	if l.inUse != nil { // the session may wait for an answer, and is waited for
+		l.setEnding(true)
+		l.publish()
+		l.reply(callResult{err: errStopped})
 	}
 	l.drain()
+	l.setEnding(false)
 	if l.conn != nil && !keep {
-		closed := rules.Closed{Stable: isStable(l.conn)}
+		ended := closed(l.conn)
 		_ = l.conn.Close()
 		l.conn = nil
-		l.state, _ = rules.Apply(l.state, closed, time.Now(), l.random)
+		l.state, _ = rules.Apply(l.state, ended, time.Now(), l.random)
 	}
 	l.reply(callResult{err: errUnserved})
+	l.saveWaits(true)
 	l.driving = false
 	l.publish()
 }
@@ -331,7 +288,7 @@ func (l *loop) drain() {
 			}
 		case <-l.sessions:
 		case a := <-calls:
-			a.result <- callResult{err: errStopped}
+			l.acceptLate(a)
 		}
 	}
 }

@@ -39,7 +39,8 @@ func (c *core) dpsFailure(err error, source Source) rules.Event {
 	if !ok {
 		return e
 	}
-	e.Operation, e.Silent = failure.OperationID, failure.Status == 0 && failure.ReturnCode == 0
+	e.Operation, e.Silent = failure.OperationID, !failure.Answered()
+	e.Dated = !failure.Date.IsZero()
 	verdict := failure.Verdict()
 	switch {
 	case verdict == retry.Register && source == SourceLookup:
@@ -69,4 +70,73 @@ func (c *core) refusedToken(failure *dps.Error) rules.DPSFailure {
 		return rules.DPSClockWrong
 	}
 	return rules.DPSRefused
+}
+
+// failed counts a failure, and gives up if the program said after how many.
+func (l *loop) failed(err error, class retry.Class) {
+	l.last.err, l.last.class = err, class
+	if l.state.Connected && l.conn != nil && l.conn.Context().Err() == nil {
+		return // a registration that the program asked for: the connection is fine
+	}
+	l.failures++
+	if limit := l.maxAttempts; limit > 0 && l.failures >= limit {
+		l.finish(err)
+	}
+}
+
+// receive takes in the result of a request, unless another has taken its place.
+func (l *loop) receive(r result) {
+	switch r.request {
+	case l.hub:
+		l.hub = nil
+		if !l.hubAnswered(r) {
+			return
+		}
+	case l.dps:
+		l.dps = nil
+		l.dpsAnswered(&r)
+	default:
+		if r.conn != nil {
+			l.close(r.conn, nil)
+		}
+		return
+	}
+	l.step(r.event)
+	if l.conn != nil && r.conn == l.conn {
+		l.startSession()
+	}
+}
+
+// hubAnswered says whether the rules are to hear of it.
+func (l *loop) hubAnswered(r result) bool {
+	if l.purpose == toExchange && r.err == nil {
+		l.exchanged(r.event)
+		return false
+	}
+	if r.err == nil {
+		l.conn, l.last, l.stable = r.conn, lastFailure{dps: l.last.dps}, false
+		l.counts.Connections++
+		return true
+	}
+	class := retry.Class(0)
+	if f, ok := r.event.(rules.HubFailure); ok {
+		class = f.Class
+	}
+	if l.purpose == toExchange && class == retry.Caller {
+		l.finish(r.err) // says nothing of the hub: the state stays as it is, to be resumed
+		return false
+	}
+	l.failed(r.err, class)
+	return true
+}
+
+func (l *loop) dpsAnswered(r *result) {
+	switch e := r.event.(type) {
+	case rules.Assigned:
+		e.Stable = l.conn != nil && isStable(l.conn)
+		r.event = e
+	case rules.DPSFailed:
+		l.last.dps = r.err
+		l.failed(r.err, l.last.class)
+	}
 }

@@ -2,8 +2,6 @@ package provisioning
 
 import (
 	"context"
-	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
@@ -46,19 +44,9 @@ func (l *loop) perform(a rules.Action) {
 	case rules.ReplyFailed:
 		l.reply(callResult{err: l.last.dps})
 	case rules.ReplyTooSoon:
-		l.reply(callResult{err: l.tooSoon(a.NotBefore)})
-	}
-}
-
-// tooSoon is the error of a registration that is not sent.
-func (l *loop) tooSoon(notBefore time.Time) error {
-	wait := time.Until(notBefore)
-	rounded := max(wait.Round(time.Second), time.Second)
-	return &dps.Error{
-		Op: "register", Endpoint: l.store.owner.endpoint, Wait: wait,
-		Status: http.StatusTooManyRequests,
-		Err: fmt.Errorf(
-			"not sent: dps is left alone for another %v after its last answer", rounded),
+		l.reply(callResult{err: &TooSoonError{Wait: time.Until(a.NotBefore)}})
+	case rules.GiveUp:
+		l.finish(l.last.err)
 	}
 }
 
@@ -119,9 +107,7 @@ func (l *loop) connect(hub hubconn.Hub) {
 			return result{event: rules.Connected{}, conn: conn}
 		}
 		failure := hubFailure(err)
-		if nameNotFound(err, hub.Host) && l.client.Resolves(ctx) {
-			failure.Class, failure.NameNotFound = retry.Rejected, true
-		}
+		failure.NameNotFound = nameNotFound(err, hub.Host) && l.client.Resolves(ctx)
 		return result{event: failure, err: err}
 	})
 }
@@ -136,6 +122,9 @@ func (l *loop) register(a rules.Register) {
 		func(ctx context.Context) (dps.Assignment, error) {
 			return l.client.Register(ctx, dps.Registration{
 				Payload: l.payload, OperationID: a.Operation,
+				Pending: func(operation string, wait time.Duration) {
+					l.report(ctx, rules.Progress{Operation: operation, RetryAfter: wait})
+				},
 			})
 		})
 }
@@ -152,12 +141,17 @@ func (l *loop) requestAssignment(
 ) {
 	l.traceRequest(kind, why)
 	l.start(&l.dps, func(ctx context.Context) result {
+		if err := l.admit(ctx); err != nil {
+			return result{event: rules.DPSFailed{Silent: true}, err: err}
+		}
 		assignment, err := request(ctx)
 		if err != nil {
 			return result{event: l.dpsFailure(err, source), err: err}
 		}
 		k := &known{Assignment: assignment, source: source}
-		return result{event: rules.Assigned{Assignment: k.named()}}
+		return result{event: rules.Assigned{
+			Assignment: k.named(), Dated: !assignment.Date.IsZero(),
+		}}
 	})
 }
 
@@ -165,11 +159,13 @@ func (l *loop) checkClock(a rules.CheckClock) {
 	l.counts.ClockChecks++
 	l.traceRequest("time", a.Reason)
 	l.start(&l.dps, func(ctx context.Context) result {
+		e := rules.ClockAnswered{Clock: rules.ClockUnknown}
+		if l.admit(ctx) != nil {
+			return result{event: e}
+		}
 		now, err := l.client.Time(ctx)
-		e := rules.ClockAnswered{Clock: rules.ClockRight}
+		e.Clock = rules.ClockRight
 		switch {
-		case err != nil && l.clock.suspect():
-			e.Clock = rules.ClockSuspect
 		case err != nil:
 			e.Clock = rules.ClockUnknown
 		case l.clock.learn(now):
@@ -179,11 +175,35 @@ func (l *loop) checkClock(a rules.CheckClock) {
 	})
 }
 
+// admit waits for the limiter, which other devices may share.
+func (l *loop) admit(ctx context.Context) error {
+	if l.limiter == nil {
+		return nil
+	}
+	return l.limiter.Wait(ctx)
+}
+
+// report hands on what has become known of a request under way.
+func (l *loop) report(ctx context.Context, e rules.Event) {
+	select {
+	case l.progress <- e:
+	case <-ctx.Done():
+	}
+}
+
+// why is the reason for a request to DPS, with the program's own if it has asked for it.
+func (c *core) why(reason rules.Reason) string {
+	if reason != rules.ReasonManual || c.manualReason == "" {
+		return reason.String()
+	}
+	return reason.String() + ": " + c.manualReason
+}
+
 func (l *loop) traceRequest(kind string, why rules.Reason) {
 	if l.trace.Request == nil {
 		return
 	}
-	r := DPSRequest{Kind: kind, Reason: why.String(), Err: l.last.err, Verdict: retry.Wait}
+	r := DPSRequest{Kind: kind, Reason: l.why(why), Err: l.last.err, Verdict: retry.Wait}
 	if r.Err != nil {
 		r.Verdict = retry.Classify(r.Err)
 	}
@@ -197,11 +217,11 @@ func (l *loop) remember(a rules.Remember) {
 	}
 }
 
-func (l *loop) storeFailed(what string, err error) {
-	l.counts.StoreFailures++
-	l.log.Warn(what, "cause", err.Error())
-	if l.trace.StoreFailed != nil {
-		l.trace.StoreFailed(err)
+func (c *core) storeFailed(what string, err error) {
+	c.counts.StoreFailures++
+	c.log.Warn(what, "cause", err.Error())
+	if c.trace.StoreFailed != nil {
+		c.trace.StoreFailed(err)
 	}
 }
 

@@ -10,8 +10,12 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// causeMax is how much of an error's text, in characters, explains a state.
-const causeMax = 1000
+// causeMax is how much of an error's text, in characters, explains a state; reasonMax how much of
+// a program's reason for a request.
+const (
+	causeMax  = 1000
+	reasonMax = 200
+)
 
 // publish makes the state visible: to Status, to the log and to Trace.
 func (c *core) publish() {
@@ -65,11 +69,10 @@ func (c *core) describe() Status {
 		s.NextDPS = t.DPS.At
 	}
 	s.RetryAfter = t.DPS.NotBefore
-	if asked := t.Hub.NotBefore(inUse.Hub); t.Hub.Class == retry.Throttled &&
-		asked.After(s.RetryAfter) {
-		s.RetryAfter = asked
+	if kept := t.Kept(inUse); kept.Class == retry.Throttled && kept.NotBefore.After(s.RetryAfter) {
+		s.RetryAfter = kept.NotBefore
 	}
-	s.HubAttempts, s.DPSAttempts = t.Hub.Failures, t.DPS.Failures
+	s.HubAttempts, s.DPSAttempts = t.Failures(), t.DPS.Failures
 	s.ClockOffset, s.ClockSuspect = c.clock.offset(), c.clock.suspect()
 	s.Err, s.Class = c.last.err, c.last.class
 	switch {
@@ -77,7 +80,7 @@ func (c *core) describe() Status {
 	case s.Err != nil:
 		s.Cause = oneline.Of(s.Err.Error(), causeMax)
 	case t.DPS.Pending():
-		s.Cause = t.DPS.Reason.String()
+		s.Cause = c.why(t.DPS.Reason)
 	}
 	return s
 }

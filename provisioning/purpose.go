@@ -54,6 +54,7 @@ type task struct {
 // call is a method's wish that whoever drives the device serves.
 type call struct {
 	event  rules.Event
+	reason string          // the program's, for a registration
 	result chan callResult // room for one
 }
 

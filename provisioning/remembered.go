@@ -7,6 +7,8 @@ import (
 
 	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/internal/entry"
+	"github.com/rehome-iot/rehome/internal/rules"
+	"github.com/rehome-iot/rehome/internal/waits"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
@@ -67,4 +69,28 @@ func isEntryProblem(err error) bool {
 		}
 	}
 	return false
+}
+
+// loadWaits takes up what an earlier process was told to wait for.
+func (c *core) loadWaits(boot *rules.Boot) {
+	o := c.store.owner
+	fingerprint, err := o.attestation.Fingerprint(context.Background())
+	if err != nil {
+		return // the credential cannot be used either, which the requests tell
+	}
+	boot.Waits, boot.WaitsUnknown, err = c.waits.Load(context.Background(), waits.Owner{
+		Scope: o.scope, RegistrationID: o.attestation.RegistrationID(), Endpoint: o.endpoint,
+		Fingerprint: fingerprint,
+	})
+	if err != nil {
+		c.storeFailed("what was to be waited for could not be read", err)
+	}
+}
+
+// saveWaits keeps what the next process has to know. ending says that nothing drives the device any
+// more, after which it may be switched off.
+func (c *core) saveWaits(ending bool) {
+	if err := c.waits.Save(context.Background(), &c.state, ending); err != nil {
+		c.storeFailed("what is to be waited for could not be stored", err)
+	}
 }

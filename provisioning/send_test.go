@@ -208,7 +208,7 @@ func TestReprovisionWhileASendWaits(t *testing.T) {
 		sent := make(chan error, 1)
 		go func() { sent <- r.send(dev, time.Hour, reading) }()
 		time.Sleep(time.Minute)
-		a, err := dev.Reprovision(context.Background())
+		a, err := dev.Reprovision(context.Background(), "test")
 		require.NoError(t, err)
 		require.Equal(t, hubB, a.Hub)
 		require.NoError(t, <-sent)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/rehome-iot/rehome/internal/rules"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 )
 
@@ -56,4 +57,17 @@ func (c *core) serveAlone(ctx context.Context, a *call) callResult {
 	default:
 		return callResult{err: err}
 	}
+}
+
+// acceptLate takes in a call while the loop waits for its session, which may be who called: nothing
+// is begun any more.
+func (l *loop) acceptLate(a *call) {
+	if _, forget := a.event.(rules.Forget); !forget {
+		a.result <- callResult{err: errStopped}
+		return
+	}
+	err := l.store.forget(context.WithoutCancel(l.ctx))
+	l.apply(a.event)
+	l.publish()
+	a.result <- callResult{err: err}
 }

@@ -80,12 +80,49 @@ func (l *loop) connectionEnded() {
 	l.conn = nil
 	cause := context.Cause(conn.Context())
 	if errors.Is(cause, hubconn.ErrClosed) || errors.Is(cause, ErrReprovisioned) {
-		l.step(rules.Closed{Stable: isStable(conn)})
+		l.step(closed(conn))
 		return
 	}
 	e := rules.Lost{HubFailure: hubFailure(cause), Stable: isStable(conn)}
-	l.failed(cause, e.Class)
+	l.lost(cause, e)
 	l.step(e)
+}
+
+// lost counts a connection that was lost before it was stable as a failed attempt, but for the
+// first: who bounds the attempts wants to hear of two devices with one identity, and not of one
+// link that broke.
+func (l *loop) lost(cause error, e rules.Lost) {
+	l.last.err, l.last.class = cause, e.Class
+	switch {
+	case e.Stable:
+		l.failures, l.unstable = 0, false
+	case l.unstable:
+		l.failed(cause, e.Class)
+	default:
+		l.unstable = true
+	}
+}
+
+// checkStable looks whether the connection has become stable, and looks again later if not.
+func (l *loop) checkStable() {
+	if l.conn == nil || !isStable(l.conn) {
+		return
+	}
+	l.stable, l.failures, l.unstable = true, 0, false
+	l.step(rules.Stable{})
+}
+
+// untilStable is when to look whether a connection is stable.
+func untilStable(conn *hubconn.Conn) time.Duration {
+	if left := stableAfter - time.Since(conn.Stats().Since); left > 0 {
+		return left
+	}
+	return stableAfter
+}
+
+// closed: what the program ends itself need not have lasted, if the hub has acknowledged something.
+func closed(conn *hubconn.Conn) rules.Closed {
+	return rules.Closed{Stable: conn.Stats().Acknowledged > 0}
 }
 
 func isStable(conn *hubconn.Conn) bool {

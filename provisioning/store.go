@@ -157,7 +157,7 @@ func stored(registrationID string, a *entry.Assignment) *known {
 	return &known{source: SourceStore, Assignment: dps.Assignment{
 		Hub: a.Hub, DeviceID: a.DeviceID, RegistrationID: registrationID,
 		Status: dps.StatusAssigned, Substatus: a.Substatus, Payload: a.Payload,
-		Created: a.Created, Updated: a.Updated,
+		Created: a.Created, Updated: a.Updated, ConnectionProfile: a.Profile,
 	}}
 }
 
@@ -167,6 +167,6 @@ func (k *known) toStore() *entry.Assignment {
 	}
 	return &entry.Assignment{
 		Hub: k.Hub, DeviceID: k.DeviceID, Substatus: k.Substatus, Payload: k.Payload,
-		Created: k.Created, Updated: k.Updated,
+		Created: k.Created, Updated: k.Updated, Profile: k.ConnectionProfile,
 	}
 }

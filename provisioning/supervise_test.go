@@ -86,6 +86,22 @@ func TestMinDelayRaisesTheFloor(t *testing.T) {
 	})
 }
 
+func TestAMultiplierOfOneKeepsTheRandomWindowAsItIs(t *testing.T) {
+	each(t, hubWirings, func(t *testing.T, r *rig) {
+		r.boot()
+		r.a.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 3, Times: always})
+		dev := r.device()
+		dev.Retry.Multiplier = 1
+		stop := r.run(dev)
+		time.Sleep(10 * time.Minute)
+		stop()
+		require.Greater(t, len(r.attempts(r.a)), 10)
+		for _, wait := range gaps(r.attempts(r.a)) {
+			between(t, 5*time.Second, 10*time.Second+rigStep, wait)
+		}
+	})
+}
+
 func TestAStableConnectionThatTheProgramClosedForgetsFailures(t *testing.T) {
 	each(t, hubWirings, func(t *testing.T, r *rig) {
 		r.boot()
@@ -120,7 +136,7 @@ func TestAStableConnectionThatReprovisionEndedForgetsFailures(t *testing.T) {
 		require.NoError(t, r.dps.Move(rigID, hubB))
 		r.reset()
 		r.b.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 5, Times: always})
-		_, err := dev.Reprovision(context.Background())
+		_, err := dev.Reprovision(context.Background(), "test")
 		require.NoError(t, err)
 		time.Sleep(2 * time.Minute)
 		require.Equal(
@@ -151,7 +167,7 @@ func TestReprovisionMovesToTheCandidateFromTheOldHub(t *testing.T) {
 		require.Equal(t, hubA, r.await(0, time.Hour).hub)
 
 		r.network.SetFault(hubB, simnet.None)
-		a, err := dev.Reprovision(context.Background())
+		a, err := dev.Reprovision(context.Background(), "test")
 		require.NoError(t, err)
 		require.Equal(t, hubB, a.Hub)
 		require.Equal(t, hubB, r.await(1, 10*time.Second).hub)
@@ -169,7 +185,7 @@ func TestReprovisionRemembersBeforeItReturns(t *testing.T) {
 		stop := r.run(dev)
 		r.await(0, time.Minute)
 		require.NoError(t, r.dps.Move(rigID, hubB))
-		_, err := dev.Reprovision(context.Background())
+		_, err := dev.Reprovision(context.Background(), "test")
 		require.NoError(t, err)
 		got, err := r.device().Remembered(context.Background())
 		require.NoError(t, err)
@@ -234,7 +250,7 @@ func TestAReprovisionGivenUpLeavesNoRequestBehind(t *testing.T) {
 		r.dps.Inject(dpstest.Fault{On: dpstest.Register, NoAnswer: true})
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		_, err := dev.Reprovision(ctx)
+		_, err := dev.Reprovision(ctx, "test")
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		r.network.SetFault(hubA, simnet.Refused)
 		stop := r.run(dev)
@@ -277,7 +293,7 @@ func TestReprovisionWithoutAStoreLooksNothingUp(t *testing.T) {
 		dev.Trace = &provisioning.Trace{
 			Request: func(q provisioning.DPSRequest) { asked = append(asked, q.Kind) },
 		}
-		_, err := dev.Reprovision(context.Background())
+		_, err := dev.Reprovision(context.Background(), "test")
 		require.NoError(t, err)
 		require.Equal(t, []string{"register"}, asked)
 	})
@@ -319,7 +335,7 @@ func TestASessionMayCallEveryMethod(t *testing.T) {
 		done := errors.New("done")
 		err := dev.Run(context.Background(), func(ctx context.Context, hub *hubconn.Conn) error {
 			assert.Equal(t, provisioning.StateConnected, dev.Status().State)
-			_, err := dev.Reprovision(ctx)
+			_, err := dev.Reprovision(ctx, "test")
 			assert.NoError(t, err)
 			_, err = dev.Assignment(ctx)
 			assert.NoError(t, err)
@@ -346,12 +362,186 @@ func TestRunEndsThoughItsSessionReprovisionsWithAContextOfItsOwn(t *testing.T) {
 				var failure error
 				err := dev.Run(ctx, func(ctx context.Context, hub *hubconn.Conn) error {
 					time.Sleep(delay)
-					_, failure = dev.Reprovision(context.Background())
+					_, failure = dev.Reprovision(context.Background(), "test")
 					return failure
 				})
 				require.ErrorIs(t, err, context.DeadlineExceeded)
 				require.Error(t, failure)
 				require.Less(t, r.elapsed(), time.Minute)
+			})
+		})
+	}
+}
+
+// ownContext are calls of a session that ignores the context it was given.
+var ownContext = map[string]func(ctx context.Context, dev *provisioning.Device) error{
+	"assignment": func(ctx context.Context, dev *provisioning.Device) error {
+		a, err := dev.Assignment(ctx)
+		if err == nil && a.Hub == "" {
+			return errors.New("neither an assignment nor an error")
+		}
+		return err
+	},
+	"reprovision": func(ctx context.Context, dev *provisioning.Device) error {
+		_, err := dev.Reprovision(ctx, "test")
+		return err
+	},
+	"forget": func(ctx context.Context, dev *provisioning.Device) error { return dev.Forget(ctx) },
+	"remembered": func(ctx context.Context, dev *provisioning.Device) error {
+		_, err := dev.Remembered(ctx)
+		return err
+	},
+	"status": func(ctx context.Context, dev *provisioning.Device) error {
+		_ = dev.Status()
+		return nil
+	},
+	"send": func(ctx context.Context, dev *provisioning.Device) error {
+		return dev.Send(ctx, hubconn.Message{Body: []byte("x")})
+	},
+	"receive": func(ctx context.Context, dev *provisioning.Device) error {
+		_, err := dev.Receive(ctx)
+		return err
+	},
+	"connect": func(ctx context.Context, dev *provisioning.Device) error {
+		_, err := dev.Connect(ctx)
+		return err
+	},
+	"run": func(ctx context.Context, dev *provisioning.Device) error {
+		return dev.Run(ctx, func(context.Context, *hubconn.Conn) error { return nil })
+	},
+}
+
+// A session that waits for a call, and a Run that waits for its session, must not wait for each
+// other. In a bubble that is found at once.
+func TestRunEndsWhateverItsSessionCallsWithAContextOfItsOwn(t *testing.T) {
+	background := context.Background()
+	before := map[string]func(r *rig, dev *provisioning.Device){
+		"": func(*rig, *provisioning.Device) {},
+		"forgotten": func(r *rig, dev *provisioning.Device) {
+			assert.NoError(r.t, dev.Forget(background))
+		},
+		"dps dead": func(r *rig, _ *provisioning.Device) {
+			r.network.SetFault(dpstest.GlobalEndpoint, simnet.Blackhole)
+		},
+		"forgotten, dps dead": func(r *rig, dev *provisioning.Device) {
+			r.network.SetFault(dpstest.GlobalEndpoint, simnet.Blackhole)
+			assert.NoError(r.t, dev.Forget(background))
+		},
+		"forgotten, hub and dps dead": func(r *rig, dev *provisioning.Device) {
+			r.network.SetFault(dpstest.GlobalEndpoint, simnet.Blackhole)
+			r.network.SetFault(hubA, simnet.Blackhole)
+			assert.NoError(r.t, dev.Forget(background))
+			r.network.Cut(hubA)
+		},
+	}
+	for prepared, prepare := range before {
+		for name, method := range ownContext {
+			for moment, delay := range map[string]time.Duration{
+				"before": 0, "at": time.Second, "after": 2 * time.Second,
+			} {
+				t.Run(prepared+"/"+name+" "+moment, func(t *testing.T) {
+					each(t, []wiring{{}}, func(t *testing.T, r *rig) {
+						r.boot()
+						dev := r.device()
+						ctx, cancel := context.WithTimeout(background, time.Second)
+						defer cancel()
+						returned := errors.New("the session has returned")
+						err := dev.Run(ctx, func(_ context.Context, hub *hubconn.Conn) error {
+							time.Sleep(delay)
+							prepare(r, dev)
+							_ = method(background, dev)
+							return returned
+						})
+						require.Error(t, err)
+						require.Less(t, r.elapsed(), time.Minute)
+						require.Equal(t, provisioning.StateStopped, dev.Status().State)
+					})
+				})
+			}
+		}
+	}
+}
+
+func TestForgetWhileRunIsEndingForgets(t *testing.T) {
+	each(t, hubWirings, func(t *testing.T, r *rig) {
+		r.boot()
+		dev := r.device()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		err := dev.Run(ctx, func(ctx context.Context, _ *hubconn.Conn) error {
+			<-ctx.Done()
+			time.Sleep(time.Second)
+			assert.NoError(t, dev.Forget(context.Background()))
+			_, err := dev.Assignment(context.Background())
+			assert.ErrorContains(t, err, "run is ending")
+			return nil
+		})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		_, err = r.store.Get(context.Background(), rigID)
+		require.ErrorIs(t, err, cache.ErrMiss)
+		a, err := dev.Assignment(context.Background())
+		require.NoError(t, err)
+		require.Equal(t, hubA, a.Hub)
+		require.Equal(t, 1, r.asked(dpstest.Register))
+	})
+}
+
+func TestAssignmentAfterForgetAsksDPS(t *testing.T) {
+	forgotten := func(t *testing.T, r *rig, dev *provisioning.Device) {
+		assert.NoError(t, dev.Forget(context.Background()))
+		a, err := dev.Assignment(context.Background())
+		assert.NoError(t, err)
+		assert.Equal(t, hubA, a.Hub)
+		assert.Equal(t, 1, r.asked(dpstest.Register))
+	}
+	calls := map[string]func(t *testing.T, r *rig, dev *provisioning.Device){
+		"while stopped": forgotten,
+		"while connected": func(t *testing.T, r *rig, dev *provisioning.Device) {
+			conn, err := dev.Connect(context.Background())
+			require.NoError(t, err)
+			forgotten(t, r, dev)
+			require.NoError(t, conn.Close())
+		},
+		"beside run": func(t *testing.T, r *rig, dev *provisioning.Device) {
+			stop := r.run(dev)
+			r.await(0, time.Minute)
+			forgotten(t, r, dev)
+			stop()
+		},
+		"in the session": func(t *testing.T, r *rig, dev *provisioning.Device) {
+			done := errors.New("done")
+			first := true
+			err := dev.Run(context.Background(), func(context.Context, *hubconn.Conn) error {
+				if first {
+					first = false
+					forgotten(t, r, dev)
+				}
+				return done
+			})
+			require.ErrorIs(t, err, done)
+		},
+		"while run ends": func(t *testing.T, r *rig, dev *provisioning.Device) {
+			stop := r.run(dev)
+			r.await(0, time.Minute)
+			done := make(chan struct{})
+			assert.NoError(t, dev.Forget(context.Background()))
+			go func() {
+				defer close(done)
+				_, err := dev.Assignment(context.Background())
+				for err != nil {
+					time.Sleep(rigStep)
+					_, err = dev.Assignment(context.Background())
+				}
+			}()
+			stop()
+			<-done
+		},
+	}
+	for name, call := range calls {
+		t.Run(name, func(t *testing.T) {
+			each(t, []wiring{{}, {dps: dps.MQTT}}, func(t *testing.T, r *rig) {
+				r.boot()
+				call(t, r, r.device())
 			})
 		})
 	}
@@ -380,7 +570,7 @@ func TestReprovisionFailsWithAnErrorOfDPSWhateverTheHubDoes(t *testing.T) {
 		r.dps.Inject(dpstest.Fault{On: dpstest.Register, Code: 401002})
 		r.dps.Inject(dpstest.Fault{On: dpstest.Clock, Delay: 25 * time.Second})
 		r.network.SetFault(hubA, simnet.None) // the hub is back while the clock is checked
-		_, err := dev.Reprovision(context.Background())
+		_, err := dev.Reprovision(context.Background(), "test")
 		failure, ok := errors.AsType[*dps.Error](err)
 		require.True(t, ok, "%v", err)
 		require.Equal(t, 401, failure.Status)
@@ -435,7 +625,7 @@ func TestStatusSaysThatAConnectionFromConnectHasEnded(t *testing.T) {
 	})
 }
 
-func TestARefusalByDPSIsLoudOnce(t *testing.T) {
+func TestEachRefusalByDPSIsLoudOnce(t *testing.T) {
 	for name, warm := range map[string]bool{"first boot": false, "with a hub": true} {
 		t.Run(name, func(t *testing.T) {
 			each(t, dpsWirings, func(t *testing.T, r *rig) {
@@ -452,7 +642,8 @@ func TestARefusalByDPSIsLoudOnce(t *testing.T) {
 				stop := r.run(dev)
 				time.Sleep(30 * time.Minute)
 				stop()
-				require.Equal(t, 1, strings.Count(out.String(), "\n"), out.String())
+				asked := r.asked(dpstest.Register)
+				require.Equal(t, asked, strings.Count(out.String(), "\n"), out.String())
 				require.Contains(t, out.String(), "disabled")
 			})
 		})
@@ -508,7 +699,7 @@ func TestAFailedReprovisionDoesNotCountAgainstMaxAttempts(t *testing.T) {
 		stop := r.run(dev)
 		r.await(0, time.Minute)
 		r.dps.Inject(dpstest.Fault{On: dpstest.Register, Status: 503})
-		_, err := dev.Reprovision(context.Background())
+		_, err := dev.Reprovision(context.Background(), "test")
 		require.Error(t, err)
 		time.Sleep(time.Minute)
 		require.True(t, r.a.Connected(rigID))
@@ -548,7 +739,7 @@ func TestACertificateThatDPSRefusesIsNoMatterOfTheClock(t *testing.T) {
 		r.network.SetClockOffset(2 * time.Hour)
 		r.dps.Inject(dpstest.Fault{On: dpstest.Register, Code: 401002})
 		stop := r.run(r.device())
-		time.Sleep(30 * time.Minute)
+		time.Sleep(30 * time.Second)
 		stop()
 		require.Equal(t, 1, r.asked(dpstest.Register))
 	})
@@ -581,7 +772,7 @@ func TestASessionIsCalledOnceForEachConnection(t *testing.T) {
 			r.await(n, 10*time.Minute) // the delays grow
 			done := make(chan error, 1)
 			go func() {
-				_, err := dev.Reprovision(context.Background())
+				_, err := dev.Reprovision(context.Background(), "test")
 				done <- err
 			}()
 			time.Sleep(time.Second / 2) // the loop is in Trace.Request

@@ -30,8 +30,10 @@ const (
 	// Caller means that an operation was wrong in itself. The connection and the
 	// identity are untouched; repeating the operation unchanged fails again.
 	Caller
-	// Incompatible means that the hub does not speak this device's protocol: CONNACK
-	// return code 1 (MQTT 3.1.1 §3.2.2.3).
+	// Incompatible means that the hub does not speak this protocol: CONNACK return
+	// code 1. Neither another try nor another credential can change that, but DPS may
+	// name another hub once the operator has moved the device: it calls for a
+	// registration now and then, without hurry.
 	Incompatible
 )
 

@@ -12,7 +12,8 @@ func TestClassesHaveNames(t *testing.T) {
 	names := map[retry.Class]string{
 		retry.Unreachable: "unreachable", retry.Throttled: "throttled", retry.Server: "server",
 		retry.Untrusted: "untrusted", retry.Rejected: "rejected", retry.Caller: "caller",
-		99: "class(99)",
+		retry.Incompatible: "incompatible",
+		99:                 "class(99)",
 	}
 	for class, name := range names {
 		assert.Equal(t, name, class.String())

@@ -222,7 +222,7 @@ func reprovisioned(ctx context.Context, s *scene) error {
 	}
 	s.trigger()
 	s.tell.line("program", "calls Reprovision")
-	assignment, err := b.dev.Reprovision(ctx)
+	assignment, err := b.dev.Reprovision(ctx, "operator")
 	if err != nil {
 		return err
 	}

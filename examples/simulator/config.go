@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -25,8 +26,9 @@ type config struct {
 }
 
 type hubConfig struct {
-	HostName         string `json:"hostName"`
-	AllocationWeight *int   `json:"allocationWeight"`
+	HostName          string `json:"hostName"`
+	AllocationWeight  *int   `json:"allocationWeight"`
+	ConnectionProfile string `json:"connectionProfile"`
 }
 
 // limits are those of the service. What is absent is as the service has it.
@@ -96,6 +98,13 @@ func (c *config) check() error {
 		seen[name] = true
 		if w := h.AllocationWeight; w != nil && (*w < 1 || *w > 1000) {
 			return fmt.Errorf("%sallocationWeight: %d is not 1 to 1000", where, *w)
+		}
+		switch h.ConnectionProfile {
+		case "", hubtest.ProfileClassic, hubtest.ProfileMQTTV5:
+		default:
+			return fmt.Errorf(
+				"%sconnectionProfile: %q is not classic or mqttV5", where, h.ConnectionProfile,
+			)
 		}
 	}
 	switch c.AllocationPolicy {

@@ -101,6 +101,19 @@ func TestDevicesRegisterAndConnectAsTheConfigurationSays(t *testing.T) {
 	}
 }
 
+func TestAHubOfTheFileMaySpeakMQTT5Alone(t *testing.T) {
+	t.Parallel()
+	p := start(t, "-config", write(t, "simulator.json", `{
+		"hubs": [{"hostName":"`+hubA+`","connectionProfile":"mqttV5"}],
+		"enrollments": [{"registrationId":"dev","attestation":{"type":"symmetricKey","symmetricKey":{"primaryKey":"`+key+`"}}}],
+		`+little+`}`))
+	defer p.stop(t)
+	a := p.register(t, "dev")
+	d := &hubconn.Dialer{TLSConfig: p.trust(t), DialContext: p.dial}
+	_, err := d.Dial(t.Context(), a.Target(), dps.SymmetricKey{ID: "dev", Key: key})
+	assert.Equal(t, hubconn.Incompatible, hubconn.ClassOf(err), "%v", err)
+}
+
 func TestLocalhostAndAddressesMeanDPS(t *testing.T) {
 	t.Parallel()
 	p := start(t)

@@ -55,6 +55,7 @@ func start(f *flags, cfg *config, log *slog.Logger) (s *simulator, err error) {
 	s.dps = dpstest.New(s.network, cfg.service())
 	for _, h := range cfg.Hubs {
 		hub := hubtest.NewHub(s.network, strings.ToLower(h.HostName))
+		hub.SetConnectionProfile(h.ConnectionProfile)
 		s.hubs = append(s.hubs, hub)
 		if err := s.link(hub.Host()); err != nil {
 			return s, err

@@ -106,7 +106,7 @@ func reprovisionOnRequest(
 		case cause = <-orders.reprovision:
 		}
 		log.Info("reprovisioning", "cause", cause)
-		switch a, err := dev.Reprovision(ctx); {
+		switch a, err := dev.Reprovision(ctx, cause); {
 		case ctx.Err() != nil:
 			return
 		case err != nil:

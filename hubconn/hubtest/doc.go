@@ -27,7 +27,8 @@
 //	connecting       CONNECT in its old and new forms, SAS tokens and certificates,
 //	                 five minutes of grace, take-over, keep-alive (1.5 times, or
 //	                 29.45 minutes), token expiry, five subscriptions,
-//	                 DeviceClientType and model ID (Attempts, Connected, Disconnect)
+//	                 DeviceClientType and model ID (Attempts, Connected, Disconnect);
+//	                 hubs of MQTT 5 alone (SetConnectionProfile)
 //	telemetry        MQTT and HTTPS, single and batch; properties, wills, RETAIN;
 //	                 256 KB (Messages)
 //	cloud-to-device  MQTT and HTTPS (complete, abandon, reject); 50 deep, 64 KB,
@@ -78,7 +79,8 @@
 // Where the service's behaviour is not published, or its sources disagree:
 //
 //   - any failure of a CONNECT is return code 5, as the service's; [Attempt].Reason tells a test
-//     which it was;
+//     which it was. Only a hub of the connection profile mqttV5 answers with 1, to every CONNECT of
+//     MQTT 3.1.1;
 //   - a topic that is not the service's own, QoS 2 and a message above 256 KB close the connection;
 //     a filter that is not the service's, and a sixth subscription, are refused with SUBACK 0x80;
 //   - a key that is rotated does not end a live connection; a deleted or disabled device loses its

@@ -35,6 +35,7 @@ type Hub struct {
 	spent      int
 
 	oversizeCode int
+	profile      string
 	policies     policies
 	// of the REST API to the registry: one looks at what is there, and then changes it
 	writes sync.Mutex

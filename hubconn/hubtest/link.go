@@ -104,6 +104,12 @@ func (l *link) Connect(
 			return mqttserver.Connack{ReturnCode: f.ReturnCode}, nil
 		}
 	}
+	if !l.hub.speaks311() {
+		l.hub.concludeAttempt(
+			attempt, mqttserver.BadProtocolVersion, 0, "the hub speaks MQTT 5 alone",
+		)
+		return mqttserver.Connack{ReturnCode: mqttserver.BadProtocolVersion}, nil
+	}
 	if code, err := l.hub.shape(ctx, Connect); err != nil {
 		return mqttserver.Connack{}, err
 	} else if code != 0 {

@@ -12,6 +12,9 @@
 // the medium before the data does, without the second the old file may come back
 // after Write said it was replaced.
 //
+// [WriteNoSync] keeps the first half of this order alone, for content that need
+// survive no more than the process.
+//
 // A process that is killed leaves at most its temporary file, ".NAME.tmp" and 16
 // hexadecimal digits; the next Write to or Remove of that name deletes it.
 //

@@ -28,14 +28,7 @@ const attempts = 10
 
 // WriteFS is [Write] on another file system.
 func WriteFS(fsys FS, path string, data []byte, perm fs.FileMode) error {
-	clearLeftovers(fsys, path)
-	var err error
-	for range attempts {
-		if err = replace(fsys, path, data, perm); !stolen(err) {
-			break
-		}
-	}
-	if err != nil {
+	if err := replace(fsys, path, data, perm, syncFile); err != nil {
 		return err
 	}
 	if err := fsys.SyncDir(filepath.Dir(path)); err != nil {
@@ -44,9 +37,28 @@ func WriteFS(fsys FS, path string, data []byte, perm fs.FileMode) error {
 	return nil
 }
 
-// replace does everything but make the rename durable. It removes its temporary
-// file when it fails.
-func replace(fsys FS, path string, data []byte, perm fs.FileMode) error {
+// syncing says whether the content is made durable before the rename.
+type syncing bool
+
+const (
+	syncFile syncing = true
+	noSync   syncing = false
+)
+
+// replace does everything but make the rename durable.
+func replace(fsys FS, path string, data []byte, perm fs.FileMode, sync syncing) error {
+	clearLeftovers(fsys, path)
+	var err error
+	for range attempts {
+		if err = tryReplace(fsys, path, data, perm, sync); !stolen(err) {
+			break
+		}
+	}
+	return err
+}
+
+// tryReplace removes its temporary file when it fails.
+func tryReplace(fsys FS, path string, data []byte, perm fs.FileMode, sync syncing) error {
 	temp := tempName(path)
 	inFlight.Store(temp, nil)
 	defer inFlight.Delete(temp)
@@ -55,7 +67,7 @@ func replace(fsys FS, path string, data []byte, perm fs.FileMode) error {
 	if err != nil {
 		return failed("create", path, err)
 	}
-	op, err := fill(f, data)
+	op, err := fill(f, data, sync)
 	if err == nil {
 		op, err = "rename", fsys.Rename(temp, path)
 	}
@@ -68,7 +80,7 @@ func replace(fsys FS, path string, data []byte, perm fs.FileMode) error {
 
 // fill writes, syncs and closes f. After a failed sync the data counts as lost:
 // the kernel may have dropped the dirty pages, so another sync proves nothing.
-func fill(f File, data []byte) (op string, err error) {
+func fill(f File, data []byte, sync syncing) (op string, err error) {
 	n, err := f.Write(data)
 	if err == nil && n < len(data) {
 		err = io.ErrShortWrite
@@ -77,9 +89,11 @@ func fill(f File, data []byte) (op string, err error) {
 		f.Close()
 		return "write", err
 	}
-	if err := f.Sync(); err != nil {
-		f.Close()
-		return "sync", err
+	if sync {
+		if err := f.Sync(); err != nil {
+			f.Close()
+			return "sync", err
+		}
 	}
 	return "close", f.Close()
 }
@@ -95,9 +109,8 @@ func Remove(path string) error { return RemoveFS(OS, path) }
 
 // RemoveFS is [Remove] on another file system.
 func RemoveFS(fsys FS, path string) error {
-	clearLeftovers(fsys, path)
-	if err := fsys.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return failed("remove", path, err)
+	if err := RemoveNoSyncFS(fsys, path); err != nil {
+		return err
 	}
 	// Absent or not: a Remove that was killed may not have got as far as this.
 	if err := fsys.SyncDir(filepath.Dir(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -28,6 +28,7 @@ type Assignment struct {
 	Created   time.Time
 	Updated   time.Time
 	Payload   []byte
+	Profile   string // the hub's connection profile; "" if DPS told none
 }
 
 // Equal says that both mean the same; nil equals nil alone.
@@ -37,7 +38,7 @@ func (a *Assignment) Equal(b *Assignment) bool {
 	}
 	return a.Hub == b.Hub && a.DeviceID == b.DeviceID && a.Substatus == b.Substatus &&
 		a.Created.Equal(b.Created) && a.Updated.Equal(b.Updated) &&
-		string(a.Payload) == string(b.Payload)
+		string(a.Payload) == string(b.Payload) && a.Profile == b.Profile
 }
 
 // Body is the entry as it is sealed.
@@ -48,7 +49,22 @@ func (e *Entry) Body() []byte {
 		b = appendText(b, s)
 	}
 	b = appendAssignment(b, e.Confirmed)
-	return appendAssignment(b, e.Candidate)
+	b = appendAssignment(b, e.Candidate)
+	return e.appendProfiles(b)
+}
+
+// appendProfiles adds what most entries do without, and all did once.
+func (e *Entry) appendProfiles(b []byte) []byte {
+	var profiles [2]string
+	for i, a := range []*Assignment{e.Confirmed, e.Candidate} {
+		if a != nil {
+			profiles[i] = a.Profile
+		}
+	}
+	if profiles == [2]string{} {
+		return b
+	}
+	return appendText(appendText(b, profiles[0]), profiles[1])
 }
 
 func appendText[T ~string | ~[]byte](b []byte, s T) []byte {
@@ -91,6 +107,10 @@ func Parse(body []byte) (*Entry, error) {
 	}
 	e.Confirmed = r.assignment()
 	e.Candidate = r.assignment()
+	if len(r.rest) > 0 {
+		r.profile(e.Confirmed)
+		r.profile(e.Candidate)
+	}
 	if r.failed || len(r.rest) != 0 {
 		return nil, ErrTorn
 	}
@@ -134,6 +154,16 @@ func (r *reader) varint() int64 {
 	}
 	r.rest = r.rest[used:]
 	return v
+}
+
+func (r *reader) profile(of *Assignment) {
+	profile := string(r.text())
+	switch {
+	case of != nil:
+		of.Profile = profile
+	case profile != "":
+		r.fail()
+	}
 }
 
 func (r *reader) assignment() *Assignment {

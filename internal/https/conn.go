@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -26,8 +27,8 @@ const (
 type Options struct {
 	// DialContext opens the TCP connection, to the server or to the proxy. Default: net.Dialer's.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
-	// TLSConfig is the base of the TLS configuration; it is cloned. The server name is always that
-	// of the URL, the version at least 1.2; InsecureSkipVerify is an error.
+	// TLSConfig is the base of the TLS configuration: see the function TLSConfig. The server name
+	// is always that of the URL.
 	TLSConfig *tls.Config
 	// Proxy chooses the proxy. Default: http.ProxyFromEnvironment.
 	Proxy func(*http.Request) (*url.URL, error)
@@ -48,19 +49,13 @@ type Conn struct {
 
 // Open prepares a Conn; it does not use the network. The caller closes it.
 func Open(o Options) (*Conn, error) {
-	config := &tls.Config{}
-	if o.TLSConfig != nil {
-		config = o.TLSConfig.Clone()
+	config, err := TLSConfig(o.TLSConfig)
+	if err != nil {
+		return nil, err
 	}
-	if config.InsecureSkipVerify {
-		return nil, errors.New("InsecureSkipVerify is refused: " +
-			"put the server's authority into TLSConfig.RootCAs")
-	}
-	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
 	config.ServerName = "" // that of the URL
 	// A front end may ask for the client certificate only once it has seen the path, by TLS 1.2
 	// renegotiation, which HTTP/2 forbids.
-	config.NextProtos = nil
 	http1 := new(http.Protocols)
 	http1.SetHTTP1(true)
 	dial := o.DialContext
@@ -100,7 +95,7 @@ type Request struct {
 
 // Do sends a request and reads the response to its end, whatever its status. It uses the transport
 // itself and not an http.Client: no redirect is followed, since that would carry the credential to
-// wherever a response points, and no cookie is kept.
+// wherever a response points, and no cookie is kept. The server sees the request once at most.
 //
 // Without a response the Response is zero and the error is that of ctx (its cause), a TimeoutError,
 // or of the network and TLS; a proxy that refuses the tunnel is such an error too, and never a
@@ -118,6 +113,7 @@ func (c *Conn) Do(ctx context.Context, r Request) (Response, error) {
 	if err != nil {
 		return Response{}, withoutURL(err)
 	}
+	once(request)
 	if r.Header != nil {
 		request.Header = r.Header
 	}
@@ -142,6 +138,21 @@ func (c *Conn) Do(ctx context.Context, r Request) (Response, error) {
 	}
 	response.Body = body
 	return response, nil
+}
+
+// once keeps net/http from sending a request a second time by itself, at once, when a connection
+// that was kept turns out to be lost: the server may have seen the request, and when to ask it
+// again is for the caller to say. What net/http repeats is a request of a safe method whose body it
+// can send again, so the body is one that it cannot.
+func once(request *http.Request) {
+	request.GetBody = nil
+	switch request.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodDelete:
+		if request.Body == http.NoBody {
+			// net/http finds out that it is empty, and then says nothing of a body.
+			request.Body = io.NopCloser(strings.NewReader(""))
+		}
+	}
 }
 
 // withoutURL takes the URL out of an error: that of a blob is itself a credential.

@@ -25,13 +25,14 @@ var arrows = map[string][]string{
 	"hubconn":         {"internal/https", "internal/mqtt", "internal/oneline", "retry"},
 	"provisioning": {
 		"cache", "hubconn", "internal/entry", "internal/oneline", "internal/rules",
-		"provisioning/dps", "retry",
+		"internal/waits", "provisioning/dps", "retry",
 	},
 	"provisioning/dps": {
 		"hubconn", "internal/https", "internal/mqtt", "internal/oneline", "internal/sas", "retry",
 	},
 	"internal/rules":      {"retry"},
 	"internal/entry":      {},
+	"internal/waits":      {"cache", "internal/rules"},
 	"internal/atomicfile": {},
 	"internal/sas":        {},
 	"internal/https":      {},

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/https"
 )
 
 // Dialer opens the network connections that MQTT runs over. The zero value is ready; it is safe for
@@ -17,8 +19,8 @@ import (
 type Dialer struct {
 	// DialContext opens the TCP connection, to the server or to the proxy. Default: net.Dialer's.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
-	// TLSConfig is the base of the TLS configuration; it is cloned. The server name is always that
-	// of the address, the version at least 1.2, and InsecureSkipVerify is an error.
+	// TLSConfig is the base of the TLS configuration, as https.TLSConfig takes it. The server name
+	// is always that of the address.
 	TLSConfig *tls.Config
 	// Proxy chooses the proxy of a WebSocket connection. Default: http.ProxyFromEnvironment.
 	Proxy func(*http.Request) (*url.URL, error)
@@ -80,18 +82,11 @@ func (d *Dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 }
 
 func (d *Dialer) config(serverName string) (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if d.TLSConfig != nil {
-		if d.TLSConfig.InsecureSkipVerify {
-			return nil, errors.New(
-				"mqtt: InsecureSkipVerify is refused: put the server's authority into RootCAs",
-			)
-		}
-		config = d.TLSConfig.Clone()
-		config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
+	config, err := https.TLSConfig(d.TLSConfig)
+	if err != nil {
+		return nil, fmt.Errorf("mqtt: %w", err)
 	}
 	config.ServerName = serverName
-	config.NextProtos = nil
 	if len(config.Certificates) > 0 || config.GetClientCertificate != nil {
 		// A server may ask for the client certificate late, by TLS 1.2 renegotiation.
 		config.Renegotiation = tls.RenegotiateOnceAsClient

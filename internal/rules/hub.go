@@ -66,7 +66,7 @@ func (e HubFailure) apply(t *transition) {
 	}
 	switch e.Class {
 	case retry.Throttled:
-		t.throttled()
+		t.throttled(r)
 	case retry.Rejected, retry.Caller:
 		t.rejected(r, e)
 	case retry.Incompatible:
@@ -99,8 +99,8 @@ func (t *transition) judge(r *HubRecord, e HubFailure) retry.Class {
 
 // throttled: the hub is right and knows the device, so there is nothing to ask DPS about, unless it
 // goes on for a day.
-func (t *transition) throttled() {
-	at := later(t.now, t.Outage.Since.Add(ThrottledOutage))
+func (t *transition) throttled(r *HubRecord) {
+	at := later(t.Outage.Since.Add(ThrottledOutage), r.At.Add(BootGrace)) // the hub goes first
 	switch d := &t.DPS; {
 	case d.Phase == Idle:
 		t.planOutage(t.staggeredFrom(at))

@@ -164,3 +164,31 @@ func (w DPSWait) timer(now time.Time) DPSTimer {
 	d.Rejecting = Assignment{Hub: w.Rejecting, DeviceID: w.RejectingID}
 	return d
 }
+
+// Sane says that what was stored can be this package's own: nothing lies further ahead than any
+// wait that it grants, and no number is out of range. Who can write the store could otherwise lock
+// the device out.
+func (w *Waits) Sane() bool {
+	sane := len(w.Hubs) <= HubsKept && w.DPS.sane() && w.Outage.Silent >= 0 &&
+		w.Outage.Asked >= 0 && w.Refusals >= 0
+	for i := range w.Hubs {
+		sane = sane && w.Hubs[i].sane()
+	}
+	return sane
+}
+
+// LongestWait bounds what is believed of a stored wait: Retry-After with the widest jitter that a
+// program is likely to set, and Stagger beside it.
+const LongestWait = 7 * 24 * time.Hour
+
+func saneWait(d time.Duration) bool { return d >= 0 && d <= LongestWait }
+
+func (h *HubWait) sane() bool {
+	return h.Hub != "" && saneWait(h.Asked) && saneWait(h.In) && saneWait(h.GapIn) && h.Gone >= 0 &&
+		h.Failures >= 0 && h.Missing >= 0 && h.Gap >= 0 && h.Quick >= 0 && h.Quick <= LagRetries
+}
+
+func (w *DPSWait) sane() bool {
+	return saneWait(w.In) && saneWait(w.Asked) && saneWait(w.ManualAsked) && w.Failures >= 0 &&
+		w.Reason < reasons && w.Request <= StatusLookup && w.Clock <= ClockForDPS
+}

@@ -18,6 +18,15 @@ const (
 	statusDisabled   = "disabled"
 )
 
+// isStatus is whether s is one of them, which only the service writes.
+func isStatus(s string) bool {
+	switch s {
+	case StatusAssigned, statusUnassigned, statusAssigning, statusFailed, statusDisabled:
+		return true
+	}
+	return false
+}
+
 // Assignment is DPS's decision where the device lives.
 type Assignment struct {
 	Hub            string // host name of the assigned hub, as the service spells it
@@ -32,8 +41,11 @@ type Assignment struct {
 	Created time.Time
 	Updated time.Time // when it was last updated; zero if absent or unreadable
 	// the service's clock when it answered; zero over MQTT, which does not tell it
-	Date time.Time
+	Date              time.Time
+	ConnectionProfile string
 }
+
+func (a Assignment) Classic() bool { return true }
 
 // Target is where to connect.
 func (a Assignment) Target() hubconn.Hub { return hubconn.Hub{Host: a.Hub, DeviceID: a.DeviceID} }

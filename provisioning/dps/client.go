@@ -89,7 +89,9 @@ type Client struct {
 	// TLSConfig is cloned for each connection. Set RootCAs for private roots, and Time for a clock
 	// that is better than the system's: tokens and certificate checks both use it. Nil: the
 	// system's roots and clock. The least version is TLS 1.2 in any case, the server name that of
-	// the endpoint; InsecureSkipVerify is refused.
+	// the endpoint; InsecureSkipVerify is refused. ClientSessionCache is not used where a client
+	// certificate is presented: a resumed session has the identity it was made with, which may be
+	// another device's or an earlier certificate's.
 	TLSConfig *tls.Config
 
 	// DialContext opens the TCP connections, to a proxy's address if there is one. Nil: a
@@ -238,22 +240,4 @@ func (c *Client) now() time.Time {
 func (c *Client) fail(e *Error) *Error {
 	e.Endpoint = c.host()
 	return e
-}
-
-// resolveTimeout bounds a question that nothing but the next try of a hub waits for.
-const resolveTimeout = 30 * time.Second
-
-// Resolves says whether the endpoint's name can be resolved: a hub whose name is unknown while that
-// of DPS is known has been deleted. It opens a connection and sends nothing, because only that goes
-// through the same resolver as everything else when DialContext is set.
-func (c *Client) Resolves(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
-	defer cancel()
-	conn, err := c.dialContext()(ctx, "tcp", c.address(false))
-	if err == nil {
-		_ = conn.Close()
-		return true
-	}
-	_, dns := errors.AsType[*net.DNSError](err)
-	return !dns && ctx.Err() == nil
 }

@@ -53,8 +53,8 @@ type Error struct {
 	// none did.
 	ReturnCode byte
 
-	// Date is the service's clock when it responded (the Date header); zero if it did not say. MQTT
-	// has none.
+	// Date is the service's clock when it responded (the Date header); zero if it did not say, and
+	// if it was not the service that responded ([Error.Answered]). MQTT has none.
 	Date time.Time
 
 	// Wait is how long the service is to be sent nothing (its Retry-After); zero if it gave none.
@@ -62,6 +62,9 @@ type Error struct {
 
 	// Err is the cause: an error of the network, TLS or ctx, or what is wrong with the response.
 	Err error
+
+	// unmarked is true of a response that nothing shows to be the service's.
+	unmarked bool
 }
 
 // Error describes the failure in one line.
@@ -118,11 +121,19 @@ func (e *Error) RetryAfter() time.Duration {
 	return e.Wait
 }
 
+// Answered reports whether DPS itself answered. It did not if there was no response at all, and if
+// the response of an HTTPS request or a WebSocket upgrade has no mark of the service: no
+// x-ms-request-id header, no errorCode, trackingId or registration status in its body, and no
+// challenge to a TPM (401 with an authenticationKey). A proxy that the device trusts speaks so, and
+// knows nothing of the device. A CONNACK that refuses is the service's, and so is any response over
+// MQTT.
+func (e *Error) Answered() bool { return (e.Status != 0 || e.ReturnCode != 0) && !e.unmarked }
+
 // Verdict is what the failure calls for; [retry.Classify] calls it.
 //
-//   - Wait: no response, 429, any 5xx, 409 (two registrations of one device at once), CONNACK 3,
-//     and a response that is not the service's (HTML, cut short, fields missing), whatever its
-//     status.
+//   - Wait: no response, or none of DPS itself ([Error.Answered]), 429, any 5xx, 409 (two
+//     registrations of one device at once), CONNACK 3, and a response that is not the service's
+//     (HTML, cut short, fields missing), whatever its status.
 //   - Register: the operation polled is not known any more (404203); a lookup finds no registration
 //     (404, unassigned).
 //   - Stop: everything that no retry mends by itself: 401, 403, 404 of a registration, other 4xx,
@@ -132,7 +143,7 @@ func (e *Error) Verdict() retry.Verdict {
 	switch {
 	case e.Op == "validate":
 		return retry.Stop
-	case unreadable:
+	case unreadable, e.unmarked:
 		return retry.Wait
 	case e.ReturnCode != 0:
 		return connackVerdict(e.ReturnCode)

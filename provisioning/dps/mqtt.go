@@ -211,7 +211,10 @@ func (x *mqttExchange) receive(m mqtt.Message) {
 	}
 	x.waiting = nil
 	x.mu.Unlock()
-	request.answer <- response{status: status, body: m.Payload, retryAfter: retryAfter}
+	request.answer <- response{
+		status: status, body: m.Payload, retryAfter: retryAfter,
+		marked: true, // no proxy speaks MQTT
+	}
 	request.answered()
 }
 

@@ -27,6 +27,7 @@ type exchange interface {
 // Registration is what a device tells DPS when it registers. The zero value is a plain
 // registration.
 type Registration struct {
+	Pending func(string, time.Duration)
 	// Payload is handed to the custom allocation webhook. It is marshalled to JSON; nil (or what
 	// marshals to null) sends none.
 	Payload any

@@ -338,11 +338,12 @@ func TestRegisterDoesNotReadTenMegabytes(t *testing.T) {
 func TestRegisterCutOrUnansweredIsNoAnswer(t *testing.T) {
 	for _, op := range []dpstest.Op{dpstest.Register, dpstest.Poll} {
 		clientEach(t, dpstest.Config{}, func(w *clientWorld) {
-			// HTTP repeats a poll by itself over a connection that was lost
-			w.dps.Inject(dpstest.Fault{On: op, Cut: true, Times: -1})
+			w.dps.Inject(dpstest.Fault{On: op, Cut: true})
 			failure := w.refused(dps.Registration{})
 			assert.Equal(w, retry.Wait, failure.Verdict(), "%v", failure)
 			assert.Zero(w, failure.Status)
+			assert.False(w, failure.Answered())
+			assert.Equal(w, 1, w.dps.Count(op), "no request is repeated")
 			assert.Equal(w, op == dpstest.Poll, failure.OperationID != "")
 		})
 		clientEach(t, dpstest.Config{}, func(w *clientWorld) {

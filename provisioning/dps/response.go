@@ -26,11 +26,30 @@ type response struct {
 	status     int
 	body       []byte
 	retryAfter string
-	date       time.Time
-	requestID  string // the x-ms-request-id header
+	date       time.Time // of whoever responded
+	requestID  string    // the x-ms-request-id header
+
+	// marked says that the service itself responded, which over HTTPS its header or the body shows.
+	// A proxy that the device trusts, or a front end, may respond in the service's place.
+	marked bool
 }
 
-// wait is the Retry-After of the response; ok is false if it has none that makes sense.
+// markedBy is the response, marked if something in its body says so.
+func (a response) markedBy(own bool) response {
+	a.marked = a.marked || own
+	return a
+}
+
+// serviceDate is the service's clock. Nobody else's clock is worth knowing.
+func (a response) serviceDate() time.Time {
+	if !a.marked {
+		return time.Time{}
+	}
+	return a.date
+}
+
+// wait is the Retry-After of the response; ok is false if it has none that makes sense. Whoever
+// wrote it, it is read against the clock that it was written by.
 func (a response) wait() (d time.Duration, ok bool) {
 	return retry.ParseRetryAfter(a.retryAfter, a.date)
 }
@@ -70,8 +89,17 @@ type (
 		ErrorCode  int    `json:"errorCode"`
 		TrackingID string `json:"trackingId"`
 		Message    string `json:"message"`
+
+		// of the challenge that a TPM has to answer, which has neither of the first two
+		AuthenticationKey string `json:"authenticationKey"`
 	}
 )
+
+// own is whether only the service writes such a body.
+func (e wireError) own(status int) bool {
+	return e.ErrorCode != 0 || e.TrackingID != "" ||
+		status == http.StatusUnauthorized && e.AuthenticationKey != ""
+}
 
 // readOperation reads the response to a register request or a poll.
 func readOperation(op, registrationID string, a response) (progress, *Error) {
@@ -82,6 +110,7 @@ func readOperation(op, registrationID string, a response) (progress, *Error) {
 	if err := decode(a.body, &operation); err != nil {
 		return progress{}, a.fail(op, err)
 	}
+	a = a.markedBy(isStatus(operation.Status))
 	// What a later poll needs comes first, so that a bad response does not lose an operation.
 	if err := checkOperationID(operation.OperationID); err != nil {
 		operation.OperationID = ""
@@ -149,6 +178,7 @@ func readLookup(registrationID string, a response) (Assignment, *Error) {
 	if err := decode(a.body, &registration); err != nil {
 		return Assignment{}, a.fail(op, err)
 	}
+	a = a.markedBy(isStatus(registration.Status))
 	switch registration.Status {
 	case StatusAssigned:
 		assignment, err := readAssignment("", registrationID, &registration, a)
@@ -205,7 +235,7 @@ func readAssignment(
 		Payload:        payload,
 		Created:        readTime(r.CreatedDateTimeUtc),
 		Updated:        readTime(r.LastUpdatedDateTimeUtc),
-		Date:           a.date,
+		Date:           a.serviceDate(),
 	}, nil
 }
 
@@ -222,6 +252,11 @@ func readRefusal(op string, a response) *Error {
 	if err != nil {
 		return a.fail(op, err)
 	}
+	a = a.markedBy(body.own(a.status))
+	if a.status < 500 && !a.marked {
+		return a.fail(op, unreadable("the answer has no mark of the service: is there a proxy in "+
+			"between?"))
+	}
 	e := a.fail(op, nil)
 	e.Code, e.Message = body.ErrorCode, body.Message
 	if body.TrackingID != "" {
@@ -232,7 +267,10 @@ func readRefusal(op string, a response) *Error {
 
 // fail is an error that carries all that the response has outside its body.
 func (a response) fail(op string, err error) *Error {
-	e := &Error{Op: op, Status: a.status, TrackingID: a.requestID, Date: a.date, Err: err}
+	e := &Error{
+		Op: op, Status: a.status, TrackingID: a.requestID, Date: a.serviceDate(), Err: err,
+		unmarked: a.status != 0 && !a.marked,
+	}
 	if a.status >= 300 {
 		e.Wait, _ = a.wait() // on a success it paces polls
 	}
@@ -299,6 +337,6 @@ func readTime(s string) time.Time {
 func responseOf(r https.Response) response {
 	return response{
 		status: r.Status, body: r.Body, retryAfter: r.RetryAfter, date: r.Date,
-		requestID: r.RequestID,
+		requestID: r.RequestID, marked: r.RequestID != "",
 	}
 }

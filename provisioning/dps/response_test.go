@@ -25,8 +25,9 @@ const (
 		`"etag":"IjY5MDAzNTUyLTAwMDAtMDMwMC0wMDAwLTYzMGZkYThhMDAwMCI="}}`
 	recordedFailed = `{"operationId":"5.a.b","status":"failed","registrationState":{"registrationId":"my-device-01","status":"failed",` +
 		`"errorCode":400207,"errorMessage":"Custom allocation failed with status code: 400","lastUpdatedDateTimeUtc":"2022-08-31T22:02:50Z","etag":"x"}}`
-	recordedConflict = `{"errorCode":409203,"trackingId":"e5490c1e-2528-4eb5-9cf6-e72e80c20268","message":"Precondition failed.","timestampUtc":"2022-02-28T10:11:31.1373215Z"}`
-	recordedOpID     = "5.316aac5bdc130deb.b1e02da8-c3a0-4ff2-a121-7ea7a6b7f550"
+	recordedConflict  = `{"errorCode":409203,"trackingId":"e5490c1e-2528-4eb5-9cf6-e72e80c20268","message":"Precondition failed.","timestampUtc":"2022-02-28T10:11:31.1373215Z"}`
+	recordedChallenge = `{"message":"Authorization required, resend request using supplied key","authenticationKey":"ADQAI","keyName":"registration"}`
+	recordedOpID      = "5.316aac5bdc130deb.b1e02da8-c3a0-4ff2-a121-7ea7a6b7f550"
 )
 
 func TestAnswerInProgressIsAnOperationToPoll(t *testing.T) {
@@ -162,7 +163,7 @@ func TestAnswerRefusalsAndTheirVerdicts(t *testing.T) {
 		{"register", 401, body("401000"), retry.Stop},
 		{"register", 401, body("401002"), retry.Stop},
 		{"register", 401, "", retry.Stop},
-		{"register", 401, `{"message":"Authorization required, resend request using supplied key","authenticationKey":"ADQAI","keyName":"registration"}`, retry.Stop},
+		{"register", 401, recordedChallenge, retry.Stop},
 		{"register", 403, body("403001"), retry.Stop},
 		{"register", 404, body("404201"), retry.Stop},
 		{"poll", 404, body("404201"), retry.Stop},
@@ -188,7 +189,7 @@ func TestAnswerRefusalsAndTheirVerdicts(t *testing.T) {
 		{"lookup", 202, "{}", retry.Wait},
 		{"register", 999, "", retry.Wait},
 	} {
-		a := response{status: in.status, body: []byte(in.body)}
+		a := response{status: in.status, body: []byte(in.body), marked: true}
 		var failure *Error
 		if in.op == "lookup" {
 			_, failure = readLookup("d", a)
@@ -237,14 +238,85 @@ func TestAnswerRefusalCarriesRetryAfterAndDate(t *testing.T) {
 		date.Add(90 * time.Second).Format(http.TimeFormat): 90 * time.Second,
 	} {
 		for _, body := range []string{"", "<html>", `{"errorCode":429001}`} {
-			_, failure := readOperation("poll", "d", response{
-				status: 429, date: date, retryAfter: value, body: []byte(body),
-			})
-			require.NotNil(t, failure)
-			assert.Equal(t, want, retry.After(failure), "Retry-After: %q", value)
-			assert.Equal(t, date, failure.Date)
+			for _, marked := range []bool{true, false} {
+				_, failure := readOperation("poll", "d", response{
+					status: 429, date: date, retryAfter: value, body: []byte(body), marked: marked,
+				})
+				require.NotNil(t, failure)
+				assert.Equal(t, want, retry.After(failure), "Retry-After: %q", value)
+				if marked || body == `{"errorCode":429001}` {
+					assert.Equal(t, date, failure.Date)
+				} else {
+					assert.Zero(t, failure.Date, "it is the clock of somebody else")
+				}
+			}
 		}
 	}
+}
+
+func TestAnswerWithoutAMarkOfTheServiceIsNoAnswer(t *testing.T) {
+	date := time.Date(2022, 8, 31, 22, 2, 49, 0, time.UTC)
+	read := func(op string, a response) (failure *Error) {
+		if a.date = date; op == "lookup" {
+			_, failure = readLookup("d", a)
+		} else {
+			_, failure = readOperation(op, "d", a)
+		}
+		require.NotNil(t, failure)
+		return failure
+	}
+	for _, op := range []string{"register", "poll", "lookup"} {
+		for _, status := range []int{
+			400, 401, 403, 404, 405, 407, 408, 409, 412, 415, 429, 451, 499, 500, 502, 503, 302,
+		} {
+			for _, body := range []string{
+				"", "{}", `{"error":"blocked by policy"}`, `{"errorCode":0,"trackingId":""}`,
+				"<html>blocked</html>", "Forbidden", `{"status":"failed"}`,
+			} {
+				failure := read(op, response{status: status, body: []byte(body)})
+				assert.False(t, failure.Answered(), "%v", failure)
+				assert.Equal(t, retry.Wait, failure.Verdict(), "%v", failure)
+				assert.Zero(t, failure.Date)
+				assert.Equal(t, status, failure.Status, "people want to know it")
+			}
+		}
+		for body, own := range map[string]bool{
+			`{"errorCode":401002}`:     true,
+			`{"trackingId":"t-1"}`:     true,
+			recordedChallenge:          true,
+			`{"authenticationKey":""}`: false,
+			`{"keyName":"x"}`:          false,
+		} {
+			failure := read(op, response{status: 401, body: []byte(body)})
+			assert.Equal(t, own, failure.Answered(), body)
+			assert.Equal(t, own, failure.Verdict() == retry.Stop, body)
+			assert.Equal(t, own, failure.Date.Equal(date), body)
+		}
+	}
+	challenged := read("register", response{status: 403, body: []byte(recordedChallenge)})
+	assert.False(t, challenged.Answered(), "a challenge is a 401")
+	assert.Equal(
+		t, "dps: poll: status 404 not found, the answer has no mark of the service: is there a "+
+			"proxy in between?", read("poll", response{status: 404}).Error(),
+	)
+
+	// A registration's status is in the answers of the service alone.
+	for _, body := range []string{`{"status":"failed"}`, `{"status":"disabled"}`} {
+		failure := read("poll", response{status: 200, body: []byte(body)})
+		assert.True(t, failure.Answered())
+		assert.Equal(t, retry.Stop, failure.Verdict())
+		assert.Equal(t, date, failure.Date)
+	}
+	for _, body := range []string{"", "{}", `{"status":"ok"}`, "<html>"} {
+		failure := read("poll", response{status: 200, body: []byte(body)})
+		assert.False(t, failure.Answered())
+		assert.Zero(t, failure.Date)
+		failure = read("poll", response{status: 200, body: []byte(body), marked: true})
+		assert.True(t, failure.Answered())
+		assert.Equal(t, date, failure.Date)
+	}
+	assert.False(t, (&Error{Op: "register", Err: io.EOF}).Answered())
+	assert.True(t, (&Error{Op: "connect", ReturnCode: 5}).Answered())
 }
 
 func TestAnswerLookupStatesAndTheirVerdicts(t *testing.T) {
@@ -356,6 +428,7 @@ func TestErrorOfConnackCallsForWhatTheCodeSays(t *testing.T) {
 func FuzzAnswer(f *testing.F) {
 	for _, body := range []string{
 		recordedAccepted, recordedAssigning, recordedAssigned, recordedFailed, recordedConflict,
+		recordedChallenge,
 		"<html>", "{}", `{"registrationState":{"payload":{}}}`,
 	} {
 		for _, status := range []int{200, 202, 401, 429} {
@@ -380,6 +453,9 @@ func FuzzAnswer(f *testing.F) {
 			}
 			if failure.RetryAfter() < 0 {
 				t.Errorf("negative wait %v", failure.Wait)
+			}
+			if !failure.Answered() && (failure.Verdict() != retry.Wait || !failure.Date.IsZero()) {
+				t.Errorf("somebody else decides: %v", failure)
 			}
 		}
 		for _, op := range []string{"register", "poll"} {

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/rehome-iot/rehome/internal/https"
@@ -21,6 +22,11 @@ import (
 // the chain. So who wants to lie about the time needs a certificate for the endpoint's name that an
 // authority issued, if perhaps an expired one: bound the result from below by the newest time the
 // device is sure of.
+//
+// Any answer tells the time, whatever its status: without a body there is little that marks it as
+// the service's own, and a proxy that passes an answer on leaves its Date. Only what a proxy
+// unmistakably says in its own name (407, 511 or a Proxy- header, without the service's
+// x-ms-request-id) is an error.
 func (c *Client) Time(ctx context.Context) (time.Time, error) {
 	if err := c.Validate(); err != nil {
 		return time.Time{}, err
@@ -66,6 +72,11 @@ func (c *Client) requestTime(ctx context.Context, config *tls.Config) (time.Time
 	if err != nil {
 		return time.Time{}, err
 	}
+	if fromProxy(r) {
+		return time.Time{}, unreadable(
+			"the answer, of status %d, is a proxy's, whose clock is not the service's", r.Status,
+		)
+	}
 	if r.Date.IsZero() {
 		return time.Time{}, unreadable("the answer has no readable date header")
 	}
@@ -76,6 +87,20 @@ func (c *Client) requestTime(ctx context.Context, config *tls.Config) (time.Time
 		)
 	}
 	return r.Date, nil
+}
+
+// fromProxy is whether a proxy says that it answered itself.
+func fromProxy(r https.Response) bool {
+	if r.RequestID != "" {
+		return false
+	}
+	for name := range r.Header {
+		if strings.HasPrefix(name, "Proxy-") {
+			return true
+		}
+	}
+	return r.Status == http.StatusProxyAuthRequired ||
+		r.Status == http.StatusNetworkAuthenticationRequired
 }
 
 // bootstrapTime is the moment at which the chain that a server sent became valid, if the reason to

@@ -98,6 +98,7 @@ func (s *Server) register(ctx context.Context, c *call, dev attested, op *operat
 		r.record.Status, r.record.Substatus = StatusAssigned, substatus
 		r.record.AssignedHub, r.record.DeviceID = r.hub, r.device
 		r.record.Payload = chosen.Payload
+		r.profile = to.ConnectionProfile()
 	})
 }
 

@@ -40,9 +40,10 @@
 // # What is simulated, and what is not
 //
 //	device API            register, operation polls, and over HTTPS the status
-//	                      lookup; API versions 2017-11-15 to 2025-07-01-preview;
+//	                      lookup; API versions 2017-11-15 to 2026-11-02-preview;
 //	                      HTTPS, MQTT, MQTT over WebSocket; headers, bodies, codes,
-//	                      topics. Not: AMQP
+//	                      topics; the hub's connection profile, which the newest of
+//	                      these versions tells. Not: AMQP
 //	attestation           symmetric keys and X.509 certificates, individually and in
 //	                      groups; the nearest CA; CAs by name (Server.AddCA). Not:
 //	                      TPM (enrollments are kept, and attest nobody), issuing of

@@ -214,11 +214,14 @@ const (
 	versionPayload = "2019-03-31" // the first one with a payload
 	// the first one that tells a repeated assignment from the initial one
 	versionReprovisioned = "2019-04-15"
+	// the only one that tells the connection profile of the hub
+	versionProfile = "2026-11-02-preview"
 )
 
 var versions = []string{
 	"2017-11-15", "2018-04-01", "2018-09-01-preview", "2018-11-01", "2019-03-31", "2019-04-15",
-	"2021-06-01", "2021-10-01", "2021-11-01-preview", "2025-07-01-preview",
+	"2021-06-01", "2021-10-01", "2021-11-01-preview", "2025-07-01-preview", "2026-11-01",
+	versionProfile,
 }
 
 func knownVersion(v string) bool { return slices.Contains(versions, v) }

@@ -74,6 +74,7 @@ type registration struct {
 	identity hubtest.Device // the credentials it last proved
 	terms    terms          // of the enrollment it registered under last
 	by       string         // attestation type
+	profile  string         // connection profile of the hub, as it was then
 }
 
 // A result is a record as a device sees it.
@@ -81,6 +82,7 @@ type result struct {
 	X509         *proof `json:"x509,omitempty"` // the service puts it first
 	SymmetricKey *proof `json:"symmetricKey,omitempty"`
 	Record
+	ConnectionProfile string `json:"connectionProfile,omitempty"`
 }
 
 type proof struct {
@@ -96,6 +98,9 @@ func (r *registration) result(version string) *result {
 			res.X509 = &proof{r.terms.groupID}
 		case r.terms.groupID != "":
 			res.SymmetricKey = &proof{r.terms.groupID}
+		}
+		if version == versionProfile {
+			res.ConnectionProfile = r.profile
 		}
 	}
 	if version < versionPayload {

@@ -37,6 +37,7 @@ type registrationState struct {
 	Hub        string                `json:"hub"`
 	Device     string                `json:"device"`
 	By         string                `json:"by"`
+	Profile    string                `json:"profile,omitempty"`
 	Identity   hubtest.Device        `json:"identity"`
 	Individual *IndividualEnrollment `json:"individual,omitempty"`
 	Group      *EnrollmentGroup      `json:"group,omitempty"`
@@ -71,7 +72,8 @@ func (s *Server) Save(w io.Writer) error {
 	for _, id := range slices.Sorted(maps.Keys(s.records)) {
 		r := s.records[id]
 		out.Registrations = append(out.Registrations, registrationState{
-			Record: r.record, Hub: r.hub, Device: r.device, By: r.by, Identity: r.identity,
+			Record: r.record, Hub: r.hub, Device: r.device, By: r.by, Profile: r.profile,
+			Identity:   r.identity,
 			Individual: r.terms.individual, Group: r.terms.group, Twin: r.terms.twin,
 		})
 	}
@@ -199,7 +201,8 @@ func (in *state) read() (contents, error) {
 			)
 		}
 		next := &registration{
-			record: r.Record, hub: r.Hub, device: r.Device, by: r.By, identity: r.Identity,
+			record: r.Record, hub: r.Hub, device: r.Device, by: r.By, profile: r.Profile,
+			identity: r.Identity,
 		}
 		switch {
 		case r.Individual != nil:
