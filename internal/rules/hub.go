@@ -98,15 +98,16 @@ func (t *transition) judge(r *HubRecord, e HubFailure) retry.Class {
 }
 
 // throttled: the hub is right and knows the device, so there is nothing to ask DPS about, unless it
-// goes on for a day.
+// goes on for a day. The hub goes first then, once: one that throttles for ever would otherwise put
+// the question off with each try.
 func (t *transition) throttled(r *HubRecord) {
-	at := later(t.Outage.Since.Add(ThrottledOutage), r.At.Add(BootGrace)) // the hub goes first
+	day := t.Outage.Since.Add(ThrottledOutage)
 	switch d := &t.DPS; {
 	case d.Phase == Idle:
-		t.planOutage(t.staggeredFrom(at))
+		t.planOutage(t.staggeredFrom(later(day, r.At.Add(BootGrace))))
 	case d.Phase == Waiting && d.Reason == ReasonOutage && d.Clock == ClockForNone &&
 		t.Outage.Asked == 0:
-		d.At = later(d.At, at)
+		d.At = later(d.At, day)
 	}
 }
 

@@ -174,28 +174,28 @@ func TestTheNewHubOfAnOutageIsAskedAboutInItsTurn(t *testing.T) {
 
 func TestAHubThatThrottlesIsAnOutageAfterADay(t *testing.T) {
 	s := warm(t)
-	s.throttled(time.Hour)
-	require.Equal(t, 24*time.Hour, s.dpsIn())
-	for range 30 {
-		if s.waitHub(); s.now.Sub(s.state.Outage.Since) >= 24*time.Hour {
-			break
-		}
-		require.Equal(t, UnderWay, s.state.Hub.Phase)
-		require.Equal(t, Waiting, s.state.DPS.Phase)
+	for range 24 {
 		s.throttled(time.Hour)
+		require.Equal(t, s.state.Outage.Since.Add(24*time.Hour), s.state.DPS.At)
+		s.waitHub()
 	}
 	require.Equal(t, UnderWay, s.state.DPS.Phase)
 	require.Equal(t, StatusLookup, s.state.DPS.Request)
 	require.Equal(t, ReasonOutage, s.state.DPS.Reason)
 }
 
-func TestAHubThatThrottlesAfterADayIsAskedAboutAtOnce(t *testing.T) {
+func TestAHubThatThrottlesAfterADayIsTriedOnceMoreBeforeTheQuestion(t *testing.T) {
 	s := warm(t)
 	s.fails(retry.Rejected)
 	s.now = s.now.Add(25 * time.Hour)
 	s.assigned("a")
 	s.waitHub()
-	require.Equal(t, []string{"Lookup"}, s.throttled(time.Hour))
+	s.throttled(time.Hour)
+	require.Equal(t, 30*time.Second, s.dpsIn()-s.hubIn())
+	at := s.state.DPS.At
+	s.waitHub()
+	s.throttled(time.Hour)
+	require.Equal(t, at, s.state.DPS.At)
 }
 
 func TestAFailedHubThatNowThrottlesPutsTheQuestionOff(t *testing.T) {
