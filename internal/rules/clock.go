@@ -46,7 +46,7 @@ func (t *transition) dpsSawWrongClock() {
 }
 
 func (e ClockAnswered) apply(t *transition) {
-	t.DPS.Phase = Idle
+	t.DPS.Phase, t.DPS.Silent = Idle, false
 	if e.Clock == ClockUnknown {
 		if t.clockUnanswered() {
 			return
