@@ -64,6 +64,10 @@ func (e HubFailure) apply(t *transition) {
 	if t.Outage.Since.IsZero() {
 		t.Outage.Since = t.now
 	}
+	if t.DPS.behindHub {
+		t.DPS.behindHub = false
+		t.DPS.At = earlier(t.DPS.At, later(t.staggered(WakeSpread), t.DPS.NotBefore))
+	}
 	switch e.Class {
 	case retry.Throttled:
 		t.throttled(r)
@@ -73,10 +77,6 @@ func (e HubFailure) apply(t *transition) {
 		t.incompatible(r)
 	default:
 		t.unavailable(e)
-	}
-	if t.DPS.behindHub {
-		t.DPS.behindHub = false
-		t.DPS.At = earlier(t.DPS.At, later(t.staggered(WakeSpread), t.DPS.NotBefore))
 	}
 }
 

@@ -12,6 +12,9 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
+// epochOfScripts is when a script begins.
+var epochOfScripts = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // fixed draws the same place in every interval.
 type fixed float64
 
@@ -47,7 +50,7 @@ func newScript(t *testing.T, b Boot) *script { return newScriptWith(t, Defaults(
 
 func newScriptWith(t *testing.T, settings Settings, b Boot, r Random) *script {
 	s := &script{
-		t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), random: r,
+		t: t, now: epochOfScripts, random: r,
 		state: State{Settings: settings},
 	}
 	s.feed(b)
