@@ -131,6 +131,16 @@ func (t *transition) waitsOutThrottling() bool {
 		d.At.Sub(t.now) > OutageMax+t.Settings.Stagger
 }
 
+// rearmOutage sets the question that was planned before the program asked for a registration.
+func (t *transition) rearmOutage() {
+	r := t.Kept(t.Hub.Tried.Target)
+	if r.Class == retry.Throttled && t.Outage.Asked == 0 {
+		t.throttled(&r)
+		return
+	}
+	t.armOutage()
+}
+
 // armOutage sets the next question about a silent hub.
 func (t *transition) armOutage() { t.planOutage(t.staggeredFrom(t.outage(t.Outage.Asked))) }
 

@@ -107,8 +107,11 @@ func (Resume) apply(t *transition) {
 func (Forget) apply(t *transition) {
 	t.Confirmed, t.Candidate = Assignment{}, Assignment{}
 	t.cancelConnect()
-	if !t.Connected && !t.DPS.Manual {
-		t.disarmDPS()
+	if t.DPS.Manual {
+		return
+	}
+	t.disarmDPS()
+	if !t.Connected {
 		t.startOver()
 	}
 }
