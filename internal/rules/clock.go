@@ -61,6 +61,9 @@ func (e ClockAnswered) apply(t *transition) {
 		t.retryHubWithRightClock()
 	case purpose == ClockForHub && why == ReasonOutage:
 		t.armOutage()
+	case purpose == ClockForHub && t.Settings.AfterRejection == GiveUpRejected:
+		t.disarmDPS()
+		t.do(GiveUp{})
 	case purpose == ClockForHub && t.Settings.AfterRejection == KeepProbing:
 		t.disarmDPS()
 	case purpose == ClockForHub:

@@ -256,6 +256,25 @@ func TestADeviceThatIsToGiveUpEndsWithTheRejection(t *testing.T) {
 	require.Empty(t, s.fails(retry.Server), "no other failure is a reason")
 }
 
+func TestADeviceThatIsToGiveUpLooksAtTheClockFirst(t *testing.T) {
+	for verdict, want := range map[ClockVerdict][]string{
+		ClockRight: {"GiveUp"}, ClockCorrected: {"Connect"},
+	} {
+		s := warm(t).withTokens()
+		s.state.Settings.AfterRejection = GiveUpRejected
+		require.Equal(t, []string{"CheckClock"}, s.rejected())
+		require.Equal(t, want, s.feed(ClockAnswered{Clock: verdict}))
+		s.asksNothing()
+		if verdict == ClockCorrected {
+			require.Equal(t, []string{"GiveUp"}, s.rejected())
+		}
+	}
+	s := warm(t).withTokens()
+	s.state.Settings.AfterRejection = GiveUpRejected
+	s.feed(HubFailure{Class: retry.Untrusted, Dates: true})
+	require.Empty(t, s.feed(ClockAnswered{Clock: ClockRight}), "which is no rejection by itself")
+}
+
 func TestAHubThatIsGoneCallsForARegistrationWhateverARejectionDoes(t *testing.T) {
 	for _, after := range []AfterRejection{Reregister, KeepProbing, GiveUpRejected} {
 		s := warm(t).withTokens()
