@@ -106,9 +106,19 @@ func (t *transition) throttled(r *HubRecord) {
 	case d.Phase == Idle:
 		t.planOutage(t.staggeredFrom(later(day, r.At.Add(BootGrace))))
 	case d.Phase == Waiting && d.Reason == ReasonOutage && d.Clock == ClockForNone &&
-		t.Outage.Asked == 0:
+		t.Outage.Asked == 0 && !t.anotherIsSilent(r):
 		d.At = later(d.At, day)
 	}
+}
+
+// anotherIsSilent says that the device holds another hub besides, which does worse than throttle.
+func (t *transition) anotherIsSilent(r *HubRecord) bool {
+	for _, a := range [...]Assignment{t.Confirmed, t.Candidate} {
+		if k := t.Kept(a); !r.of(a) && k.Failures > 0 && k.Class != retry.Throttled {
+			return true
+		}
+	}
+	return false
 }
 
 // unavailable: the hub failed, or nobody answered, or somebody else did.

@@ -229,6 +229,23 @@ func TestAFailedHubThatNowThrottlesPutsTheQuestionOff(t *testing.T) {
 	require.Equal(t, at, s.state.DPS.At, "nor one for another reason")
 }
 
+func TestOneHubThatThrottlesDoesNotPutOffTheQuestionAboutTheOther(t *testing.T) {
+	s := moved(t)
+	s.throttled(time.Minute)
+	require.Equal(t, "a", s.waitHub())
+	s.fails(retry.Server)
+	at := s.state.DPS.At
+	require.Equal(t, 22*time.Minute+30*time.Second, s.dpsIn())
+	for range 5 {
+		if s.waitHub() == "b" {
+			s.throttled(time.Minute)
+		} else {
+			s.fails(retry.Server)
+		}
+		require.Equal(t, at, s.state.DPS.At)
+	}
+}
+
 func TestAThrottledHubThatGetsWorseBringsTheQuestionForward(t *testing.T) {
 	for _, class := range []retry.Class{retry.Server, retry.Unreachable, retry.Untrusted} {
 		drawn(t, 15*time.Minute, 30*time.Minute, func(r Random) time.Duration {
@@ -299,4 +316,13 @@ func TestAnOutageQuestionUnderWayGoesOnThroughAConnection(t *testing.T) {
 	require.Equal(t, 45*time.Minute, s.dpsIn(), "for when the connection is lost before it lasts")
 	require.Empty(t, s.pass(time.Hour))
 	require.Equal(t, []string{"Lookup"}, s.fails(retry.Unreachable))
+
+	s = inOutage(t, 0)
+	s.waitDPS()
+	s.waitHub()
+	s.feed(Connected{})
+	s.feed(Stable{})
+	s.feed(Assigned{Assignment: assignedTo("a"), Stable: true})
+	s.asksNothing()
+	require.Zero(t, s.state.Outage, "once it has lasted there is none any more")
 }
