@@ -12,11 +12,14 @@ func (e Boot) apply(t *transition) {
 	t.Confirmed, t.Candidate = e.Confirmed, e.Candidate
 	remembers := e.Next == retry.Wait && t.Target().Known()
 	planned := t.restore(e.Waits, remembers)
+	start := t.now
+	if e.WaitsUnknown {
+		start = t.spreadBoot()
+	}
 	t.planHub()
 	switch {
-	case planned && remembers:
-		t.hubFirst()
 	case planned:
+		t.resumeQuestion(start, remembers)
 	case remembers && t.Hub.Phase == Waiting:
 	case remembers: // every hub that is remembered speaks another protocol
 		t.planDPS(t.incompatibleUntil(), Registration, ReasonIncompatible)
@@ -25,32 +28,39 @@ func (e Boot) apply(t *transition) {
 	default:
 		t.planDPS(t.staggered(t.Settings.Stagger), Registration, ReasonBoot)
 	}
-	if e.WaitsUnknown {
-		t.spreadBoot()
+	if t.DPS.Phase == Waiting {
+		t.DPS.At = later(t.DPS.At, start)
 	}
 }
 
-// hubFirst: a question that an earlier process planned waits for the hub to be tried, unless that
-// is to be left alone for longer.
-func (t *transition) hubFirst() {
-	if t.Hub.Phase != Waiting || t.Hub.At.Sub(t.now) >= BootGrace {
-		return
+// resumeQuestion: a question that an earlier process planned keeps its time. One that is overdue,
+// or that nobody answered, waits for the hub to be tried, unless that is to be left alone for
+// longer; where no hub goes first, it is spread, since devices may have woken together.
+func (t *transition) resumeQuestion(start time.Time, remembers bool) {
+	d := &t.DPS
+	overdue := !d.At.After(start)
+	hubFirst := remembers && t.Hub.Phase == Waiting && t.Hub.At.Sub(start) < BootGrace
+	switch {
+	case hubFirst && (overdue || d.Silent):
+		d.behindHub = true
+		d.At = later(d.NotBefore, t.Hub.At.Add(BootGrace))
+	case d.Silent:
+		d.At = earlier(d.At, later(d.NotBefore, t.staggered(RestartDPS)))
+	case overdue:
+		d.At = t.staggered(min(WakeSpread, t.Settings.Stagger))
 	}
-	t.DPS.behindHub = true
-	t.DPS.At = later(t.DPS.At, t.Hub.At.Add(BootGrace))
 }
 
-// spreadBoot spreads the first requests of a device that does not know any more what it was asked.
-func (t *transition) spreadBoot() {
+// spreadBoot spreads the first requests of a device that does not know any more what it was asked:
+// none is to be earlier than it returns.
+func (t *transition) spreadBoot() time.Time {
 	at := t.staggered(UnknownSpread)
 	for _, a := range [...]Assignment{t.Confirmed, t.Candidate} {
 		if a.Known() {
 			t.record(a).At = at
 		}
 	}
-	if t.DPS.Phase == Waiting {
-		t.DPS.At = later(t.DPS.At, at)
-	}
+	return at
 }
 
 // apply registers at once, while the current connection stays up.
@@ -97,8 +107,11 @@ func (Resume) apply(t *transition) {
 func (Forget) apply(t *transition) {
 	t.Confirmed, t.Candidate = Assignment{}, Assignment{}
 	t.cancelConnect()
-	if !t.Connected && !t.DPS.Manual {
-		t.disarmDPS()
+	if t.DPS.Manual {
+		return
+	}
+	t.disarmDPS()
+	if !t.Connected {
 		t.startOver()
 	}
 }
@@ -134,9 +147,6 @@ func (t *transition) restore(w Waits, remembers bool) (planned bool) {
 	if d := &t.DPS; d.Phase == Waiting && remembers == d.Reason.isForWant() &&
 		(remembers || d.Operation == "") {
 		t.disarmDPS()
-	}
-	if t.DPS.Phase == Waiting && t.DPS.Silent {
-		t.DPS.At = earlier(t.DPS.At, later(t.DPS.NotBefore, t.staggered(RestartDPS)))
 	}
 	return t.DPS.Phase == Waiting
 }
