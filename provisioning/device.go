@@ -76,7 +76,9 @@ type Device struct {
 
 	// TLSConfig is cloned for each connection to DPS and the hub. Set RootCAs for private roots,
 	// and Time for a clock that is better than the system's. Nil: the system's roots and clock. The
-	// least version is TLS 1.2 in any case; InsecureSkipVerify is refused.
+	// least version is TLS 1.2 in any case, and the least RSA key of a server's chain has 2,048
+	// bits; InsecureSkipVerify is refused. A ClientSessionCache is not used where a certificate of
+	// the device's is presented: it would resume another device's session.
 	TLSConfig *tls.Config
 
 	// Proxy chooses the proxy for HTTPS and WebSocket, to DPS and the hub; MQTT on port 8883 uses
