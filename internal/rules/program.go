@@ -148,7 +148,11 @@ func (t *transition) restore(w Waits, remembers bool) (planned bool) {
 		(remembers || d.Operation == "") {
 		t.disarmDPS()
 	}
-	return t.DPS.Phase == Waiting
+	if t.DPS.Phase != Waiting {
+		return false
+	}
+	t.Clock.Tries = w.DPS.ClockTries // a process that lives shortly goes on without the time too
+	return true
 }
 
 func clockMayExplain(c retry.Class) bool { return c == retry.Rejected || c == retry.Untrusted }
