@@ -47,6 +47,7 @@ func TestTheDocumentationPrintsTheDelaysAndLimitsOfTheRules(t *testing.T) {
 		"never more than " + spoken(rules.OutageCap) + " apart",
 		fmt.Sprintf("every %dnd turn; every %dth once", rules.HubTurn, rules.RejectedHubTurn),
 		"more than " + spoken(skewTolerance) + " off",
+		"two answers that agree, " + spoken(secondAnswerAfter) + " or more apart",
 		fmt.Sprintf("After %d unanswered questions", rules.MaxClockTries),
 		fmt.Sprintf("registers after %d failed lookups", rules.MaxSilentLookups),
 		"for " + spoken(d.DPS.MinDelay) + " after a failed request",

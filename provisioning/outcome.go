@@ -40,6 +40,7 @@ func (c *core) dpsFailure(err error, source Source) rules.Event {
 		return e
 	}
 	e.Operation, e.Silent = failure.OperationID, failure.Status == 0 && failure.ReturnCode == 0
+	clockWasWrong := c.clock.learn(failure.Date) // whatever else DPS says
 	verdict := failure.Verdict()
 	switch {
 	case verdict == retry.Register && source == SourceLookup:
@@ -53,7 +54,7 @@ func (c *core) dpsFailure(err error, source Source) rules.Event {
 	case failure.State != "" && source == SourceLookup:
 		e.Failure = rules.DPSNotAssigned
 	case failure.Status == http.StatusUnauthorized && c.usesToken:
-		e.Failure = c.refusedToken(failure)
+		e.Failure = c.refusedToken(failure, clockWasWrong)
 	default:
 		e.Failure = rules.DPSRefused
 	}
@@ -61,12 +62,13 @@ func (c *core) dpsFailure(err error, source Source) rules.Event {
 }
 
 // refusedToken tells a wrong clock from a wrong key.
-func (c *core) refusedToken(failure *dps.Error) rules.DPSFailure {
+func (c *core) refusedToken(failure *dps.Error, clockWasWrong bool) rules.DPSFailure {
+	_, doubtful := c.clock.doubts()
 	switch {
-	case failure.Date.IsZero():
-		return rules.DPSClockUnknown
-	case c.clock.learn(failure.Date):
+	case clockWasWrong:
 		return rules.DPSClockWrong
+	case doubtful || failure.Date.IsZero():
+		return rules.DPSClockUnknown
 	}
 	return rules.DPSRefused
 }

@@ -156,6 +156,7 @@ func (l *loop) requestAssignment(
 		if err != nil {
 			return result{event: l.dpsFailure(err, source), err: err}
 		}
+		l.clock.learn(assignment.Date)
 		k := &known{Assignment: assignment, source: source}
 		return result{event: rules.Assigned{Assignment: k.named()}}
 	})
@@ -165,17 +166,7 @@ func (l *loop) checkClock(a rules.CheckClock) {
 	l.counts.ClockChecks++
 	l.traceRequest("time", a.Reason)
 	l.start(&l.dps, func(ctx context.Context) result {
-		now, err := l.client.Time(ctx)
-		e := rules.ClockAnswered{Clock: rules.ClockRight}
-		switch {
-		case err != nil && l.clock.suspect():
-			e.Clock = rules.ClockSuspect
-		case err != nil:
-			e.Clock = rules.ClockUnknown
-		case l.clock.learn(now):
-			e.Clock = rules.ClockCorrected
-		}
-		return result{event: e}
+		return result{event: rules.ClockAnswered{Clock: l.askTime(ctx)}}
 	})
 }
 
@@ -196,12 +187,15 @@ func (l *loop) remember(a rules.Remember) {
 	err := l.store.write(ctx, knownFrom(a.Confirmed), knownFrom(a.Candidate))
 	if err != nil {
 		l.storeFailed("the assignment could not be stored", err)
+	} else if e := l.store.last; e != nil {
+		l.clock.remember(e.Saved)
 	}
 }
 
-// rememberUnstored makes up for a write that failed, such as one to a full disk.
+// rememberUnstored makes up for a write that failed, such as one to a full disk, and for one that
+// was made by a clock that was wrong.
 func (l *loop) rememberUnstored() {
-	if l.store.unstored {
+	if l.store.unstored || l.store.savedAhead() {
 		l.remember(rules.Remember{Confirmed: l.state.Confirmed, Candidate: l.state.Candidate})
 	}
 }
