@@ -8,7 +8,6 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/internal/rules"
-	"github.com/rehome-iot/rehome/retry"
 )
 
 // loop is one call to drive: it feeds events to the rules, performs the actions, and ends
@@ -261,6 +260,7 @@ func (l *loop) stop() {
 		l.state, _ = rules.Apply(l.state, ended, time.Now(), l.random)
 	}
 	l.reply(callResult{err: errUnserved})
+	l.rememberUnstored()
 	l.saveWaits(true)
 	l.driving = false
 	l.publish()
