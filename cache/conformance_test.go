@@ -8,6 +8,12 @@ import (
 	"github.com/rehome-iot/rehome/cache/cachetest"
 )
 
+// Of a store that is none the suite would skip the tests of waits.
+var (
+	_ cache.WaitStore = cache.Dir("")
+	_ cache.WaitStore = (*cache.Memory)(nil)
+)
+
 func TestDirConforms(t *testing.T) {
 	cachetest.Run(t, func(t *testing.T) cache.Store {
 		return cache.Dir(filepath.Join(t.TempDir(), "made-by-the-first-put"))

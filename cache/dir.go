@@ -12,8 +12,8 @@ import (
 	"github.com/rehome-iot/rehome/internal/atomicfile"
 )
 
-// Dir is a Store that keeps each entry in a file of its own, in the directory it
-// names.
+// Dir is a Store, and a WaitStore, that keeps each entry in a file of its own, in
+// the directory it names.
 //
 // The first Put makes the directory, open to its owner only; the parent must
 // exist, lest a disk that is not mounted be papered over. Files are open to their
@@ -38,7 +38,7 @@ func (d Dir) Get(ctx context.Context, key string) ([]byte, error) {
 	if d == "" {
 		return nil, d.fail("get", key, fs.ErrInvalid)
 	}
-	data, err := read(d.path(key))
+	data, err := read(d.path(key), MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrMiss
 	}
@@ -59,19 +59,27 @@ func (d Dir) Put(ctx context.Context, key string, data []byte) error {
 	if len(data) > MaxSize {
 		return d.fail("put", key, tooLarge(len(data)))
 	}
-	err := atomicfile.Write(d.path(key), data, 0o600)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = atomicfile.Mkdir(filepath.Clean(string(d)), 0o700); err == nil {
-			err = atomicfile.Write(d.path(key), data, 0o600)
-		}
-	}
-	if err != nil {
+	if err := d.write(atomicfile.Write, d.path(key), data); err != nil {
 		return d.fail("put", key, err)
 	}
 	return nil
 }
 
-// Delete removes the entry's file; it does not come back after a power cut.
+// write makes the directory if that is what is missing.
+func (d Dir) write(
+	write func(path string, data []byte, perm fs.FileMode) error, path string, data []byte,
+) error {
+	err := write(path, data, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = atomicfile.Mkdir(filepath.Clean(string(d)), 0o700); err == nil {
+			err = write(path, data, 0o600)
+		}
+	}
+	return err
+}
+
+// Delete removes the entry's file; it does not come back after a power cut. What
+// PutWaits stored stays.
 func (d Dir) Delete(ctx context.Context, key string) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -87,11 +95,12 @@ func (d Dir) Delete(ctx context.Context, key string) error {
 
 func (d Dir) path(key string) string { return filepath.Join(string(d), fileName(key)) }
 
-// read returns a regular file's content, up to MaxSize.
-func read(path string) ([]byte, error) {
+// read returns a regular file's content, up to limit bytes. An unfit file is not
+// read.
+func read(path string, limit int64) ([]byte, error) {
 	f, err := openEntry(path)
 	if err != nil {
-		if info, e := os.Lstat(path); e == nil && info.Mode()&fs.ModeSymlink != 0 {
+		if info, e := os.Lstat(path); e == nil && !info.Mode().IsRegular() {
 			return nil, irregular(path, info)
 		}
 		return nil, err
@@ -105,18 +114,25 @@ func read(path string) ([]byte, error) {
 		return nil, irregular(path, info)
 	}
 	// Not info.Size(): the file may be growing.
-	data, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > MaxSize {
-		return nil, fmt.Errorf(
-			"%s is over the limit of %d bytes: remove it", filepath.Base(path), MaxSize,
-		)
+	if int64(len(data)) > limit {
+		return nil, unfit(fmt.Sprintf(
+			"%s is over the limit of %d bytes: remove it", filepath.Base(path), limit,
+		))
 	}
 	return data, nil
 }
 
+// unfit says why a file can be none that Dir wrote.
+type unfit string
+
+func (u unfit) Error() string { return string(u) }
+
 func irregular(path string, info fs.FileInfo) error {
-	return fmt.Errorf("%s is not a regular file (%v): remove it", filepath.Base(path), info.Mode())
+	return unfit(fmt.Sprintf(
+		"%s is not a regular file (%v): remove it", filepath.Base(path), info.Mode(),
+	))
 }

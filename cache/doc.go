@@ -14,6 +14,11 @@
 //		return err
 //	}
 //
+// What a device has been told to wait for has to outlive a crash, but not the run of
+// the machine. A [WaitStore] keeps that too, without fsync and with its age: Dir in
+// the runtime directory, /run/rehome, if the system has one, so that a program that
+// crashes over and over writes no flash, and otherwise beside the entry.
+//
 // Package cachetest checks an implementation of your own.
 //
 // It is not a database and not a vault: values are limited to [MaxSize], and
@@ -26,5 +31,6 @@
 // for themselves; every other byte is a percent sign and two hexadecimal digits
 // ("Sensor/1" is "%53ensor%2f1"). A name that would be hidden, reserved or longer
 // than 100 bytes is escaped or ends in a hash. Different keys have different
-// files, on file systems that fold letter case too.
+// files, on file systems that fold letter case too. Waits beside an entry are in the
+// file of its name and "=waits".
 package cache

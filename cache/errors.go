@@ -16,7 +16,7 @@ import (
 // context. It names the directory and, where there is one, the fix. Use errors.Is
 // for the cause (fs.ErrPermission, syscall.ENOSPC).
 type Error struct {
-	// Op is "get", "put" or "delete".
+	// Op is "get", "put", "delete", "get waits" or "put waits".
 	Op string
 	// Dir is the store directory; empty for Memory.
 	Dir string

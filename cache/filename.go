@@ -7,9 +7,12 @@ import (
 )
 
 const (
-	// longestName leaves room for atomicfile's temporary name within the 143
-	// bytes that an encrypted file system allows.
+	// longestName leaves room for waitsMark and atomicfile's temporary name within
+	// the 143 bytes that an encrypted file system allows.
 	longestName = 100
+	// waitsMark follows the name of an entry in the name of its waits. No entry's
+	// own name has an equals sign: it is always escaped.
+	waitsMark = "=waits"
 	// hashMark stands in no name that is not hashed: it is always escaped.
 	hashMark = "~"
 	// emptyName stands for the empty key: elsewhere two digits follow a percent.

@@ -37,12 +37,30 @@ type Store interface {
 	Delete(ctx context.Context, key string) error
 }
 
-func tooLarge(size int) error {
-	return fmt.Errorf("a value of %d bytes is over the limit of %d", size, MaxSize)
-}
-
+// A WaitStore is a Store that also keeps what a device has been told to wait for.
+// That has to outlive the program, or one that is killed and started again, over
+// and over, would never wait; it is worth nothing once the machine has restarted,
+// so it need not wear flash. A Store may implement it; Dir and Memory do.
+//
+// Waits and entries do not touch: a key may have either, both or none, and Put and
+// Delete of a key leave its waits alone.
 type WaitStore interface {
 	Store
+
+	// GetWaits returns what the last successful PutWaits of key stored, and how
+	// long ago that was, at least, by a clock that nobody sets. A negative age
+	// means that nobody can say: the machine has been restarted since, or has no
+	// such clock. ErrMiss means that there is nothing, or nothing that can be read
+	// as whole; after any other error it is not known whether there is.
 	GetWaits(ctx context.Context, key string) (data []byte, age time.Duration, err error)
+
+	// PutWaits stores data for key, in place of what was there, until the machine
+	// stops. The program may be killed at any moment: the next one finds the old
+	// data or the new. A power cut may leave these or nothing. Empty data removes
+	// what was stored.
 	PutWaits(ctx context.Context, key string, data []byte) error
+}
+
+func tooLarge(size int) error {
+	return fmt.Errorf("a value of %d bytes is over the limit of %d", size, MaxSize)
 }

@@ -1,5 +1,5 @@
-// Package cachetest checks that an implementation of cache.Store keeps the
-// promises a device relies on.
+// Package cachetest checks that an implementation of cache.Store, and of
+// cache.WaitStore if it is one, keeps the promises a device relies on.
 //
 //	func TestStore(t *testing.T) {
 //		cachetest.Run(t, func(t *testing.T) cache.Store {
@@ -7,6 +7,6 @@
 //		})
 //	}
 //
-// It does not check what happens when the power fails: only the implementation
-// knows how to ask that of its medium.
+// It does not check what happens when the power fails or the program is killed:
+// only the implementation knows how to ask that of its medium.
 package cachetest

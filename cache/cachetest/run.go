@@ -15,11 +15,21 @@ import (
 // Run runs the conformance suite as subtests of t. It calls newStore once for
 // each of them and expects a store that is empty and shares nothing with the
 // others. Run the tests with -race: one of them uses the store from many
-// goroutines.
+// goroutines. Of a store that is no cache.WaitStore the subtests of waits are
+// skipped.
 func Run(t *testing.T, newStore func(t *testing.T) cache.Store) {
 	t.Helper()
 	for _, test := range suite {
 		t.Run(test.name, func(t *testing.T) { test.run(t, newStore(t)) })
+	}
+	for _, test := range waitSuite {
+		t.Run(test.name, func(t *testing.T) {
+			s, ok := newStore(t).(cache.WaitStore)
+			if !ok {
+				t.Skip("the store is no cache.WaitStore")
+			}
+			test.run(t, s)
+		})
 	}
 }
 
@@ -97,8 +107,9 @@ func deletingAbsentKey(t *testing.T, s cache.Store) {
 // their case, cut them, escape them badly, take them for a pattern.
 var keys = []string{
 	"", " ", ".", "..", "...", "/", "//", "\\", "a", "A", "a.", ".a", "a ", "a/b", "a\\b", "a/",
-	"a:b", "a%2fb", "a%2Fb", "a%252fb", "%", "%41", "../escape", "/etc/passwd", "con", "nul.txt",
-	"com1", "~", "*", "?", "a*", "a\x00b", "a\nb", "\xff\xfe", "é", "e\u0301", "İ", "ß", "ss", "鍵",
+	"a:b", "a=", "a=waits", "a.waits", "a%2fb", "a%2Fb", "a%252fb", "%", "%41", "../escape",
+	"/etc/passwd", "con", "nul.txt", "com1", "~", "*", "?", "a*", "a\x00b", "a\nb", "\xff\xfe", "é",
+	"e\u0301", "İ", "ß", "ss", "鍵",
 	strings.Repeat("k", 250), strings.Repeat("k", 251), strings.Repeat("K", 251),
 	strings.Repeat("/", 251), strings.Repeat("k", 5000),
 }

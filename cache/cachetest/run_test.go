@@ -31,6 +31,17 @@ var broken = map[string]struct {
 	"deletes by prefix":     {func() cache.Store { return &deletesByPrefix{} }, "deleting one key leaves the others"},
 	"keeps the slice":       {func() cache.Store { return &sharesSlices{values: map[string][]byte{}} }, "slices are not shared"},
 	"ignores the context":   {func() cache.Store { return &ignoresContext{} }, "context that has ended changes nothing"},
+
+	"waits miss is nil":        {func() cache.Store { return &waitsMissIsNil{} }, "absent waits are a miss"},
+	"first waits win":          {func() cache.Store { return &firstWaitsWin{} }, "waits put are waits got"},
+	"empty waits are kept":     {func() cache.Store { return &keepsEmptyWaits{} }, "empty waits remove what was there"},
+	"waits fold case":          {func() cache.Store { return &foldsWaits{} }, "waits of other keys are untouched"},
+	"waits are entries":        {func() cache.Store { return &waitsAreEntries{} }, "waits and entries do not touch"},
+	"delete takes the waits":   {func() cache.Store { return &deletesWaits{} }, "waits and entries do not touch"},
+	"age is too great":         {func() cache.Store { return &agesFast{} }, "age of waits is a lower bound"},
+	"age falls":                {func() cache.Store { return &getsYounger{} }, "age of waits is a lower bound"},
+	"keeps the slice of waits": {func() cache.Store { return &sharesWaits{} }, "slices of waits are not shared"},
+	"waits ignore the context": {func() cache.Store { return &waitsIgnoreContext{} }, "waits with a context that has ended"},
 }
 
 const chosen = "CACHETEST_BROKEN_STORE"
@@ -53,6 +64,22 @@ func TestSuiteNoticesEachBrokenPromise(t *testing.T) {
 			)
 		})
 	}
+}
+
+func TestWaitsOfAStoreWithoutThemAreSkipped(t *testing.T) {
+	var skipped, run int
+	cachetest.Run(t, func(t *testing.T) cache.Store {
+		t.Cleanup(func() {
+			run++
+			if t.Skipped() {
+				skipped++
+				assert.Contains(t, t.Name(), "wait")
+			}
+		})
+		return struct{ cache.Store }{&cache.Memory{}}
+	})
+	assert.Positive(t, skipped)
+	assert.Greater(t, run, skipped)
 }
 
 type missIsNil struct{ cache.Memory }
