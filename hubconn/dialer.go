@@ -39,9 +39,10 @@ type Dialer struct {
 	// TLSConfig is the base of the TLS configuration; it is cloned. Set RootCAs in it to trust
 	// other authorities than the system does. Its Time, if set, is also the clock that token
 	// expiries are counted from. The server name is always the hub's, the version at least 1.2, the
-	// client certificate the credential's; InsecureSkipVerify is an error. ClientSessionCache is
-	// not used where a client certificate is presented: a resumed session has the identity it was
-	// made with, which may be another device's or an earlier certificate's.
+	// client certificate the credential's; InsecureSkipVerify is an error. A chain with an RSA key
+	// of less than 2048 bits, root included, does not verify. ClientSessionCache is not used where
+	// a client certificate is presented: a resumed session has the identity it was made with, which
+	// may be another device's or an earlier certificate's.
 	TLSConfig *tls.Config
 	// Proxy chooses the proxy of WebSocket connections and HTTPS requests. Default:
 	// http.ProxyFromEnvironment, so HTTPS_PROXY. The MQTT port is never dialed through a proxy.

@@ -17,6 +17,7 @@ var notOnDevices = []string{
 	module + "/cache/cachetest",
 	module + "/internal/mqttserver",
 	module + "/internal/memnet",
+	module + "/internal/weakcert",
 	testify,
 	"testing",
 	"net/http/httptest",

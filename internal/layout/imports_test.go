@@ -46,6 +46,7 @@ var arrows = map[string][]string{
 		"hubconn/hubtest", "hubconn/simnet", "internal/mqttserver", "internal/sas",
 	},
 	"internal/memnet":     {},
+	"internal/weakcert":   {},
 	"internal/mqttserver": {packets, websocket},
 
 	// The project's own checks.

@@ -2,6 +2,7 @@ package dps
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
@@ -16,6 +17,13 @@ const (
 	statusAssigning  = "assigning"
 	statusFailed     = "failed"
 	statusDisabled   = "disabled"
+)
+
+// A connection profile is an extensible string: what is not known is kept as it came, up to a
+// length.
+const (
+	profileClassic = "classic"
+	maxProfile     = 63
 )
 
 // isStatus is whether s is one of them, which only the service writes.
@@ -35,17 +43,28 @@ type Assignment struct {
 	Status         string // "assigned"
 	// such as "initialAssignment" or "deviceDataReset"; "" if the service gave none
 	Substatus string
-	ETag      string          // of the registration record
-	Payload   json.RawMessage // what the custom allocation webhook returned; nil if nothing
+	// which protocol the hub speaks, such as "classic" or "mqttV5", as the service spells it and 63
+	// characters of it at most; "" if the service did not say ([Assignment.Classic])
+	ConnectionProfile string
+	ETag              string          // of the registration record
+	Payload           json.RawMessage // what the custom allocation webhook returned; nil if nothing
 	// when the registration record was created; zero if absent or unreadable
 	Created time.Time
 	Updated time.Time // when it was last updated; zero if absent or unreadable
-	// the service's clock when it answered; zero over MQTT, which does not tell it
-	Date              time.Time
-	ConnectionProfile string
+	// the service's clock when it answered (the Date header); zero if it did not say, and over
+	// MQTT, which has none
+	Date time.Time
 }
 
-func (a Assignment) Classic() bool { return true }
+// Classic reports whether the hub speaks what package hubconn does, MQTT 3.1.1 and HTTPS: the
+// service names the connection profile "classic", in any letter case, or none. Only the API version
+// 2026-11-02-preview names one, so with the default an assignment to a hub of another profile is
+// not told from one that works.
+//
+// Azure REST API: Device Registration Result, connectionProfile.
+func (a Assignment) Classic() bool {
+	return a.ConnectionProfile == "" || strings.EqualFold(a.ConnectionProfile, profileClassic)
+}
 
 // Target is where to connect.
 func (a Assignment) Target() hubconn.Hub { return hubconn.Hub{Host: a.Hub, DeviceID: a.DeviceID} }

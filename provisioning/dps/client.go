@@ -79,7 +79,7 @@ type Client struct {
 	Transport Transport
 
 	// APIVersion is the service's API version. Empty: 2021-06-01. Versions before 2019-03-31 know
-	// no payload.
+	// no payload, and only 2026-11-02-preview names the hub's [Assignment].ConnectionProfile.
 	APIVersion string
 
 	// UserAgent names the product to the service (User-Agent over HTTPS, ClientVersion over MQTT).
@@ -89,9 +89,10 @@ type Client struct {
 	// TLSConfig is cloned for each connection. Set RootCAs for private roots, and Time for a clock
 	// that is better than the system's: tokens and certificate checks both use it. Nil: the
 	// system's roots and clock. The least version is TLS 1.2 in any case, the server name that of
-	// the endpoint; InsecureSkipVerify is refused. ClientSessionCache is not used where a client
-	// certificate is presented: a resumed session has the identity it was made with, which may be
-	// another device's or an earlier certificate's.
+	// the endpoint; InsecureSkipVerify is refused. A chain with an RSA key of less than 2048 bits,
+	// root included, does not verify. ClientSessionCache is not used where a client certificate is
+	// presented: a resumed session has the identity it was made with, which may be another device's
+	// or an earlier certificate's.
 	TLSConfig *tls.Config
 
 	// DialContext opens the TCP connections, to a proxy's address if there is one. Nil: a

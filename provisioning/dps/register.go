@@ -27,14 +27,20 @@ type exchange interface {
 // Registration is what a device tells DPS when it registers. The zero value is a plain
 // registration.
 type Registration struct {
-	Pending func(string, time.Duration)
 	// Payload is handed to the custom allocation webhook. It is marshalled to JSON; nil (or what
 	// marshals to null) sends none.
 	Payload any
 
 	// OperationID resumes an earlier registration, whose [Error] named it: Register polls it
-	// instead of starting anew. Payload is then not sent.
+	// instead of starting anew, and at once. Payload is then not sent.
 	OperationID string
+
+	// Pending, if set, is told of the registration in progress after each response that leaves it
+	// so: the operation ID that resumes it, and how long the service is to be left alone before the
+	// next poll. A program that is ended during the wait can then go on with the operation in its
+	// next life, no earlier than the service asked. Register calls it on its own goroutine, and the
+	// wait begins when it returns.
+	Pending func(operationID string, wait time.Duration)
 }
 
 // Validate reports what cannot be sent: a Payload that is not JSON, or an OperationID that is not
@@ -74,7 +80,7 @@ func (c *Client) Register(ctx context.Context, r Registration) (Assignment, erro
 	if err != nil {
 		return Assignment{}, err
 	}
-	assignment, failure := c.registerOnce(ctx, body, r.OperationID)
+	assignment, failure := c.registerOnce(ctx, body, r)
 	if failure != nil {
 		return Assignment{}, c.fail(failure)
 	}
@@ -82,8 +88,9 @@ func (c *Client) Register(ctx context.Context, r Registration) (Assignment, erro
 }
 
 func (c *Client) registerOnce(
-	ctx context.Context, body []byte, operationID string,
+	ctx context.Context, body []byte, r Registration,
 ) (Assignment, *Error) {
+	operationID := r.OperationID
 	x, failure := c.open(ctx, body)
 	if failure != nil {
 		failure.OperationID = operationID
@@ -115,6 +122,9 @@ func (c *Client) registerOnce(
 		}
 		if p.operationID != "" {
 			operationID = p.operationID
+		}
+		if r.Pending != nil {
+			r.Pending(operationID, p.delay)
 		}
 		if err := pause(ctx, x.ended(), p.delay); err != nil {
 			return Assignment{}, &Error{Op: "poll", OperationID: operationID, Err: err}

@@ -90,6 +90,69 @@ func TestRegisterPollsWhileUnassigned(t *testing.T) {
 	})
 }
 
+func TestRegisterTellsOfTheOperationBeforeItWaits(t *testing.T) {
+	type pending struct {
+		operation string
+		wait      time.Duration
+		at        time.Duration
+	}
+	clientEach(t, dpstest.Config{RetryAfter: 90 * time.Second, Polls: 3}, func(w *clientWorld) {
+		w.dps.Inject(dpstest.Fault{On: dpstest.Poll, RetryAfter: "0"})
+		w.dps.Inject(dpstest.Fault{
+			On: dpstest.Poll, Perform: true, Status: 202, NoRetryAfter: true,
+			Body: []byte(`{"operationId":"","status":"unassigned"}`),
+		})
+		var told []pending
+		ctx, stop := context.WithCancel(w.Context())
+		defer stop()
+		registration := dps.Registration{Pending: func(operation string, wait time.Duration) {
+			told = append(told, pending{operation, wait, w.elapsed()})
+		}}
+		w.register(registration)
+		require.Len(w, told, 3)
+		operation := told[0].operation
+		require.NotEmpty(w, operation)
+		assert.Equal(w, []pending{
+			{operation, 90 * time.Second, 0},
+			{operation, time.Second, 90 * time.Second}, // the least, whatever the service says
+			{operation, 3 * time.Second, 91 * time.Second},
+		}, told)
+
+		// Who is told of it can end there and then, and go on with the operation later.
+		told, w.start = nil, time.Now()
+		registration.Pending = func(operation string, wait time.Duration) {
+			told = append(told, pending{operation, wait, w.elapsed()})
+			stop()
+		}
+		_, err := w.client.Register(ctx, registration)
+		require.ErrorIs(w, err, context.Canceled)
+		require.Len(w, told, 1)
+		assert.Zero(w, w.elapsed())
+
+		time.Sleep(time.Hour)
+		w.dps.ResetLog()
+		w.start = time.Now()
+		resumed := dps.Registration{
+			OperationID: told[0].operation,
+			Pending:     func(string, time.Duration) { w.Error("nothing is pending any more") },
+		}
+		w.dps.Inject(dpstest.Fault{On: dpstest.Poll, Status: 503})
+		failure := w.refused(resumed)
+		assert.Equal(w, told[0].operation, failure.OperationID)
+		assert.Zero(w, w.elapsed(), "it is polled at once")
+		assert.Equal(w, []dpstest.Op{dpstest.Poll}, w.requests())
+	})
+}
+
+func TestRegisterThatIsAnsweredAtOnceHasNothingPending(t *testing.T) {
+	clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
+		w.clientAnswers(200, clientAssigned)
+		w.register(dps.Registration{
+			Pending: func(string, time.Duration) { w.Error("nothing is pending") },
+		})
+	})
+}
+
 func TestRegisterSendsAndReturnsPayloads(t *testing.T) {
 	config := dpstest.Config{
 		Allocate: func(_ context.Context, a dpstest.Allocation) (dpstest.Allocated, error) {

@@ -78,6 +78,7 @@ type (
 		DeviceID               string          `json:"deviceId"`
 		Status                 string          `json:"status"`
 		Substatus              string          `json:"substatus"`
+		ConnectionProfile      string          `json:"connectionProfile"`
 		ErrorCode              int             `json:"errorCode"`
 		ErrorMessage           string          `json:"errorMessage"`
 		ETag                   string          `json:"etag"`
@@ -226,16 +227,17 @@ func readAssignment(
 		payload = nil
 	}
 	return Assignment{
-		Hub:            r.AssignedHub,
-		DeviceID:       r.DeviceID,
-		RegistrationID: registrationID,
-		Status:         StatusAssigned,
-		Substatus:      r.Substatus,
-		ETag:           r.ETag,
-		Payload:        payload,
-		Created:        readTime(r.CreatedDateTimeUtc),
-		Updated:        readTime(r.LastUpdatedDateTimeUtc),
-		Date:           a.serviceDate(),
+		Hub:               r.AssignedHub,
+		DeviceID:          r.DeviceID,
+		RegistrationID:    registrationID,
+		Status:            StatusAssigned,
+		Substatus:         r.Substatus,
+		ConnectionProfile: oneline.ASCII(r.ConnectionProfile, maxProfile),
+		ETag:              r.ETag,
+		Payload:           payload,
+		Created:           readTime(r.CreatedDateTimeUtc),
+		Updated:           readTime(r.LastUpdatedDateTimeUtc),
+		Date:              a.serviceDate(),
 	}, nil
 }
 

@@ -120,6 +120,38 @@ func TestAnswerAssignedKeepsThePayloadAndForgivesMissingFrills(t *testing.T) {
 	assert.Equal(t, "d", read(`,"registrationId":"R","unknown":{"deep":[{}]}`).DeviceID)
 }
 
+func TestAnswerNamesTheConnectionProfileOfTheHub(t *testing.T) {
+	for member, want := range map[string]struct {
+		profile string
+		classic bool
+	}{
+		``:                                 {"", true},
+		`,"connectionProfile":null`:        {"", true},
+		`,"connectionProfile":""`:          {"", true},
+		`,"connectionProfile":"classic"`:   {"classic", true},
+		`,"connectionProfile":"Classic"`:   {"Classic", true},
+		`,"connectionProfile":"mqttV5"`:    {"mqttV5", false},
+		`,"connectionProfile":"MqttV5"`:    {"MqttV5", false},
+		`,"connectionProfile":"classic\n"`: {"classic ", false},
+		`,"connectionProfile":"a\r\nb"`:    {"a  b", false},
+		`,"connectionProfile":"` + strings.Repeat("x", 1000) + `"`: {strings.Repeat("x", 63), false},
+	} {
+		registration := `"status":"assigned","assignedHub":"h.example.net","deviceId":"d"` + member
+		p, failure := readOperation("poll", "d", response{status: 200, body: []byte(
+			`{"operationId":"1","status":"assigned","registrationState":{` + registration + `}}`,
+		)})
+		require.Nil(t, failure, member)
+		looked, failure := readLookup(
+			"d", response{status: 200, body: []byte("{" + registration + "}")},
+		)
+		require.Nil(t, failure, member)
+		for _, assignment := range []Assignment{p.assignment, looked} {
+			assert.Equal(t, want.profile, assignment.ConnectionProfile, member)
+			assert.Equal(t, want.classic, assignment.Classic(), member)
+		}
+	}
+}
+
 func TestAnswerFailedOrDisabledComesWithSuccessStatus(t *testing.T) {
 	_, failure := readOperation("poll", "my-device-01", response{
 		status: 200, body: []byte(recordedFailed), requestID: "req-1",
