@@ -30,14 +30,15 @@ func (e Boot) apply(t *transition) {
 	}
 }
 
-// hubFirst: a question that an earlier process planned waits for the hub to be tried, unless that
-// is to be left alone for longer.
+// hubFirst: a question that an earlier process planned, and that is overdue or nearly so, waits for
+// the hub to be tried, unless that is to be left alone for longer.
 func (t *transition) hubFirst() {
 	if t.Hub.Phase != Waiting || t.Hub.At.Sub(t.now) >= BootGrace {
 		return
 	}
-	t.DPS.behindHub = true
-	t.DPS.At = later(t.DPS.At, t.Hub.At.Add(BootGrace))
+	if at := t.Hub.At.Add(BootGrace); t.DPS.At.Before(at) {
+		t.DPS.At, t.DPS.behindHub = at, true
+	}
 }
 
 // spreadBoot spreads the first requests of a device that does not know any more what it was asked.
