@@ -10,7 +10,6 @@ import (
 	mathrand "math/rand/v2"
 	"time"
 
-	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/internal/rules"
 	"github.com/rehome-iot/rehome/internal/waits"
@@ -33,10 +32,10 @@ func newCore(d *Device) (*core, error) {
 		maxAttempts: d.Retry.MaxAttempts, client: client, dialer: d.dialer(clock), clock: clock,
 		lease: newLease(), calls: make(chan *call), nudges: make(chan struct{}, 1),
 		published: make(chan struct{}),
-		random: newRandom(d.Attestation.RegistrationID()), log: d.Logger,
+		random:    newRandom(d.Attestation.RegistrationID()), log: d.Logger,
 		status: Status{State: StateStopped},
 		store: entryStore{owner: &entryOwner{
-			store: d.Store, attestation: d.Attestation, scope: d.IDScope,
+			store: bounded(d.Store), attestation: d.Attestation, scope: d.IDScope,
 			endpoint: cmp.Or(d.Endpoint, dps.DefaultEndpoint), now: clock.Now,
 		}},
 	}
@@ -45,7 +44,7 @@ func newCore(d *Device) (*core, error) {
 		Key: d.Attestation.RegistrationID(), Clock: clock.Now,
 		Trusted: func() bool { return !clock.suspect() },
 	}
-	c.waits.Store, _ = d.Store.(cache.WaitStore)
+	c.waits.Store = waitStore(c.store.owner.store)
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}

@@ -33,7 +33,10 @@ type Device struct {
 
 	// Store is where the assignment is remembered, such as a [cache.Dir]. Nil remembers nothing:
 	// every start asks DPS where the device belongs, which counts against the quota of
-	// registrations and fails where DPS cannot be reached.
+	// registrations and fails where DPS cannot be reached. One call of the Store is under way at a
+	// time, and has 10 s: its context ends then, and a Store that has not returned a second later
+	// has failed. The device goes on without, and asks nothing of the Store until it has returned.
+	// A call of the device whose ctx ends while something is being stored returns after that.
 	Store cache.Store
 
 	// Endpoint is the host of DPS, with a port if it is not the transport's own. Empty:
@@ -73,7 +76,9 @@ type Device struct {
 
 	// TLSConfig is cloned for each connection to DPS and the hub. Set RootCAs for private roots,
 	// and Time for a clock that is better than the system's. Nil: the system's roots and clock. The
-	// least version is TLS 1.2 in any case; InsecureSkipVerify is refused.
+	// least version is TLS 1.2 in any case, and the least RSA key of a server's chain has 2,048
+	// bits; InsecureSkipVerify is refused. A ClientSessionCache is not used where a certificate of
+	// the device's is presented: it would resume another device's session.
 	TLSConfig *tls.Config
 
 	// Proxy chooses the proxy for HTTPS and WebSocket, to DPS and the hub; MQTT on port 8883 uses

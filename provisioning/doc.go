@@ -143,7 +143,8 @@
 // One entry of at most 512 bytes, beside the payload that DPS may have returned: ID scope,
 // registration ID, endpoint, assigned hub and device ID, substatus, whether the hub has confirmed
 // it, timestamps, a checksum and a seal by the device's own key. No key and no token. It is written
-// when something has changed: a steady reboot writes nothing.
+// when something has changed: a steady reboot writes nothing. What could not be written is written
+// at the next change, at the next connection, or when Run, or whichever call it is, ends.
 //
 // Waits survive the process where the Store is a [cache.WaitStore], as [cache.Dir] is: until when
 // hub and DPS are to be left alone, a pending registration, the moments drawn, and since when the

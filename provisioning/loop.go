@@ -260,6 +260,7 @@ func (l *loop) stop() {
 		l.state, _ = rules.Apply(l.state, ended, time.Now(), l.random)
 	}
 	l.reply(callResult{err: errUnserved})
+	l.rememberUnstored()
 	l.saveWaits(true)
 	l.driving = false
 	l.publish()

@@ -101,9 +101,13 @@ func (l *loop) receive(r result) {
 		}
 		return
 	}
+	failures := l.counts.StoreFailures
 	l.step(r.event)
 	if l.conn != nil && r.conn == l.conn {
 		l.startSession()
+		if l.counts.StoreFailures == failures { // the step itself has not just tried
+			l.rememberUnstored()
+		}
 	}
 }
 

@@ -211,9 +211,18 @@ func (l *loop) traceRequest(kind string, why rules.Reason) {
 }
 
 func (l *loop) remember(a rules.Remember) {
-	err := l.store.write(l.ctx, knownFrom(a.Confirmed), knownFrom(a.Candidate))
+	// The end of ctx does not cut it short: what DPS has said would be lost. The store has a limit.
+	ctx := context.WithoutCancel(l.ctx)
+	err := l.store.write(ctx, knownFrom(a.Confirmed), knownFrom(a.Candidate))
 	if err != nil {
 		l.storeFailed("the assignment could not be stored", err)
+	}
+}
+
+// rememberUnstored makes up for a write that failed, such as one to a full disk.
+func (l *loop) rememberUnstored() {
+	if l.store.unstored {
+		l.remember(rules.Remember{Confirmed: l.state.Confirmed, Candidate: l.state.Candidate})
 	}
 }
 

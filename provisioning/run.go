@@ -20,7 +20,7 @@ import (
 // session returns while its connection is up (what it returned, after the connection was closed in
 // good order), when Retry.MaxAttempts is reached, or, before any use of the network, when a field
 // is wrong. It retries everything else: a device that gave up would have to be visited. When it
-// returns, everything it started has ended.
+// returns, everything it started has ended, but for a call of a Store that hangs.
 func (d *Device) Run(
 	ctx context.Context, session func(ctx context.Context, hub *hubconn.Conn) error,
 ) error {

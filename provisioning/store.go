@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rehome-iot/rehome/cache"
@@ -38,6 +39,7 @@ type entryStore struct {
 	owner    *entryOwner
 	last     *entry.Entry // as stored, if sound; nil if the store holds nothing of ours
 	sequence uint64
+	unstored bool // the last write failed, and nothing has made up for it
 }
 
 // read says what the store calls for at boot. The error is the reason why nothing is used, for the
@@ -113,9 +115,13 @@ func (s *entryStore) write(ctx context.Context, confirmed, candidate *known) err
 		Confirmed: confirmed.toStore(), Candidate: candidate.toStore(),
 	}
 	if s.last != nil && s.last.Confirmed.Equal(e.Confirmed) && s.last.Candidate.Equal(e.Candidate) {
+		s.unstored = false
 		return nil
 	}
-	data, err := o.seal(ctx, &e)
+	s.unstored = true
+	sealing, cancel := context.WithTimeout(ctx, storeTimeout)
+	data, err := o.seal(sealing, &e)
+	cancel()
 	if err != nil {
 		return err
 	}
@@ -123,7 +129,7 @@ func (s *entryStore) write(ctx context.Context, confirmed, candidate *known) err
 		s.last = nil // what is stored now is unknown: write again at the next occasion
 		return err
 	}
-	s.last, s.sequence = &e, e.Sequence
+	s.last, s.sequence, s.unstored = &e, e.Sequence, false
 	return nil
 }
 
@@ -142,7 +148,7 @@ func (o *entryOwner) seal(ctx context.Context, e *entry.Entry) ([]byte, error) {
 }
 
 func (s *entryStore) forget(ctx context.Context) error {
-	s.last = nil
+	s.last, s.unstored = nil, false
 	if s.owner.store == nil {
 		return nil
 	}
@@ -168,5 +174,168 @@ func (k *known) toStore() *entry.Assignment {
 	return &entry.Assignment{
 		Hub: k.Hub, DeviceID: k.DeviceID, Substatus: k.Substatus, Payload: k.Payload,
 		Created: k.Created, Updated: k.Updated, Profile: k.ConnectionProfile,
+	}
+}
+
+// storeTimeout is how long a store may take for one operation. Flash that is worn out takes seconds
+// and answers; a file server that is gone does not.
+const storeTimeout = 10 * time.Second
+
+// storeGrace is how much longer a store is waited for once its context has ended, so that one that
+// heeds it is heard, and is not taken for one that hangs.
+const storeGrace = time.Second
+
+var (
+	errStoreSilent = errors.New("the store has not returned within 10 s")
+	errStoreStuck  = errors.New("the store has not returned from an earlier call")
+)
+
+// boundedStore is a store that may hang. A call that does can be left, but not stopped, so there is
+// never more than one: until it has returned there is no other, which also keeps a late Put from
+// overwriting a newer one.
+type boundedStore struct {
+	store cache.Store
+
+	mu    sync.Mutex
+	under *storeCall // way; nil if no call is
+}
+
+type storeCall struct {
+	limit time.Time     // when it is given up
+	done  chan struct{} // closed when it has returned; data and err are set then
+	data  []byte
+	err   error
+}
+
+// bounded is the store with a limit to each call; nil for none.
+func bounded(store cache.Store) cache.Store {
+	if store == nil {
+		return nil
+	}
+	return &boundedStore{store: store}
+}
+
+func (s *boundedStore) Get(ctx context.Context, key string) ([]byte, error) {
+	return s.call(ctx, func(ctx context.Context) ([]byte, error) { return s.store.Get(ctx, key) })
+}
+
+func (s *boundedStore) Put(ctx context.Context, key string, data []byte) error {
+	_, err := s.call(ctx, func(ctx context.Context) ([]byte, error) {
+		return nil, s.store.Put(ctx, key, data)
+	})
+	return err
+}
+
+func (s *boundedStore) Delete(ctx context.Context, key string) error {
+	_, err := s.call(ctx, func(ctx context.Context) ([]byte, error) {
+		return nil, s.store.Delete(ctx, key)
+	})
+	return err
+}
+
+// boundedWaits is a bounded store that keeps waits, too.
+type boundedWaits struct {
+	*boundedStore
+	waits cache.WaitStore
+}
+
+// waitStore is the part of the store that keeps waits, within the same limits; nil if it keeps
+// none.
+func waitStore(store cache.Store) cache.WaitStore {
+	s, ok := store.(*boundedStore)
+	if !ok {
+		return nil
+	}
+	waits, ok := s.store.(cache.WaitStore)
+	if !ok {
+		return nil
+	}
+	return boundedWaits{boundedStore: s, waits: waits}
+}
+
+func (s boundedWaits) GetWaits(
+	ctx context.Context, key string,
+) (data []byte, age time.Duration, err error) {
+	var told time.Duration // read only after the call has returned in time
+	data, err = s.call(ctx, func(ctx context.Context) (data []byte, err error) {
+		data, told, err = s.waits.GetWaits(ctx, key)
+		return data, err
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return data, told, nil
+}
+
+func (s boundedWaits) PutWaits(ctx context.Context, key string, data []byte) error {
+	_, err := s.call(ctx, func(ctx context.Context) ([]byte, error) {
+		return nil, s.waits.PutWaits(ctx, key, data)
+	})
+	return err
+}
+
+// call returns what operation does, or an error soon after storeTimeout or the end of ctx.
+func (s *boundedStore) call(
+	ctx context.Context, operation func(context.Context) ([]byte, error),
+) ([]byte, error) {
+	own, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, storeTimeout, errStoreSilent)
+	defer cancel()
+	go func() {
+		own.err = errStoreSilent // in case it ends its goroutine instead of returning
+		defer func() {
+			s.mu.Lock()
+			s.under = nil
+			s.mu.Unlock()
+			close(own.done)
+		}()
+		own.data, own.err = operation(ctx)
+	}()
+	select {
+	case <-own.done:
+		return own.data, own.err
+	case <-ctx.Done():
+	}
+	grace := time.NewTimer(storeGrace)
+	defer grace.Stop()
+	select {
+	case <-own.done:
+		return own.data, own.err
+	case <-grace.C:
+		return nil, context.Cause(ctx)
+	}
+}
+
+// begin waits for the turn of a new call, as long as the one before it may yet return in time.
+func (s *boundedStore) begin(ctx context.Context) (*storeCall, error) {
+	patience := time.Now().Add(storeTimeout)
+	for {
+		s.mu.Lock()
+		other := s.under
+		if other == nil {
+			own := &storeCall{
+				limit: time.Now().Add(storeTimeout + storeGrace), done: make(chan struct{}),
+			}
+			s.under = own
+			s.mu.Unlock()
+			return own, nil
+		}
+		s.mu.Unlock()
+		left := min(time.Until(other.limit), time.Until(patience))
+		if left <= 0 {
+			return nil, errStoreStuck
+		}
+		giveUp := time.NewTimer(left)
+		select {
+		case <-other.done:
+		case <-giveUp.C:
+		case <-ctx.Done():
+			giveUp.Stop()
+			return nil, context.Cause(ctx)
+		}
+		giveUp.Stop()
 	}
 }

@@ -149,3 +149,7 @@ func TestAfterAFailedWriteTheSameIsWrittenAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, a.Hub, m.Confirmed.Hub)
 }
+
+func TestTheErrorOfAStoreThatHangsTellsItsLimit(t *testing.T) {
+	require.ErrorContains(t, errStoreSilent, "within "+spoken(storeTimeout))
+}

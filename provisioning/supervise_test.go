@@ -181,7 +181,7 @@ func TestReprovisionRemembersBeforeItReturns(t *testing.T) {
 	each(t, dpsWirings, func(t *testing.T, r *rig) {
 		r.boot()
 		dev := r.device()
-		dev.Store = &slowStore{Store: r.store, put: time.Minute}
+		dev.Store = &slowStore{Store: r.store, put: 5 * time.Second}
 		stop := r.run(dev)
 		r.await(0, time.Minute)
 		require.NoError(t, r.dps.Move(rigID, hubB))
@@ -231,7 +231,7 @@ func TestAStoreThatWasInterruptedIsReadAgain(t *testing.T) {
 	each(t, hubWirings, func(t *testing.T, r *rig) {
 		r.boot()
 		dev := r.device()
-		dev.Store = &slowStore{Store: r.store, get: time.Minute}
+		dev.Store = &slowStore{Store: r.store, get: 5 * time.Second}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		_, err := dev.Assignment(ctx)
@@ -350,203 +350,6 @@ func TestASessionMayCallEveryMethod(t *testing.T) {
 	})
 }
 
-func TestRunEndsThoughItsSessionReprovisionsWithAContextOfItsOwn(t *testing.T) {
-	for name, delay := range map[string]time.Duration{"during": 0, "after": 2 * time.Second} {
-		t.Run(name, func(t *testing.T) {
-			each(t, hubWirings, func(t *testing.T, r *rig) {
-				r.boot()
-				dev := r.device()
-				r.dps.Inject(dpstest.Fault{On: dpstest.Register, NoAnswer: true, Times: always})
-				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-				defer cancel()
-				var failure error
-				err := dev.Run(ctx, func(ctx context.Context, hub *hubconn.Conn) error {
-					time.Sleep(delay)
-					_, failure = dev.Reprovision(context.Background(), "test")
-					return failure
-				})
-				require.ErrorIs(t, err, context.DeadlineExceeded)
-				require.Error(t, failure)
-				require.Less(t, r.elapsed(), time.Minute)
-			})
-		})
-	}
-}
-
-// ownContext are calls of a session that ignores the context it was given.
-var ownContext = map[string]func(ctx context.Context, dev *provisioning.Device) error{
-	"assignment": func(ctx context.Context, dev *provisioning.Device) error {
-		a, err := dev.Assignment(ctx)
-		if err == nil && a.Hub == "" {
-			return errors.New("neither an assignment nor an error")
-		}
-		return err
-	},
-	"reprovision": func(ctx context.Context, dev *provisioning.Device) error {
-		_, err := dev.Reprovision(ctx, "test")
-		return err
-	},
-	"forget": func(ctx context.Context, dev *provisioning.Device) error { return dev.Forget(ctx) },
-	"remembered": func(ctx context.Context, dev *provisioning.Device) error {
-		_, err := dev.Remembered(ctx)
-		return err
-	},
-	"status": func(ctx context.Context, dev *provisioning.Device) error {
-		_ = dev.Status()
-		return nil
-	},
-	"send": func(ctx context.Context, dev *provisioning.Device) error {
-		return dev.Send(ctx, hubconn.Message{Body: []byte("x")})
-	},
-	"receive": func(ctx context.Context, dev *provisioning.Device) error {
-		_, err := dev.Receive(ctx)
-		return err
-	},
-	"connect": func(ctx context.Context, dev *provisioning.Device) error {
-		_, err := dev.Connect(ctx)
-		return err
-	},
-	"run": func(ctx context.Context, dev *provisioning.Device) error {
-		return dev.Run(ctx, func(context.Context, *hubconn.Conn) error { return nil })
-	},
-}
-
-// A session that waits for a call, and a Run that waits for its session, must not wait for each
-// other. In a bubble that is found at once.
-func TestRunEndsWhateverItsSessionCallsWithAContextOfItsOwn(t *testing.T) {
-	background := context.Background()
-	before := map[string]func(r *rig, dev *provisioning.Device){
-		"": func(*rig, *provisioning.Device) {},
-		"forgotten": func(r *rig, dev *provisioning.Device) {
-			assert.NoError(r.t, dev.Forget(background))
-		},
-		"dps dead": func(r *rig, _ *provisioning.Device) {
-			r.network.SetFault(dpstest.GlobalEndpoint, simnet.Blackhole)
-		},
-		"forgotten, dps dead": func(r *rig, dev *provisioning.Device) {
-			r.network.SetFault(dpstest.GlobalEndpoint, simnet.Blackhole)
-			assert.NoError(r.t, dev.Forget(background))
-		},
-		"forgotten, hub and dps dead": func(r *rig, dev *provisioning.Device) {
-			r.network.SetFault(dpstest.GlobalEndpoint, simnet.Blackhole)
-			r.network.SetFault(hubA, simnet.Blackhole)
-			assert.NoError(r.t, dev.Forget(background))
-			r.network.Cut(hubA)
-		},
-	}
-	for prepared, prepare := range before {
-		for name, method := range ownContext {
-			for moment, delay := range map[string]time.Duration{
-				"before": 0, "at": time.Second, "after": 2 * time.Second,
-			} {
-				t.Run(prepared+"/"+name+" "+moment, func(t *testing.T) {
-					each(t, []wiring{{}}, func(t *testing.T, r *rig) {
-						r.boot()
-						dev := r.device()
-						ctx, cancel := context.WithTimeout(background, time.Second)
-						defer cancel()
-						returned := errors.New("the session has returned")
-						err := dev.Run(ctx, func(_ context.Context, hub *hubconn.Conn) error {
-							time.Sleep(delay)
-							prepare(r, dev)
-							_ = method(background, dev)
-							return returned
-						})
-						require.Error(t, err)
-						require.Less(t, r.elapsed(), time.Minute)
-						require.Equal(t, provisioning.StateStopped, dev.Status().State)
-					})
-				})
-			}
-		}
-	}
-}
-
-func TestForgetWhileRunIsEndingForgets(t *testing.T) {
-	each(t, hubWirings, func(t *testing.T, r *rig) {
-		r.boot()
-		dev := r.device()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		err := dev.Run(ctx, func(ctx context.Context, _ *hubconn.Conn) error {
-			<-ctx.Done()
-			time.Sleep(time.Second)
-			assert.NoError(t, dev.Forget(context.Background()))
-			_, err := dev.Assignment(context.Background())
-			assert.ErrorContains(t, err, "run is ending")
-			return nil
-		})
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		_, err = r.store.Get(context.Background(), rigID)
-		require.ErrorIs(t, err, cache.ErrMiss)
-		a, err := dev.Assignment(context.Background())
-		require.NoError(t, err)
-		require.Equal(t, hubA, a.Hub)
-		require.Equal(t, 1, r.asked(dpstest.Register))
-	})
-}
-
-func TestAssignmentAfterForgetAsksDPS(t *testing.T) {
-	forgotten := func(t *testing.T, r *rig, dev *provisioning.Device) {
-		assert.NoError(t, dev.Forget(context.Background()))
-		a, err := dev.Assignment(context.Background())
-		assert.NoError(t, err)
-		assert.Equal(t, hubA, a.Hub)
-		assert.Equal(t, 1, r.asked(dpstest.Register))
-	}
-	calls := map[string]func(t *testing.T, r *rig, dev *provisioning.Device){
-		"while stopped": forgotten,
-		"while connected": func(t *testing.T, r *rig, dev *provisioning.Device) {
-			conn, err := dev.Connect(context.Background())
-			require.NoError(t, err)
-			forgotten(t, r, dev)
-			require.NoError(t, conn.Close())
-		},
-		"beside run": func(t *testing.T, r *rig, dev *provisioning.Device) {
-			stop := r.run(dev)
-			r.await(0, time.Minute)
-			forgotten(t, r, dev)
-			stop()
-		},
-		"in the session": func(t *testing.T, r *rig, dev *provisioning.Device) {
-			done := errors.New("done")
-			first := true
-			err := dev.Run(context.Background(), func(context.Context, *hubconn.Conn) error {
-				if first {
-					first = false
-					forgotten(t, r, dev)
-				}
-				return done
-			})
-			require.ErrorIs(t, err, done)
-		},
-		"while run ends": func(t *testing.T, r *rig, dev *provisioning.Device) {
-			stop := r.run(dev)
-			r.await(0, time.Minute)
-			done := make(chan struct{})
-			assert.NoError(t, dev.Forget(context.Background()))
-			go func() {
-				defer close(done)
-				_, err := dev.Assignment(context.Background())
-				for err != nil {
-					time.Sleep(rigStep)
-					_, err = dev.Assignment(context.Background())
-				}
-			}()
-			stop()
-			<-done
-		},
-	}
-	for name, call := range calls {
-		t.Run(name, func(t *testing.T) {
-			each(t, []wiring{{}, {dps: dps.MQTT}}, func(t *testing.T, r *rig) {
-				r.boot()
-				call(t, r, r.device())
-			})
-		})
-	}
-}
-
 func TestASessionThatExitsItsGoroutineEndsRun(t *testing.T) {
 	each(t, hubWirings, func(t *testing.T, r *rig) {
 		r.boot()
@@ -653,6 +456,7 @@ func TestEachRefusalByDPSIsLoudOnce(t *testing.T) {
 func TestCtxThatEndsARequestIsNotTheLastError(t *testing.T) {
 	each(t, hubWirings, func(t *testing.T, r *rig) {
 		r.boot()
+		r.store = struct{ cache.Store }{r.store} // which keeps no waits: each run begins at once
 		for range 30 {
 			r.network.SetFault(hubA, simnet.Refused)
 			time.AfterFunc(time.Second, func() { r.network.SetFault(hubA, simnet.Blackhole) })

@@ -48,11 +48,12 @@ func readFlags(args []string) (*flags, error) {
 	if err := s.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil, err
 	} else if err != nil {
-		return nil, fmt.Errorf("%w: see simulator -help", err)
+		return nil, mistyped(s, args)
 	}
 	if s.NArg() > 0 {
 		return nil, fmt.Errorf(
-			"%q belongs to no flag: every setting is a flag, see simulator -help", s.Arg(0),
+			"%s belongs to no flag: every setting is a flag, see simulator -help",
+			plainArgument(s.Arg(0)),
 		)
 	}
 	for name, port := range map[string]int{"-https": f.https, "-mqtt": f.mqtt} {

@@ -39,6 +39,11 @@ func (j *journal) write() {
 		for _, r := range j.dps.Requests() {
 			if r.Op != dpstest.Clock && r.Time.After(j.requestsUntil) && !r.Time.After(until) {
 				j.log.Info("dps "+string(r.Op), requestDetails(r)...)
+				if r.Note != "" {
+					j.log.Info(
+						"client is old", "registrationId", r.RegistrationID, "meaning", r.Note,
+					)
+				}
 			}
 		}
 		j.requestsUntil = until

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -57,6 +58,49 @@ func TestEachConnectionIsLoggedOnceHoweverTheServicesClockJumps(t *testing.T) {
 }
 
 const journalKey = "Y2FuYXJ5LWtleS1vZi1hLWtpdGNoZW4tMDAwMDAwMDE="
+
+func TestAClientOfBeforeReprovisioningIsLoggedWithWhatThatMeans(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := simnet.New()
+		defer network.Close()
+		var out bytes.Buffer
+		s := &simulator{
+			network: network, dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out),
+		}
+		require.NoError(t, s.dps.Enroll(dpstest.IndividualEnrollment{
+			RegistrationID: "kitchen", Attestation: dpstest.Keys(journalKey, ""),
+		}))
+		ctx, stop := context.WithCancel(t.Context())
+		s.journal(ctx)
+		key := dps.SymmetricKey{ID: "kitchen", Key: journalKey}
+		token, err := key.Token(
+			ctx, s.dps.IDScope()+"/registrations/kitchen", time.Now().Add(time.Hour),
+		)
+		require.NoError(t, err)
+		for _, version := range []string{"2018-04-01", "2021-06-01"} {
+			r, err := http.NewRequestWithContext(
+				ctx, http.MethodPut, "https://"+dpstest.GlobalEndpoint+"/"+s.dps.IDScope()+
+					"/registrations/kitchen/register?api-version="+version, nil,
+			)
+			require.NoError(t, err)
+			r.Header.Set("Authorization", token)
+			r.Header.Set("User-Agent", "azure-iot-provisioning-device/1.3.3")
+			transport := &http.Transport{
+				DialContext: network.DialContext, TLSClientConfig: network.TLSConfig(),
+			}
+			response, err := transport.RoundTrip(r)
+			require.NoError(t, err)
+			_ = response.Body.Close()
+			require.Equal(t, http.StatusAccepted, response.StatusCode)
+			transport.CloseIdleConnections()
+			time.Sleep(time.Second)
+		}
+		stop()
+		s.tasks.Wait()
+		assert.Equal(t, 2, strings.Count(out.String(), `msg="client is old"`), out.String())
+		assert.Contains(t, out.String(), `registrationId=kitchen meaning="Node SDK 1.3.3 registers`)
+	})
+}
 
 func TestRefusalTellsOnlyWhatTheDeviceWasTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -38,7 +38,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitDone
 	}
 	// One line, whatever a file's name or an operating system's message holds.
-	fmt.Fprintf(stderr, "simulator: %s\n", printable(strings.ReplaceAll(err.Error(), "\n", "; ")))
+	line := printable(strings.ReplaceAll(err.Error(), "\n", "; "))
+	fmt.Fprintf(stderr, "simulator: %s\n", withoutSecrets(line))
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}

@@ -224,6 +224,18 @@ func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
 		says []string
 	}{
 		"unknown flag":            {[]string{"-port", "1"}, []string{"-port"}},
+		"key for a flag":          {[]string{"-" + key}, []string{"does not exist", "-help"}},
+		"key glued to a flag":     {[]string{"-id-scope" + key}, []string{"-id-scope", "-help"}},
+		"key glued with a colon":  {[]string{"--state:" + key}, []string{"-state", "-help"}},
+		"key with bad syntax":     {[]string{"---config" + key}, []string{"-config", "-help"}},
+		"key as an argument":      {[]string{key}, []string{"an argument", "no flag"}},
+		"connection as argument":  {[]string{connectionString}, []string{"an argument", "no flag"}},
+		"connection as a port":    {[]string{"-https", connectionString}, []string{"-https", "a whole number"}},
+		"connection as a scope":   {[]string{"-id-scope", connectionString}, []string{"-id-scope", "letters and digits"}},
+		"connection as a file":    {[]string{"-config", connectionString}, []string{"no such file"}},
+		"key as a file":           {[]string{"-faults", key}, []string{"no such file"}},
+		"port that is no number":  {[]string{"-mqtt", "eight"}, []string{"-mqtt", "a whole number"}},
+		"flag without a value":    {[]string{"-config"}, []string{"-config", "needs an argument"}},
 		"argument":                {[]string{"simulator.json"}, []string{"simulator.json", "no flag"}},
 		"no port":                 {[]string{"-https", "70000"}, []string{"-https", "70000"}},
 		"one port for both":       {[]string{"-https", "8443", "-mqtt", "8443"}, []string{"-https", "-mqtt", "8443"}},
@@ -288,9 +300,16 @@ func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
 			for _, text := range c.says {
 				assert.Contains(t, stderr.String(), text)
 			}
+			for i := 0; i+8 < len(key); i += 8 {
+				assert.NotContains(t, stderr.String(), key[i:i+8], "a piece of a key")
+			}
 		})
 	}
 }
+
+// connectionString is what the simulator itself prints for operators.
+const connectionString = "HostName=x.azure-devices-provisioning.net;" +
+	"SharedAccessKeyName=provisioningserviceowner;SharedAccessKey=" + key
 
 func TestTakenPortIsAFailureAndNotAMistake(t *testing.T) {
 	t.Parallel()

@@ -183,8 +183,7 @@ func readSettings(args, environ []string) (*settings, error) {
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil, err
 	} else if err != nil {
-		problem, _, _ := strings.Cut(err.Error(), "=") // what follows is a value, perhaps a key
-		return nil, fmt.Errorf("%s: see thermostat -help", problem)
+		return nil, wrongFlag(refused(args, flags.NArg()))
 	}
 	if flags.NArg() > 0 {
 		return nil, errors.New("there is an argument that belongs to no flag: every setting is " +
@@ -212,10 +211,7 @@ func (s *settings) readEnvironment(environ []string) error {
 		}
 		i := slices.IndexFunc(options, func(o option) bool { return envName(o.name) == name })
 		if i < 0 {
-			return fmt.Errorf(
-				"%s is not a setting: remove it, or correct its name (thermostat -help lists them)",
-				strconv.QuoteToASCII(name),
-			)
+			return wrongVariable(name)
 		}
 		o := options[i]
 		if s.given[o.name].byFlag {

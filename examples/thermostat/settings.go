@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -77,13 +76,15 @@ func (s *settings) read(name, path string) ([]byte, error) {
 	return data, nil
 }
 
-// looksLikeKey: keys of 32 and 64 bytes, which is what the services make, end in padding. A path
-// does not.
+// looksLikeKey: keys of 32 and 64 bytes, which is what the services make, end in padding, also
+// where their beginning was not copied. A path does not.
 func looksLikeKey(value string) bool {
-	_, err := base64.StdEncoding.DecodeString(value)
-	return err == nil && len(value) >= 24 && strings.HasSuffix(value, "=") ||
-		strings.Contains(value, "PRIVATE KEY")
+	return len(value) >= 24 && strings.HasSuffix(value, "=") && !strings.ContainsFunc(
+		value, func(r rune) bool { return !strings.ContainsRune(base64Alphabet, r) },
+	) || strings.Contains(value, "PRIVATE KEY") || strings.Contains(value, "SharedAccess")
 }
+
+const base64Alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_="
 
 // check asks the library about the settings, one at a time, so that the answer can name the flag.
 func (s *settings) check(dev *provisioning.Device) error {

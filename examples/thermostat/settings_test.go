@@ -46,10 +46,30 @@ func TestWrongSettingIsOneClearLine(t *testing.T) {
 		"nothing":                    {says: []string{"-id-scope", "missing", "THERMOSTAT_ID_SCOPE"}},
 		"unknown flag":               {args: board("-kye", "x"), says: []string{"-kye", "-help"}},
 		"unknown flag with a key":    {args: scoped("-kye=" + canaryKey), says: []string{"-kye", "-help"}},
-		"bad syntax with a key":      {args: scoped("---key=" + canaryKey), says: []string{"---key", "-help"}},
+		"bad syntax with a key":      {args: scoped("---key=" + canaryKey), says: []string{"-key ", "-key=BASE64", "-help"}},
+		"glued key":                  {args: scoped("-key" + canaryKey), says: []string{"-key ", "-key=BASE64", "-help"}},
+		"glued key, no padding":      {args: scoped("-key" + canaryKey[:40]), says: []string{"-key ", "-key=BASE64"}},
+		"glued key, two dashes":      {args: scoped("--key:" + canaryKey), says: []string{"-key ", "-key=BASE64"}},
+		"glued key, many dashes":     {args: scoped("----key:" + canaryKey), says: []string{"-help"}},
+		"glued key, capitals":        {args: scoped("-KEY=" + canaryKey), says: []string{"-key ", "-key=BASE64"}},
+		"glued group key":            {args: scoped("-group-key:" + canaryGroupKey), says: []string{"-group-key ", "-group-key=BASE64"}},
+		"key glued to a file's flag": {args: scoped("-cert-key\n" + canaryKey), says: []string{"-cert-key ", "-cert-key=FILE"}},
+		"key glued to a wrong flag":  {args: scoped("-kye" + canaryKey), says: []string{"a flag", "does not exist", "-help"}},
+		"key glued to a switch":      {args: scoped("-status" + canaryKey), says: []string{"-status ", "-help"}},
+		"key for a flag":             {args: scoped("-" + canaryKey), says: []string{"does not exist", "-help"}},
+		"key for a flag's value":     {args: scoped("-=" + canaryKey), says: []string{"-help"}},
+		"bad syntax first of all":    {args: []string{"---key" + canaryKey}, says: []string{"-key ", "-help"}},
 		"flag without value":         {args: scoped("-key"), says: []string{"-key", "needs an argument"}},
 		"stray argument":             {args: board(canaryKey), says: []string{"argument", "-help"}},
 		"unknown variable":           {args: board(), env: []string{"THERMOSTAT_IDSCOPE=x"}, says: []string{"THERMOSTAT_IDSCOPE", "not a setting"}},
+		"key glued to a variable":    {args: board(), env: []string{"THERMOSTAT_KEY:" + canaryKey + "=x"}, says: []string{"THERMOSTAT_KEY ", "THERMOSTAT_KEY=BASE64"}},
+		"key glued to a wrong one":   {args: board(), env: []string{"THERMOSTAT_KYE" + canaryKey + "=x"}, says: []string{"THERMOSTAT_", "not a setting"}},
+		"connection string as scope": {args: []string{"-id-scope", connectionString, "-registration-id", "board", "-key", canaryKey}, says: []string{"-id-scope", "looks like a key"}},
+		"connection string as ID":    {args: scoped("-registration-id", connectionString, "-key", canaryKey), says: []string{"-registration-id", "looks like a key"}},
+		"connection string as host":  {args: board("-endpoint", connectionString), says: []string{"-endpoint", "looks like a key"}},
+		"connection string as file":  {args: board("-ca", connectionString), says: []string{"-ca", "looks like a key"}},
+		"connection string alone":    {args: board(connectionString), says: []string{"argument", "-help"}},
+		"half a key as ID":           {args: scoped("-registration-id", canaryKey[1:], "-key", canaryKey), says: []string{"-registration-id", "looks like a key"}},
 		"empty scope":                {args: []string{"-id-scope", ""}, says: []string{"-id-scope", "empty"}},
 		"illegal scope":              {args: []string{"-id-scope", "0ne/1", "-registration-id", "board", "-key", canaryKey}, says: []string{"-id-scope", "0ne00ABCDEF"}},
 		"scope is the key":           {args: []string{"-id-scope", canaryKey, "-registration-id", "board", "-key", "0ne00000001"}, says: []string{"-key", "base64"}},
@@ -120,11 +140,19 @@ func TestWrongSettingIsOneClearLine(t *testing.T) {
 		for _, word := range c.says {
 			assert.Contains(t, line, word)
 		}
+		for _, key := range []string{canaryKey, canaryGroupKey} {
+			for i := 0; i+8 < len(key); i += 8 {
+				assert.NotContains(t, line, key[i:i+8], "a piece of a key")
+			}
+		}
 	})
 	left, err := os.ReadFile(text)
 	require.NoError(t, err)
 	require.Equal(t, "hello", string(left), "a file in the place of the store is untouched")
 }
+
+// connectionString is what a portal offers to copy.
+var connectionString = "HostName=" + hubA + ";DeviceId=board;SharedAccessKey=" + canaryKey
 
 func TestStatusPrintsWhatIsStored(t *testing.T) {
 	t.Parallel()

@@ -13,5 +13,6 @@
 //
 //	go run ./internal/ci -out /tmp/rehome-ci race secrets
 //
-// The order of the steps, and those that are one command, are in .ci/run.
+// The order of the steps, and those that are one command, are in .ci/run. One of these, mutate, is
+// carried out by a program of its own, in internal/tools, and only if asked for.
 package main

@@ -31,6 +31,7 @@ var runners = map[string]runner{
 
 	"bash .ci/run":                   ci("lint", "staticcheck"), // CI is this command
 	"bash .ci/run lint race":         ci("race", `"-race"`),
+	"bash .ci/run mutate":            ci("mutate", "run ./mutate"),
 	"go test ./internal/layout":      ci("race", `"test", "-race"`),
 	"go doc ./provisioning":          documented,
 	"go doc -all ./provisioning":     documented,
@@ -39,6 +40,8 @@ var runners = map[string]runner{
 	"go doc ./hubconn/simnet":        documented,
 	"go doc ./provisioning/dpstest":  documented,
 	"go doc -all ./provisioning/dps": documented,
+
+	"go -C internal/tools run ./mutate -dir ../.. -pkg ./internal/rules -short -sample 100": ci("mutate", "go -C internal/tools run ./mutate -dir ../.. -pkg ./internal/rules "),
 
 	// With ports that are free, and its files in a temporary directory.
 	"go run ./examples/simulator -https 8443 -mqtt 8884": walked,

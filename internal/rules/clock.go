@@ -46,7 +46,7 @@ func (t *transition) dpsSawWrongClock() {
 }
 
 func (e ClockAnswered) apply(t *transition) {
-	t.DPS.Phase = Idle
+	t.DPS.Phase, t.DPS.Silent = Idle, false
 	if e.Clock == ClockUnknown {
 		if t.clockUnanswered() {
 			return
@@ -61,6 +61,9 @@ func (e ClockAnswered) apply(t *transition) {
 		t.retryHubWithRightClock()
 	case purpose == ClockForHub && why == ReasonOutage:
 		t.armOutage()
+	case purpose == ClockForHub && t.Settings.AfterRejection == GiveUpRejected:
+		t.disarmDPS()
+		t.do(GiveUp{})
 	case purpose == ClockForHub && t.Settings.AfterRejection == KeepProbing:
 		t.disarmDPS()
 	case purpose == ClockForHub:

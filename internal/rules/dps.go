@@ -56,7 +56,7 @@ func (t *transition) namedLive(a Assignment, why Reason) {
 	t.Confirmed, t.Candidate = a, Assignment{}
 	t.Hub.Tried = Attempt{Slot: Confirmed, Target: a}
 	t.remember()
-	if why == ReasonOutage {
+	if why == ReasonOutage && !t.Outage.Since.IsZero() {
 		t.Outage.Asked++
 		t.armOutage() // for when the connection is lost before it is stable
 	}

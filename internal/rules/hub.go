@@ -64,6 +64,10 @@ func (e HubFailure) apply(t *transition) {
 	if t.Outage.Since.IsZero() {
 		t.Outage.Since = t.now
 	}
+	if t.DPS.behindHub {
+		t.DPS.behindHub = false
+		t.DPS.At = earlier(t.DPS.At, later(t.staggered(WakeSpread), t.DPS.NotBefore))
+	}
 	switch e.Class {
 	case retry.Throttled:
 		t.throttled(r)
@@ -73,10 +77,6 @@ func (e HubFailure) apply(t *transition) {
 		t.incompatible(r)
 	default:
 		t.unavailable(e)
-	}
-	if t.DPS.behindHub {
-		t.DPS.behindHub = false
-		t.DPS.At = earlier(t.DPS.At, later(t.staggered(WakeSpread), t.DPS.NotBefore))
 	}
 }
 
@@ -98,16 +98,27 @@ func (t *transition) judge(r *HubRecord, e HubFailure) retry.Class {
 }
 
 // throttled: the hub is right and knows the device, so there is nothing to ask DPS about, unless it
-// goes on for a day.
+// goes on for a day. The hub goes first then, once: one that throttles for ever would otherwise put
+// the question off with each try.
 func (t *transition) throttled(r *HubRecord) {
-	at := later(t.Outage.Since.Add(ThrottledOutage), r.At.Add(BootGrace)) // the hub goes first
+	day := t.Outage.Since.Add(ThrottledOutage)
 	switch d := &t.DPS; {
 	case d.Phase == Idle:
-		t.planOutage(t.staggeredFrom(at))
+		t.planOutage(t.staggeredFrom(later(day, r.At.Add(BootGrace))))
 	case d.Phase == Waiting && d.Reason == ReasonOutage && d.Clock == ClockForNone &&
-		t.Outage.Asked == 0:
-		d.At = later(d.At, at)
+		t.Outage.Asked == 0 && !t.anotherIsSilent(r):
+		d.At = later(d.At, day)
 	}
+}
+
+// anotherIsSilent says that the device holds another hub besides, which does worse than throttle.
+func (t *transition) anotherIsSilent(r *HubRecord) bool {
+	for _, a := range [...]Assignment{t.Confirmed, t.Candidate} {
+		if k := t.Kept(a); !r.of(a) && k.Failures > 0 && k.Class != retry.Throttled {
+			return true
+		}
+	}
+	return false
 }
 
 // unavailable: the hub failed, or nobody answered, or somebody else did.
@@ -128,6 +139,16 @@ func (t *transition) waitsOutThrottling() bool {
 	d := &t.DPS
 	return d.Phase == Waiting && d.Reason == ReasonOutage && t.Outage.Asked == 0 &&
 		d.At.Sub(t.now) > OutageMax+t.Settings.Stagger
+}
+
+// rearmOutage sets the question that was planned before the program asked for a registration.
+func (t *transition) rearmOutage() {
+	r := t.Kept(t.Hub.Tried.Target)
+	if r.Class == retry.Throttled && t.Outage.Asked == 0 {
+		t.throttled(&r)
+		return
+	}
+	t.armOutage()
 }
 
 // armOutage sets the next question about a silent hub.

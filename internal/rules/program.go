@@ -12,11 +12,14 @@ func (e Boot) apply(t *transition) {
 	t.Confirmed, t.Candidate = e.Confirmed, e.Candidate
 	remembers := e.Next == retry.Wait && t.Target().Known()
 	planned := t.restore(e.Waits, remembers)
+	start := t.now
+	if e.WaitsUnknown {
+		start = t.spreadBoot()
+	}
 	t.planHub()
 	switch {
-	case planned && remembers:
-		t.hubFirst()
 	case planned:
+		t.resumeQuestion(start, remembers)
 	case remembers && t.Hub.Phase == Waiting:
 	case remembers: // every hub that is remembered speaks another protocol
 		t.planDPS(t.incompatibleUntil(), Registration, ReasonIncompatible)
@@ -25,33 +28,39 @@ func (e Boot) apply(t *transition) {
 	default:
 		t.planDPS(t.staggered(t.Settings.Stagger), Registration, ReasonBoot)
 	}
-	if e.WaitsUnknown {
-		t.spreadBoot()
+	if t.DPS.Phase == Waiting {
+		t.DPS.At = later(t.DPS.At, start)
 	}
 }
 
-// hubFirst: a question that an earlier process planned, and that is overdue or nearly so, waits for
-// the hub to be tried, unless that is to be left alone for longer.
-func (t *transition) hubFirst() {
-	if t.Hub.Phase != Waiting || t.Hub.At.Sub(t.now) >= BootGrace {
-		return
-	}
-	if at := t.Hub.At.Add(BootGrace); t.DPS.At.Before(at) {
-		t.DPS.At, t.DPS.behindHub = at, true
+// resumeQuestion: a question that an earlier process planned keeps its time. One that is overdue,
+// or that nobody answered, waits for the hub to be tried, unless that is to be left alone for
+// longer; where no hub goes first, it is spread, since devices may have woken together.
+func (t *transition) resumeQuestion(start time.Time, remembers bool) {
+	d := &t.DPS
+	overdue := !d.At.After(start)
+	hubFirst := remembers && t.Hub.Phase == Waiting && t.Hub.At.Sub(start) < BootGrace
+	switch {
+	case hubFirst && (overdue || d.Silent):
+		d.behindHub = true
+		d.At = later(d.NotBefore, t.Hub.At.Add(BootGrace))
+	case d.Silent:
+		d.At = earlier(d.At, later(d.NotBefore, t.staggered(RestartDPS)))
+	case overdue:
+		d.At = t.staggered(min(WakeSpread, t.Settings.Stagger))
 	}
 }
 
-// spreadBoot spreads the first requests of a device that does not know any more what it was asked.
-func (t *transition) spreadBoot() {
+// spreadBoot spreads the first requests of a device that does not know any more what it was asked:
+// none is to be earlier than it returns.
+func (t *transition) spreadBoot() time.Time {
 	at := t.staggered(UnknownSpread)
 	for _, a := range [...]Assignment{t.Confirmed, t.Candidate} {
 		if a.Known() {
 			t.record(a).At = at
 		}
 	}
-	if t.DPS.Phase == Waiting {
-		t.DPS.At = later(t.DPS.At, at)
-	}
+	return at
 }
 
 // apply registers at once, while the current connection stays up.
@@ -98,8 +107,11 @@ func (Resume) apply(t *transition) {
 func (Forget) apply(t *transition) {
 	t.Confirmed, t.Candidate = Assignment{}, Assignment{}
 	t.cancelConnect()
-	if !t.Connected && !t.DPS.Manual {
-		t.disarmDPS()
+	if t.DPS.Manual {
+		return
+	}
+	t.disarmDPS()
+	if !t.Connected {
 		t.startOver()
 	}
 }
@@ -108,12 +120,12 @@ func (Forget) apply(t *transition) {
 // asked for, gaps and Stagger allow.
 func (Nudge) apply(t *transition) {
 	for i := range t.Hubs {
-		if r := &t.Hubs[i]; r.Class == retry.Unreachable {
-			r.At = earlier(r.At, later(r.NotBefore, t.staggered(HubFloor)))
+		if r := &t.Hubs[i]; r.Class == retry.Unreachable && r.Failures > 0 {
+			r.At = earlier(r.At, t.soon(r.NotBefore, HubFloor))
 		}
 	}
 	if d := &t.DPS; d.Phase == Waiting && d.Silent {
-		d.At = earlier(d.At, later(d.NotBefore, t.staggered(DPSFloor)))
+		d.At = earlier(d.At, t.soon(d.NotBefore, DPSFloor))
 	}
 }
 
@@ -136,10 +148,11 @@ func (t *transition) restore(w Waits, remembers bool) (planned bool) {
 		(remembers || d.Operation == "") {
 		t.disarmDPS()
 	}
-	if t.DPS.Phase == Waiting && t.DPS.Silent {
-		t.DPS.At = earlier(t.DPS.At, later(t.DPS.NotBefore, t.staggered(RestartDPS)))
+	if t.DPS.Phase != Waiting {
+		return false
 	}
-	return t.DPS.Phase == Waiting
+	t.Clock.Tries = w.DPS.ClockTries // a process that lives shortly goes on without the time too
+	return true
 }
 
 func clockMayExplain(c retry.Class) bool { return c == retry.Rejected || c == retry.Untrusted }

@@ -37,15 +37,11 @@ func (t *transition) widenGap(r *HubRecord) {
 func (t *transition) askAboutRejection(r *HubRecord, e HubFailure) {
 	t.widenGap(r)
 	answered := !e.NameNotFound
-	if answered && t.Settings.AfterRejection == GiveUpRejected {
-		t.do(GiveUp{})
-		return
-	}
-	if !t.dpsFree() {
-		return // it is asked already
-	}
 	checkClock := answered && e.Class == retry.Rejected && t.Settings.Tokens && t.clockStale()
 	switch {
+	case answered && t.Settings.AfterRejection == GiveUpRejected && !checkClock:
+		t.do(GiveUp{})
+	case !t.dpsFree(): // it is asked already
 	case checkClock:
 		t.planDPS(t.staggered(t.clockWindow()), Registration, ReasonRejected)
 		t.DPS.Clock, t.DPS.Rejecting = ClockForHub, t.Hub.Tried.Target

@@ -76,7 +76,7 @@ func (t *transition) manualFailed() (over bool) {
 	}
 	t.disarmDPS()
 	if !t.Connected && !t.Outage.Since.IsZero() {
-		t.armOutage() // what was planned before the program asked
+		t.rearmOutage()
 	}
 	return true
 }

@@ -133,6 +133,8 @@ func TestHTTPSAnswerCutShort(t *testing.T) {
 		assert.ErrorIs(w, failure, io.ErrUnexpectedEOF)
 		assert.ErrorContains(w, failure, "cut short")
 		assert.Equal(w, 202, failure.Status)
+		assert.True(w, failure.Answered())
+		assert.WithinDuration(w, time.Now(), failure.Date, time.Second, "its header arrived")
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -120,14 +121,31 @@ func TestTheMarksOfTheServiceMakeAnAnswerItsOwn(t *testing.T) {
 	}
 }
 
-func TestASuccessTellsTheServicesTime(t *testing.T) {
-	for _, header := range []string{"X-Ms-Request-Id", "X-Other"} {
-		clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
-			w.clientAnswers(200, clientAssigned, header, "r-1")
-			assignment := w.register(dps.Registration{})
-			assert.WithinDuration(w, time.Now(), assignment.Date, time.Second)
-		})
-	}
+func TestEveryAnswerOfTheServiceTellsItsTime(t *testing.T) {
+	clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
+		w.network.SetClockOffset(time.Minute)
+		now := func(date time.Time, answer string) {
+			assert.WithinDuration(w, w.network.Now(), date, time.Second, answer)
+		}
+		now(w.lookUpRefused().Date, "not registered")
+		now(w.register(dps.Registration{}).Date, "registered")
+		looked, err := w.client.Lookup(w.Context())
+		require.NoError(w, err)
+		now(looked.Date, "looked up")
+		for _, fault := range []dpstest.Fault{
+			{Status: 503}, {Code: 429001}, {Code: 401002}, {Code: 409203}, {CutAfter: 10},
+			{Status: 404, Body: []byte{}}, {Status: 200, Body: []byte("{}")},
+			{Status: 200, Body: []byte(`{"status":"disabled"}`)},
+		} {
+			w.dps.Inject(fault)
+			now(w.refused(dps.Registration{}).Date, fmt.Sprintf("%+v", fault))
+		}
+	})
+	// An assignment that is taken for the service's own is so with its time.
+	clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
+		w.clientAnswers(200, clientAssigned)
+		assert.WithinDuration(w, time.Now(), w.register(dps.Registration{}).Date, time.Second)
+	})
 }
 
 func TestTimeBelievesNoProxyThatSpeaksForItself(t *testing.T) {

@@ -57,8 +57,9 @@
 //	                      time. Not: measured latency
 //	device data           twin and capabilities migrate, are reset, or stay; old
 //	                      identity removed, its connection cut; sticky behavior of
-//	                      old API versions. Not, as at the service: data of modules
-//	                      does not move, nor do messages in queues
+//	                      old API versions, with a note in the log of requests that
+//	                      names the client (Request.Note). Not, as at the service:
+//	                      data of modules does not move, nor do messages in queues
 //	registration records  created, updated, deleted; payload; substatus by API
 //	                      version. Not: their quota
 //	limits                registrations with lookups, polls for each device,

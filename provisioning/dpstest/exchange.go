@@ -33,6 +33,7 @@ type call struct {
 	registrationID string
 	operationID    string
 	version        string
+	client         string // what the client says it is, "" for nothing
 	authorization  string // SAS token, "" for none
 	chain          []*x509.Certificate
 	body           []byte
@@ -42,6 +43,8 @@ type call struct {
 
 	payload json.RawMessage // from the body
 	tpm     bool            // the body offers a TPM
+
+	note string // for the log
 }
 
 // A reply is what is to be sent: a response, or what a fault makes of it.
@@ -78,7 +81,7 @@ func (s *Server) serve(ctx context.Context, c *call) reply {
 		r.cut = f.Cut
 	}
 	s.log.update(entry, func(e *Request) {
-		e.Payload = c.payload
+		e.Payload, e.Note = c.payload, c.note
 		if r.operationID != "" {
 			e.OperationID = r.operationID
 		}
@@ -130,6 +133,7 @@ func (s *Server) carryOut(ctx context.Context, c *call) response {
 		if s.cfg.RefuseConcurrent && s.inProgress(c.registrationID) {
 			return s.refuse(codeConflict, "")
 		}
+		c.note = dev.note(c.client, c.version)
 		op := s.begin(c)
 		s.start(ctx, c, dev, op)
 		a := succeed(202, operationStatus{OperationID: op.id, Status: StatusAssigning})

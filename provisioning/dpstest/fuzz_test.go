@@ -31,10 +31,31 @@ func FuzzUserName(f *testing.F) {
 		if validID(u.registrationID) && !strings.ContainsAny(u.version, "/&") &&
 			!strings.Contains(u.scope, "/registrations/") {
 			again, ok := parseUserName(
-				u.scope + "/registrations/" + u.registrationID + "/api-version=" + u.version,
+				u.scope + "/registrations/" + u.registrationID + "/api-version=" + u.version +
+					"&ClientVersion=" + u.client,
 			)
 			if !ok || again != u {
 				t.Fatalf("%q read as %+v, then as %+v", text, u, again)
+			}
+		}
+	})
+}
+
+// What a client says it is never gets into the log but for a known product and its version.
+func FuzzClient(f *testing.F) {
+	for _, seed := range []string{
+		"1.2.8", "azure-iot-provisioning-device/1.3.3", "prov_device_client%2f1.0",
+		"Microsoft.Azure.Devices.Provisioning.Client/1.1.0 (a; b)", "%zz", "/1.2.3", "\n/1.2.3\n",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, client string) {
+		for _, version := range []string{versionSticky, versionPayload} {
+			note := new(terms).note(client, version)
+			if len(note) > 400 || strings.ContainsFunc(note, func(r rune) bool {
+				return r < ' ' || r > '~'
+			}) {
+				t.Fatalf("%q makes %q", client, note)
 			}
 		}
 	})

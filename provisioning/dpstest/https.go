@@ -24,7 +24,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if c == nil {
 		c = route(r.Method, r.URL)
 	}
-	c.transport = HTTPS
+	c.transport, c.client = HTTPS, clientOf(r.Header)
 	c.authorization = r.Header.Get("Authorization")
 	c.chain = peerChain(r)
 	if c.op != Clock {

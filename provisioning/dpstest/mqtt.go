@@ -132,7 +132,7 @@ func (d *device) Publish(
 	c := &call{
 		op: t.op, transport: d.transport, scope: d.user.scope,
 		registrationID: d.user.registrationID, operationID: t.operationID, version: d.user.version,
-		authorization: d.token, chain: d.chain, body: m.Payload,
+		client: d.user.client, authorization: d.token, chain: d.chain, body: m.Payload,
 	}
 	granted := d.granted
 	select {

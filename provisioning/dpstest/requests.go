@@ -83,6 +83,9 @@ type Request struct {
 	Code int
 	// ReturnCode is that of the CONNACK; 0 for all but a refused CONNECT.
 	ReturnCode byte
+	// Note says of a register request that its client is of before native reprovisioning, and what
+	// that means for the device, in one line for people; "" for any other.
+	Note string
 }
 
 // maxRequests is how many entries the log keeps; the oldest go first. Count counts them all.

@@ -10,6 +10,7 @@ type userName struct {
 	scope          string
 	registrationID string
 	version        string // "" if it names none
+	client         string // what it says it is, percent-encoded; "" for nothing
 }
 
 // parseUserName reads
@@ -32,7 +33,9 @@ func parseUserName(text string) (userName, bool) {
 		return userName{}, false
 	}
 	u := userName{scope: scope, registrationID: id}
-	u.version, _ = parameter(strings.TrimPrefix(parameters, "?"), "api-version")
+	parameters = strings.TrimPrefix(parameters, "?")
+	u.version, _ = parameter(parameters, "api-version")
+	u.client, _ = parameter(parameters, "ClientVersion")
 	return u, true
 }
 

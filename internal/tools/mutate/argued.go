@@ -46,9 +46,9 @@ func readArguments(path string) ([]argument, error) {
 }
 
 // argue finds the reasons of survivors, by their index, and the arguments that are about none. A
-// mutant of which the compiler makes the unbroken program survives by definition, and what it can
-// tell depends on the compiler; such an argument is not wrong. left are mutants that have not been
-// tried.
+// mutant that is compiled to the same as the unbroken code survives by definition, and what becomes
+// the same depends on the compiler: an argument about one is not wrong. left are mutants that have
+// not been tried.
 func argue(arguments []argument, mutants []mutant, results []result, left []mutant) (
 	reasons map[int]string, stale []argument,
 ) {

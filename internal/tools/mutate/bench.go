@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,7 +28,8 @@ type bench struct {
 	timeout time.Duration
 }
 
-// sum is of a test program. Equal programs do the same.
+// sum is of the assembly that the compiler has made of a package and its tests. It names lines, but
+// no columns. Of the linked program it could not be: what no test calls is not in there.
 type sum [sha256.Size]byte
 
 // errNotCompiled is of a mutant that is no program.
@@ -42,8 +42,8 @@ var compileError = regexp.MustCompile(`(?m)^(vet: )?\S+\.go:\d+:\d+: `)
 // build compiles the tests, with one file in place of another if there is a mutant.
 func (b *bench) build(ctx context.Context, name string, m *mutant) (path string, s sum, err error) {
 	path = filepath.Join(b.work, name+".test")
-	// Nothing may get into the program that differs although the code does not.
-	args := []string{"test", "-c", "-o", path, "-ldflags", "-s -w -buildid="}
+	// The linker is faster without what debuggers need.
+	args := []string{"test", "-c", "-o", path, "-gcflags=-S", "-ldflags=-s -w"}
 	if m != nil {
 		overlay, err := b.overlay(name, m)
 		if err != nil {
@@ -58,17 +58,16 @@ func (b *bench) build(ctx context.Context, name string, m *mutant) (path string,
 		if compileError.Match(out) {
 			err = errNotCompiled
 		}
-		return "", s, fmt.Errorf("%w\n%s", err, bytes.TrimSpace(out))
+		return "", s, fmt.Errorf("%w\n%s", err, last(out))
 	}
-	f, err := os.Open(path)
-	if err != nil {
+	if _, err := os.Stat(path); err != nil {
 		return "", s, fmt.Errorf("%s has no tests: %w", b.pattern, err)
 	}
-	defer f.Close()
-	hash := sha256.New()
-	_, err = io.Copy(hash, f)
-	return path, sum(hash.Sum(nil)), err
+	return path, sha256.Sum256(out), nil
 }
+
+// last is the end of what a program has printed.
+func last(out []byte) []byte { return out[max(0, len(out)-8<<10):] }
 
 // overlay tells the compiler to read the mutant.
 func (b *bench) overlay(name string, m *mutant) (path string, err error) {
@@ -89,12 +88,21 @@ func (b *bench) overlay(name string, m *mutant) (path string, err error) {
 	return path, os.WriteFile(path, list, 0o600)
 }
 
-// limited runs a program with 4 GB of addresses at most, where the shell can do that: a loop that a
+// limited runs a program with 8 GB of addresses at most, where the shell can do that: a loop that a
 // mutant never leaves may also fill the memory.
-const limited = `ulimit -v 4194304 2>/dev/null; exec "$0" "$@"`
+const limited = `ulimit -v 8388608 2>/dev/null; exec "$0" "$@"`
 
-// pass runs the tests. If they fail it says what they printed.
-func (b *bench) pass(ctx context.Context, path string) (ok bool, output string, err error) {
+// outcome is how a run of the tests has ended.
+type outcome int
+
+const (
+	failed outcome = iota
+	passed
+	late // it took too long
+)
+
+// test runs the tests. If they do not pass it says what they printed last.
+func (b *bench) test(ctx context.Context, path string) (how outcome, output string, err error) {
 	args := []string{"-c", limited, path, "-test.failfast", "-test.timeout", b.timeout.String(),
 		"-test.short=" + strconv.FormatBool(b.short), "-test.run", b.run}
 	// Whoever does not even keep to the time is killed.
@@ -107,25 +115,29 @@ func (b *bench) pass(ctx context.Context, path string) (ok bool, output string, 
 	var printed tail
 	command.Stdout, command.Stderr = &printed, &printed
 	err = command.Run()
-	if ctx.Err() != nil {
-		return false, "", context.Cause(ctx)
+	switch _, exited := errors.AsType[*exec.ExitError](err); {
+	case ctx.Err() != nil:
+		return failed, "", context.Cause(ctx)
+	case err == nil:
+		return passed, "", nil
+	case within.Err() != nil || printed.timedOut:
+		return late, string(printed.end), nil
+	case exited:
+		return failed, string(printed.end), nil
 	}
-	if err == nil {
-		return true, "", nil
-	}
-	if _, ok := errors.AsType[*exec.ExitError](err); ok || within.Err() != nil {
-		return false, string(printed), nil
-	}
-	return false, "", err
+	return failed, "", err
 }
 
-// tail keeps the end of what is written to it.
-type tail []byte
+// tail keeps the end of what is written to it, and whether it tells of a time-out, of which what
+// follows may be long.
+type tail struct {
+	end      []byte
+	timedOut bool
+}
 
 func (t *tail) Write(p []byte) (int, error) {
-	const most = 8 << 10
-	*t = append(*t, p...)
-	*t = (*t)[max(0, len(*t)-most):]
+	t.timedOut = t.timedOut || bytes.Contains(p, []byte("panic: test timed out after "))
+	t.end = last(append(t.end, p...))
 	return len(p), nil
 }
 
@@ -141,11 +153,11 @@ func (b *bench) warmUp(ctx context.Context) (s sum, err error) {
 		return s, err
 	}
 	begun := time.Now()
-	ok, output, err := b.pass(ctx, path)
+	how, output, err := b.test(ctx, path)
 	if err != nil {
 		return s, err
 	}
-	if !ok {
+	if how != passed {
 		return s, fmt.Errorf("the tests fail before anything is broken\n%s", output)
 	}
 	if given == 0 {

@@ -11,15 +11,15 @@
 //	true, false     in place of each other
 //	numbers         an integer one more, a fraction halved
 //	durations       doubled, and 0 to a second; each one of a composite literal, too
-//	assignments     removed, also x op= y and x++, one by one where several stand in one statement;
-//	                a variable that begins with a value begins with zero
+//	assignments     removed, one by one where several stand in one statement, also x op= y and
+//	                x++; a variable that begins with a value begins with zero
 //	calls           as statements, removed, also with go and defer
 //	cases           of a switch with an empty body
 //	min, max        in place of each other
 //
 // The tree is never changed: the compiler sees the broken file by way of -overlay. What does not
-// compile does not count, nor does what the compiler makes the very same program of as the unbroken
-// code, or as another break that is counted already. A test that takes too long counts as failed.
+// compile does not count, nor does what is compiled to the very same as the unbroken code, or as
+// another mutant. Tests that do not end in time count as failed.
 //
 // Survivors can be argued in the file of -argued, an entry each, that begins with the function and
 // the words of the report and ends with the reason. Further lines of an entry are indented:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"go/ast"
 	"go/token"
+	"go/types"
 	"path/filepath"
 	"strings"
 )
@@ -19,6 +20,10 @@ type mutant struct {
 	words        string // what has been done
 	line, column int
 	source       string // the line it is on
+
+	// Whether the code is compiled with this package whatever is done with it. A constant is not,
+	// nor is a function with type parameters.
+	compiled bool
 }
 
 // key finds a mutant again after the code around it has changed.
@@ -77,7 +82,7 @@ func (b *breaker) replace(from, to token.Pos, text, words string) {
 	line, _, _ := bytes.Cut(b.file.text[start:], []byte("\n"))
 	b.made = append(b.made, mutant{
 		file: b.file.path, from: at.Offset, to: b.offset(to), text: text,
-		function: b.function(), words: words,
+		function: b.function(), words: words, compiled: b.compiled(),
 		line: at.Line, column: at.Column, source: string(bytes.TrimSpace(line)),
 	})
 }
@@ -162,4 +167,13 @@ func (b *breaker) function() string {
 		}
 	}
 	return ""
+}
+
+func (b *breaker) compiled() bool {
+	declaration, ok := b.stack[0].(*ast.FuncDecl)
+	if !ok {
+		return false
+	}
+	signature := b.info.Defs[declaration.Name].Type().(*types.Signature)
+	return signature.TypeParams() == nil && signature.RecvTypeParams() == nil
 }

@@ -25,16 +25,19 @@ func (r *report) count(v verdict) (n int) {
 	return n
 }
 
+func (r *report) caught() int { return r.count(caught) + r.count(tooLong) }
+
+func (r *report) total() int { return r.caught() + r.count(survived) }
+
 // score is the part that was caught, in percent.
-func (r *report) score() float64 {
-	return 100 * float64(r.count(caught)) / float64(max(1, r.count(caught)+r.count(survived)))
-}
+func (r *report) score() float64 { return 100 * float64(r.caught()) / float64(max(1, r.total())) }
 
 func (r *report) print(w io.Writer) {
-	fmt.Fprintf(w, "total %d, caught %d, survived %d (%d of them argued), score %.1f %%\n",
-		r.count(caught)+r.count(survived), r.count(caught), r.count(survived), len(r.reasons),
-		r.score())
-	fmt.Fprintf(w, "besides: not compiled %d, the unbroken program %d, an earlier one again %d\n",
+	say := func(format string, args ...any) { fmt.Fprintf(w, format, args...) }
+	say("total %d, caught %d (%d of them by time-out), ", r.total(), r.caught(), r.count(tooLong))
+	say("survived %d (%d of them argued), ", r.count(survived), len(r.reasons))
+	say("score %.1f %%\n", r.score())
+	say("besides: not compiled %d, compiled to the same as unbroken %d, as an earlier one %d\n",
 		r.count(notCompiled), r.count(unchanged), r.count(repeated))
 	r.survivors(w, "survivors", false)
 	r.survivors(w, "argued", true)
@@ -71,11 +74,13 @@ func place(dir string, m *mutant) string {
 // judge says what is wrong with it all.
 func (r *report) judge(argued string, least float64) error {
 	var wrong []error
-	if r.count(caught)+r.count(survived) == 0 {
+	if r.total() == 0 {
 		wrong = append(wrong, errors.New("there was nothing to catch"))
 	}
 	for _, a := range r.stale {
-		wrong = append(wrong, fmt.Errorf("%s:%d: nothing that survives: %s", argued, a.line, a.text))
+		wrong = append(wrong, fmt.Errorf(
+			"%s:%d: nothing that survives: %s", argued, a.line, a.text,
+		))
 	}
 	if r.score() < least {
 		wrong = append(wrong, fmt.Errorf("the score %.1f %% is under %g %%", r.score(), least))

@@ -1,0 +1,321 @@
+package rules
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/retry"
+)
+
+func TestARejectionOfATokenIsALookAtTheClockFirst(t *testing.T) {
+	s := warm(t).withTokens()
+	require.Equal(t, []string{"CheckClock"}, s.rejected())
+	require.Equal(t, []Action{CheckClock{Reason: ReasonRejected}}, s.actions)
+	require.Equal(t, []string{"Register"}, s.feed(ClockAnswered{Clock: ClockRight}))
+	require.Equal(t, []Action{Register{Reason: ReasonRejected}}, s.actions)
+	require.Equal(t, s.now, s.state.Clock.ToldAt)
+
+	s = warm(t).withTokens()
+	require.Equal(t, []string{"Register"}, s.fails(retry.Caller), "no other failure is one")
+}
+
+func TestStaggerSpreadsLooksAtTheClockOverTenMinutesAtMost(t *testing.T) {
+	for stagger, window := range map[time.Duration]time.Duration{
+		time.Hour: 10 * time.Minute, 11 * time.Minute: 10 * time.Minute, time.Minute: time.Minute,
+	} {
+		drawn(t, 0, window, func(r Random) time.Duration {
+			s := warm(t).withTokens().staggered(stagger)
+			state, _ := Apply(s.state, HubFailure{Class: retry.Rejected}, s.now, r)
+			require.Equal(t, ClockForHub, state.DPS.Clock)
+			return state.DPS.At.Sub(s.now)
+		})
+		drawn(t, 0, window, func(r Random) time.Duration {
+			s := warm(t).staggered(stagger)
+			e := HubFailure{Class: retry.Untrusted, Dates: true}
+			state, _ := Apply(s.state, e, s.now, r)
+			require.Equal(t, ClockForHub, state.DPS.Clock)
+			return state.DPS.At.Sub(s.now)
+		})
+	}
+}
+
+func TestStaggerSpreadsTheRegistrationAfterALookAtTheClock(t *testing.T) {
+	for _, verdict := range []ClockVerdict{ClockRight, ClockUnknown} {
+		drawn(t, 0, time.Hour, func(r Random) time.Duration {
+			s := warm(t).withTokens().staggered(time.Hour)
+			s.rejected()
+			s.waitDPS()
+			for range 9 {
+				if verdict == ClockUnknown {
+					s.feed(ClockAnswered{})
+					s.waitDPS()
+				}
+			}
+			state, _ := Apply(s.state, ClockAnswered{Clock: verdict}, s.now, r)
+			require.Equal(t, ClockForNone, state.DPS.Clock)
+			require.Zero(t, state.DPS.Failures)
+			return state.DPS.At.Sub(s.now)
+		})
+	}
+}
+
+func TestNothingShortensStaggerAfterALookAtTheClock(t *testing.T) {
+	for name, shorten := range map[string]func(s *script){
+		"nudge": func(s *script) { s.feed(Nudge{}) }, "restart": func(s *script) { s.restarts(0) },
+	} {
+		s := warm(t).withTokens().staggered(time.Hour)
+		s.rejected()
+		s.waitDPS()
+		s.feed(ClockAnswered{})
+		s.waitDPS()
+		s.feed(ClockAnswered{Clock: ClockRight})
+		require.Equal(t, 30*time.Minute, s.dpsIn())
+		shorten(s)
+		require.Equal(t, 30*time.Minute, s.dpsIn(), name)
+	}
+}
+
+func TestAClockThatWasWrongIsAnotherTryAtOnceAndNoRegistration(t *testing.T) {
+	for _, class := range []retry.Class{retry.Rejected, retry.Untrusted} {
+		s := warm(t).withTokens()
+		require.Equal(t, []string{"CheckClock"}, s.feed(HubFailure{Class: class, Dates: true}))
+		did := s.feed(ClockAnswered{Clock: ClockCorrected})
+		require.Equal(t, []string{"Connect"}, did)
+		s.asksNothing()
+		require.Equal(t, []string{"Register"}, s.rejected(), "the clock is right now")
+		require.Equal(t, time.Minute, s.hubIn(), "and the gaps begin anew")
+	}
+}
+
+func TestTheClocksCorrectionLiftsNothingThatTheHubHasAskedForSince(t *testing.T) {
+	s := warm(t).withTokens()
+	s.rejected()
+	s.waitHub()
+	s.throttled(time.Hour)
+	require.Empty(t, s.feed(ClockAnswered{Clock: ClockCorrected}))
+	require.Equal(t, time.Hour, s.state.NotBefore("a").Sub(s.now))
+	require.Greater(t, s.hubIn(), time.Hour)
+}
+
+func TestTheClocksCorrectionIsForTheHubThatRejectedAlone(t *testing.T) {
+	s := moved(t).withTokens()
+	require.Equal(t, []string{"Connect", "CheckClock"}, s.rejected())
+	require.Equal(t, assignedTo("b"), s.state.DPS.Rejecting)
+	s.fails(retry.Untrusted)
+	require.Equal(t, []string{"Connect"}, s.feed(ClockAnswered{Clock: ClockCorrected}))
+	require.Equal(t, []Action{Connect{Target: assignedTo("b")}}, s.actions)
+	require.Equal(t, time.Minute, s.state.NotBefore("a").Sub(s.now))
+}
+
+func TestTheTimeThatDPSToldIsRightForAnHour(t *testing.T) {
+	for name, told := range map[string]func(s *script){
+		"a look at the clock": func(s *script) {
+			s.rejected()
+			s.feed(ClockAnswered{Clock: ClockRight})
+			s.assigned("a")
+		},
+		"an assignment": func(s *script) {
+			s.feed(Reprovision{})
+			s.feed(Assigned{Assignment: assignedTo("a"), Dated: true})
+			s.rejected()
+			s.waitHub()
+			s.rejected()
+		},
+		"a failure": func(s *script) {
+			s.rejected()
+			s.feed(ClockAnswered{Clock: ClockCorrected})
+			s.rejected()
+			s.state.Clock = Clock{}
+			s.feed(DPSFailed{Failure: DPSUnavailable, Dated: true})
+			s.state.DPS.Phase = UnderWay
+			s.assigned("a")
+		},
+	} {
+		for wait, want := range map[time.Duration]ClockPurpose{
+			time.Hour - time.Nanosecond: ClockForNone, time.Hour: ClockForHub,
+		} {
+			s := warm(t).withTokens()
+			told(s)
+			s.waitHub()
+			s.now = s.state.Clock.ToldAt.Add(wait)
+			s.rejected()
+			require.Equal(t, ReasonRejected, s.state.DPS.Reason, name)
+			require.Equal(t, want, s.state.DPS.Clock, "%s, %v later", name, wait)
+		}
+	}
+	s := warm(t).withTokens()
+	s.feed(Reprovision{})
+	s.assigned("a")
+	require.Zero(t, s.state.Clock, "a response without a date tells nothing")
+	s.feed(Reprovision{})
+	s.feed(DPSFailed{Failure: DPSUnavailable})
+	require.Zero(t, s.state.Clock)
+}
+
+func TestUnansweredQuestionsForTheTimeBackOffForNoLongerThanDPSWasAway(t *testing.T) {
+	// The first eight windows grow as any other's; an hour is never reached.
+	most := []time.Duration{5, 10, 20, 40, 80, 160, 320, 595, 595}
+	for i, width := range most {
+		drawn(t, 5*time.Second, (5+width)*time.Second, func(r Random) time.Duration {
+			s := warm(t).withTokens().draws(lowest)
+			s.rejected()
+			for range i {
+				require.Empty(t, s.feed(ClockAnswered{}))
+				require.Equal(t, "CheckClock", s.waitDPS())
+			}
+			s.draws(r).feed(ClockAnswered{})
+			return s.dpsIn()
+		})
+	}
+	s := warm(t).withTokens()
+	s.rejected()
+	s.feed(ClockAnswered{})
+	first := s.now
+	for range 7 {
+		s.waitDPS()
+		s.feed(ClockAnswered{})
+	}
+	s.state.DPS.Phase = UnderWay
+	s.now = first.Add(20 * time.Minute)
+	s.draws(highest).feed(ClockAnswered{})
+	require.InDelta(t, 20*time.Minute, s.dpsIn(), float64(time.Second), "DPS is away for as long")
+	require.True(t, s.state.DPS.Silent)
+}
+
+func TestADeviceGoesOnAfterTenUnansweredQuestionsForTheTime(t *testing.T) {
+	for elsewhere, most := range map[bool]int{false: 10, true: 3} {
+		s := warm(t).withTokens()
+		s.state.Settings.LookupElsewhere = elsewhere
+		s.rejected()
+		for range most - 1 {
+			require.Empty(t, s.feed(ClockAnswered{}))
+			require.Equal(t, "CheckClock", s.waitDPS())
+		}
+		require.Equal(t, []string{"Register"}, s.feed(ClockAnswered{}))
+		require.Equal(t, s.now, s.state.Clock.ToldAt, "and does not ask again for a while")
+		require.Zero(t, s.state.Clock.Tries)
+	}
+}
+
+func TestAProcessThatLivesShortlyGoesOnWithoutTheTimeToo(t *testing.T) {
+	s := warm(t).withTokens()
+	s.state.Settings.LookupElsewhere = true
+	s.rejected()
+	for range 2 {
+		s.feed(ClockAnswered{})
+		s.restarts(time.Second)
+		require.Equal(t, "CheckClock", s.waitDPS())
+	}
+	require.Contains(t, s.feed(ClockAnswered{}), "Register")
+	s.feed(DPSFailed{Failure: DPSUnavailable})
+	require.Zero(t, s.state.Waits(s.now).DPS.ClockTries)
+}
+
+func TestAnAnswerStartsTheCountOfUnansweredQuestionsAnew(t *testing.T) {
+	s := warm(t).withTokens()
+	s.rejected()
+	s.feed(ClockAnswered{})
+	require.Equal(t, 1, s.state.Clock.Tries)
+	require.Equal(t, s.now, s.state.Clock.SilentSince)
+	s.waitDPS()
+	s.feed(ClockAnswered{Clock: ClockRight})
+	require.Equal(t, Clock{ToldAt: s.now}, s.state.Clock)
+}
+
+func TestACertificateOutOfDateIsALookAtTheClock(t *testing.T) {
+	s := warm(t)
+	expired := HubFailure{Class: retry.Untrusted, Dates: true}
+	require.Equal(t, []string{"CheckClock"}, s.feed(expired))
+	require.Equal(t, []Action{CheckClock{Reason: ReasonOutage}}, s.actions)
+	require.Empty(t, s.feed(ClockAnswered{Clock: ClockRight}))
+	require.Equal(t, 22*time.Minute+30*time.Second, s.dpsIn(), "then as any silent hub")
+	require.Equal(t, StatusLookup, s.state.DPS.Request)
+	s.waitHub()
+	require.Empty(t, s.feed(expired))
+	require.Equal(t, ClockForNone, s.state.DPS.Clock, "it was told")
+	s.now = s.now.Add(2 * time.Hour)
+	s.waitHub()
+	s.feed(expired)
+	require.Equal(t, ClockForNone, s.state.DPS.Clock, "once until a stable connection")
+
+	s = warm(t)
+	require.Empty(t, s.feed(HubFailure{Class: retry.Untrusted}), "nothing but its dates")
+}
+
+func TestAQuestionAboutAnOutageGivesWayToALookAtTheClock(t *testing.T) {
+	s := warm(t)
+	s.fails(retry.Unreachable)
+	require.Equal(t, ReasonOutage, s.state.DPS.Reason)
+	s.waitHub()
+	require.Equal(t, []string{"CheckClock"}, s.feed(HubFailure{Class: retry.Untrusted, Dates: true}))
+	s.feed(ClockAnswered{})
+	at := s.state.DPS.At
+	s.state.Hub.Phase = UnderWay
+	require.Empty(t, s.feed(HubFailure{Class: retry.Untrusted, Dates: true}))
+	require.Equal(t, at, s.state.DPS.At, "which is not begun anew")
+
+	s = inOutage(t, 0)
+	s.waitDPS()
+	s.waitHub()
+	require.Empty(t, s.feed(HubFailure{Class: retry.Untrusted, Dates: true}),
+		"one that is under way does not")
+	require.Equal(t, ClockForNone, s.state.DPS.Clock)
+
+	s = warm(t)
+	s.feed(HubFailure{Class: retry.Untrusted, Dates: true})
+	for range 10 {
+		s.feed(ClockAnswered{})
+		if s.state.DPS.Clock == ClockForHub {
+			s.waitDPS()
+		}
+	}
+	require.Equal(t, 22*time.Minute+30*time.Second, s.dpsIn(), "nobody told the time")
+}
+
+func TestTheClockIsToldOnceBeforeDPSsRefusalIsBelieved(t *testing.T) {
+	s := fresh(t)
+	require.Equal(t, []string{"Register"}, s.feed(DPSFailed{Failure: DPSClockWrong}), "at once")
+	require.Equal(t, s.now, s.state.Clock.ToldAt)
+	require.Empty(t, s.feed(DPSFailed{Failure: DPSClockWrong}))
+	require.Equal(t, time.Minute, s.dpsIn())
+	s.waitDPS()
+	require.Equal(t, []string{"Register"}, s.feed(DPSFailed{Failure: DPSClockWrong}),
+		"the next request may be mended again")
+}
+
+func TestARefusalWithoutADateIsALookAtTheClock(t *testing.T) {
+	s := fresh(t)
+	require.Equal(t, []string{"CheckClock"}, s.feed(DPSFailed{Failure: DPSClockUnknown}))
+	require.Equal(t, []Action{CheckClock{Reason: ReasonBoot}}, s.actions)
+	require.Empty(t, s.feed(ClockAnswered{Clock: ClockRight}))
+	require.Equal(t, time.Minute, s.dpsIn(), "it was a refusal")
+	require.Equal(t, 1, s.state.Refusals)
+	require.Equal(t, "Register", s.waitDPS())
+	require.Empty(t, s.feed(DPSFailed{Failure: DPSClockUnknown}), "the clock is right")
+	require.Equal(t, 5*time.Minute, s.dpsIn())
+
+	s = fresh(t)
+	s.feed(DPSFailed{Failure: DPSClockUnknown})
+	require.Equal(t, []string{"Register"}, s.feed(ClockAnswered{Clock: ClockCorrected}))
+	s.state.Clock = Clock{}
+	require.Empty(t, s.feed(DPSFailed{Failure: DPSClockUnknown}), "once")
+	require.Equal(t, time.Minute, s.dpsIn())
+}
+
+func TestDPSsCertificateOutOfDateIsALookAtTheClock(t *testing.T) {
+	expired := DPSFailed{Failure: DPSUnavailable, Silent: true, Dates: true}
+	s := fresh(t)
+	require.Equal(t, []string{"CheckClock"}, s.feed(expired))
+	require.Empty(t, s.feed(ClockAnswered{Clock: ClockRight}))
+	require.Equal(t, 7500*time.Millisecond, s.dpsIn(), "no refusal, but a failure")
+	require.Equal(t, "Register", s.waitDPS())
+	require.Empty(t, s.feed(expired), "the time was told")
+	require.Equal(t, 10*time.Second, s.dpsIn())
+
+	s = fresh(t)
+	s.feed(expired)
+	require.Equal(t, []string{"Register"}, s.feed(ClockAnswered{Clock: ClockCorrected}))
+	require.Equal(t, Registration, s.state.DPS.Request)
+}
