@@ -152,12 +152,11 @@ func TestOverdueQuestionsOfDevicesThatWakeTogetherAreSpreadOverTheWake(t *testin
 		drawn(t, 0, window, func(r Random) time.Duration {
 			s := State{Settings: Defaults()}
 			s.Settings.Stagger = stagger
-			w := Waits{
-				Hubs: []HubWait{{Hub: "a", DeviceID: "sensor-042", Class: retry.Throttled, In: time.Hour}},
-				DPS:  DPSWait{Planned: true, Reason: ReasonRejected},
-			}
 			b := boots()[0]
-			b.Confirmed, b.Waits = assignedTo("a"), w
+			b.Waits.DPS = DPSWait{Planned: true, Reason: ReasonRejected}
+			b.Waits.Hubs = []HubWait{{
+				Hub: hubNames[0], DeviceID: "sensor-042", Class: retry.Throttled, In: time.Hour,
+			}}
 			s, _ = Apply(s, b, epochOfScripts, r)
 			require.Equal(t, ReasonRejected, s.DPS.Reason)
 			return s.DPS.At.Sub(epochOfScripts)

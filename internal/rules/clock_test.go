@@ -249,22 +249,22 @@ func TestAQuestionAboutAnOutageGivesWayToALookAtTheClock(t *testing.T) {
 	s.fails(retry.Unreachable)
 	require.Equal(t, ReasonOutage, s.state.DPS.Reason)
 	s.waitHub()
-	require.Equal(t, []string{"CheckClock"}, s.feed(HubFailure{Class: retry.Untrusted, Dates: true}))
+	expired := HubFailure{Class: retry.Untrusted, Dates: true}
+	require.Equal(t, []string{"CheckClock"}, s.feed(expired))
 	s.feed(ClockAnswered{})
 	at := s.state.DPS.At
 	s.state.Hub.Phase = UnderWay
-	require.Empty(t, s.feed(HubFailure{Class: retry.Untrusted, Dates: true}))
+	require.Empty(t, s.feed(expired))
 	require.Equal(t, at, s.state.DPS.At, "which is not begun anew")
 
 	s = inOutage(t, 0)
 	s.waitDPS()
 	s.waitHub()
-	require.Empty(t, s.feed(HubFailure{Class: retry.Untrusted, Dates: true}),
-		"one that is under way does not")
+	require.Empty(t, s.feed(expired), "one that is under way does not")
 	require.Equal(t, ClockForNone, s.state.DPS.Clock)
 
 	s = warm(t)
-	s.feed(HubFailure{Class: retry.Untrusted, Dates: true})
+	s.feed(expired)
 	for range 10 {
 		s.feed(ClockAnswered{})
 		if s.state.DPS.Clock == ClockForHub {

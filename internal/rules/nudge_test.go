@@ -40,7 +40,11 @@ func TestANudgeBringsTheNextTryForwardWhereNobodyAnsweredTheLast(t *testing.T) {
 
 func TestANudgeMovesNothingThatSomebodyAskedForOrThatIsDrawn(t *testing.T) {
 	for name, s := range map[string]*script{
-		"floor": func() *script { s := warm(t).draws(lowest); s.fails(retry.Unreachable); return s }(),
+		"floor": func() *script {
+			s := warm(t).draws(lowest)
+			s.fails(retry.Unreachable)
+			return s
+		}(),
 		"server": func() *script {
 			s := warm(t)
 			s.fails(retry.Server)
@@ -62,7 +66,11 @@ func TestANudgeMovesNothingThatSomebodyAskedForOrThatIsDrawn(t *testing.T) {
 			return s
 		}(),
 		"outage": inOutage(t, 1),
-		"dps":    func() *script { s := fresh(t); s.feed(DPSFailed{Failure: DPSUnavailable}); return s }(),
+		"dps": func() *script {
+			s := fresh(t)
+			s.feed(DPSFailed{Failure: DPSUnavailable})
+			return s
+		}(),
 	} {
 		hub, dps := s.state.Hub, s.state.DPS
 		require.Empty(t, s.draws(lowest).feed(Nudge{}), name)

@@ -51,9 +51,11 @@ func (t *transition) askAboutRejection(r *HubRecord, e HubFailure) {
 	}
 }
 
-// mayLag: DPS has named a hub, which may not know of it yet. The next gap begins now.
+// mayLag: DPS has named a hub, which may not know of it yet. The next gap begins now. Beyond the
+// first the hub has just the try that follows DPS's response, lest a device that stays rejected for
+// days tries it a hundred times a day.
 func (t *transition) mayLag(r *HubRecord) {
-	r.Quick = 1
+	r.Quick = 0
 	if r.Gap <= 1 {
 		r.Gap, r.Quick = 1, LagRetries
 	}
