@@ -276,13 +276,9 @@ func TestUntrustedServerGetsNoCredentialAndIsNoReasonToRegisterSoon(t *testing.T
 			each(t, hubWirings, func(t *testing.T, r *rig) {
 				r.boot()
 				r.network.SetCertificate(hubA, kind)
-				var tries []time.Duration
+				var dials dialLog
 				dev := r.device()
-				dev.Trace = &provisioning.Trace{Changed: func(s provisioning.Status) {
-					if s.State == provisioning.StateConnecting {
-						tries = append(tries, r.elapsed())
-					}
-				}}
+				dials.watch(r)(dev)
 				stop := r.run(dev)
 				time.Sleep(72 * time.Hour)
 				require.Equal(t, hubconn.Untrusted, dev.Status().Class)
@@ -297,10 +293,10 @@ func TestUntrustedServerGetsNoCredentialAndIsNoReasonToRegisterSoon(t *testing.T
 					}
 					require.Equal(t, want, op, "question %d", i+1)
 				}
-				require.NotEmpty(t, gaps(tries))
-				for _, wait := range gaps(tries) {
-					// a try beside a question to DPS does not show
-					between(t, time.Minute, 2*(6*time.Minute+time.Second), wait)
+				tries := gaps(dials.to(hubA))
+				require.NotEmpty(t, tries)
+				for _, wait := range tries {
+					between(t, time.Minute, 6*time.Minute+time.Second, wait)
 				}
 			})
 		})

@@ -1,0 +1,378 @@
+package provisioning_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/cache"
+	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
+	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dps"
+	"github.com/rehome-iot/rehome/provisioning/dpstest"
+)
+
+// While one path is broken for good, the device takes another.
+
+func TestWithoutPort443ADeviceIsMovedOffADeadHubOverMQTT(t *testing.T) {
+	for name, dropped := range map[string]bool{"refused": false, "dropped": true} {
+		t.Run(name, func(t *testing.T) {
+			each(t, []wiring{{dps: dps.MQTT}, {dps: dps.MQTT, x509: true}},
+				func(t *testing.T, r *rig) {
+					r.boot()
+					r.network.SetFault(hubA, simnet.Refused)
+					require.NoError(t, r.dps.MoveNow(rigID, hubB))
+					dev := r.device()
+					closePort443(dev, dropped)
+					stop := r.run(dev)
+					s := r.await(0, 4*time.Hour)
+					stop()
+					t.Log(s.at)
+					require.Equal(t, hubB, s.hub)
+					require.Equal(t, 2, dev.Status().Lookups, "which did not get through")
+					require.Equal(t, 1, r.asked(dpstest.Register))
+				})
+		})
+	}
+}
+
+func TestWithoutPort443ADeviceWhoseHubIsDeletedRegistersOverMQTT(t *testing.T) {
+	for name, dropped := range map[string]bool{"refused": false, "dropped": true} {
+		t.Run(name, func(t *testing.T) {
+			each(t, []wiring{{dps: dps.MQTT}, {dps: dps.MQTT, x509: true}},
+				func(t *testing.T, r *rig) {
+					r.boot()
+					r.network.SetFault(hubA, simnet.NameNotFound)
+					require.NoError(t, r.dps.MoveNow(rigID, hubB))
+					dev := r.device()
+					closePort443(dev, dropped)
+					stop := r.run(dev)
+					s := r.await(0, 10*time.Minute)
+					stop()
+					t.Log(s.at)
+					require.Equal(t, hubB, s.hub)
+					require.Equal(t, 1, r.asked(dpstest.Register))
+				})
+		})
+	}
+}
+
+// A wrong clock, a port that is closed, and a hub that has turned the device away.
+func TestWithoutPort443ARejectedDeviceGoesOnWithoutTheTime(t *testing.T) {
+	each(t, []wiring{{dps: dps.MQTT}}, func(t *testing.T, r *rig) {
+		r.boot()
+		require.NoError(t, r.dps.MoveNow(rigID, hubB))
+		dev := r.device()
+		closePort443(dev, true)
+		stop := r.run(dev)
+		s := r.await(0, time.Hour)
+		stop()
+		t.Log(s.at)
+		require.Equal(t, hubB, s.hub)
+	})
+}
+
+func TestWhileTheNewHubThrottlesTheDeviceStaysAtTheOldOne(t *testing.T) {
+	each(t, []wiring{{ws: true}, {dps: dps.MQTT, ws: true}}, func(t *testing.T, r *rig) {
+		r.boot()
+		require.NoError(t, r.stays(r.a, func() error { return r.dps.MoveNow(rigID, hubB) }))
+		r.reset()
+		r.a.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 5})
+		r.b.Inject(hubtest.Fault{
+			On: hubtest.Upgrade, Status: 429, Code: 429001, RetryAfter: "36000",
+			ErrorCode: "ThrottlingException",
+		})
+		stop := r.run(r.device())
+		s := r.await(0, 3*time.Minute)
+		t.Log(s.at)
+		require.Equal(t, hubA, s.hub)
+		require.Len(t, r.b.Attempts(), 1)
+
+		time.Sleep(9 * time.Hour)
+		r.a.Disconnect(rigID)
+		require.Equal(t, hubA, r.await(1, time.Minute).hub, "not yet: the new hub has asked for 10 h")
+		time.Sleep(2 * time.Hour)
+		require.True(t, r.a.Connected(rigID), "nothing moves a device that is connected")
+		require.Len(t, r.b.Attempts(), 1)
+		r.a.Disconnect(rigID)
+		require.Equal(t, hubB, r.await(2, time.Minute).hub)
+		require.Equal(t, 1, r.asked(dpstest.Register))
+		stop()
+	})
+}
+
+func TestAWrongClockLocksTheDeviceOutNoLongerThanDPSIsAway(t *testing.T) {
+	for name, away := range map[string]time.Duration{
+		"20 s": 20 * time.Second, "5 min": 5 * time.Minute, "3 h": 3 * time.Hour,
+	} {
+		for _, fault := range []simnet.Fault{simnet.Refused, simnet.Blackhole} {
+			t.Run(name+" "+fault.String(), func(t *testing.T) {
+				each(t, append(dpsWirings, wiring{ws: true}), func(t *testing.T, r *rig) {
+					r.boot()
+					r.network.SetClockOffset(years26)
+					r.network.SetFault(dpstest.GlobalEndpoint, fault)
+					time.AfterFunc(away, func() {
+						r.network.SetFault(dpstest.GlobalEndpoint, simnet.None)
+					})
+					stop := r.run(r.device())
+					s := r.await(0, away+max(10*time.Minute, away)+time.Minute)
+					stop()
+					t.Log(s.at - away)
+					require.Equal(t, hubA, s.hub)
+					if away < time.Hour {
+						require.Zero(t, r.asked(dpstest.Register, dpstest.Lookup))
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestAHubThatDropsEveryConnectionIsAnOutageToo(t *testing.T) {
+	each(t, append(dpsWirings, wiring{ws: true}), func(t *testing.T, r *rig) {
+		r.boot()
+		r.a.Inject(hubtest.Fault{On: hubtest.Publish, Close: true, Times: always})
+		require.NoError(t, r.stays(r.a, func() error { return r.dps.MoveNow(rigID, hubB) }))
+		r.reset()
+		stop := r.run(r.device())
+		for n := 0; r.await(n, time.Hour).hub != hubB; n++ {
+			require.Less(t, r.elapsed(), 2*time.Hour)
+		}
+		stop()
+		t.Log(r.elapsed(), len(r.attempts(r.a)))
+		require.Less(t, r.elapsed(), 70*time.Minute)
+		require.Less(t, len(r.attempts(r.a)), 40)
+		require.LessOrEqual(t, r.asked(dpstest.Lookup, dpstest.Register), 2)
+	})
+}
+
+func TestAHubThatThrottlesForADayIsAnOutageToo(t *testing.T) {
+	each(t, []wiring{{ws: true}, {dps: dps.MQTT, ws: true}}, func(t *testing.T, r *rig) {
+		r.boot()
+		r.a.Inject(hubtest.Fault{
+			On: hubtest.Upgrade, Status: 429, Code: 429001, RetryAfter: "1800", Times: always,
+			ErrorCode: "ThrottlingException",
+		})
+		require.NoError(t, r.stays(r.a, func() error { return r.dps.MoveNow(rigID, hubB) }))
+		r.reset()
+		stop := r.run(r.device())
+		s := r.await(0, 26*time.Hour)
+		stop()
+		t.Log(s.at, len(r.attempts(r.a)))
+		require.Equal(t, hubB, s.hub)
+		require.Greater(t, s.at, 24*time.Hour)
+		require.Less(t, len(r.attempts(r.a)), 50)
+		require.Equal(t, 1, r.asked(dpstest.Lookup))
+	})
+}
+
+func TestAShortSessionThatTheProgramClosesEndsAnOutage(t *testing.T) {
+	each(t, hubWirings, func(t *testing.T, r *rig) {
+		r.boot()
+		r.network.SetFault(hubA, simnet.Refused)
+		r.life(r.device(), 10*time.Minute)
+		_, err := r.store.Get(context.Background(), rigID+"~waits")
+		require.NoError(t, err)
+		time.Sleep(time.Hour)
+		r.network.SetFault(hubA, simnet.None)
+
+		finished := errors.New("sent")
+		err = r.device().Run(context.Background(), func(ctx context.Context, hub *hubconn.Conn) error {
+			if err := hub.Send(ctx, hubconn.Message{Body: []byte("x")}); err != nil {
+				return err
+			}
+			return finished
+		})
+		require.ErrorIs(t, err, finished)
+		_, err = r.store.Get(context.Background(), rigID+"~waits")
+		require.ErrorIs(t, err, cache.ErrMiss)
+		_, _, err = r.waits().GetWaits(context.Background(), rigID)
+		require.ErrorIs(t, err, cache.ErrMiss)
+		require.Zero(t, r.asked())
+	})
+}
+
+func TestAMovedDeviceLeavesAHubWhoseCertificateIsBadForGood(t *testing.T) {
+	for _, kind := range []simnet.CertificateKind{simnet.UnknownCA, simnet.WrongName} {
+		t.Run(kind.String(), func(t *testing.T) {
+			each(t, append(dpsWirings, wiring{ws: true}), func(t *testing.T, r *rig) {
+				r.boot()
+				r.network.SetCertificate(hubA, kind)
+				require.NoError(t, r.dps.Move(rigID, hubB)) // of which only a registration tells
+				stop := r.run(r.device())
+				s := r.await(0, 4*time.Hour)
+				stop()
+				t.Log(s.at)
+				require.Equal(t, hubB, s.hub)
+				ops, _ := r.requests()
+				require.Equal(
+					t, []dpstest.Op{dpstest.Lookup, dpstest.Lookup, dpstest.Register}, ops,
+				)
+				require.Empty(t, r.a.Attempts())
+			})
+		})
+	}
+}
+
+func TestNothingIsSentWhereTheCertificateOfDPSIsBadToo(t *testing.T) {
+	each(t, append(dpsWirings, wiring{ws: true}), func(t *testing.T, r *rig) {
+		r.boot()
+		for _, host := range []string{hubA, dpstest.GlobalEndpoint} {
+			r.network.SetCertificate(host, simnet.UnknownCA)
+		}
+		require.NoError(t, r.dps.Move(rigID, hubB))
+		dev := r.device()
+		stop := r.run(dev)
+		time.Sleep(24 * time.Hour)
+		require.Greater(t, dev.Status().Registrations, 1)
+		stop()
+		require.Zero(t, r.asked())
+		require.Empty(t, r.a.Attempts())
+	})
+}
+
+func TestAHubWhoseNameVanishesForAMinuteIsNotLeft(t *testing.T) {
+	each(t, append(dpsWirings, wiring{ws: true}), func(t *testing.T, r *rig) {
+		r.boot()
+		r.network.SetFault(hubA, simnet.NameNotFound)
+		time.AfterFunc(time.Minute, func() { r.network.SetFault(hubA, simnet.None) })
+		stop := r.run(r.device())
+		s := r.await(0, 4*time.Minute)
+		stop()
+		require.Equal(t, hubA, s.hub)
+		require.Zero(t, r.asked())
+	})
+}
+
+func TestANudgeConnectsSoonAfterALongOutageOfTheNetwork(t *testing.T) {
+	each(t, append(dpsWirings, wiring{ws: true}), func(t *testing.T, r *rig) {
+		r.boot()
+		hosts := []string{hubA, dpstest.GlobalEndpoint}
+		for _, host := range hosts {
+			r.network.SetFault(host, simnet.NameFailure)
+		}
+		dev := r.device()
+		dev.Nudge() // nobody drives it yet
+		stop := r.run(dev)
+		for n := range 6 {
+			time.Sleep(3 * time.Hour)
+			asked := dev.Status().HubAttempts
+			require.Greater(t, asked, 20)
+			for _, host := range hosts {
+				r.network.SetFault(host, simnet.None)
+			}
+			back := r.elapsed()
+			var all sync.WaitGroup
+			for range 10 {
+				all.Go(dev.Nudge)
+			}
+			all.Wait()
+			s := r.await(n, 6*time.Minute)
+			require.LessOrEqual(t, s.at-back, 11*time.Second)
+			time.Sleep(time.Minute) // stable
+			for _, host := range hosts {
+				r.network.SetFault(host, simnet.NameFailure)
+			}
+			r.a.Disconnect(rigID)
+		}
+		stop()
+		dev.Nudge()
+		require.Equal(t, provisioning.StateStopped, dev.Status().State)
+	})
+}
+
+func TestANudgeOfADeviceThatWasNeverConnectedRegistersSoon(t *testing.T) {
+	each(t, dpsWirings, func(t *testing.T, r *rig) {
+		r.network.SetFault(dpstest.GlobalEndpoint, simnet.NameFailure)
+		dev := r.device()
+		stop := r.run(dev)
+		time.Sleep(12 * time.Hour)
+		r.network.SetFault(dpstest.GlobalEndpoint, simnet.None)
+		back := r.elapsed()
+		dev.Nudge()
+		s := r.await(0, time.Hour)
+		stop()
+		require.LessOrEqual(t, s.at-back, 20*time.Second)
+	})
+}
+
+// nudged nudges a device every ten seconds.
+func nudged(dev *provisioning.Device, times int) {
+	for range times {
+		time.Sleep(10 * time.Second)
+		dev.Nudge()
+	}
+}
+
+func TestNoNudgeComesBeforeWhatTheHubHasAskedFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		fault hubtest.Fault
+		least []time.Duration
+	}{
+		"Retry-After": {
+			hubtest.Fault{
+				On: hubtest.Upgrade, Status: 429, Code: 429001, RetryAfter: "600", Times: 2,
+				ErrorCode: "ThrottlingException",
+			},
+			[]time.Duration{600 * time.Second, 600 * time.Second},
+		},
+		"Retry-After of a server in trouble": {
+			hubtest.Fault{
+				On: hubtest.Upgrade, Status: 503, Code: 503003, RetryAfter: "600", Times: 2,
+				ErrorCode: "ServiceUnavailable",
+			},
+			[]time.Duration{600 * time.Second, 600 * time.Second},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, []wiring{{ws: true}}, func(t *testing.T, r *rig) {
+				r.boot()
+				r.a.Inject(c.fault)
+				dev := r.device()
+				stop := r.run(dev)
+				nudged(dev, 200)
+				stop()
+				waits := gaps(r.attempts(r.a))
+				require.Len(t, waits, len(c.least))
+				for i, least := range c.least {
+					require.GreaterOrEqual(t, waits[i], least)
+				}
+			})
+		})
+	}
+}
+
+func TestNoNudgeComesBeforeAGapOrStagger(t *testing.T) {
+	each(t, append(dpsWirings, wiring{ws: true}), func(t *testing.T, r *rig) {
+		dev := r.device()
+		dev.Stagger = 5 * time.Hour
+		stop := r.run(dev)
+		time.Sleep(time.Millisecond)
+		drawn := dev.Status().NextDPS.Sub(r.start)
+		nudged(dev, 1800)
+		at := r.times(dpstest.Register)
+		require.Len(t, at, 1)
+		require.InDelta(t, drawn.Seconds(), at[0].Seconds(), 0.1)
+		require.NotEmpty(t, r.seen())
+		stop()
+
+		r.reset()
+		r.a.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 5, Times: always})
+		dev = r.device()
+		stop = r.run(dev)
+		nudged(dev, 360) // an hour
+		stop()
+		at = r.times(dpstest.Register)
+		for i, wait := range gaps(at) {
+			gap := []time.Duration{1, 5, 15, 30, 60}[i] * time.Minute
+			require.GreaterOrEqual(t, wait, gap*8/10, "%v", at)
+		}
+		require.LessOrEqual(t, len(r.attempts(r.a)), 16)
+	})
+}

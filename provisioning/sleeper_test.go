@@ -1,0 +1,139 @@
+package provisioning_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/cache"
+	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
+	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/dpstest"
+)
+
+// Devices that are awake for two minutes at a time ask about a dead hub as others do: soon enough
+// to be moved off it, and not at each wake.
+
+// powers are what the store and the clock of a device are like whose power may be cut while it
+// sleeps.
+var powers = map[string]func(r *rig, dev *provisioning.Device){
+	"asleep": func(*rig, *provisioning.Device) {},
+	"power cut": func(_ *rig, dev *provisioning.Device) {
+		dev.Store = coldStore{dev.Store.(cache.WaitStore)}
+	},
+	"power cut, waits without their age": func(_ *rig, dev *provisioning.Device) {
+		dev.Store = agelessStore{dev.Store.(cache.WaitStore)}
+	},
+	"power cut, the clock stands still": func(r *rig, dev *provisioning.Device) {
+		dev.Store = coldStore{dev.Store.(cache.WaitStore)}
+		stoppedClock(dev, r.start)
+	},
+	"power cut, waits without their age, the clock stands still": func(
+		r *rig, dev *provisioning.Device,
+	) {
+		dev.Store = agelessStore{dev.Store.(cache.WaitStore)}
+		stoppedClock(dev, r.start)
+	},
+}
+
+// sleep lets the device wake, send and sleep, until it has sent or for so many wakes.
+func (r *rig) sleep(wakes int, power func(*rig, *provisioning.Device)) (sent bool) {
+	for range wakes {
+		dev := r.device()
+		power(r, dev)
+		err := r.send(dev, 2*time.Minute, hubconn.Message{Body: []byte("reading")})
+		if err == nil {
+			return true
+		}
+		if !errors.Is(err, errSlept) {
+			require.NoError(r.t, err)
+		}
+		time.Sleep(10 * time.Minute)
+	}
+	return false
+}
+
+func TestADeviceThatIsAwakeForTwoMinutesAtATimeIsMovedOffADeadHub(t *testing.T) {
+	for name, power := range powers {
+		t.Run(name, func(t *testing.T) {
+			each(t, dpsWirings, func(t *testing.T, r *rig) {
+				r.warmed()
+				r.network.SetFault(hubA, simnet.Refused)
+				require.NoError(t, r.dps.MoveNow(rigID, hubB))
+				require.True(t, r.sleep(120, power))
+				require.Less(t, r.elapsed(), 24*time.Hour)
+				require.Len(t, r.b.Messages(), 1)
+			})
+		})
+	}
+}
+
+func TestAThousandWakesAskNoMoreThanTheDistancesAllow(t *testing.T) {
+	for name, power := range powers {
+		t.Run(name, func(t *testing.T) {
+			each(t, []wiring{{}}, func(t *testing.T, r *rig) {
+				r.warmed()
+				r.network.SetFault(hubA, simnet.Refused)
+				require.False(t, r.sleep(1_000, power))
+				var at []time.Duration
+				for _, q := range r.dps.Requests() {
+					// A clock that stands still is corrected by a first answer, and the request
+					// repeated at once.
+					if q.Status != 401 && q.Op != dpstest.Poll {
+						at = append(at, q.Time.Sub(r.start))
+					}
+				}
+				require.GreaterOrEqual(t, len(at), 3)
+				distance := 15 * time.Minute
+				for i := 1; i < len(at); i++ {
+					distance = min(2*distance, 24*time.Hour)
+					require.GreaterOrEqual(t, at[i]-at[i-1], distance-time.Minute, "%v", at)
+				}
+			})
+		})
+	}
+}
+
+func TestADeviceThatIsRestartedEveryTenMinutesIsMovedOffADeadHub(t *testing.T) {
+	for _, fault := range []simnet.Fault{simnet.Refused, simnet.Blackhole} {
+		t.Run(fault.String(), func(t *testing.T) {
+			each(t, dpsWirings, func(t *testing.T, r *rig) {
+				r.boot()
+				r.network.SetFault(hubA, fault)
+				require.NoError(t, r.dps.MoveNow(rigID, hubB))
+				for len(r.seen()) == 0 {
+					require.Less(t, r.elapsed(), 24*time.Hour)
+					r.life(r.device(), 10*time.Minute)
+				}
+				require.Equal(t, hubB, r.seen()[0].hub)
+				require.Less(t, r.seen()[0].at, 2*time.Hour)
+			})
+		})
+	}
+}
+
+// The clock of a device may have to be told, which is no question about the hub.
+func TestAnOverdueQuestionIsNotAskedIfTheHubIsWellAgain(t *testing.T) {
+	for name, power := range powers {
+		t.Run(name, func(t *testing.T) {
+			each(t, dpsWirings, func(t *testing.T, r *rig) {
+				r.warmed()
+				r.network.SetFault(hubA, simnet.Refused)
+				require.False(t, r.sleep(1, power))
+				require.Zero(t, r.asked())
+				time.Sleep(12 * time.Hour)
+				r.network.SetFault(hubA, simnet.None)
+				for range 3 {
+					require.True(t, r.sleep(1, power))
+					require.Zero(t, r.asked(dpstest.Lookup, dpstest.Register))
+					time.Sleep(time.Hour)
+				}
+				require.Equal(t, strings.Contains(name, "stands still"), r.asked() > 0)
+			})
+		})
+	}
+}
