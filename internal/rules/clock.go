@@ -2,10 +2,8 @@ package rules
 
 import "time"
 
-// clockStale says that the time has not been checked lately.
-func (t *transition) clockStale() bool {
-	return t.Clock.ToldAt.IsZero() || t.now.Sub(t.Clock.ToldAt) >= ClockValid
-}
+// clockStale says that the time has not been checked lately, or never: the zero time is long ago.
+func (t *transition) clockStale() bool { return t.now.Sub(t.Clock.ToldAt) >= ClockValid }
 
 func (t *transition) clockTold() { t.Clock = Clock{ToldAt: t.now} }
 
@@ -31,7 +29,7 @@ func (t *transition) clockMayMend(e DPSFailed) bool {
 	case DPSClockUnknown:
 		return !t.DPS.corrected && t.clockStale()
 	}
-	return e.Failure == DPSUnavailable && e.Dates && t.clockStale()
+	return e.Dates && t.clockStale()
 }
 
 // dpsSawWrongClock: the clock is corrected, so the request is repeated, once.

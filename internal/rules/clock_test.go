@@ -53,9 +53,10 @@ func TestStaggerSpreadsTheRegistrationAfterALookAtTheClock(t *testing.T) {
 					s.waitDPS()
 				}
 			}
+			s.state.DPS.Failures = 3
 			state, _ := Apply(s.state, ClockAnswered{Clock: verdict}, s.now, r)
 			require.Equal(t, ClockForNone, state.DPS.Clock)
-			require.Zero(t, state.DPS.Failures)
+			require.Zero(t, state.DPS.Failures, "earlier ones were of other questions")
 			return state.DPS.At.Sub(s.now)
 		})
 	}
@@ -274,6 +275,27 @@ func TestAQuestionAboutAnOutageGivesWayToALookAtTheClock(t *testing.T) {
 	require.Equal(t, 22*time.Minute+30*time.Second, s.dpsIn(), "nobody told the time")
 }
 
+func TestACertificateOutOfDateLeavesOtherQuestionsAlone(t *testing.T) {
+	expired := HubFailure{Class: retry.Untrusted, Dates: true}
+	s := warm(t).staggered(3 * time.Hour)
+	s.rejected()
+	at := s.state.DPS.At
+	s.waitHub()
+	require.Empty(t, s.feed(expired))
+	require.Equal(t, ReasonRejected, s.state.DPS.Reason)
+	require.Equal(t, at, s.state.DPS.At)
+
+	s = warm(t).withTokens()
+	s.state.Settings.AfterRejection = KeepProbing
+	s.rejected()
+	s.feed(ClockAnswered{Clock: ClockRight})
+	s.asksNothing()
+	s.waitHub()
+	require.Empty(t, s.feed(expired))
+	require.Equal(t, ClockForNone, s.state.DPS.Clock, "the time was told a minute ago")
+	require.Equal(t, 22*time.Minute+30*time.Second, s.dpsIn())
+}
+
 func TestTheClockIsToldOnceBeforeDPSsRefusalIsBelieved(t *testing.T) {
 	s := fresh(t)
 	require.Equal(t, []string{"Register"}, s.feed(DPSFailed{Failure: DPSClockWrong}), "at once")
@@ -313,6 +335,12 @@ func TestDPSsCertificateOutOfDateIsALookAtTheClock(t *testing.T) {
 	require.Equal(t, "Register", s.waitDPS())
 	require.Empty(t, s.feed(expired), "the time was told")
 	require.Equal(t, 10*time.Second, s.dpsIn())
+
+	s = inOutage(t, 0)
+	s.waitDPS()
+	require.Equal(t, []string{"CheckClock"}, s.feed(expired))
+	require.Empty(t, s.feed(ClockAnswered{Clock: ClockRight}))
+	require.Equal(t, 7500*time.Millisecond, s.dpsIn(), "the question is repeated")
 
 	s = fresh(t)
 	s.feed(expired)

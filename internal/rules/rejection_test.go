@@ -267,6 +267,17 @@ func TestADeviceThatIsToGiveUpLooksAtTheClockFirst(t *testing.T) {
 	s.state.Settings.AfterRejection = GiveUpRejected
 	s.feed(HubFailure{Class: retry.Untrusted, Dates: true})
 	require.Empty(t, s.feed(ClockAnswered{Clock: ClockRight}), "which is no rejection by itself")
+	require.Equal(t, ReasonOutage, s.state.DPS.Reason)
+}
+
+func TestWhatFollowsARejectionIsNoMatterForDPSsRefusals(t *testing.T) {
+	for _, after := range []AfterRejection{KeepProbing, GiveUpRejected} {
+		s := fresh(t)
+		s.state.Settings.AfterRejection = after
+		s.feed(DPSFailed{Failure: DPSClockUnknown})
+		require.Empty(t, s.feed(ClockAnswered{Clock: ClockRight}))
+		require.Equal(t, time.Minute, s.dpsIn())
+	}
 }
 
 func TestAHubThatIsGoneCallsForARegistrationWhateverARejectionDoes(t *testing.T) {
