@@ -33,7 +33,6 @@ func TestWithoutPort443ADeviceIsMovedOffADeadHubOverMQTT(t *testing.T) {
 					stop := r.run(dev)
 					s := r.await(0, 4*time.Hour)
 					stop()
-					t.Log(s.at)
 					require.Equal(t, hubB, s.hub)
 					require.Equal(t, 2, dev.Status().Lookups, "which did not get through")
 					require.Equal(t, 1, r.asked(dpstest.Register))
@@ -55,7 +54,6 @@ func TestWithoutPort443ADeviceWhoseHubIsDeletedRegistersOverMQTT(t *testing.T) {
 					stop := r.run(dev)
 					s := r.await(0, 10*time.Minute)
 					stop()
-					t.Log(s.at)
 					require.Equal(t, hubB, s.hub)
 					require.Equal(t, 1, r.asked(dpstest.Register))
 				})
@@ -73,7 +71,6 @@ func TestWithoutPort443ARejectedDeviceGoesOnWithoutTheTime(t *testing.T) {
 		stop := r.run(dev)
 		s := r.await(0, time.Hour)
 		stop()
-		t.Log(s.at)
 		require.Equal(t, hubB, s.hub)
 	})
 }
@@ -90,7 +87,6 @@ func TestWhileTheNewHubThrottlesTheDeviceStaysAtTheOldOne(t *testing.T) {
 		})
 		stop := r.run(r.device())
 		s := r.await(0, 3*time.Minute)
-		t.Log(s.at)
 		require.Equal(t, hubA, s.hub)
 		require.Len(t, r.b.Attempts(), 1)
 
@@ -123,7 +119,6 @@ func TestAWrongClockLocksTheDeviceOutNoLongerThanDPSIsAway(t *testing.T) {
 					stop := r.run(r.device())
 					s := r.await(0, away+max(10*time.Minute, away)+time.Minute)
 					stop()
-					t.Log(s.at - away)
 					require.Equal(t, hubA, s.hub)
 					if away < time.Hour {
 						require.Zero(t, r.asked(dpstest.Register, dpstest.Lookup))
@@ -145,7 +140,6 @@ func TestAHubThatDropsEveryConnectionIsAnOutageToo(t *testing.T) {
 			require.Less(t, r.elapsed(), 2*time.Hour)
 		}
 		stop()
-		t.Log(r.elapsed(), len(r.attempts(r.a)))
 		require.Less(t, r.elapsed(), 70*time.Minute)
 		require.Less(t, len(r.attempts(r.a)), 40)
 		require.LessOrEqual(t, r.asked(dpstest.Lookup, dpstest.Register), 2)
@@ -164,9 +158,8 @@ func TestAHubThatThrottlesForADayIsAnOutageToo(t *testing.T) {
 		stop := r.run(r.device())
 		s := r.await(0, 26*time.Hour)
 		stop()
-		t.Log(s.at, len(r.attempts(r.a)))
 		require.Equal(t, hubB, s.hub)
-		require.Greater(t, s.at, 24*time.Hour)
+		require.GreaterOrEqual(t, s.at, 24*time.Hour)
 		require.Less(t, len(r.attempts(r.a)), 50)
 		require.Equal(t, 1, r.asked(dpstest.Lookup))
 	})
@@ -208,7 +201,6 @@ func TestAMovedDeviceLeavesAHubWhoseCertificateIsBadForGood(t *testing.T) {
 				stop := r.run(r.device())
 				s := r.await(0, 4*time.Hour)
 				stop()
-				t.Log(s.at)
 				require.Equal(t, hubB, s.hub)
 				ops, _ := r.requests()
 				require.Equal(
@@ -373,6 +365,6 @@ func TestNoNudgeComesBeforeAGapOrStagger(t *testing.T) {
 			gap := []time.Duration{1, 5, 15, 30, 60}[i] * time.Minute
 			require.GreaterOrEqual(t, wait, gap*8/10, "%v", at)
 		}
-		require.LessOrEqual(t, len(r.attempts(r.a)), 16)
+		require.LessOrEqual(t, len(r.attempts(r.a)), 14)
 	})
 }
