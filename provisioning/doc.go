@@ -126,7 +126,10 @@
 //     asked for again within 1 h, unless a stable connection lay in between. A question for the
 //     time that nobody answers backs off as any other, but never for longer than DPS has been away,
 //     or 10 min. After 10 of them the device goes on without; after 3, if it registers over a port
-//     of its own.
+//     of its own and was rejected. It asks again once DPS shows that it is there, or after as long
+//     as DPS had been away (10 min or more, 1 h at most). A correction sends a rejected device to
+//     its hub first.
+//   - Nothing that comes first puts a planned question about an outage off.
 //   - Stagger spreads the first request of any kind; clock checks over no more than 10 min.
 //   - A device that registers over MQTT on port 8883 and remembers nothing registers after 3 failed
 //     lookups, the last of which nobody answered: port 443 may be closed for good. After 8 that

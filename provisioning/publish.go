@@ -76,6 +76,8 @@ func (c *core) describe() Status {
 	s.ClockOffset, s.ClockSuspect = c.clock.offset(), c.clock.suspect()
 	s.Err, s.Class = c.last.err, c.last.class
 	switch {
+	case t.DPS.Phase == rules.UnderWay && t.DPS.Reason == rules.ReasonManual:
+		s.Cause = c.why(t.DPS.Reason) // whatever went wrong before, and though all may be well
 	case s.State == StateConnected:
 	case s.Err != nil:
 		s.Cause = oneline.Of(s.Err.Error(), causeMax)

@@ -137,3 +137,22 @@ func TestAnOverdueQuestionIsNotAskedIfTheHubIsWellAgain(t *testing.T) {
 		})
 	}
 }
+
+// Each wake begins with a question for the time, which must not push the one about the hub away.
+func TestADeviceThatIsAwakeForTwoMinutesAtATimeIsMovedOffAHubWithAnExpiredCertificate(
+	t *testing.T,
+) {
+	for name, power := range powers {
+		t.Run(name, func(t *testing.T) {
+			each(t, dpsWirings, func(t *testing.T, r *rig) {
+				r.warmed()
+				r.network.SetCertificate(hubA, simnet.Expired)
+				require.NoError(t, r.dps.MoveNow(rigID, hubB))
+				require.True(t, r.sleep(120, power))
+				require.Less(t, r.elapsed(), 24*time.Hour)
+				require.Len(t, r.b.Messages(), 1)
+				require.Empty(t, r.a.Messages())
+			})
+		})
+	}
+}

@@ -57,7 +57,7 @@ type Status struct {
 	Confirmed bool
 
 	// Cause is why the device is in this state, in one line: the last failure, or why DPS is asked.
-	// Empty when all is well.
+	// Empty when all is well and the program asks for no registration.
 	Cause string
 
 	// Err is the last failure since the last connection, nil if there was none.

@@ -3,7 +3,19 @@ package rules
 import "time"
 
 // clockStale says that the time has not been checked lately, or never: the zero time is long ago.
-func (t *transition) clockStale() bool { return t.now.Sub(t.Clock.ToldAt) >= ClockValid }
+// Where it was given up, that is so again after about as long as DPS had been away by then.
+func (t *transition) clockStale() bool {
+	valid := ClockValid
+	if t.Clock.GivenUp {
+		away := t.Clock.ToldAt.Sub(t.Clock.SilentSince)
+		valid = min(valid, max(away, ClockPatience))
+	}
+	return t.now.Sub(t.Clock.ToldAt) >= valid
+}
+
+// dpsMayTellTime says that DPS, which is there, may be asked for the time: it has not told it
+// lately, even if it was given up.
+func (t *transition) dpsMayTellTime() bool { return t.clockStale() || t.Clock.GivenUp }
 
 func (t *transition) clockTold() { t.Clock = Clock{ToldAt: t.now} }
 
@@ -12,10 +24,10 @@ func (t *transition) clockTold() { t.Clock = Clock{ToldAt: t.now} }
 func (t *transition) clockWindow() time.Duration { return min(t.Settings.Stagger, ClockStagger) }
 
 // mayCheckClock: a question about an outage that waits its time gives way, once, since a network
-// often comes up later than the device.
+// often comes up later than the device, and again where nobody told the time.
 func (t *transition) mayCheckClock() bool {
 	if t.DPS.Phase == Waiting && t.DPS.Reason == ReasonOutage && t.DPS.Clock == ClockForNone {
-		return t.Clock.ToldAt.IsZero()
+		return t.Clock.ToldAt.IsZero() || t.Clock.GivenUp && t.clockStale()
 	}
 	return !t.DPS.Pending() && t.clockStale()
 }
@@ -27,9 +39,9 @@ func (t *transition) clockMayMend(e DPSFailed) bool {
 	case DPSClockWrong:
 		return !t.DPS.corrected
 	case DPSClockUnknown:
-		return !t.DPS.corrected && t.clockStale()
+		return !t.DPS.corrected && t.dpsMayTellTime()
 	}
-	return e.Dates && t.clockStale()
+	return e.Dates && t.dpsMayTellTime()
 }
 
 // dpsSawWrongClock: the clock is corrected, so the request is repeated, once.
@@ -39,8 +51,18 @@ func (t *transition) dpsSawWrongClock() {
 		t.refused()
 		return
 	}
+	if t.clockExplainsRejection() {
+		t.retryHubWithRightClock()
+		return
+	}
 	t.DPS.corrected = true
 	t.armDPS(t.now)
+}
+
+// clockExplainsRejection says that a clock that has just been corrected may be why a hub turned the
+// device away, so that the hub comes first, and DPS only if it still does.
+func (t *transition) clockExplainsRejection() bool {
+	return t.DPS.Reason == ReasonRejected && !t.DPS.Manual && t.DPS.Rejecting.Known()
 }
 
 func (e ClockAnswered) apply(t *transition) {
@@ -55,7 +77,7 @@ func (e ClockAnswered) apply(t *transition) {
 	purpose, why := t.DPS.Clock, t.DPS.Reason
 	t.DPS.Clock = ClockForNone
 	switch {
-	case purpose == ClockForHub && e.Clock == ClockCorrected:
+	case e.Clock == ClockCorrected && (purpose == ClockForHub || t.clockExplainsRejection()):
 		t.retryHubWithRightClock()
 	case purpose == ClockForHub && why == ReasonOutage:
 		t.armOutage()
@@ -91,7 +113,7 @@ func (t *transition) clockUnanswered() bool {
 		return true
 	}
 	limit := MaxClockTries
-	if t.Settings.LookupElsewhere {
+	if t.Settings.LookupElsewhere && t.DPS.Reason != ReasonOutage { // which asks later anyway
 		limit = MaxClockTriesElsewhere
 	}
 	if t.Clock.Tries < limit {
@@ -99,7 +121,8 @@ func (t *transition) clockUnanswered() bool {
 		t.armDPS(t.clockBackOff())
 		return true
 	}
-	t.clockTold() // it was not, but is not to be asked for again for a while
+	// It was not told, but is not to be asked for again for a while.
+	t.Clock.ToldAt, t.Clock.GivenUp = t.now, true
 	return false
 }
 

@@ -39,7 +39,7 @@ func (e Assigned) apply(t *transition) {
 // dpsAnswered takes in that DPS has done what it was asked.
 func (t *transition) dpsAnswered(dated bool) {
 	t.DPS = DPSTimer{ManualNotBefore: t.DPS.ManualNotBefore}
-	t.Refusals = 0
+	t.Refusals, t.Outage.AskAt = 0, time.Time{}
 	if dated {
 		t.clockTold()
 	}
@@ -57,8 +57,7 @@ func (t *transition) namedLive(a Assignment, why Reason) {
 	t.Hub.Tried = Attempt{Slot: Confirmed, Target: a}
 	t.remember()
 	if why == ReasonOutage && !t.Outage.Since.IsZero() {
-		t.Outage.Asked++
-		t.armOutage() // for when the connection is lost before it is stable
+		t.outageAsked() // for when the connection is lost before it is stable
 	}
 }
 
@@ -101,8 +100,7 @@ func (t *transition) namedAgain(a Assignment, why Reason, instead bool) {
 	r := t.record(a)
 	switch {
 	case why == ReasonOutage:
-		t.Outage.Asked++
-		t.armOutage()
+		t.outageAsked()
 	case why == ReasonRejected, why == ReasonIncompatible, instead:
 		r.Failures = 0
 		r.At = t.backOff(t.Settings.Hub, 1, 0)
@@ -178,7 +176,7 @@ func (e DPSFailed) apply(t *transition) {
 	case DPSClockWrong:
 		t.dpsSawWrongClock()
 	case DPSClockUnknown:
-		if d.corrected || !t.clockStale() {
+		if d.corrected || !t.dpsMayTellTime() {
 			t.refused()
 			return
 		}
@@ -209,14 +207,13 @@ func (t *transition) refused() {
 // dpsUnavailable: the same step again, later.
 func (t *transition) dpsUnavailable(e DPSFailed) {
 	d := &t.DPS
-	if e.Dates && t.clockStale() {
+	if e.Dates && t.dpsMayTellTime() {
 		d.Clock = ClockForDPS
 		t.armDPS(t.now)
 		return
 	}
 	if e.Silent && d.Reason == ReasonOutage && !d.notFound {
-		t.Outage.Asked++ // a question that nobody answers counts as asked
-		t.armOutage()
+		t.outageAsked() // though nobody answered
 		return
 	}
 	if d.Request == StatusLookup && t.lookupsAreLost(e.Silent) {

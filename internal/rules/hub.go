@@ -124,11 +124,16 @@ func (t *transition) anotherIsSilent(r *HubRecord) bool {
 // unavailable: the hub failed, or nobody answered, or somebody else did.
 func (t *transition) unavailable(e HubFailure) {
 	if e.Dates && t.mayCheckClock() {
+		t.drawOutage() // before the clock is asked for, lest that put it off with each start
 		t.planDPS(t.staggered(t.clockWindow()), StatusLookup, ReasonOutage)
 		t.DPS.Clock, t.DPS.Rejecting = ClockForHub, t.Hub.Tried.Target
 		return
 	}
-	if t.DPS.Phase == Idle || t.waitsOutThrottling() {
+	switch {
+	case t.DPS.Phase == Idle:
+		t.armOutage()
+	case t.waitsOutThrottling():
+		t.Outage.AskAt = time.Time{}
 		t.armOutage()
 	}
 }
@@ -141,20 +146,42 @@ func (t *transition) waitsOutThrottling() bool {
 		d.At.Sub(t.now) > OutageMax+t.Settings.Stagger
 }
 
-// rearmOutage sets the question that was planned before the program asked for a registration.
+// rearmOutage sets the question that was planned before the program asked for a registration. One
+// that is overdue counts as asked by that.
 func (t *transition) rearmOutage() {
 	r := t.Kept(t.Hub.Tried.Target)
 	if r.Class == retry.Throttled && t.Outage.Asked == 0 {
 		t.throttled(&r)
 		return
 	}
+	if !t.Outage.AskAt.After(t.now) {
+		t.Outage.AskAt = time.Time{}
+	}
 	t.armOutage()
 }
 
-// armOutage sets the next question about a silent hub.
-func (t *transition) armOutage() { t.planOutage(t.staggeredFrom(t.outage(t.Outage.Asked))) }
+// armOutage sets the next question about a silent hub, to the time that it was planned for if
+// another request has come first.
+func (t *transition) armOutage() {
+	t.drawOutage()
+	t.planOutage(later(t.Outage.AskAt, t.now))
+}
+
+func (t *transition) drawOutage() {
+	if t.Outage.AskAt.IsZero() {
+		t.Outage.AskAt = t.staggeredFrom(t.outage(t.Outage.Asked))
+	}
+}
+
+// outageAsked counts a question about a silent hub, and sets the next one.
+func (t *transition) outageAsked() {
+	t.Outage.Asked++
+	t.Outage.AskAt = time.Time{}
+	t.armOutage()
+}
 
 func (t *transition) planOutage(at time.Time) {
+	t.Outage.AskAt = at
 	r := StatusLookup
 	if t.Outage.Asked >= OutageLookups {
 		r = Registration // the operator may have moved the fleet off a dead hub

@@ -142,6 +142,9 @@ func (t *transition) restore(w Waits, remembers bool) (planned bool) {
 	t.Urgent, t.Refusals = w.Urgent, w.Refusals
 	if w.Outage.Silent > 0 {
 		t.Outage = Outage{Since: t.now.Add(-w.Outage.Silent), Asked: w.Outage.Asked}
+		if w.Outage.In > 0 {
+			t.Outage.AskAt = t.now.Add(w.Outage.In)
+		}
 	}
 	t.DPS = w.DPS.timer(t.now)
 	if d := &t.DPS; d.Phase == Waiting && remembers == d.Reason.isForWant() &&

@@ -153,7 +153,7 @@ func TestAPlannedQuestionAboutAnOutageComesBackAfterAFailedReprovision(t *testin
 	s.feed(Reprovision{})
 	s.feed(DPSFailed{Failure: DPSUnavailable})
 	require.Equal(t, ReasonOutage, s.state.DPS.Reason)
-	require.Equal(t, 45*time.Minute, s.dpsIn())
+	require.Equal(t, 45*time.Minute-6*time.Second, s.dpsIn(), "at its time")
 
 	s = warm(t)
 	s.throttled(time.Hour)
@@ -170,7 +170,9 @@ func TestAPlannedQuestionAboutAnOutageComesBackAfterAFailedReprovision(t *testin
 	s.feed(DPSFailed{Failure: DPSUnavailable})
 	s.asksNothing()
 	s.fails(retry.Server)
-	require.Equal(t, 22*time.Minute+30*time.Second, s.dpsIn(), "or when the connection is lost")
+	require.Equal(
+		t, 22*time.Minute+22500*time.Millisecond, s.dpsIn(), "or when the connection is lost",
+	)
 }
 
 func TestAReprovisionWhoseClockWasWrongIsRepeatedBeforeAnybodyIsTold(t *testing.T) {

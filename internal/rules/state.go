@@ -115,6 +115,7 @@ func (d *DPSTimer) Pending() bool { return d.Phase != Idle }
 type Outage struct {
 	Since time.Time // zero: there is none
 	Asked int       // questions to DPS about it
+	AskAt time.Time // when the next one was planned for, whatever came first; zero: it was not
 }
 
 // Clock is what is known of the device's clock, in this run of failures.
@@ -122,6 +123,7 @@ type Clock struct {
 	ToldAt      time.Time // when DPS last told the time; zero: it has not been asked
 	Tries       int       // questions without a response in a row
 	SilentSince time.Time // the first of these
+	GivenUp     bool      // the device goes on without: DPS has not told the time at ToldAt
 }
 
 // Slot names one of the two assignments that a device may hold.

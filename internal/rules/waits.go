@@ -57,6 +57,7 @@ type DPSWait struct {
 type OutageWait struct {
 	Silent time.Duration `json:"silent,omitempty"`
 	Asked  int           `json:"asked,omitempty"`
+	In     time.Duration `json:"in,omitempty"` // AskAt
 }
 
 // Waits is what should outlive the process, as of now.
@@ -85,6 +86,9 @@ func (s *State) Waits(now time.Time) Waits {
 	}
 	if !s.Outage.Since.IsZero() {
 		w.Outage = OutageWait{Silent: max(now.Sub(s.Outage.Since), 1), Asked: s.Outage.Asked}
+		if at := s.Outage.AskAt; !at.IsZero() {
+			w.Outage.In = max(left(at), 1)
+		}
 	}
 	d := &s.DPS
 	w.DPS = DPSWait{Asked: left(d.NotBefore), ManualAsked: left(d.ManualNotBefore)}
@@ -128,6 +132,9 @@ func (w Waits) After(elapsed time.Duration) Waits {
 	pass(&w.DPS.ManualAsked)
 	if w.Outage.Silent > 0 {
 		w.Outage.Silent += elapsed
+	}
+	if w.Outage.In > 0 {
+		w.Outage.In = max(w.Outage.In-elapsed, 1)
 	}
 	return w
 }
@@ -174,7 +181,7 @@ func (w DPSWait) timer(now time.Time) DPSTimer {
 // the device out.
 func (w *Waits) Sane() bool {
 	sane := len(w.Hubs) <= HubsKept && w.DPS.sane() && w.Outage.Silent >= 0 &&
-		w.Outage.Asked >= 0 && w.Refusals >= 0
+		saneWait(w.Outage.In) && w.Outage.Asked >= 0 && w.Refusals >= 0
 	for i := range w.Hubs {
 		sane = sane && w.Hubs[i].sane()
 	}

@@ -18,8 +18,11 @@ import (
 const maxBody = https.MaxBody
 
 // Pace of polling. Azure docs: "How to use symmetric key attestation over HTTPS": the service says
-// Retry-After: 3.
-const pollDelay = 3 * time.Second
+// Retry-After: 3. A service that names a date in the year 9999 is polled after a day all the same.
+const (
+	pollDelay    = 3 * time.Second
+	maxPollDelay = 24 * time.Hour
+)
 
 // response is the service's response, over whichever transport.
 type response struct {
@@ -132,6 +135,7 @@ func readOperation(op, registrationID string, a response) (progress, *Error) {
 	if !ok {
 		delay = pollDelay
 	}
+	delay = min(delay, maxPollDelay)
 	return progress{operationID: operation.OperationID, delay: delay}, nil
 }
 
