@@ -76,7 +76,9 @@ type Device struct {
 
 	// TLSConfig is cloned for each connection to DPS and the hub. Set RootCAs for private roots,
 	// and Time for a clock that is better than the system's. Nil: the system's roots and clock. The
-	// least version is TLS 1.2 in any case; InsecureSkipVerify is refused.
+	// least version is TLS 1.2 in any case, and the least RSA key of a server's chain has 2,048
+	// bits; InsecureSkipVerify is refused. A ClientSessionCache is not used where a certificate of
+	// the device's is presented: it would resume another device's session.
 	TLSConfig *tls.Config
 
 	// Proxy chooses the proxy for HTTPS and WebSocket, to DPS and the hub; MQTT on port 8883 uses
@@ -125,8 +127,8 @@ type AfterRejection int
 const (
 	// Reregister asks DPS where the device belongs, at growing distances.
 	Reregister AfterRejection = iota
-	// KeepProbing tries this hub again at the same distances, and asks DPS for the time at most: for
-	// devices that are disabled at their hub for a while, and nowhere else.
+	// KeepProbing tries this hub again at the same distances, and asks DPS for the time at most:
+	// for devices that are disabled at their hub for a while, and nowhere else.
 	KeepProbing
 	// StopWhenRejected ends Run, Connect, Send and Receive with the hub's error.
 	StopWhenRejected

@@ -199,6 +199,20 @@ func TestADeviceGoesOnAfterTenUnansweredQuestionsForTheTime(t *testing.T) {
 	}
 }
 
+func TestAProcessThatLivesShortlyGoesOnWithoutTheTimeToo(t *testing.T) {
+	s := warm(t).withTokens()
+	s.state.Settings.LookupElsewhere = true
+	s.rejected()
+	for range 2 {
+		s.feed(ClockAnswered{})
+		s.restarts(time.Second)
+		require.Equal(t, "CheckClock", s.waitDPS())
+	}
+	require.Contains(t, s.feed(ClockAnswered{}), "Register")
+	s.feed(DPSFailed{Failure: DPSUnavailable})
+	require.Zero(t, s.state.Waits(s.now).DPS.ClockTries)
+}
+
 func TestAnAnswerStartsTheCountOfUnansweredQuestionsAnew(t *testing.T) {
 	s := warm(t).withTokens()
 	s.rejected()

@@ -180,6 +180,11 @@ func (d draw) staggered(window time.Duration) time.Time {
 	return d.now.Add(d.uniform(0, window))
 }
 
+// soon is within a window, which begins now, or at what is left of a wait.
+func (d draw) soon(notBefore time.Time, window time.Duration) time.Time {
+	return later(d.now, notBefore).Add(d.uniform(0, window))
+}
+
 // backOff is when to try again after the n-th failure in a row.
 func (d draw) backOff(p retry.Policy, n int, floor time.Duration) time.Time {
 	return d.now.Add(p.Delay(n, floor, d.random.Float64()))

@@ -120,12 +120,12 @@ func (Forget) apply(t *transition) {
 // asked for, gaps and Stagger allow.
 func (Nudge) apply(t *transition) {
 	for i := range t.Hubs {
-		if r := &t.Hubs[i]; r.Class == retry.Unreachable {
-			r.At = earlier(r.At, later(r.NotBefore, t.staggered(HubFloor)))
+		if r := &t.Hubs[i]; r.Class == retry.Unreachable && r.Failures > 0 {
+			r.At = earlier(r.At, t.soon(r.NotBefore, HubFloor))
 		}
 	}
 	if d := &t.DPS; d.Phase == Waiting && d.Silent {
-		d.At = earlier(d.At, later(d.NotBefore, t.staggered(DPSFloor)))
+		d.At = earlier(d.At, t.soon(d.NotBefore, DPSFloor))
 	}
 }
 
@@ -148,7 +148,11 @@ func (t *transition) restore(w Waits, remembers bool) (planned bool) {
 		(remembers || d.Operation == "") {
 		t.disarmDPS()
 	}
-	return t.DPS.Phase == Waiting
+	if t.DPS.Phase != Waiting {
+		return false
+	}
+	t.Clock.Tries = w.DPS.ClockTries // a process that lives shortly goes on without the time too
+	return true
 }
 
 func clockMayExplain(c retry.Class) bool { return c == retry.Rejected || c == retry.Untrusted }

@@ -50,6 +50,7 @@ type DPSWait struct {
 	Rejecting   string        `json:"rejecting,omitempty"`
 	RejectingID string        `json:"rejectingID,omitempty"`
 	NotFound    bool          `json:"notFound,omitempty"`
+	ClockTries  int           `json:"clockTries,omitempty"` // Clock.Tries
 }
 
 // OutageWait is an [Outage].
@@ -92,6 +93,9 @@ func (s *State) Waits(now time.Time) Waits {
 		w.DPS.Failures, w.DPS.Silent = d.Failures, d.Silent
 		w.DPS.Operation, w.DPS.NotFound, w.DPS.Clock = d.Operation, d.notFound, d.Clock
 		w.DPS.Rejecting, w.DPS.RejectingID = d.Rejecting.Hub, d.Rejecting.DeviceID
+		if d.Clock != ClockForNone {
+			w.DPS.ClockTries = s.Clock.Tries
+		}
 		if d.Phase == Waiting {
 			w.DPS.In = left(d.At)
 		}
@@ -190,5 +194,6 @@ func (h *HubWait) sane() bool {
 
 func (w *DPSWait) sane() bool {
 	return saneWait(w.In) && saneWait(w.Asked) && saneWait(w.ManualAsked) && w.Failures >= 0 &&
-		w.Reason < reasons && w.Request <= StatusLookup && w.Clock <= ClockForDPS
+		w.Reason < reasons && w.Request <= StatusLookup && w.Clock <= ClockForDPS &&
+		w.ClockTries >= 0
 }

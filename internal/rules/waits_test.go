@@ -25,7 +25,7 @@ func fullWaits() Waits {
 			Planned: true, In: 5 * time.Hour, Asked: 4 * time.Hour, ManualAsked: 3 * time.Hour,
 			Failures: 5, Silent: true, Request: StatusLookup, Operation: "op-1",
 			Reason: ReasonOutage, Clock: ClockForHub, Rejecting: "a", RejectingID: "sensor-042",
-			NotFound: true,
+			NotFound: true, ClockTries: 2,
 		},
 		Outage:   OutageWait{Silent: 6 * time.Hour, Asked: 2},
 		Urgent:   true,
@@ -58,6 +58,7 @@ func TestEveryWaitOutlivesTheProcess(t *testing.T) {
 		Reason: ReasonOutage, Clock: ClockForHub, Rejecting: assignedTo("a"), notFound: true,
 	}, s.DPS)
 	require.Equal(t, Outage{Since: now.Add(-6 * time.Hour), Asked: 2}, s.Outage)
+	require.Equal(t, Clock{Tries: 2}, s.Clock)
 	require.True(t, s.Urgent)
 	require.Equal(t, 2, s.Refusals)
 
@@ -301,6 +302,7 @@ func TestAWaitIsSaneWithinWhatIsGranted(t *testing.T) {
 		"dps reason":       func(w *Waits) { w.DPS.Reason = reasons },
 		"dps request":      func(w *Waits) { w.DPS.Request = StatusLookup + 1 },
 		"dps clock":        func(w *Waits) { w.DPS.Clock = ClockForDPS + 1 },
+		"dps clock tries":  func(w *Waits) { w.DPS.ClockTries = -1 },
 		"outage":           func(w *Waits) { w.Outage.Silent = -1 },
 		"outage questions": func(w *Waits) { w.Outage.Asked = -1 },
 		"refusals":         func(w *Waits) { w.Refusals = -1 },
@@ -315,6 +317,7 @@ func TestAWaitIsSaneWithinWhatIsGranted(t *testing.T) {
 	require.True(t, w.Sane())
 	w.Hubs[0].Asked, w.Hubs[0].Failures, w.Hubs[0].Missing, w.Hubs[0].Gap = 0, 0, 0, 0
 	w.Hubs[0].Gone, w.Hubs[0].Quick, w.DPS.Failures, w.Outage.Silent = 0, 0, 0, 0
+	w.DPS.ClockTries = 0
 	w.Outage.Asked, w.Refusals, w.DPS.Reason, w.DPS.Clock = 0, 0, ReasonManual, ClockForDPS
 	require.True(t, w.Sane())
 }
