@@ -62,14 +62,19 @@ func stays(quiet time.Duration) func([]*exchange, *exchange) demand {
 	}
 }
 
-// sameOperation says that a device that has been given an operation polls that one, and never
-// registers anew.
-func sameOperation(heard []*exchange, next *exchange) demand {
-	e := lastOf(heard, func(e *exchange) bool { return e.operation != "" })
-	if e == nil || next.service != toDPS || next.operation == e.operation {
+// sameOperation says that a device that has been given an operation polls that one until it is over,
+// and never registers anew. Here an answer that has come in vain counts too: what the device cannot
+// know it has to ask for again, but soon.
+func (b *board) sameOperation(before []*exchange, next *exchange) demand {
+	last := lastOf(before, func(e *exchange) bool { return e.operation != "" && b.heard(e) })
+	if last == nil || last.over() || next.service != toDPS || next.operation == last.operation {
 		return demand{}
 	}
-	return demand{e.sent, never}
+	if over := lastOf(before, (*exchange).over); over != nil && over.sent.After(last.sent) &&
+		next.at.Sub(over.sent) > startedIn {
+		return demand{}
+	}
+	return demand{last.sent, never}
 }
 
 // gaps are the least distances after the first, second … such answer of DPS.

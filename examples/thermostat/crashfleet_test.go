@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -29,9 +28,11 @@ import (
 // who is there even when nothing but a failed handshake has come, and no request is taken for one
 // of the next process because it was read late.
 const (
-	firstNetwork  = 16
-	lastProcess   = 250
-	handfulOfTime = 4 * time.Second // over which the first starts are spread
+	firstNetwork = 16
+	lastProcess  = 250
+
+	// First starts are spread over so long: each makes a directory and stores an assignment.
+	firstStarts = 12 * time.Second
 )
 
 func crashID(device int) string { return fmt.Sprintf("board-%02d", device) }
@@ -42,6 +43,7 @@ type fleet struct {
 	site    *site
 	network byte
 	boards  []*board
+	pulse   *pulse
 	kills   atomic.Int64
 }
 
@@ -60,12 +62,12 @@ type board struct {
 	soon      chan time.Duration
 }
 
-func newFleet(t *testing.T, in *situation, network byte) *fleet {
+func newFleet(t *testing.T, in *situation, network byte, p *pulse) *fleet {
 	// All of 127.0.0.0/8 is this machine, but only a socket for any address hears all of it.
 	s := newSiteAt(t, simnet.ListenConfig{Addr: "0.0.0.0"}, dpstest.Config{
 		Polls: 1, RetryAfter: time.Second, RegistrationsPerMinute: -1, PollsPer10s: -1,
 	})
-	f := &fleet{situation: in, site: s, network: network}
+	f := &fleet{situation: in, site: s, network: network, pulse: p}
 	s.network.Handle(dpstest.GlobalEndpoint, &recorder{s.dps, toDPS, f})
 	s.network.Handle(hubA, &recorder{s.a, toHub, f})
 	for i := range crashDevices {
@@ -109,7 +111,7 @@ func (f *fleet) run(began time.Time) {
 	var running sync.WaitGroup
 	for _, b := range f.boards {
 		running.Go(func() {
-			time.Sleep(rand.N(handfulOfTime))
+			time.Sleep(rand.N(firstStarts))
 			for n := 0; n <= lastProcess && b.ended == "" && !enough(); n++ {
 				b.live(n)
 			}
@@ -272,8 +274,12 @@ func (v *verdict) judge(b *board) {
 
 // heard says that a process has received an answer.
 func (b *board) heard(e *exchange) bool {
+	needs := takenIn
+	if e.assigned {
+		needs = storedIn
+	}
 	return !e.sent.IsZero() && e.process < len(b.kills) &&
-		b.kills[e.process].Sub(e.done) >= takenIn
+		b.fleet.pulse.between(e.done, b.kills[e.process]) >= needs
 }
 
 // demandFor is what the answers that a device has received before a request ask for.
@@ -284,13 +290,11 @@ func (b *board) demandFor(before []*exchange, next *exchange) demand {
 			heard = append(heard, e)
 		}
 	}
-	d := retryAfter(heard, next)
+	demands := []demand{retryAfter(heard, next), b.sameOperation(before, next)}
 	if b.fleet.asked != nil {
-		if more := b.fleet.asked(heard, next); more.until().After(d.until()) {
-			d = more
-		}
+		demands = append(demands, b.fleet.asked(heard, next))
 	}
-	return d
+	return slices.MaxFunc(demands, func(x, y demand) int { return x.until().Compare(y.until()) })
 }
 
 // judgeDraws: the moment that a device has drawn is kept, so that all of them have registered by
@@ -366,16 +370,4 @@ func (f *fleet) checkSecrets(t *testing.T) {
 			assert.NotContains(t, string(log), secret)
 		}
 	}
-}
-
-// processorTime is what this process and those that it has started and seen end have used.
-func processorTime() time.Duration {
-	var sum time.Duration
-	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
-		var u syscall.Rusage
-		if syscall.Getrusage(who, &u) == nil {
-			sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
-		}
-	}
-	return sum
 }

@@ -44,6 +44,9 @@ type exchange struct {
 	assigned   bool
 }
 
+// over says that the answer ends an operation.
+func (e *exchange) over() bool { return e.assigned || e.refused }
+
 // recorder stands before a simulated service and writes down what comes and goes.
 type recorder struct {
 	simnet.Site
