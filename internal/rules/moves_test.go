@@ -193,6 +193,18 @@ func TestTheAttemptAtAHubThatDPSDoesNotNameAnyMoreIsGivenUp(t *testing.T) {
 		s.assigned("a"))
 	require.LessOrEqual(t, s.hubIn(), 10*time.Second)
 
+	s = warm(t)
+	s.rejected()
+	s.assigned("c")
+	s.throttled(time.Hour)
+	s.feed(Reprovision{})
+	s.assigned("b")
+	require.Equal(t, "b", s.waitHub())
+	s.feed(Reprovision{})
+	require.Equal(t, []string{"Announce", "Remember", "CancelConnect", "ReplyAssigned"},
+		s.assigned("c"), "also where the new one is to be left alone")
+	require.Equal(t, "a", s.waitHub())
+
 	s = moved(t)
 	s.throttled(time.Hour)
 	s.waitHub()
