@@ -165,7 +165,7 @@ func (e DPSFailed) apply(t *transition) {
 			return
 		}
 	}
-	if e.Dated && e.Failure != DPSClockWrong {
+	if e.Dated {
 		t.clockTold()
 	}
 	d.Failures++

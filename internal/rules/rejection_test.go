@@ -150,6 +150,7 @@ func TestTheCandidateThatDPSNamesAgainMayLag(t *testing.T) {
 	require.Equal(t, "b", s.waitHub(), "of two at once, what DPS said last")
 	s.rejected()
 	s.asksNothing()
+	require.Equal(t, 7500*time.Millisecond, s.state.Kept(assignedTo("b")).At.Sub(s.now))
 }
 
 func TestARejectionByAHubThatHadAcceptedGoesToDPSAtOnceButOnlyOnce(t *testing.T) {
