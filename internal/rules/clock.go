@@ -22,6 +22,17 @@ func (t *transition) mayCheckClock() bool {
 	return !t.DPS.Pending() && t.clockStale()
 }
 
+// planClockCheck asks for the time before anything else is asked about the hub's failure. A
+// question about an outage that is planned gives way.
+func (t *transition) planClockCheck(r Request, why Reason) {
+	var then time.Time
+	if d := &t.DPS; d.Phase == Waiting && d.Reason == ReasonOutage {
+		then = d.At
+	}
+	t.planDPS(t.staggered(t.clockWindow()), r, why)
+	t.DPS.Clock, t.DPS.Rejecting, t.DPS.Then = ClockForHub, t.Hub.Tried.Target, then
+}
+
 // clockMayMend says that the request is repeated at once, after a look at the clock or after its
 // correction.
 func (t *transition) clockMayMend(e DPSFailed) bool {
@@ -60,7 +71,9 @@ func (e ClockAnswered) apply(t *transition) {
 	case purpose == ClockForHub && e.Clock == ClockCorrected:
 		t.retryHubWithRightClock()
 	case purpose == ClockForHub && why == ReasonOutage:
-		t.armOutage()
+		if t.giveBack(); !t.DPS.Pending() {
+			t.armOutage()
+		}
 	case purpose == ClockForHub && t.Settings.AfterRejection == KeepProbing:
 		t.disarmDPS()
 	case purpose == ClockForHub:
@@ -74,6 +87,16 @@ func (e ClockAnswered) apply(t *transition) {
 		t.refused()
 	default:
 		t.armDPS(t.backOff(t.Settings.DPS, t.DPS.Failures, 0))
+	}
+}
+
+// giveBack ends a question. One about an outage that gave way to it keeps its time: a device that
+// lives for minutes only, and asks for the time in each of its lives, would never reach a new one.
+func (t *transition) giveBack() {
+	then := t.DPS.Then
+	t.disarmDPS()
+	if !then.IsZero() {
+		t.planOutage(then)
 	}
 }
 
@@ -93,7 +116,8 @@ func (t *transition) clockUnanswered() bool {
 	if t.Settings.LookupElsewhere {
 		limit = MaxClockTriesElsewhere
 	}
-	if t.Clock.Tries < limit {
+	overdue := !t.DPS.Then.IsZero() && !t.DPS.Then.After(t.now)
+	if t.Clock.Tries < limit && !overdue {
 		t.DPS.Silent = true
 		t.armDPS(t.clockBackOff())
 		return true
@@ -115,7 +139,7 @@ func (t *transition) clockBackOff() time.Time {
 // What the hub has asked for since stays.
 func (t *transition) retryHubWithRightClock() {
 	rejecting := t.DPS.Rejecting
-	t.disarmDPS()
+	t.giveBack()
 	t.DPS.Failures = 0
 	if r := t.record(rejecting); clockMayExplain(r.Class) {
 		r.At, r.NotBefore, r.Gap = time.Time{}, time.Time{}, 0

@@ -19,7 +19,7 @@ func (Connected) apply(t *transition) {
 		t.do(Remember{Confirmed: t.Confirmed})
 	}
 	if !t.DPS.Manual && t.DPS.Reason != ReasonOutage {
-		t.disarmDPS()
+		t.giveBack()
 	}
 }
 
@@ -113,8 +113,7 @@ func (t *transition) throttled() {
 // unavailable: the hub failed, or nobody answered, or somebody else did.
 func (t *transition) unavailable(e HubFailure) {
 	if e.Dates && t.mayCheckClock() {
-		t.planDPS(t.staggered(t.clockWindow()), StatusLookup, ReasonOutage)
-		t.DPS.Clock, t.DPS.Rejecting = ClockForHub, t.Hub.Tried.Target
+		t.planClockCheck(StatusLookup, ReasonOutage)
 		return
 	}
 	if t.DPS.Phase == Idle || t.waitsOutThrottling() {

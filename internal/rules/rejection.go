@@ -47,8 +47,7 @@ func (t *transition) askAboutRejection(r *HubRecord, e HubFailure) {
 	checkClock := answered && e.Class == retry.Rejected && t.Settings.Tokens && t.clockStale()
 	switch {
 	case checkClock:
-		t.planDPS(t.staggered(t.clockWindow()), Registration, ReasonRejected)
-		t.DPS.Clock, t.DPS.Rejecting = ClockForHub, t.Hub.Tried.Target
+		t.planClockCheck(Registration, ReasonRejected)
 	case answered && t.Settings.AfterRejection == KeepProbing:
 	default:
 		t.planDPS(t.staggered(t.Settings.Stagger), Registration, ReasonRejected)

@@ -97,6 +97,7 @@ type DPSTimer struct {
 	Reason    Reason
 	Clock     ClockPurpose // ask DPS for the time first, and why
 	Rejecting Assignment   // on whose rejection the clock is asked for
+	Then      time.Time    // when to ask the question that gave way to one for the time; zero: none
 
 	Manual    bool // somebody waits for the result
 	corrected bool // the clock was corrected for this request already

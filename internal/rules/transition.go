@@ -19,6 +19,7 @@ func (t *transition) planDPS(at time.Time, r Request, why Reason) {
 	}
 	d.Request, d.Reason, d.Clock, d.Silent = r, why, ClockForNone, false
 	d.corrected, d.refused, d.notFound, d.behindHub = false, false, false, false
+	d.Then = time.Time{}
 	t.armDPS(at)
 }
 

@@ -50,6 +50,7 @@ type DPSWait struct {
 	Rejecting   string        `json:"rejecting,omitempty"`
 	RejectingID string        `json:"rejectingID,omitempty"`
 	NotFound    bool          `json:"notFound,omitempty"`
+	Then        time.Duration `json:"then,omitempty"` // 0: no other question gave way
 }
 
 // OutageWait is an [Outage].
@@ -92,6 +93,9 @@ func (s *State) Waits(now time.Time) Waits {
 		w.DPS.Failures, w.DPS.Silent = d.Failures, d.Silent
 		w.DPS.Operation, w.DPS.NotFound, w.DPS.Clock = d.Operation, d.notFound, d.Clock
 		w.DPS.Rejecting, w.DPS.RejectingID = d.Rejecting.Hub, d.Rejecting.DeviceID
+		if !d.Then.IsZero() {
+			w.DPS.Then = max(left(d.Then), 1)
+		}
 		if d.Phase == Waiting {
 			w.DPS.In = left(d.At)
 		}
@@ -122,6 +126,9 @@ func (w Waits) After(elapsed time.Duration) Waits {
 	pass(&w.DPS.In)
 	pass(&w.DPS.Asked)
 	pass(&w.DPS.ManualAsked)
+	if w.DPS.Then > 0 {
+		w.DPS.Then = max(w.DPS.Then-elapsed, 1)
+	}
 	if w.Outage.Silent > 0 {
 		w.Outage.Silent += elapsed
 	}
@@ -136,6 +143,7 @@ func (w Waits) Lasting() Waits {
 		l.DPS = DPSWait{
 			Planned: true, In: w.DPS.In, Request: w.DPS.Request, Reason: w.DPS.Reason,
 			Clock: w.DPS.Clock, Rejecting: w.DPS.Rejecting, RejectingID: w.DPS.RejectingID,
+			Then: w.DPS.Then,
 		}
 	}
 	return l
@@ -162,5 +170,8 @@ func (w DPSWait) timer(now time.Time) DPSTimer {
 	d.Failures, d.Silent, d.Request, d.Reason = w.Failures, w.Silent, w.Request, w.Reason
 	d.Operation, d.notFound, d.Clock = w.Operation, w.NotFound, w.Clock
 	d.Rejecting = Assignment{Hub: w.Rejecting, DeviceID: w.RejectingID}
+	if w.Then > 0 {
+		d.Then = now.Add(w.Then)
+	}
 	return d
 }
