@@ -12,10 +12,13 @@ func (e Boot) apply(t *transition) {
 	t.Confirmed, t.Candidate = e.Confirmed, e.Candidate
 	remembers := e.Next == retry.Wait && t.Target().Known()
 	planned := t.restore(e.Waits, remembers)
+	if e.WaitsUnknown {
+		t.spreadBoot()
+	}
 	t.planHub()
 	switch {
 	case planned && remembers:
-		t.hubFirst()
+		t.hubFirst(e.WaitsUnknown)
 	case planned:
 	case remembers && t.Hub.Phase == Waiting:
 	case remembers: // every hub that is remembered speaks another protocol
@@ -25,31 +28,33 @@ func (e Boot) apply(t *transition) {
 	default:
 		t.planDPS(t.staggered(t.Settings.Stagger), Registration, ReasonBoot)
 	}
-	if e.WaitsUnknown {
-		t.spreadBoot()
+	if e.WaitsUnknown && t.DPS.Phase == Waiting && !t.DPS.behindHub {
+		t.DPS.At = later(t.DPS.At, t.staggered(UnknownSpread))
 	}
 }
 
 // hubFirst: a question that an earlier process planned waits for the hub to be tried, unless that
 // is to be left alone for longer.
-func (t *transition) hubFirst() {
-	if t.Hub.Phase != Waiting || t.Hub.At.Sub(t.now) >= BootGrace {
+func (t *transition) hubFirst(spread bool) {
+	limit := BootGrace
+	if spread {
+		limit = UnknownSpread
+	}
+	if t.Hub.Phase != Waiting || t.Hub.At.Sub(t.now) >= limit {
 		return
 	}
 	t.DPS.behindHub = true
 	t.DPS.At = later(t.DPS.At, t.Hub.At.Add(BootGrace))
 }
 
-// spreadBoot spreads the first requests of a device that does not know any more what it was asked.
+// spreadBoot spreads the first attempts at hubs of a device that does not know any more what it was
+// asked.
 func (t *transition) spreadBoot() {
 	at := t.staggered(UnknownSpread)
 	for _, a := range [...]Assignment{t.Confirmed, t.Candidate} {
 		if a.Known() {
 			t.record(a).At = at
 		}
-	}
-	if t.DPS.Phase == Waiting {
-		t.DPS.At = later(t.DPS.At, at)
 	}
 }
 
