@@ -198,9 +198,9 @@ func (l *loop) fire() {
 
 func (l *loop) decided(s rules.State, actions []rules.Action) {
 	l.state = s
-	// An assignment is stored before the operation that has led to it is forgotten: a device that is
-	// killed in between polls that again, in place of registering anew. Anything else comes later:
-	// what was asked for holds from now on.
+	// An assignment is stored before the operation that has led to it is forgotten: a device that
+	// is killed in between polls that again, in place of registering anew. Anything else comes
+	// later: what was asked for holds from now on.
 	stored := 0
 	for i, a := range actions {
 		if _, ok := a.(rules.Remember); ok {
