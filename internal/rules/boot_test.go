@@ -65,13 +65,17 @@ func TestAfterARestartAnOverdueQuestionFollowsTheHubsFailure(t *testing.T) {
 	s := warm(t)
 	s.fails(retry.Server)
 	s.restarts(time.Hour)
-	s.fails(retry.Server)
-	require.Equal(t, "Lookup", s.waitDPS())
-	s.feed(DPSFailed{Failure: DPSUnavailable})
+	s.draws(highest).fails(retry.Server)
 	at := s.state.DPS.At
 	s.waitHub()
-	s.fails(retry.Server)
+	s.draws(lowest).fails(retry.Server)
 	require.Equal(t, at, s.state.DPS.At, "once")
+	require.Equal(t, "Lookup", s.waitDPS())
+	s.feed(DPSFailed{Failure: DPSUnavailable})
+	at = s.state.DPS.At
+	s.waitHub()
+	s.fails(retry.Server)
+	require.Equal(t, at, s.state.DPS.At)
 }
 
 func TestAfterARestartAHubThatNowThrottlesPutsTheQuestionOff(t *testing.T) {
