@@ -38,6 +38,12 @@ func TestADeviceThatRemembersNothingAsksDPS(t *testing.T) {
 	}
 }
 
+func TestADeviceThatIsToAskDPSDoesSoWhateverItRemembers(t *testing.T) {
+	s := newScript(t, Boot{Next: retry.Register, Confirmed: assignedTo("a")})
+	require.Equal(t, []string{"Connect", "Register"}, s.decided(s.state, s.actions))
+	require.Equal(t, ReasonBoot, s.state.DPS.Reason)
+}
+
 func TestAfterARestartTheHubGoesBeforeAnOverdueQuestion(t *testing.T) {
 	s := warm(t)
 	s.fails(retry.Server)
