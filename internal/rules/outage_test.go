@@ -244,6 +244,16 @@ func TestOneHubThatThrottlesDoesNotPutOffTheQuestionAboutTheOther(t *testing.T) 
 		}
 		require.Equal(t, at, s.state.DPS.At)
 	}
+
+	s = moved(t)
+	s.fails(retry.Server)
+	at = s.state.DPS.At
+	require.Equal(t, "a", s.waitHub())
+	s.throttled(time.Hour)
+	require.Equal(t, at, s.state.DPS.At)
+	require.Equal(t, "b", s.waitHub())
+	s.throttled(time.Hour)
+	require.Equal(t, s.state.Outage.Since.Add(24*time.Hour), s.state.DPS.At, "both do")
 }
 
 func TestAThrottledHubThatGetsWorseBringsTheQuestionForward(t *testing.T) {

@@ -20,9 +20,7 @@ func (e Boot) apply(t *transition) {
 	switch {
 	case planned:
 		t.resumeQuestion(start, remembers)
-	case remembers && t.Hub.Phase == Waiting:
-	case remembers: // every hub that is remembered speaks another protocol
-		t.planDPS(t.incompatibleUntil(), Registration, ReasonIncompatible)
+	case remembers:
 	case e.Next == retry.Lookup:
 		t.planDPS(t.staggered(t.Settings.Stagger), StatusLookup, ReasonStore)
 	default:
@@ -99,7 +97,7 @@ func (Resume) apply(t *transition) {
 		t.Hub.Phase = Idle
 	}
 	t.planHub()
-	if !t.Connected && t.Hub.Phase == Idle && !t.DPS.Pending() {
+	if !t.Connected && !t.Target().Known() {
 		t.startOver()
 	}
 }

@@ -321,7 +321,7 @@ func TestANameIsGoneAfterThreeTriesOverTwoMinutes(t *testing.T) {
 func TestAnyOtherEndStartsTheCountOfMissingNamesAnew(t *testing.T) {
 	for name, other := range map[string]func(s *script){
 		"no answer":  func(s *script) { s.fails(retry.Unreachable) },
-		"connection": func(s *script) { s.feed(Connected{}); s.fails(retry.Unreachable) },
+		"connection": func(s *script) { s.feed(Connected{}); s.feed(Closed{}) },
 	} {
 		s := warm(t)
 		goneFor(s, 2, time.Hour)

@@ -26,10 +26,14 @@ func Fire(s State, now time.Time, random Random) (State, []Action) {
 	return t.State, t.actions
 }
 
-// apply takes in an event. H follows from what is kept for each hub, whatever has happened.
+// apply takes in an event. H follows from what is kept for each hub, whatever has happened; where
+// every hub that is known speaks another protocol, DPS has to name another one.
 func (t *transition) apply(e Event) {
 	e.apply(t)
 	t.planHub()
+	if !t.Connected && t.Hub.Phase == Idle && t.dpsFree() && t.Target().Known() {
+		t.planDPS(t.incompatibleUntil(), Registration, ReasonIncompatible)
+	}
 }
 
 func (t *transition) due(p Phase, at time.Time) bool { return p == Waiting && !at.After(t.now) }
