@@ -1,10 +1,13 @@
 package provisioning
 
 import (
+	"context"
 	"crypto/tls"
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/rules"
 )
 
 // buildTime is when the program was built, RFC 3339. Builds without version control set it with
@@ -15,20 +18,45 @@ var buildTime string
 // five minutes (Azure docs: "Troubleshoot IoT Hub error codes", 401003).
 const skewTolerance = time.Minute
 
-// wallClock is the time that tokens and certificates are judged by: the system's, but never before
-// a time that has certainly passed, until DPS has told the time; from then on DPS's, carried on by
-// the monotonic clock. The system's clock is never set.
+// secondAnswerAfter is how far apart two answers must be that turn the clock back below what is
+// remembered. The first may come from a peer with an expired certificate that is on the way for a
+// moment.
+const secondAnswerAfter = time.Minute
+
+// longestSleep is how long a device is believed to have been suspended. A system clock that jumps
+// further than this was set.
+const longestSleep = 30 * 24 * time.Hour
+
+// wallClock is the time that tokens and certificates are judged by: the system's, corrected by what
+// DPS says, but never before a time that has certainly passed. The system's clock is never set.
+//
+// What has certainly passed is the build of the program and the newest time remembered. An answer
+// below the first is nobody's word to believe. One below the second is either a lie, or the time
+// remembered was wrong, since a system clock that was fast for a while is remembered too: two
+// answers that agree decide. So one peer with an expired certificate does not turn a right clock
+// back. Where the system's clock stands before the build, one answer is better than none.
 //
 // It is safe for concurrent use.
 type wallClock struct {
 	system func() time.Time
 	built  time.Time // when the program was built, zero if unknown
 
-	mu     sync.Mutex
-	start  time.Time // a reading of the monotonic clock
-	floor  time.Time // it was certainly later than this at start
-	asked  time.Time // a reading of the monotonic clock, when DPS told the time; zero if it did not
-	answer time.Time // what DPS said
+	mu    sync.Mutex
+	floor time.Time // it was certainly later than this at start
+	start time.Time // a reading of the monotonic clock
+
+	learned bool          // DPS has told the time, and the system's clock was wrong
+	ahead   time.Duration // of the system's clock, if learned
+	seen    reading       // when ahead was last found to hold
+
+	lower   time.Time // DPS's latest answer, if it is below what is remembered; zero if not
+	lowerAt reading
+}
+
+// reading is one look at both clocks.
+type reading struct {
+	awake time.Time // by the monotonic clock, which stands still while the device is suspended
+	wall  time.Time // by the system's clock, which anybody may set
 }
 
 func newWallClock(system func() time.Time) *wallClock {
@@ -56,64 +84,174 @@ func timeOfBuild() time.Time {
 
 // Now is the corrected time.
 func (c *wallClock) Now() time.Time {
+	r := c.read()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.now()
+	return c.now(r)
 }
 
-func (c *wallClock) now() time.Time {
-	if !c.asked.IsZero() {
-		return c.answer.Add(time.Since(c.asked))
+// read is called without the lock, since the system's clock may be the program's own.
+func (c *wallClock) read() reading {
+	return reading{awake: time.Now(), wall: c.system().Round(0)}
+}
+
+func (c *wallClock) now(r reading) time.Time {
+	now := r.wall
+	if c.learned {
+		now = c.carriedOn(r)
 	}
-	now := c.system().Round(0)
-	if past := c.past(); now.Before(past) {
+	if past := c.past(r); now.Before(past) {
 		return past
 	}
 	return now
 }
 
+// carriedOn is the time that DPS told, carried on. The monotonic clock misses the time suspended,
+// the system's may be set, and a jump of the one against the other looks the same in both cases.
+// What is most likely decides, until the next answer of DPS does:
+//
+//   - The system's clock now agrees with the time as the monotonic clock has carried it on: it was
+//     set right, and is followed from now on.
+//   - It jumped ahead by no more than a sleep: a sleep. It goes on being as wrong as it was.
+//   - It jumped otherwise, to where a sleep may have brought the time: it was set right, and there
+//     was a sleep.
+//   - It jumped anywhere else: it was set, and not right. The monotonic clock alone counts.
+func (c *wallClock) carriedOn(r reading) time.Time {
+	awake := c.seen.wall.Add(c.ahead + r.awake.Sub(c.seen.awake))
+	jump := r.wall.Add(c.ahead).Sub(awake)
+	missed := r.wall.Sub(awake)
+	switch {
+	case missed.Abs() <= skewTolerance:
+		c.learned = false
+	case jump >= -skewTolerance && jump <= longestSleep:
+	case missed > 0 && missed <= longestSleep:
+		c.learned = false
+	default:
+		c.ahead = awake.Sub(r.wall)
+	}
+	if !c.learned {
+		return r.wall
+	}
+	c.seen = r
+	return r.wall.Add(c.ahead)
+}
+
 // past is a time that has certainly been reached.
-func (c *wallClock) past() time.Time {
+func (c *wallClock) past(r reading) time.Time {
 	if c.floor.IsZero() {
 		return c.floor
 	}
-	return c.floor.Add(time.Since(c.start))
+	return c.floor.Add(r.awake.Sub(c.start))
 }
 
-// remember raises the floor to a time that was read from the store.
+// remember raises the floor to a time that was read from the store or written there.
 func (c *wallClock) remember(t time.Time) {
+	r := c.read()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t.After(c.floor) {
-		c.floor, c.start = t, time.Now()
+	if t.After(c.past(r)) {
+		c.floor, c.start = t.Round(0), r.awake
 	}
 }
 
 // suspect says that the system's clock cannot be right: it stands before a time that has passed,
 // and nobody has corrected it.
 func (c *wallClock) suspect() bool {
+	r := c.read()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.asked.IsZero() && c.system().Round(0).Before(c.past())
+	return !c.learned && r.wall.Add(skewTolerance).Before(c.past(r))
 }
 
-// learn takes the service's word for the time, and says whether the clock was wrong. A time before
-// the program was built is nobody's word to believe.
+// learn takes the service's word for the time, the zero time for none, and says whether the clock
+// was wrong and has been corrected.
 func (c *wallClock) learn(service time.Time) (corrected bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if off := service.Sub(c.now()); off.Abs() <= skewTolerance || service.Before(c.built) {
+	if service.IsZero() || service.Before(c.built) {
 		return false
 	}
-	c.asked, c.answer = time.Now(), service
-	return true
+	r := c.read()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if service.Add(skewTolerance).Before(c.past(r)) {
+		if !r.wall.Before(c.built) && !c.confirms(service, r) {
+			return false
+		}
+		c.floor, c.start = service, r.awake // what was remembered was wrong
+		c.lower = time.Time{}
+		c.follow(service, r)
+		return true
+	}
+	c.lower = time.Time{}
+	corrected = service.Sub(c.now(r)).Abs() > skewTolerance
+	if corrected || !c.learned || service.Sub(r.wall).Abs() <= skewTolerance {
+		c.follow(service, r)
+	}
+	return corrected
+}
+
+// follow takes a time for right. The system's clock is as good where it agrees, and better later,
+// since it knows how long a sleep was.
+func (c *wallClock) follow(service time.Time, r reading) {
+	c.ahead, c.seen = service.Sub(r.wall), r
+	c.learned = c.ahead.Abs() > skewTolerance
+}
+
+// confirms says that an answer below what is remembered agrees with the one before it.
+func (c *wallClock) confirms(service time.Time, r reading) bool {
+	if !c.lower.IsZero() {
+		passed, awake := service.Sub(c.lower), r.awake.Sub(c.lowerAt.awake)
+		asleep := max(r.wall.Sub(c.lowerAt.wall), awake) // over a sleep, if there was one
+		for _, measured := range []time.Duration{awake, asleep} {
+			if (passed - measured).Abs() <= skewTolerance {
+				return measured >= secondAnswerAfter
+			}
+		}
+	}
+	c.lower, c.lowerAt = service, r
+	return false
+}
+
+// doubts says that DPS's latest answer awaits a second one, and for how long.
+func (c *wallClock) doubts() (wait time.Duration, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return max(secondAnswerAfter-time.Since(c.lowerAt.awake), 0), !c.lower.IsZero()
 }
 
 // offset is how far the corrected time is ahead of the system's, to the second.
 func (c *wallClock) offset() time.Duration {
+	r := c.read()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.now().Sub(c.system().Round(0)).Round(time.Second)
+	return c.now(r).Sub(r.wall).Round(time.Second)
+}
+
+// askTime asks DPS for the time, and once more where one answer does not do.
+func (c *core) askTime(ctx context.Context) rules.ClockVerdict {
+	for first := true; ; first = false {
+		now, err := c.client.Time(ctx)
+		if err == nil && c.clock.learn(now) {
+			return rules.ClockCorrected
+		}
+		wait, doubtful := c.clock.doubts()
+		switch {
+		case err == nil && !doubtful:
+			return rules.ClockRight
+		case err != nil || !first:
+			return rules.ClockUnknown
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return rules.ClockUnknown // nobody hears it
+		}
+	}
+}
+
+// tellsTime says that an answer of DPS that bore this date has settled what time it is.
+func (c *core) tellsTime(date time.Time) bool {
+	_, doubtful := c.clock.doubts()
+	return !date.IsZero() && !doubtful
 }
 
 // withClock makes tokens and certificates be judged by the corrected time.

@@ -127,8 +127,8 @@ type AfterRejection int
 const (
 	// Reregister asks DPS where the device belongs, at growing distances.
 	Reregister AfterRejection = iota
-	// KeepProbing tries this hub again at the same distances, and asks DPS for the time at most: for
-	// devices that are disabled at their hub for a while, and nowhere else.
+	// KeepProbing tries this hub again at the same distances, and asks DPS for the time at most:
+	// for devices that are disabled at their hub for a while, and nowhere else.
 	KeepProbing
 	// StopWhenRejected ends Run, Connect, Send and Receive with the hub's error.
 	StopWhenRejected

@@ -158,7 +158,12 @@
 //
 // # The clock
 //
-// Devices boot in 1970. Tokens and certificates are judged by the later of the system's clock, the
-// program's build time and the newest time remembered, corrected by the Date of a DPS answer when a
-// rejection or a certificate makes the clock suspect. Waits are monotonic.
+// Devices boot in 1970. Tokens and certificates are judged by the latest of the system's clock, the
+// program's build time and the newest time remembered, corrected by the Date of every answer of DPS
+// over HTTPS; DPS is asked for the time when a rejection or a certificate makes the clock suspect.
+// The correction holds until the system's clock proves right again, and over a suspend. It never
+// goes below the build time. Below the newest time remembered, which may stem from a clock that was
+// fast, it takes two answers that agree, 1 min or more apart, or a system clock that stands before
+// the build: one peer with an expired certificate does not turn a right clock back. Waits are
+// monotonic.
 package provisioning

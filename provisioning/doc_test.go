@@ -66,6 +66,7 @@ func TestTheDocumentationPrintsTheDelaysAndLimitsOfTheRules(t *testing.T) {
 		fmt.Sprintf("never assigned after %s min", strings.Join(refusals, ", ")),
 		fmt.Sprintf("spread over a %s", "minute"),
 		"more than " + spoken(skewTolerance) + " off",
+		"two answers that agree, " + spoken(secondAnswerAfter) + " or more apart",
 		fmt.Sprintf("registers after %d failed lookups", rules.MaxSilentLookups),
 		"for " + spoken(d.DPS.MinDelay) + " after a failed request",
 	} {

@@ -198,8 +198,20 @@ func (l *loop) fire() {
 
 func (l *loop) decided(s rules.State, actions []rules.Action) {
 	l.state = s
-	l.saveWaits(false) // before anything else: what was asked for holds from now on
-	for _, a := range actions {
+	// An assignment is stored before the operation that has led to it is forgotten: a device that
+	// is killed in between polls that again, in place of registering anew. Anything else comes
+	// later: what was asked for holds from now on.
+	stored := 0
+	for i, a := range actions {
+		if _, ok := a.(rules.Remember); ok {
+			stored = i + 1
+		}
+	}
+	for _, a := range actions[:stored] {
+		l.perform(a)
+	}
+	l.saveWaits(false)
+	for _, a := range actions[stored:] {
 		l.perform(a)
 	}
 }

@@ -40,7 +40,8 @@ func (c *core) dpsFailure(err error, source Source) rules.Event {
 		return e
 	}
 	e.Operation, e.Silent = failure.OperationID, !failure.Answered()
-	e.Dated = !failure.Date.IsZero()
+	clockWasWrong := c.clock.learn(failure.Date) // whatever else DPS says
+	e.Dated = c.tellsTime(failure.Date)
 	verdict := failure.Verdict()
 	switch {
 	case verdict == retry.Register && source == SourceLookup:
@@ -54,7 +55,7 @@ func (c *core) dpsFailure(err error, source Source) rules.Event {
 	case failure.State != "" && source == SourceLookup:
 		e.Failure = rules.DPSNotAssigned
 	case failure.Status == http.StatusUnauthorized && c.usesToken:
-		e.Failure = c.refusedToken(failure)
+		e.Failure = c.refusedToken(failure, clockWasWrong)
 	default:
 		e.Failure = rules.DPSRefused
 	}
@@ -62,12 +63,13 @@ func (c *core) dpsFailure(err error, source Source) rules.Event {
 }
 
 // refusedToken tells a wrong clock from a wrong key.
-func (c *core) refusedToken(failure *dps.Error) rules.DPSFailure {
+func (c *core) refusedToken(failure *dps.Error, clockWasWrong bool) rules.DPSFailure {
+	_, doubtful := c.clock.doubts()
 	switch {
-	case failure.Date.IsZero():
-		return rules.DPSClockUnknown
-	case c.clock.learn(failure.Date):
+	case clockWasWrong:
 		return rules.DPSClockWrong
+	case doubtful || failure.Date.IsZero():
+		return rules.DPSClockUnknown
 	}
 	return rules.DPSRefused
 }

@@ -148,9 +148,10 @@ func (l *loop) requestAssignment(
 		if err != nil {
 			return result{event: l.dpsFailure(err, source), err: err}
 		}
+		l.clock.learn(assignment.Date)
 		k := &known{Assignment: assignment, source: source}
 		return result{event: rules.Assigned{
-			Assignment: k.named(), Dated: !assignment.Date.IsZero(),
+			Assignment: k.named(), Dated: l.tellsTime(assignment.Date),
 		}}
 	})
 }
@@ -159,19 +160,10 @@ func (l *loop) checkClock(a rules.CheckClock) {
 	l.counts.ClockChecks++
 	l.traceRequest("time", a.Reason)
 	l.start(&l.dps, func(ctx context.Context) result {
-		e := rules.ClockAnswered{Clock: rules.ClockUnknown}
 		if l.admit(ctx) != nil {
-			return result{event: e}
+			return result{event: rules.ClockAnswered{Clock: rules.ClockUnknown}}
 		}
-		now, err := l.client.Time(ctx)
-		e.Clock = rules.ClockRight
-		switch {
-		case err != nil:
-			e.Clock = rules.ClockUnknown
-		case l.clock.learn(now):
-			e.Clock = rules.ClockCorrected
-		}
-		return result{event: e}
+		return result{event: rules.ClockAnswered{Clock: l.askTime(ctx)}}
 	})
 }
 
@@ -216,12 +208,15 @@ func (l *loop) remember(a rules.Remember) {
 	err := l.store.write(ctx, knownFrom(a.Confirmed), knownFrom(a.Candidate))
 	if err != nil {
 		l.storeFailed("the assignment could not be stored", err)
+	} else if e := l.store.last; e != nil {
+		l.clock.remember(e.Saved)
 	}
 }
 
-// rememberUnstored makes up for a write that failed, such as one to a full disk.
+// rememberUnstored makes up for a write that failed, such as one to a full disk, and for one that
+// was made by a clock that was wrong.
 func (l *loop) rememberUnstored() {
-	if l.store.unstored {
+	if l.store.unstored || l.store.savedAhead() {
 		l.remember(rules.Remember{Confirmed: l.state.Confirmed, Candidate: l.state.Candidate})
 	}
 }

@@ -82,7 +82,8 @@ type Status struct {
 	// RetryAfter is until when DPS, or the hub, asked to be left alone; zero or past if nobody did.
 	RetryAfter time.Time
 
-	// ClockOffset is how far the time in use is ahead of the system's clock, to the second.
+	// ClockOffset is how far the time in use is ahead of the system's clock, to the second. Zero
+	// when the system's clock is followed.
 	ClockOffset time.Duration
 
 	// ClockSuspect says that the system's clock stands before a time that has certainly passed, and
@@ -95,7 +96,8 @@ type Status struct {
 	// Lookups counts status lookups since the Device was first used.
 	Lookups int
 
-	// ClockChecks counts questions for the time since the Device was first used.
+	// ClockChecks counts questions for the time since the Device was first used. One that needs a
+	// second answer is one question.
 	ClockChecks int
 
 	// Connections counts connections to hubs since the Device was first used.

@@ -114,7 +114,8 @@ func (s *entryStore) write(ctx context.Context, confirmed, candidate *known) err
 		RegistrationID: o.attestation.RegistrationID(), Endpoint: o.endpoint,
 		Confirmed: confirmed.toStore(), Candidate: candidate.toStore(),
 	}
-	if s.last != nil && s.last.Confirmed.Equal(e.Confirmed) && s.last.Candidate.Equal(e.Candidate) {
+	if s.last != nil && s.last.Confirmed.Equal(e.Confirmed) &&
+		s.last.Candidate.Equal(e.Candidate) && !s.savedAhead() {
 		s.unstored = false
 		return nil
 	}
@@ -131,6 +132,12 @@ func (s *entryStore) write(ctx context.Context, confirmed, candidate *known) err
 	}
 	s.last, s.sequence, s.unstored = &e, e.Sequence, false
 	return nil
+}
+
+// savedAhead says that the clock was found to be wrong after what is stored was saved by it. It
+// would be a floor to the clock at the next boot.
+func (s *entryStore) savedAhead() bool {
+	return s.last != nil && s.last.Saved.After(s.owner.now().Add(skewTolerance))
 }
 
 // seal makes an entry this device's, in the form that is stored.

@@ -14,6 +14,7 @@ import (
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/provisioning"
 	"github.com/rehome-iot/rehome/provisioning/dps"
+	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
 // Stores that hang or fail, and what is stored when.
@@ -292,6 +293,39 @@ func TestADeviceKilledBeforeItCouldStoreStillHasWhatItHad(t *testing.T) {
 		r.remembersConfirmed(hubA) // what a device that is switched on now finds
 		stop()
 		r.remembersConfirmed(hubA)
+	})
+}
+
+// killedInPut keeps what a process that is killed in its first Put leaves behind.
+type killedInPut struct {
+	cache.WaitStore
+	left cache.Memory
+	once sync.Once
+}
+
+func (s *killedInPut) Put(ctx context.Context, key string, data []byte) error {
+	s.once.Do(func() {
+		if data, _, err := s.GetWaits(ctx, key); err == nil {
+			_ = s.left.PutWaits(ctx, key, data)
+		}
+	})
+	return s.WaitStore.Put(ctx, key, data)
+}
+
+func TestADeviceKilledWhileItStoresItsFirstAssignmentPollsTheSameOperation(t *testing.T) {
+	each(t, dpsWirings, func(t *testing.T, r *rig) {
+		store := &killedInPut{WaitStore: &cache.Memory{}}
+		r.store = store
+		stop := r.run(r.device())
+		r.await(0, time.Minute)
+		stop()
+		r.reset()
+		r.store = &store.left
+		stop = r.run(r.device())
+		require.Equal(t, hubA, r.await(0, time.Minute).hub)
+		stop()
+		require.Zero(t, r.asked(dpstest.Register))
+		require.Equal(t, 1, r.asked(dpstest.Poll))
 	})
 }
 

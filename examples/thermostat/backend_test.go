@@ -318,3 +318,33 @@ func TestPartThatIsRefusedLeavesTheOthersAtWork(t *testing.T) {
 		p.stop()
 	})
 }
+
+func TestDesiredPropertyReprovisionsTheDeviceOnceForEachValue(t *testing.T) {
+	overBoth(t, func(t *testing.T, s *site, board []string) {
+		want := func(value string) {
+			_, err := s.a.PatchDesired("board", map[string]any{"reprovisionRequest": value})
+			require.NoError(t, err)
+		}
+		p := launch(t, board)
+		_, after := p.await("connected", 0, state("connected"))
+		want("monday")
+		r, after := p.await("reprovisioning", after, func(r record) bool {
+			return r.Msg == "reprovisioning"
+		})
+		assert.Equal(t, "desired property", r.Cause)
+		_, after = p.await("reprovisioned", after, func(r record) bool {
+			return r.Msg == "reprovisioned"
+		})
+		asked := s.dps.Count(dpstest.Register)
+		s.a.Disconnect("board")
+		_, after = p.await("connected again", after, state("connected"))
+		desire(t, s.a, 23)
+		awaitAck(t, s.a, 23, 200, 3)
+		assert.Equal(t, asked, s.dps.Count(dpstest.Register), "not for each connection")
+		want("tuesday")
+		p.await("reprovisioned again", after, func(r record) bool {
+			return r.Msg == "reprovisioned"
+		})
+		p.stop()
+	})
+}

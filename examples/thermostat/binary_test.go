@@ -77,5 +77,5 @@ func TestModelDescribesTheProgram(t *testing.T) {
 		}
 	}
 	assert.ElementsMatch(t, slices.Collect(maps.Keys((&thermostat{}).methods())), commands)
-	assert.Equal(t, []string{targetName}, writable)
+	assert.Equal(t, []string{targetName, reprovisionName}, writable)
 }

@@ -83,12 +83,17 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	n, err := simnet.Listen(simnet.ListenConfig{})
+	return newSiteAt(t, simnet.ListenConfig{}, dpstest.Config{Polls: 1, RetryAfter: time.Second})
+}
+
+func newSiteAt(t *testing.T, at simnet.ListenConfig, cfg dpstest.Config) *site {
+	t.Helper()
+	n, err := simnet.Listen(at)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, n.Close()) })
 	s := &site{
 		network: n, a: hubtest.NewHub(n, hubA), b: hubtest.NewHub(n, hubB), dir: t.TempDir(),
-		dps: dpstest.New(n, dpstest.Config{Polls: 1, RetryAfter: time.Second}),
+		dps: dpstest.New(n, cfg),
 	}
 	s.dps.Link(s.a, s.b)
 	s.write(t, "ca.pem", n.CA().PEM(), 0o644)

@@ -31,7 +31,7 @@ func (t *thermostat) session(ctx context.Context, hub *hubconn.Conn) error {
 	var running sync.WaitGroup
 	for name, part := range map[string]func(context.Context, *hubconn.Conn) error{
 		"telemetry": t.sendTelemetry,
-		"desired":   t.followTarget,
+		"desired":   t.followDesired,
 		"methods":   t.answerMethods,
 		"messages":  t.logMessages,
 	} {

@@ -17,14 +17,15 @@ const (
 // targetName is the writable property of the model.
 const targetName = "targetTemperature"
 
-// followTarget does what the back end wants, and tells it so: each change of the desired
+// followDesired does what the back end wants, and tells it so: each change of the desired
 // targetTemperature is answered in the reported properties. On every new connection the current one
 // is answered again, since the hub may be another, or have lost what it was told.
-func (t *thermostat) followTarget(ctx context.Context, hub *hubconn.Conn) error {
+func (t *thermostat) followDesired(ctx context.Context, hub *hubconn.Conn) error {
 	for desired, err := range hub.Desired(ctx) {
 		if err != nil {
 			return err
 		}
+		t.reprovisionIfWanted(ctx, hub, desired)
 		ack, changed := t.setTarget(desired)
 		if !changed {
 			continue

@@ -10,7 +10,7 @@ import (
 )
 
 // armv6Limit is what a stripped thermostat for the smallest Raspberry Pi may have, in bytes.
-const armv6Limit = 7_500_000
+const armv6Limit = 7_700_000
 
 // system is one that devices have.
 type system struct {

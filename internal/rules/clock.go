@@ -2,19 +2,19 @@ package rules
 
 import "time"
 
-// clockStale says that the time has not been checked lately. Where it was given up, that is so again
-// after about as long as DPS had been away by then.
+// clockStale says that the time has not been checked lately, or never: the zero time is long ago.
+// Where it was given up, that is so again after about as long as DPS had been away by then.
 func (t *transition) clockStale() bool {
 	valid := ClockValid
 	if t.Clock.GivenUp {
 		away := t.Clock.ToldAt.Sub(t.Clock.SilentSince)
 		valid = min(valid, max(away, ClockPatience))
 	}
-	return t.Clock.ToldAt.IsZero() || t.now.Sub(t.Clock.ToldAt) >= valid
+	return t.now.Sub(t.Clock.ToldAt) >= valid
 }
 
-// dpsMayTellTime says that DPS, which is there, may be asked for the time: it has not told it lately,
-// even if it was given up.
+// dpsMayTellTime says that DPS, which is there, may be asked for the time: it has not told it
+// lately, even if it was given up.
 func (t *transition) dpsMayTellTime() bool { return t.clockStale() || t.Clock.GivenUp }
 
 func (t *transition) clockTold() { t.Clock = Clock{ToldAt: t.now} }
@@ -41,7 +41,7 @@ func (t *transition) clockMayMend(e DPSFailed) bool {
 	case DPSClockUnknown:
 		return !t.DPS.corrected && t.dpsMayTellTime()
 	}
-	return e.Failure == DPSUnavailable && e.Dates && t.dpsMayTellTime()
+	return e.Dates && t.dpsMayTellTime()
 }
 
 // dpsSawWrongClock: the clock is corrected, so the request is repeated, once.

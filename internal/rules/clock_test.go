@@ -53,9 +53,10 @@ func TestStaggerSpreadsTheRegistrationAfterALookAtTheClock(t *testing.T) {
 					s.waitDPS()
 				}
 			}
+			s.state.DPS.Failures = 3
 			state, _ := Apply(s.state, ClockAnswered{Clock: verdict}, s.now, r)
 			require.Equal(t, ClockForNone, state.DPS.Clock)
-			require.Zero(t, state.DPS.Failures)
+			require.Zero(t, state.DPS.Failures, "earlier ones were of other questions")
 			return state.DPS.At.Sub(s.now)
 		})
 	}
@@ -81,9 +82,11 @@ func TestAClockThatWasWrongIsAnotherTryAtOnceAndNoRegistration(t *testing.T) {
 	for _, class := range []retry.Class{retry.Rejected, retry.Untrusted} {
 		s := warm(t).withTokens()
 		require.Equal(t, []string{"CheckClock"}, s.feed(HubFailure{Class: class, Dates: true}))
+		s.state.DPS.Failures = 3
 		did := s.feed(ClockAnswered{Clock: ClockCorrected})
 		require.Equal(t, []string{"Connect"}, did)
 		s.asksNothing()
+		require.Zero(t, s.state.DPS.Failures)
 		require.Equal(t, []string{"Register"}, s.rejected(), "the clock is right now")
 		require.Equal(t, time.Minute, s.hubIn(), "and the gaps begin anew")
 	}
@@ -278,48 +281,23 @@ func TestAQuestionAboutAnOutageGivesWayToALookAtTheClock(t *testing.T) {
 	)
 }
 
-func TestTheClockIsToldOnceBeforeDPSsRefusalIsBelieved(t *testing.T) {
-	s := fresh(t)
-	require.Equal(t, []string{"Register"}, s.feed(DPSFailed{Failure: DPSClockWrong}), "at once")
-	require.Equal(t, s.now, s.state.Clock.ToldAt)
-	require.Empty(t, s.feed(DPSFailed{Failure: DPSClockWrong}))
-	require.Equal(t, time.Minute, s.dpsIn())
-	s.waitDPS()
-	require.Equal(t, []string{"Register"}, s.feed(DPSFailed{Failure: DPSClockWrong}),
-		"the next request may be mended again")
-}
+func TestACertificateOutOfDateLeavesOtherQuestionsAlone(t *testing.T) {
+	expired := HubFailure{Class: retry.Untrusted, Dates: true}
+	s := warm(t).staggered(3 * time.Hour)
+	s.rejected()
+	at := s.state.DPS.At
+	s.waitHub()
+	require.Empty(t, s.feed(expired))
+	require.Equal(t, ReasonRejected, s.state.DPS.Reason)
+	require.Equal(t, at, s.state.DPS.At)
 
-func TestARefusalWithoutADateIsALookAtTheClock(t *testing.T) {
-	s := fresh(t)
-	require.Equal(t, []string{"CheckClock"}, s.feed(DPSFailed{Failure: DPSClockUnknown}))
-	require.Equal(t, []Action{CheckClock{Reason: ReasonBoot}}, s.actions)
-	require.Empty(t, s.feed(ClockAnswered{Clock: ClockRight}))
-	require.Equal(t, time.Minute, s.dpsIn(), "it was a refusal")
-	require.Equal(t, 1, s.state.Refusals)
-	require.Equal(t, "Register", s.waitDPS())
-	require.Empty(t, s.feed(DPSFailed{Failure: DPSClockUnknown}), "the clock is right")
-	require.Equal(t, 5*time.Minute, s.dpsIn())
-
-	s = fresh(t)
-	s.feed(DPSFailed{Failure: DPSClockUnknown})
-	require.Equal(t, []string{"Register"}, s.feed(ClockAnswered{Clock: ClockCorrected}))
-	s.state.Clock = Clock{}
-	require.Empty(t, s.feed(DPSFailed{Failure: DPSClockUnknown}), "once")
-	require.Equal(t, time.Minute, s.dpsIn())
-}
-
-func TestDPSsCertificateOutOfDateIsALookAtTheClock(t *testing.T) {
-	expired := DPSFailed{Failure: DPSUnavailable, Silent: true, Dates: true}
-	s := fresh(t)
-	require.Equal(t, []string{"CheckClock"}, s.feed(expired))
-	require.Empty(t, s.feed(ClockAnswered{Clock: ClockRight}))
-	require.Equal(t, 7500*time.Millisecond, s.dpsIn(), "no refusal, but a failure")
-	require.Equal(t, "Register", s.waitDPS())
-	require.Empty(t, s.feed(expired), "the time was told")
-	require.Equal(t, 10*time.Second, s.dpsIn())
-
-	s = fresh(t)
-	s.feed(expired)
-	require.Equal(t, []string{"Register"}, s.feed(ClockAnswered{Clock: ClockCorrected}))
-	require.Equal(t, Registration, s.state.DPS.Request)
+	s = warm(t).withTokens()
+	s.state.Settings.AfterRejection = KeepProbing
+	s.rejected()
+	s.feed(ClockAnswered{Clock: ClockRight})
+	s.asksNothing()
+	s.waitHub()
+	require.Empty(t, s.feed(expired))
+	require.Equal(t, ClockForNone, s.state.DPS.Clock, "the time was told a minute ago")
+	require.Equal(t, 22*time.Minute+30*time.Second, s.dpsIn())
 }

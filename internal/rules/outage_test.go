@@ -317,6 +317,15 @@ func TestAnOutageQuestionUnderWayGoesOnThroughAConnection(t *testing.T) {
 	require.Empty(t, s.pass(time.Hour))
 	require.Equal(t, []string{"Lookup"}, s.fails(retry.Unreachable))
 
+	s = warm(t)
+	s.fails(retry.Server)
+	s.waitHub()
+	s.feed(Connected{})
+	s.feed(Reprovision{})
+	s.assigned("a")
+	require.Zero(t, s.state.Outage.Asked, "a registration for another reason is no question")
+	s.asksNothing()
+
 	s = inOutage(t, 0)
 	s.waitDPS()
 	s.waitHub()

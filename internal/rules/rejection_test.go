@@ -150,6 +150,7 @@ func TestTheCandidateThatDPSNamesAgainMayLag(t *testing.T) {
 	require.Equal(t, "b", s.waitHub(), "of two at once, what DPS said last")
 	s.rejected()
 	s.asksNothing()
+	require.Equal(t, 7500*time.Millisecond, s.state.Kept(assignedTo("b")).At.Sub(s.now))
 }
 
 func TestARejectionByAHubThatHadAcceptedGoesToDPSAtOnceButOnlyOnce(t *testing.T) {
@@ -267,6 +268,17 @@ func TestADeviceThatIsToGiveUpLooksAtTheClockFirst(t *testing.T) {
 	s.state.Settings.AfterRejection = GiveUpRejected
 	s.feed(HubFailure{Class: retry.Untrusted, Dates: true})
 	require.Empty(t, s.feed(ClockAnswered{Clock: ClockRight}), "which is no rejection by itself")
+	require.Equal(t, ReasonOutage, s.state.DPS.Reason)
+}
+
+func TestWhatFollowsARejectionIsNoMatterForDPSsRefusals(t *testing.T) {
+	for _, after := range []AfterRejection{KeepProbing, GiveUpRejected} {
+		s := fresh(t)
+		s.state.Settings.AfterRejection = after
+		s.feed(DPSFailed{Failure: DPSClockUnknown})
+		require.Empty(t, s.feed(ClockAnswered{Clock: ClockRight}))
+		require.Equal(t, time.Minute, s.dpsIn())
+	}
 }
 
 func TestAHubThatIsGoneCallsForARegistrationWhateverARejectionDoes(t *testing.T) {

@@ -155,6 +155,7 @@ func (s *script) dpsIn() time.Duration {
 func (s *script) asksNothing() {
 	s.t.Helper()
 	require.Equal(s.t, Idle, s.state.DPS.Phase, "a question to DPS: %+v", s.state.DPS)
+	require.Equal(s.t, ReasonNone, s.state.DPS.Reason)
 }
 
 // fails ends the attempt under way, or the connection.

@@ -147,6 +147,8 @@ func (w *world) check() {
 	require.Equal(
 		w.t, s.Connected, w.connectedTo != "", "connection: state and world disagree\n%s", w,
 	)
+	require.True(w.t, !s.Connected || !s.Confirmed.Known() || s.Confirmed.SameAs(s.InUse()),
+		"connected, but not to the confirmed hub\n%s", w)
 	require.Equal(w.t, s.DPS.Manual, w.waiting > 0,
 		"who asked for a registration waits for nothing, or nobody waits for it\n%s", w)
 	if s.Target().Known() && !s.Connected {

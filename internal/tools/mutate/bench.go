@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,6 +27,28 @@ type bench struct {
 	short   bool     // -test.short
 	env     []string // besides the environment of this program
 	timeout time.Duration
+
+	frozen map[string]string // the package's files, and copies of them in work
+}
+
+// freeze copies the package, tests included: whoever tries it for minutes may go on editing it.
+func (b *bench) freeze() error {
+	files, err := filepath.Glob(filepath.Join(b.dir, "*.go"))
+	if err != nil {
+		return err
+	}
+	b.frozen = map[string]string{}
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		b.frozen[path] = filepath.Join(b.work, "frozen-"+filepath.Base(path))
+		if err := os.WriteFile(b.frozen[path], text, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sum is of the assembly that the compiler has made of a package and its tests. It names lines, but
@@ -39,26 +62,27 @@ var errNotCompiled = errors.New("does not compile")
 // like a mutant that does not count.
 var compileError = regexp.MustCompile(`(?m)^(vet: )?\S+\.go:\d+:\d+: `)
 
-// build compiles the tests, with one file in place of another if there is a mutant.
+// build compiles the tests, of the unbroken code if there is no mutant.
 func (b *bench) build(ctx context.Context, name string, m *mutant) (path string, s sum, err error) {
+	overlay, err := b.overlay(name, m)
+	if err != nil {
+		return "", s, err
+	}
 	path = filepath.Join(b.work, name+".test")
 	// The linker is faster without what debuggers need.
-	args := []string{"test", "-c", "-o", path, "-gcflags=-S", "-ldflags=-s -w"}
-	if m != nil {
-		overlay, err := b.overlay(name, m)
-		if err != nil {
-			return "", s, err
-		}
-		args = append(args, "-overlay", overlay)
-	}
-	command := exec.CommandContext(ctx, "go", append(args, b.pattern)...)
+	command := exec.CommandContext(
+		ctx, "go", "test", "-c", "-o", path, "-gcflags=-S", "-ldflags=-s -w", "-overlay", overlay,
+		b.pattern,
+	)
 	command.Dir = b.module
 	out, err := command.CombinedOutput()
-	if err != nil {
-		if compileError.Match(out) {
-			err = errNotCompiled
-		}
-		return "", s, fmt.Errorf("%w\n%s", err, last(out))
+	switch {
+	case ctx.Err() != nil:
+		return "", s, context.Cause(ctx)
+	case err != nil && compileError.Match(out):
+		return "", s, fmt.Errorf("%w\n%s", errNotCompiled, withoutAssembly(out))
+	case err != nil:
+		return "", s, fmt.Errorf("go test -c: %w\n%s", err, withoutAssembly(out))
 	}
 	if _, err := os.Stat(path); err != nil {
 		return "", s, fmt.Errorf("%s has no tests: %w", b.pattern, err)
@@ -66,21 +90,35 @@ func (b *bench) build(ctx context.Context, name string, m *mutant) (path string,
 	return path, sha256.Sum256(out), nil
 }
 
+// withoutAssembly is what else the go command has printed.
+func withoutAssembly(out []byte) []byte {
+	var other []byte
+	for line := range bytes.Lines(out) {
+		if line[0] != '\t' && !bytes.Contains(line, []byte(" size=")) {
+			other = append(other, line...)
+		}
+	}
+	return last(other)
+}
+
 // last is the end of what a program has printed.
 func last(out []byte) []byte { return out[max(0, len(out)-8<<10):] }
 
-// overlay tells the compiler to read the mutant.
+// overlay tells the compiler to read the copies, and the mutant if there is one.
 func (b *bench) overlay(name string, m *mutant) (path string, err error) {
-	text, err := os.ReadFile(m.file)
-	if err != nil {
-		return "", err
+	replace := maps.Clone(b.frozen)
+	if m != nil {
+		text, err := os.ReadFile(replace[m.file])
+		if err != nil {
+			return "", err
+		}
+		replace[m.file] = filepath.Join(b.work, name+".go")
+		text = bytes.Join([][]byte{text[:m.from], []byte(m.text), text[m.to:]}, nil)
+		if err := os.WriteFile(replace[m.file], text, 0o600); err != nil {
+			return "", err
+		}
 	}
-	broken := filepath.Join(b.work, name+".go")
-	text = bytes.Join([][]byte{text[:m.from], []byte(m.text), text[m.to:]}, nil)
-	if err := os.WriteFile(broken, text, 0o600); err != nil {
-		return "", err
-	}
-	list, err := json.Marshal(map[string]any{"Replace": map[string]string{m.file: broken}})
+	list, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
 		return "", err
 	}
@@ -136,8 +174,9 @@ type tail struct {
 }
 
 func (t *tail) Write(p []byte) (int, error) {
-	t.timedOut = t.timedOut || bytes.Contains(p, []byte("panic: test timed out after "))
-	t.end = last(append(t.end, p...))
+	all := append(t.end, p...) // the words may come in pieces
+	t.timedOut = t.timedOut || bytes.Contains(all, []byte("panic: test timed out after "))
+	t.end = last(all)
 	return len(p), nil
 }
 
@@ -147,6 +186,9 @@ func (b *bench) warmUp(ctx context.Context) (s sum, err error) {
 	given := b.timeout
 	if given == 0 {
 		b.timeout = 10 * time.Minute
+	}
+	if err := b.freeze(); err != nil {
+		return s, err
 	}
 	path, s, err := b.build(ctx, "unbroken", nil)
 	if err != nil {

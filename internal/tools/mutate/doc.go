@@ -17,9 +17,10 @@
 //	cases           of a switch with an empty body
 //	min, max        in place of each other
 //
-// The tree is never changed: the compiler sees the broken file by way of -overlay. What does not
-// compile does not count, nor does what is compiled to the very same as the unbroken code, or as
-// another mutant. Tests that do not end in time count as failed.
+// The tree is never changed, and may be while this runs: the compiler sees copies of the package's
+// files, one of them broken, by way of -overlay. Survivors are told as they are found, too. What
+// does not compile does not count, nor does what is compiled to the very same as the unbroken code,
+// or as another mutant. Tests that do not end in time count as failed.
 //
 // Survivors can be argued in the file of -argued, an entry each, that begins with the function and
 // the words of the report and ends with the reason. Further lines of an entry are indented:

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -45,7 +46,7 @@ func main() {
 	flag.Func("env", "`NAME=VALUE` for the tests, besides the environment; may be repeated",
 		func(s string) error { o.env = append(o.env, s); return nil })
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := o.measure(ctx, os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
@@ -88,7 +89,10 @@ func (o *options) measure(ctx context.Context, out, progress io.Writer) error {
 	results, err := try(ctx, &bench{
 		module: dir, pattern: o.pkg, dir: s.dir, work: work,
 		run: o.run, short: o.short, env: o.env, timeout: o.timeout,
-	}, chosen, o.jobs, func(done int) {
+	}, chosen, o.jobs, func(done int, r result) {
+		if r.verdict == survived {
+			fmt.Fprintln(progress, "survives:", place(dir, &chosen[r.of]))
+		}
 		if done%100 == 0 {
 			fmt.Fprintf(progress, "%d of %d after %v\n", done, len(chosen), since(begun))
 		}

@@ -33,7 +33,7 @@ type result struct {
 type trial struct {
 	bench    *bench
 	mutants  []mutant
-	progress func(done int)
+	progress func(done int, r result)
 
 	mu      sync.Mutex
 	done    int
@@ -50,9 +50,9 @@ type once struct {
 }
 
 // try returns what has become of each mutant.
-func try(ctx context.Context, b *bench, mutants []mutant, jobs int, progress func(int)) (
-	[]result, error,
-) {
+func try(
+	ctx context.Context, b *bench, mutants []mutant, jobs int, progress func(int, result),
+) ([]result, error) {
 	unbroken, err := b.warmUp(ctx)
 	if err != nil {
 		return nil, err
@@ -128,7 +128,7 @@ func (t *trial) set(i int, v verdict, s sum) {
 	defer t.mu.Unlock()
 	t.results[i], t.sums[i] = result{v, i}, s
 	t.done++
-	t.progress(t.done)
+	t.progress(t.done, t.results[i])
 }
 
 // repeats finds those that are compiled to the same as one before, in whichever order they were

@@ -1,0 +1,139 @@
+//go:build linux
+
+package main_test
+
+import (
+	"math"
+	"time"
+)
+
+// demand is what a received answer asks for: nothing more for so long.
+type demand struct {
+	since time.Time
+	asked time.Duration
+}
+
+func (d demand) until() time.Time { return d.since.Add(d.asked) }
+
+// all of the demands hold, so the one that ends last counts.
+func all(
+	demands ...func([]*exchange, *exchange) demand,
+) func([]*exchange, *exchange) demand {
+	return func(received []*exchange, next *exchange) (last demand) {
+		for _, asked := range demands {
+			if d := asked(received, next); d.until().After(last.until()) {
+				last = d
+			}
+		}
+		return last
+	}
+}
+
+// retryAfter is what an answer asks for in so many words.
+func retryAfter(received []*exchange, next *exchange) (last demand) {
+	for _, e := range received {
+		d := demand{e.sent, e.retryAfter}
+		if e.service == next.service && d.asked > 0 && d.until().After(last.until()) {
+			last = d
+		}
+	}
+	return last
+}
+
+// afterFailure is the floor of every back-off.
+func afterFailure(service string, floor time.Duration) func([]*exchange, *exchange) demand {
+	return func(received []*exchange, next *exchange) demand {
+		e := lastOf(received, func(e *exchange) bool { return e.service == service && e.failed })
+		if e == nil || next.service != service {
+			return demand{}
+		}
+		return demand{e.sent, floor}
+	}
+}
+
+// stays says that an assigned device has no reason to ask DPS for so long.
+func stays(quiet time.Duration) func([]*exchange, *exchange) demand {
+	return func(received []*exchange, next *exchange) demand {
+		e := lastOf(received, func(e *exchange) bool { return e.assigned })
+		if e == nil || next.service != toDPS {
+			return demand{}
+		}
+		return demand{e.sent, quiet}
+	}
+}
+
+// sameOperation says that a device that has been given an operation polls that one until it is
+// over, and never registers anew. An answer that ends it counts even if it has come in vain: what
+// the device cannot know it asks for again, but soon.
+func (b *board) sameOperation(before []*exchange, next *exchange) demand {
+	last := lastOf(before, func(e *exchange) bool { return e.operation != "" && b.received(e) })
+	if last == nil || last.over() || next.service != toDPS || next.operation == last.operation {
+		return demand{}
+	}
+	if over := lastOf(before, (*exchange).over); over != nil && over.sent.After(last.sent) &&
+		next.at.Sub(over.sent) > restartTime {
+		return demand{}
+	}
+	return demand{last.sent, never}
+}
+
+// gaps are the least distances after the first, second … such answer of DPS.
+var gaps = [...]time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute}
+
+func gapAfter(answers int) time.Duration {
+	if answers == 0 {
+		return 0
+	}
+	gap := gaps[min(answers, len(gaps))-1]
+	return time.Duration(math.Round(0.8 * float64(gap))) // they are spread by a fifth
+}
+
+// growingGaps says that DPS is asked less and less often by a device that it gives the same answer.
+func growingGaps(same func(*exchange) bool) func([]*exchange, *exchange) demand {
+	return func(received []*exchange, next *exchange) demand {
+		e := lastOf(received, same)
+		if e == nil || next.service != toDPS {
+			return demand{}
+		}
+		return demand{e.sent, gapAfter(count(received, same))}
+	}
+}
+
+// quickTries says that a hub that turns the device away is tried a few times after each answer of
+// DPS that names it, since it may lag behind, and then at the next gap.
+func quickTries(received []*exchange, next *exchange) demand {
+	assigned := func(e *exchange) bool { return e.assigned }
+	named := lastOf(received, assigned)
+	if named == nil || next.service != toHub {
+		return demand{}
+	}
+	answers, tries := count(received, assigned), 2
+	if answers == 1 {
+		tries = 4
+	}
+	since := count(received, func(e *exchange) bool {
+		return e.service == toHub && e.failed && e.sent.After(named.sent)
+	})
+	if since < tries {
+		return demand{}
+	}
+	return demand{named.sent, gapAfter(answers)}
+}
+
+func lastOf(all []*exchange, fits func(*exchange) bool) (last *exchange) {
+	for _, e := range all {
+		if fits(e) && (last == nil || e.sent.After(last.sent)) {
+			last = e
+		}
+	}
+	return last
+}
+
+func count(all []*exchange, fits func(*exchange) bool) (n int) {
+	for _, e := range all {
+		if fits(e) {
+			n++
+		}
+	}
+	return n
+}
