@@ -81,7 +81,7 @@ func TestExploreRejectedDeviceIsModest(t *testing.T) {
 		"incompatible": {foreign, 30, 24},
 		"gone":         {gone, 100, 30},
 	} {
-		for _, draws := range []float64{0, 0.5, highest} {
+		for _, draws := range []float64{0, 0.5, highestDraw} {
 			w := &exploredWorld{
 				phases: []surroundings{{hubs: [2]way{test.hub, fine}, home: 1}}, tokens: true,
 			}
@@ -132,7 +132,7 @@ func TestExploreFirstQuestionIsSpreadOverTheWindow(t *testing.T) {
 			w := &exploredWorld{
 				phases: test.phases, tokens: test.tokens, store: test.store, stagger: stagger,
 			}
-			c := newCourse(w, highest, test.stored)
+			c := newCourse(w, highestDraw, test.stored)
 			c.until(t, test.after+test.window-10*time.Microsecond)
 			assert.Empty(t, c.dps, "asked too early")
 			c.until(t, test.after+2*test.window)

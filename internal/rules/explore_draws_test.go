@@ -8,7 +8,7 @@ type extremes struct {
 	used int
 }
 
-var highest = math.Nextafter(1, 0)
+var highestDraw = math.Nextafter(1, 0)
 
 func (r *extremes) Float64() float64 {
 	if r.used == len(r.high) {
@@ -16,7 +16,7 @@ func (r *extremes) Float64() float64 {
 	}
 	r.used++
 	if r.high[r.used-1] {
-		return highest
+		return highestDraw
 	}
 	return 0
 }

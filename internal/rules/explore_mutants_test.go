@@ -28,7 +28,8 @@ func mutants() []mutant {
 			name:  "an outage question that nobody answers does not count as asked",
 			world: "lookups' port closed", violation: "bound", quick: true,
 			changes: []change{{
-				"dps.go", "t.Outage.Asked++ // a question that nobody answers counts as asked", "",
+				"dps.go", "t.outageAsked() // though nobody answered",
+				"t.Outage.AskAt = time.Time{}; t.armOutage()",
 			}},
 		},
 		{
@@ -53,7 +54,7 @@ func mutants() []mutant {
 			name:  "one lost answer, and the time is not asked for again for an hour",
 			world: "one answer lost", violation: "bound",
 			changes: []change{
-				{"clock.go", "if t.Clock.Tries < limit &&", "if limit = 1; t.Clock.Tries < limit &&"},
+				{"clock.go", "if t.Clock.Tries < limit {", "if limit = 1; t.Clock.Tries < limit {"},
 			},
 		},
 		{
@@ -67,18 +68,20 @@ func mutants() []mutant {
 			name:  "the time, once told, lifts what a hub asked for",
 			world: "throttles a wrong clock", violation: "early", quick: true,
 			changes: []change{
-				{"clock.go", "; clockMayExplain(r.Class) {", "; r != nil {"},
+				{"clock.go", "	if !clockMayExplain(r.Class) {\n", "	if false {\n"},
 			},
 		},
 		{
 			name:  "a question about an outage does not keep its time",
 			world: "wrong dates, two minutes at a time", violation: "bound",
-			changes: []change{{"clock.go", "	if !then.IsZero() {\n", "	if false {\n"}},
+			changes: []change{{"hub.go", "	if t.Outage.AskAt.IsZero() {\n", "	if true {\n"}},
 		},
 		{
 			name:  "a question about an outage does not wait for the hub where waits are unknown",
 			world: "power goes", violation: "order",
-			changes: []change{{"program.go", "		limit = UnknownSpread\n", ""}},
+			changes: []change{
+				{"program.go", "		start = t.spreadBoot()\n", "		t.spreadBoot()\n"},
+			},
 		},
 		{
 			name:  "the old assignment is dropped for a new one that has not accepted yet",

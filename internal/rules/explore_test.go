@@ -26,7 +26,7 @@ import (
 //     what is found in them is true, and what is not found is not proven.
 
 // everything says that the worlds of all faults are explored, not the named ones alone.
-func everything() bool { return os.Getenv("REHOME_TESTS") == "all" }
+func everything() bool { return os.Getenv("REHOME_EXPLORE") == "all" }
 
 // oneWorld names the only one to be explored, for the tests of the exploration itself.
 const oneWorld = "REHOME_EXPLORE_WORLD"

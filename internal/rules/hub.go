@@ -64,9 +64,9 @@ func (e HubFailure) apply(t *transition) {
 	if t.Outage.Since.IsZero() {
 		t.Outage.Since = t.now
 	}
-	if t.DPS.behindHub {
-		t.DPS.behindHub = false
-		t.DPS.At = earlier(t.DPS.At, later(t.staggered(WakeSpread), t.DPS.NotBefore))
+	if !t.DPS.Planned.IsZero() {
+		at := t.soon(later(t.DPS.Planned, t.DPS.NotBefore), WakeSpread)
+		t.DPS.At, t.DPS.Planned = earlier(t.DPS.At, at), time.Time{}
 	}
 	switch e.Class {
 	case retry.Throttled:
@@ -98,13 +98,17 @@ func (t *transition) judge(r *HubRecord, e HubFailure) retry.Class {
 }
 
 // throttled: the hub is right and knows the device, so there is nothing to ask DPS about, unless it
-// goes on for a day. The hub goes first then, once: one that throttles for ever would otherwise put
-// the question off with each try.
+// goes on for a day. The hub goes first then, once, if it has its turn soon: one that throttles for
+// ever would otherwise put the question off with each try.
 func (t *transition) throttled(r *HubRecord) {
 	day := t.Outage.Since.Add(ThrottledOutage)
+	at := later(day, t.now)
+	if next := r.At.Add(BootGrace); next.Sub(at) <= AfterDPS {
+		at = later(at, next)
+	}
 	switch d := &t.DPS; {
 	case d.Phase == Idle:
-		t.planOutage(t.staggeredFrom(later(day, r.At.Add(BootGrace))))
+		t.planOutage(t.staggeredFrom(at))
 	case d.Reason == ReasonOutage && d.Clock == ClockForNone && t.Outage.Asked == 0 &&
 		!t.oneIsSilent():
 		d.At = later(d.At, day)

@@ -190,12 +190,22 @@ func TestAHubThatThrottlesAfterADayIsTriedOnceMoreBeforeTheQuestion(t *testing.T
 	s.now = s.now.Add(25 * time.Hour)
 	s.assigned("a")
 	s.waitHub()
-	s.throttled(time.Hour)
+	s.throttled(time.Minute)
 	require.Equal(t, 30*time.Second, s.dpsIn()-s.hubIn())
 	at := s.state.DPS.At
 	s.waitHub()
-	s.throttled(time.Hour)
+	s.throttled(time.Minute)
 	require.Equal(t, at, s.state.DPS.At)
+}
+
+func TestAHubThatWantsHoursAfterADayPutsTheQuestionOffNoMore(t *testing.T) {
+	s := warm(t)
+	s.fails(retry.Rejected)
+	s.now = s.now.Add(25 * time.Hour)
+	s.assigned("a")
+	s.waitHub()
+	s.throttled(10 * time.Hour)
+	require.Equal(t, UnderWay, s.state.DPS.Phase)
 }
 
 func TestAFailedHubThatNowThrottlesPutsTheQuestionOff(t *testing.T) {

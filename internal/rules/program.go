@@ -31,17 +31,21 @@ func (e Boot) apply(t *transition) {
 	}
 }
 
-// resumeQuestion: a question that an earlier process planned keeps its time. One that is overdue,
-// or that nobody answered, waits for the hub to be tried, unless that is to be left alone for
-// longer; where no hub goes first, it is spread, since devices may have woken together.
+// resumeQuestion: a question that an earlier process planned keeps its time, but for waiting until
+// the hub has been tried, unless that is to be left alone for longer. One that is overdue where no
+// hub goes first is spread, since devices may have woken together.
 func (t *transition) resumeQuestion(start time.Time, remembers bool) {
 	d := &t.DPS
 	overdue := !d.At.After(start)
+	grace := t.Hub.At.Add(BootGrace)
 	hubFirst := remembers && t.Hub.Phase == Waiting && t.Hub.At.Sub(start) < BootGrace
 	switch {
-	case hubFirst && (overdue || d.Silent):
-		d.behindHub = true
-		d.At = later(d.NotBefore, t.Hub.At.Add(BootGrace))
+	case hubFirst && (d.At.Before(grace) || d.Silent):
+		d.Planned = d.At
+		if d.Silent {
+			d.Planned = t.now
+		}
+		d.At = later(d.NotBefore, grace)
 	case d.Silent:
 		d.At = earlier(d.At, later(d.NotBefore, t.staggered(RestartDPS)))
 	case overdue:
