@@ -19,9 +19,9 @@ func (d demand) until() time.Time { return d.since.Add(d.asked) }
 func all(
 	demands ...func([]*exchange, *exchange) demand,
 ) func([]*exchange, *exchange) demand {
-	return func(heard []*exchange, next *exchange) (last demand) {
+	return func(received []*exchange, next *exchange) (last demand) {
 		for _, asked := range demands {
-			if d := asked(heard, next); d.until().After(last.until()) {
+			if d := asked(received, next); d.until().After(last.until()) {
 				last = d
 			}
 		}
@@ -30,8 +30,8 @@ func all(
 }
 
 // retryAfter is what an answer asks for in so many words.
-func retryAfter(heard []*exchange, next *exchange) (last demand) {
-	for _, e := range heard {
+func retryAfter(received []*exchange, next *exchange) (last demand) {
+	for _, e := range received {
 		d := demand{e.sent, e.retryAfter}
 		if e.service == next.service && d.asked > 0 && d.until().After(last.until()) {
 			last = d
@@ -42,8 +42,8 @@ func retryAfter(heard []*exchange, next *exchange) (last demand) {
 
 // afterFailure is the floor of every back-off.
 func afterFailure(service string, floor time.Duration) func([]*exchange, *exchange) demand {
-	return func(heard []*exchange, next *exchange) demand {
-		e := lastOf(heard, func(e *exchange) bool { return e.service == service && e.failed })
+	return func(received []*exchange, next *exchange) demand {
+		e := lastOf(received, func(e *exchange) bool { return e.service == service && e.failed })
 		if e == nil || next.service != service {
 			return demand{}
 		}
@@ -53,8 +53,8 @@ func afterFailure(service string, floor time.Duration) func([]*exchange, *exchan
 
 // stays says that an assigned device has no reason to ask DPS for so long.
 func stays(quiet time.Duration) func([]*exchange, *exchange) demand {
-	return func(heard []*exchange, next *exchange) demand {
-		e := lastOf(heard, func(e *exchange) bool { return e.assigned })
+	return func(received []*exchange, next *exchange) demand {
+		e := lastOf(received, func(e *exchange) bool { return e.assigned })
 		if e == nil || next.service != toDPS {
 			return demand{}
 		}
@@ -62,16 +62,16 @@ func stays(quiet time.Duration) func([]*exchange, *exchange) demand {
 	}
 }
 
-// sameOperation says that a device that has been given an operation polls that one until it is over,
-// and never registers anew. Here an answer that has come in vain counts too: what the device cannot
-// know it has to ask for again, but soon.
+// sameOperation says that a device that has been given an operation polls that one until it is
+// over, and never registers anew. An answer that ends it counts even if it has come in vain: what
+// the device cannot know it asks for again, but soon.
 func (b *board) sameOperation(before []*exchange, next *exchange) demand {
-	last := lastOf(before, func(e *exchange) bool { return e.operation != "" && b.heard(e) })
+	last := lastOf(before, func(e *exchange) bool { return e.operation != "" && b.received(e) })
 	if last == nil || last.over() || next.service != toDPS || next.operation == last.operation {
 		return demand{}
 	}
 	if over := lastOf(before, (*exchange).over); over != nil && over.sent.After(last.sent) &&
-		next.at.Sub(over.sent) > startedIn {
+		next.at.Sub(over.sent) > restartTime {
 		return demand{}
 	}
 	return demand{last.sent, never}
@@ -90,28 +90,28 @@ func gapAfter(answers int) time.Duration {
 
 // growingGaps says that DPS is asked less and less often by a device that it gives the same answer.
 func growingGaps(same func(*exchange) bool) func([]*exchange, *exchange) demand {
-	return func(heard []*exchange, next *exchange) demand {
-		e := lastOf(heard, same)
+	return func(received []*exchange, next *exchange) demand {
+		e := lastOf(received, same)
 		if e == nil || next.service != toDPS {
 			return demand{}
 		}
-		return demand{e.sent, gapAfter(count(heard, same))}
+		return demand{e.sent, gapAfter(count(received, same))}
 	}
 }
 
-// quickTries says that a hub that turns the device away is tried a few times after each answer of
-// DPS that names it, since it may lag behind, and then at the next gap.
-func quickTries(heard []*exchange, next *exchange) demand {
+// quickTries says that a hub that turns the device away is tried a few times more after DPS has
+// named it first, since it may lag behind, once after each later answer, and then at the next gap.
+func quickTries(received []*exchange, next *exchange) demand {
 	assigned := func(e *exchange) bool { return e.assigned }
-	named := lastOf(heard, assigned)
+	named := lastOf(received, assigned)
 	if named == nil || next.service != toHub {
 		return demand{}
 	}
-	answers, tries := count(heard, assigned), 2
+	answers, tries := count(received, assigned), 1
 	if answers == 1 {
 		tries = 4
 	}
-	since := count(heard, func(e *exchange) bool {
+	since := count(received, func(e *exchange) bool {
 		return e.service == toHub && e.failed && e.sent.After(named.sent)
 	})
 	if since < tries {

@@ -4,13 +4,11 @@ package main_test
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,7 +41,7 @@ type fleet struct {
 	site    *site
 	network byte
 	boards  []*board
-	pulse   *pulse
+	lag     *lagLog
 	kills   atomic.Int64
 }
 
@@ -62,12 +60,12 @@ type board struct {
 	soon      chan time.Duration
 }
 
-func newFleet(t *testing.T, in *situation, network byte, p *pulse) *fleet {
+func newFleet(t *testing.T, in *situation, network byte, lag *lagLog) *fleet {
 	// All of 127.0.0.0/8 is this machine, but only a socket for any address hears all of it.
 	s := newSiteAt(t, simnet.ListenConfig{Addr: "0.0.0.0"}, dpstest.Config{
 		Polls: 1, RetryAfter: time.Second, RegistrationsPerMinute: -1, PollsPer10s: -1,
 	})
-	f := &fleet{situation: in, site: s, network: network, pulse: p}
+	f := &fleet{situation: in, site: s, network: network, lag: lag}
 	s.network.Handle(dpstest.GlobalEndpoint, &recorder{s.dps, toDPS, f})
 	s.network.Handle(hubA, &recorder{s.a, toHub, f})
 	for i := range crashDevices {
@@ -193,173 +191,10 @@ func (f *fleet) answer(local net.Addr, e *exchange, send func()) {
 	b.mu.Unlock()
 	if rand.N(killAfterAnswer) == 0 {
 		select {
-		case b.soon <- takenIn + rand.N(takenIn):
+		case b.soon <- readTime + rand.N(readTime):
 		default:
 		}
 	}
-}
-
-// verdict is what has become of a fleet.
-type verdict struct {
-	kills, dps, hub, registrations, unheard, early int
-
-	shortest map[time.Duration]time.Duration // by what was asked
-	drawn    string                          // the moments, with Stagger
-	traces   []string                        // of devices that were early
-	problems []string
-}
-
-func (f *fleet) judge() *verdict {
-	v := &verdict{shortest: map[time.Duration]time.Duration{}}
-	var draws []time.Duration
-	for _, b := range f.boards {
-		b.mu.Lock()
-		v.judge(b)
-		if f.staggered && len(b.exchanges) > 0 {
-			draws = append(draws, b.exchanges[0].at.Sub(b.starts[0]))
-		}
-		b.mu.Unlock()
-	}
-	if f.staggered {
-		v.judgeDraws(draws)
-	}
-	return v
-}
-
-func (v *verdict) judge(b *board) {
-	f := b.fleet
-	v.kills += len(b.kills)
-	if b.ended != "" {
-		v.problems = append(v.problems, crashID(b.index)+": "+b.ended)
-	}
-	slices.SortStableFunc(b.exchanges, func(x, y *exchange) int { return x.at.Compare(y.at) })
-	early, asked := map[*exchange]demand{}, 0
-	for i, e := range b.exchanges {
-		if e.service == f.service {
-			asked++
-		}
-		switch {
-		case e.service == toHub:
-			v.hub++
-		case e.kind == "register":
-			v.registrations++
-			fallthrough
-		default:
-			v.dps++
-		}
-		if !b.heard(e) {
-			v.unheard++
-		}
-		d := b.demandFor(b.exchanges[:i], e)
-		if d.asked == 0 {
-			continue
-		}
-		distance := e.at.Sub(d.since)
-		if least, ok := v.shortest[d.asked]; !ok || distance < least {
-			v.shortest[d.asked] = distance
-		}
-		if distance < d.asked {
-			early[e] = d
-		}
-	}
-	if len(early) > 0 {
-		v.early += len(early)
-		v.traces = append(v.traces, b.trace(early))
-	}
-	if asked < f.least {
-		v.problems = append(v.problems, fmt.Sprintf("%s has asked %d times, not %d",
-			crashID(b.index), asked, f.least))
-	}
-}
-
-// heard says that a process has received an answer.
-func (b *board) heard(e *exchange) bool {
-	needs := takenIn
-	if e.assigned {
-		needs = storedIn
-	}
-	return !e.sent.IsZero() && e.process < len(b.kills) &&
-		b.fleet.pulse.between(e.done, b.kills[e.process]) >= needs
-}
-
-// demandFor is what the answers that a device has received before a request ask for.
-func (b *board) demandFor(before []*exchange, next *exchange) demand {
-	var heard []*exchange
-	for _, e := range before {
-		if b.heard(e) && e.sent.Before(next.at) {
-			heard = append(heard, e)
-		}
-	}
-	demands := []demand{retryAfter(heard, next), b.sameOperation(before, next)}
-	if b.fleet.asked != nil {
-		demands = append(demands, b.fleet.asked(heard, next))
-	}
-	return slices.MaxFunc(demands, func(x, y demand) int { return x.until().Compare(y.until()) })
-}
-
-// judgeDraws: the moment that a device has drawn is kept, so that all of them have registered by
-// the end of the window, and not all of them at its beginning.
-func (v *verdict) judgeDraws(draws []time.Duration) {
-	if len(draws) < crashDevices {
-		return // which is a problem already
-	}
-	slices.Sort(draws)
-	first, middle, last := draws[0], draws[len(draws)/2], draws[len(draws)-1]
-	v.drawn = fmt.Sprintf("drawn from %v: first %.1f s, middle %.1f s, last %.1f s", crashStagger,
-		first.Seconds(), middle.Seconds(), last.Seconds())
-	if last > crashStagger+longestLife || middle < crashStagger/5 || middle > crashStagger*4/5 {
-		v.problems = append(v.problems, v.drawn)
-	}
-}
-
-func (v *verdict) row(f *fleet) string {
-	var distances []string
-	for _, asked := range slices.Sorted(maps.Keys(v.shortest)) {
-		distances = append(distances, fmt.Sprintf("%v: %.3f s", asked, v.shortest[asked].Seconds()))
-	}
-	if v.drawn != "" {
-		distances = append(distances, v.drawn)
-	}
-	return fmt.Sprintf("%-34s %7d %6d %6d %6d %8d %7d %6d  %s", f.name, len(f.boards), v.kills,
-		v.dps, v.hub, v.registrations, v.unheard, v.early, strings.Join(distances, ", "))
-}
-
-// trace tells the life of a device: requests, answers, kills.
-func (b *board) trace(early map[*exchange]demand) string {
-	type line struct {
-		at   time.Time
-		text string
-	}
-	var lines []line
-	for n, at := range b.starts {
-		lines = append(lines, line{at, fmt.Sprintf("process %d starts", n)})
-	}
-	for n, at := range b.kills {
-		lines = append(lines, line{at, fmt.Sprintf("process %d is killed", n)})
-	}
-	for _, e := range b.exchanges {
-		text := fmt.Sprintf("process %d asks %s: %s %s", e.process, e.service, e.kind, e.operation)
-		if d, ok := early[e]; ok {
-			text += fmt.Sprintf("  EARLY: %v after what asked for %v at %s", e.at.Sub(d.since),
-				d.asked, d.since.Format(logTime))
-		}
-		lines = append(lines, line{e.at, text})
-		if e.sent.IsZero() {
-			continue
-		}
-		lines = append(lines, line{e.sent, fmt.Sprintf("  answer to process %d: %s %s %d, "+
-			"Retry-After %v, operation %q, heard %v", e.process, e.service, e.kind, e.status,
-			e.retryAfter, e.operation, b.heard(e))})
-	}
-	slices.SortStableFunc(lines, func(x, y line) int { return x.at.Compare(y.at) })
-	var out strings.Builder
-	fmt.Fprintf(&out, "%s, %s was early:\n", b.fleet.name, crashID(b.index))
-	for _, l := range lines {
-		fmt.Fprintf(&out, "%s %s\n", l.at.Format(logTime), l.text)
-	}
-	log, _ := os.ReadFile(b.log.Name())
-	fmt.Fprintf(&out, "its log:\n%s", log)
-	return out.String()
 }
 
 func (f *fleet) checkSecrets(t *testing.T) {

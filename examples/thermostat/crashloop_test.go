@@ -39,14 +39,14 @@ const (
 
 	// An answer counts as received if the process that it was for went on for so long. One that
 	// dies before may not have read it: a request cut short has received nothing.
-	takenIn = 50 * time.Millisecond
+	readTime = 50 * time.Millisecond
 
 	// An assignment goes to the medium before it counts, which takes as long as that does.
-	storedIn = time.Second
+	storeTime = time.Second
 
 	// After a conclusive answer that may have been received or not, the device asks again at its
 	// next start if it has not; by then it has started.
-	startedIn = 10 * time.Second
+	restartTime = 10 * time.Second
 
 	crashStagger = 100 * time.Second
 )
@@ -62,7 +62,7 @@ type situation struct {
 
 	// asked is what the answers that a device has received ask for, beyond Retry-After, before its
 	// next request.
-	asked func(heard []*exchange, next *exchange) demand
+	asked func(received []*exchange, next *exchange) demand
 
 	// service and least are where the trouble is, and how often a device must have asked there by
 	// the end: one that never asks is never early.
@@ -147,16 +147,16 @@ var situations = []situation{
 	},
 }
 
-// TestNoDeviceIsEarlyHoweverOftenItsProcessIsKilled is played with REHOME_TESTS=all alone: it takes
-// some minutes.
+// TestNoDeviceIsEarlyHoweverOftenItsProcessIsKilled takes minutes, and keeps a processor half busy:
+// it has a step of CI to itself.
 func TestNoDeviceIsEarlyHoweverOftenItsProcessIsKilled(t *testing.T) {
-	if os.Getenv("REHOME_TESTS") != "all" {
-		t.Skip("it kills processes for minutes: CI does, with REHOME_TESTS=all")
+	if os.Getenv("REHOME_TESTS") != "crashloop" {
+		t.Skip("it kills processes for minutes: CI does, with REHOME_TESTS=crashloop")
 	}
-	p := startPulse()
+	lag := startLagLog()
 	fleets := make([]*fleet, len(situations))
 	for i := range situations {
-		fleets[i] = newFleet(t, &situations[i], byte(firstNetwork+i), p)
+		fleets[i] = newFleet(t, &situations[i], byte(firstNetwork+i), lag)
 	}
 	began, busy := time.Now(), processorTime()
 	var running sync.WaitGroup
@@ -165,18 +165,18 @@ func TestNoDeviceIsEarlyHoweverOftenItsProcessIsKilled(t *testing.T) {
 	}
 	running.Wait()
 	took := time.Since(began)
-	p.end()
+	lag.end()
 
 	var table strings.Builder
 	fmt.Fprintf(&table, "%-34s %7s %6s %6s %6s %8s %7s %6s  %s\n", "situation", "devices", "kills",
-		"to DPS", "to hub", "register", "unheard", "early", "shortest distance seen, by what was "+
+		"to DPS", "to hub", "register", "unsure", "early", "shortest distance seen, by what was "+
 			"asked")
 	starts := 0
 	for _, f := range fleets {
 		v := f.judge()
 		starts += v.kills
 		fmt.Fprintln(&table, v.row(f))
-		for _, trace := range v.traces {
+		for _, trace := range v.traces[:min(len(v.traces), 3)] {
 			t.Error(trace)
 		}
 		assert.Empty(t, v.problems, f.name)
@@ -187,7 +187,7 @@ func TestNoDeviceIsEarlyHoweverOftenItsProcessIsKilled(t *testing.T) {
 	fmt.Fprintf(&table, "%d starts in %v (%.0f each second), %v of processors (%.0f %% of one)\n",
 		starts, took.Round(time.Second), float64(starts)/took.Seconds(), used.Round(time.Second),
 		100*used.Seconds()/took.Seconds())
-	still, longest := p.sum()
+	still, longest := lag.sum()
 	fmt.Fprintf(&table, "the machine stood still for %v, %v at once\n",
 		still.Round(time.Millisecond), longest.Round(time.Millisecond))
 	t.Log("\n" + table.String())

@@ -24,9 +24,10 @@ const (
 	toHub = "hub"
 )
 
-// exchange is a request of a device and the answer to it. Its times never make a device look earlier
-// than it is: a request is as old as the moment at which the service had read it, and what an
-// answer asks for counts from the moment before it was sent.
+// exchange is a request of a device and the answer to it. Its times never make a device look
+// earlier than it is, so that the check needs no tolerance: a request is as old as the moment at
+// which the service had read it, after the handshake, and what an answer asks for counts from the
+// moment before it was sent.
 type exchange struct {
 	process int // the number of the process, among those of its device
 	service string

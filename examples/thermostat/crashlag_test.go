@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// pulse finds the moments at which the machine had no time for anybody: a process that lived
+// lagLog finds the moments at which the machine had no time for anybody: a process that lived
 // through one has not lived.
-type pulse struct {
+type lagLog struct {
 	mu     sync.Mutex
 	stalls []stall // in order
 	stop   chan struct{}
@@ -21,44 +21,44 @@ type pulse struct {
 type stall struct{ from, to time.Time }
 
 const (
-	beat = 2 * time.Millisecond
-	late = 10 * time.Millisecond // from here on it is a stall
+	lagStep  = 2 * time.Millisecond
+	lagLimit = 10 * time.Millisecond // from here on it is a stall
 )
 
-func startPulse() *pulse {
-	p := &pulse{stop: make(chan struct{})}
-	p.ended.Go(func() {
+func startLagLog() *lagLog {
+	l := &lagLog{stop: make(chan struct{})}
+	l.ended.Go(func() {
 		for {
-			due := time.Now().Add(beat)
+			due := time.Now().Add(lagStep)
 			select {
-			case <-time.After(beat):
-			case <-p.stop:
+			case <-time.After(lagStep):
+			case <-l.stop:
 				return
 			}
-			if now := time.Now(); now.Sub(due) > late {
-				p.mu.Lock()
-				p.stalls = append(p.stalls, stall{due, now})
-				p.mu.Unlock()
+			if now := time.Now(); now.Sub(due) > lagLimit {
+				l.mu.Lock()
+				l.stalls = append(l.stalls, stall{due, now})
+				l.mu.Unlock()
 			}
 		}
 	})
-	return p
+	return l
 }
 
-func (p *pulse) end() {
-	close(p.stop)
-	p.ended.Wait()
+func (l *lagLog) end() {
+	close(l.stop)
+	l.ended.Wait()
 }
 
 // between is how much of the time between two moments a process could make use of.
-func (p *pulse) between(from, to time.Time) time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (l *lagLog) between(from, to time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	usable := to.Sub(from)
-	first, _ := slices.BinarySearchFunc(p.stalls, from, func(s stall, t time.Time) int {
+	first, _ := slices.BinarySearchFunc(l.stalls, from, func(s stall, t time.Time) int {
 		return s.to.Compare(t)
 	})
-	for _, s := range p.stalls[first:] {
+	for _, s := range l.stalls[first:] {
 		if !s.from.Before(to) {
 			break
 		}
@@ -82,10 +82,10 @@ func latest(a, b time.Time) time.Time {
 }
 
 // sum is how long the machine stood still, and the longest time in one.
-func (p *pulse) sum() (all, longest time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, s := range p.stalls {
+func (l *lagLog) sum() (all, longest time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.stalls {
 		d := s.to.Sub(s.from)
 		all, longest = all+d, max(longest, d)
 	}
