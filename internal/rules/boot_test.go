@@ -260,6 +260,8 @@ func TestADeviceThatDoesNotKnowWhatItWasAskedSpreadsItsFirstRequestsOverAMinute(
 	for _, b := range boots()[:3] {
 		play(b, hub)
 	}
+	one := newScript(t, Boot{Next: retry.Wait, Confirmed: assignedTo("a"), WaitsUnknown: true})
+	require.Zero(t, one.state.Hubs[1], "there is no other hub")
 	play(Boot{Next: retry.Register}, dps)
 	play(Boot{Next: retry.Lookup}, dps)
 

@@ -19,26 +19,24 @@ func (e Boot) apply(t *transition) {
 	t.planHub()
 	switch {
 	case planned:
-		t.resumeQuestion(start, remembers)
+		t.resumeQuestion(start)
 	case remembers:
 	case e.Next == retry.Lookup:
 		t.planDPS(t.staggered(t.Settings.Stagger), StatusLookup, ReasonStore)
 	default:
 		t.planDPS(t.staggered(t.Settings.Stagger), Registration, ReasonBoot)
 	}
-	if t.DPS.Phase == Waiting {
-		t.DPS.At = later(t.DPS.At, start)
-	}
+	t.DPS.At = later(t.DPS.At, start)
 }
 
 // resumeQuestion: a question that an earlier process planned keeps its time, but for waiting until
 // the hub has been tried, unless that is to be left alone for longer. One that is overdue where no
 // hub goes first is spread, since devices may have woken together.
-func (t *transition) resumeQuestion(start time.Time, remembers bool) {
+func (t *transition) resumeQuestion(start time.Time) {
 	d := &t.DPS
 	overdue := !d.At.After(start)
 	grace := t.Hub.At.Add(BootGrace)
-	hubFirst := remembers && t.Hub.Phase == Waiting && t.Hub.At.Sub(start) < BootGrace
+	hubFirst := t.Hub.Phase == Waiting && t.Hub.At.Sub(start) < BootGrace
 	switch {
 	case hubFirst && (d.At.Before(grace) || d.Silent):
 		d.Planned = d.At
@@ -92,15 +90,12 @@ func (Reprovision) apply(t *transition) {
 func (Resume) apply(t *transition) {
 	t.DPS.Manual = false
 	switch {
-	case t.DPS.Reason == ReasonManual && t.DPS.Pending():
+	case t.DPS.Reason == ReasonManual:
 		t.DPS = DPSTimer{NotBefore: t.DPS.NotBefore, Failures: t.DPS.Failures} // who asked has left
 	case t.DPS.Phase == UnderWay:
 		t.armDPS(t.now)
 	}
-	if t.Hub.Phase == UnderWay {
-		t.Hub.Phase = Idle
-	}
-	t.planHub()
+	t.Hub.Phase = Idle
 	if !t.Connected && !t.Target().Known() {
 		t.startOver()
 	}
@@ -126,7 +121,7 @@ func (Nudge) apply(t *transition) {
 			r.At = earlier(r.At, t.soon(r.NotBefore, HubFloor))
 		}
 	}
-	if d := &t.DPS; d.Phase == Waiting && d.Silent {
+	if d := &t.DPS; d.Silent {
 		d.At = earlier(d.At, t.soon(d.NotBefore, DPSFloor))
 	}
 }
@@ -149,8 +144,8 @@ func (t *transition) restore(w Waits, remembers bool) (planned bool) {
 		}
 	}
 	t.DPS = w.DPS.timer(t.now)
-	if d := &t.DPS; d.Phase == Waiting && remembers == d.Reason.isForWant() &&
-		(remembers || d.Operation == "") {
+	forWant, resumable := t.DPS.Reason.isForWant(), !remembers && t.DPS.Operation != ""
+	if remembers == forWant && !resumable {
 		t.disarmDPS()
 	}
 	if t.DPS.Phase != Waiting {

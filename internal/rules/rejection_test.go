@@ -176,6 +176,19 @@ func TestARejectionByAHubThatHadAcceptedGoesToDPSAtOnceButOnlyOnce(t *testing.T)
 	require.Equal(t, []string{"Register"}, s.rejected())
 }
 
+func TestARejectionThatDPSHasNotAnsweredIsNotTheNextUrgentOne(t *testing.T) {
+	s := connected(t)
+	require.Equal(t, []string{"Register"}, s.rejected())
+	s.feed(DPSFailed{Failure: DPSRefused})
+	s.waitHub()
+	require.Empty(t, s.rejected())
+	s.waitDPS()
+	s.assigned("a")
+	s.waitHub()
+	s.feed(Connected{})
+	require.Equal(t, []string{"Register"}, s.rejected())
+}
+
 func TestAHubThatAcceptedBeforeDPSsLastResponseMayLag(t *testing.T) {
 	s := rejectedFor(t, 1)
 	s.assigned("a")
