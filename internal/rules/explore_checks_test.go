@@ -28,12 +28,12 @@ func (x *exploration) check(s *situation, now time.Time) {
 	}
 	if st.Hub.Phase == Waiting {
 		hub := hubNumber(st.inSlot(st.Hub.Next).Hub)
-		if early := s.notBefore[hub-1] - st.Hub.At.Sub(now); early > 0 {
+		if early := s.notBefore[hub-1] - max(st.Hub.At.Sub(now), 0); early > 0 {
 			x.violated("early", "hub %d is going to be tried %v early", hub, early)
 		}
 	}
 	if st.DPS.Phase == Waiting {
-		if early := s.notBefore[2] - st.DPS.At.Sub(now); early > 0 {
+		if early := s.notBefore[2] - max(st.DPS.At.Sub(now), 0); early > 0 {
 			x.violated("early", "dps is going to be asked %v early", early)
 		}
 	}

@@ -20,6 +20,7 @@ type exploredWorld struct {
 	losses   byte // so many answers may be lost
 	restarts []restart
 	sleeper  bool // also as a process that lives for two minutes every twelve
+	nudges   bool // the network may be back at any moment
 
 	// Within these a device is connected, wherever it begins, if there is a way.
 	bound, sleepBound time.Duration

@@ -172,6 +172,13 @@ func (x *exploration) disturbed(s *situation) {
 			x.lead(&c, 0, false, "sleeper")
 		}
 	}
+	if x.world.nudges && !s.state.Connected {
+		for _, random := range [...]Random{constant(0), constant(highest)} {
+			c := *s
+			x.happen(&c, 0, Nudge{}, random)
+			x.lead(&c, 0, false, Nudge{})
+		}
+	}
 	x.loseAnswers(s)
 }
 
@@ -181,19 +188,29 @@ func (x *exploration) changed(c *situation) {
 	x.lead(c, 0, false, "change")
 }
 
-// loseAnswers: what is under way is never answered.
+// loseAnswers: what is under way is never answered, or DPS has forgotten what it had taken up.
 func (x *exploration) loseAnswers(s *situation) {
 	if s.losses == 0 {
 		return
 	}
+	less := *s
+	less.losses--
 	if s.hubDue != never && !s.hubLost {
-		c := *s
-		c.hubDue, c.hubLost, c.losses = roundUp(silence, x.grid), true, s.losses-1
+		c := less
+		c.hubDue, c.hubLost = roundUp(silence, x.grid), true
 		x.changed(&c)
 	}
-	if s.dpsDue != never && !s.dpsLost {
-		c := *s
-		c.dpsDue, c.dpsLost, c.losses = roundUp(silence, x.grid), true, s.losses-1
-		x.changed(&c)
+	if s.dpsDue == never || s.dpsLost {
+		return
+	}
+	c := less
+	c.dpsDue, c.dpsLost = roundUp(silence, x.grid), true
+	x.changed(&c)
+	if s.asking == polling {
+		a := answer{event: DPSFailed{Failure: DPSOperationUnknown}}
+		eachDraw(func(random Random) {
+			c := x.dpsAnswered(&less, s.dpsDue, &a, random)
+			x.lead(&c, s.dpsDue, false, a.event)
+		})
 	}
 }

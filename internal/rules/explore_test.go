@@ -20,10 +20,12 @@ import (
 //   - Times are rounded up to a grid after each decision, as those of a device that draws, or is
 //     asked for, a little more. That nothing is too early is checked before.
 //   - A draw is at one end of its interval or the other. At a restart, all are at the same.
-//   - A service answers at once or, if it is silent, after 30 s. Requests under way at the same time
-//     are answered in either order.
-//   - The larger worlds are cut off after a number of situations, those nearest to the start first:
-//     what is found in them is true, and what is not found is not proven.
+//   - A service answers at once or, if it is silent, after 30 s. Requests under way at the same
+//     time are answered in either order.
+//   - The larger worlds are cut off after a number of situations, those nearest to the start first.
+//     What is found in them is true, what is not found is not proven, and how long a connection
+//     takes is a lower bound.
+//   - What a program asks for (Reprovision, Forget) is left to the tests of single rows.
 
 // everything says that the worlds of all faults are explored, not the named ones alone.
 func everything() bool { return os.Getenv("REHOME_EXPLORE") == "all" }
@@ -83,7 +85,7 @@ func budget(x *exploration) int {
 	case x.world.named:
 		return 30_000
 	case x.hopeful():
-		return 12_000
+		return 20_000
 	}
 	return 3_000
 }

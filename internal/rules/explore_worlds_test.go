@@ -61,7 +61,14 @@ func namedWorlds() (all []*exploredWorld) {
 			bound:  40 * time.Minute, sleepBound: 45 * time.Minute,
 		},
 		{
-			name: "power goes", grid: time.Minute, tokens: true, restarts: []restart{
+			name: "time not told for a while", grid: time.Minute, mqtt: true, tokens: true,
+			phases: []surroundings{
+				{home: 1, clock: wrongTokens, lookup: silent}, {home: 1, clock: wrongTokens},
+			},
+			bound: 150 * time.Minute,
+		},
+		{
+			name: "power goes", grid: time.Minute, tokens: true, nudges: true, restarts: []restart{
 				{}, {asleep: 2 * time.Minute, power: true}, {asleep: time.Hour, power: true},
 			},
 			phases: []surroundings{well, {hubs: [2]way{silent, fine}, home: 2}},
@@ -73,7 +80,7 @@ func namedWorlds() (all []*exploredWorld) {
 			bound:  soon, sleepBound: 15 * time.Minute,
 		},
 		{
-			name: "hub is gone", grid: 30 * time.Second, tokens: true, restarts: kills,
+			name: "hub is gone", grid: time.Minute, tokens: true, restarts: kills, nudges: true,
 			phases: []surroundings{well, {hubs: [2]way{gone, fine}, home: 2}},
 			bound:  soon,
 		},
@@ -154,7 +161,7 @@ func everyWorld(faults int) (all []*exploredWorld) {
 			if d.mqtt {
 				w.name += ", mqtt"
 			}
-			w.bound, w.sleepBound = boundOf(a.way, s, store)
+			w.bound, w.sleepBound = boundOf(w)
 			all = append(all, w)
 		}
 	})
@@ -187,7 +194,33 @@ func eachSurroundings(each func(s surroundings, d dpsWays, a, b hubWay)) {
 }
 
 // boundOf is within what time a device is connected if there is a way, one that lives as long as it
-// likes and one that does not.
-func boundOf(a way, s surroundings, store storeKind) (bound, sleepBound time.Duration) {
-	return 48 * time.Hour, 48 * time.Hour
+// likes and one that does not. It follows from what the known hub does, which is what DPS is asked
+// for, and from what makes it take longer.
+func boundOf(w *exploredWorld) (bound, sleepBound time.Duration) {
+	s := &w.phases[len(w.phases)-1]
+	switch s.hubs[0] {
+	case fine, rejecting, gone:
+		bound = 15 * time.Minute
+	case throttling:
+		bound = ThrottledOutage + time.Hour
+	case foreign:
+		bound = 90 * time.Minute
+	case fickle: // it is rejected, accepted and rejected again
+		bound = 90 * time.Minute
+	default: // the first question about an outage
+		bound = OutageMax + 15*time.Minute
+	}
+	if s.lookup == silent || s.lookup == broken {
+		bound += 4 * time.Hour // two questions in vain, or a store that needs one
+	}
+	if w.store == storeReads {
+		bound += 80 * time.Minute // what rejects is tried first at every start
+	}
+	if s.clock != clockRight {
+		bound += 30 * time.Minute
+		if s.register == throttling {
+			bound += s.dpsRetryAfter // whoever throttles is not asked for the time either
+		}
+	}
+	return bound, bound + 3*time.Hour
 }
