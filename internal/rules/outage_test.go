@@ -350,7 +350,7 @@ func TestAnOutageQuestionUnderWayGoesOnThroughAConnection(t *testing.T) {
 	s.waitDPS()
 	s.waitHub()
 	s.feed(Connected{})
-	s.feed(Stable{})
+	require.Empty(t, s.feed(Stable{}))
 	s.feed(Assigned{Assignment: assignedTo("a"), Stable: true})
 	s.asksNothing()
 	require.Zero(t, s.state.Outage, "once it has lasted there is none any more")

@@ -238,6 +238,49 @@ func TestAReprovisionWhoseClockWasWrongIsRepeatedBeforeAnybodyIsTold(t *testing.
 	require.Equal(t, []string{"ReplyFailed"}, s.feed(DPSFailed{Failure: DPSClockUnknown}), "once")
 }
 
+func TestAReprovisionStartsAnewWhatIsKnownOfARequest(t *testing.T) {
+	s := fresh(t)
+	s.feed(DPSFailed{Failure: DPSClockWrong})
+	s.feed(DPSFailed{Failure: DPSUnavailable})
+	s.now = s.now.Add(6 * time.Second)
+	s.feed(Reprovision{})
+	require.Equal(t, []string{"Register"}, s.feed(DPSFailed{Failure: DPSClockWrong}),
+		"its clock may be corrected once more")
+
+	s = fresh(t)
+	s.feed(DPSFailed{Failure: DPSClockUnknown})
+	require.Equal(t, []string{"CancelDPS", "Register"}, s.feed(Reprovision{}))
+	s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true, Dates: true})
+	require.Equal(t, []string{"ReplyFailed"}, s.feed(ClockAnswered{Clock: ClockRight}))
+	require.Zero(t, s.state.Refusals, "it was not refused")
+}
+
+func TestAReprovisionThatHasToWaitOutlivesAStableConnection(t *testing.T) {
+	s := warm(t)
+	s.feed(Connected{})
+	s.feed(Reprovision{})
+	require.Empty(t, s.feed(DPSFailed{Failure: DPSClockWrong, RetryAfter: time.Minute}))
+	require.Empty(t, s.feed(Stable{}))
+	require.Equal(t, time.Minute, s.dpsIn())
+	require.Equal(t, "Register", s.waitDPS())
+}
+
+func TestAFailedReprovisionEndsTheQuestionItJoinedOnceTheDeviceIsConnected(t *testing.T) {
+	s := warm(t)
+	s.rejected()
+	s.feed(Reprovision{})
+	s.waitHub()
+	s.feed(Connected{})
+	require.Equal(t, []string{"ReplyFailed"}, s.feed(DPSFailed{Failure: DPSUnavailable}))
+	s.asksNothing()
+
+	s = connected(t)
+	s.feed(Forget{})
+	s.feed(Reprovision{})
+	s.feed(DPSFailed{Failure: DPSUnavailable})
+	s.asksNothing()
+}
+
 func TestARefusedReprovisionOfADeviceWithNowhereToGoIsARefusal(t *testing.T) {
 	s := fresh(t)
 	s.feed(Reprovision{})

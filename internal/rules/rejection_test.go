@@ -101,6 +101,20 @@ func TestAHubThatMayLagHasThreeQuickRetriesAndThenOneAtEachGap(t *testing.T) {
 	require.Equal(t, []string{"Register"}, s.rejected())
 }
 
+func TestQuickRetriesThatWereNotUsedAreLost(t *testing.T) {
+	s := rejectedFor(t, 1)
+	s.assigned("a")
+	gap := s.state.Kept(assignedTo("a")).GapAt
+	for s.waitHub(); s.now.Before(gap); s.waitHub() {
+		s.fails(retry.Server)
+	}
+	require.Equal(t, []string{"Register"}, s.rejected())
+	s.assigned("a")
+	s.waitHub()
+	require.Empty(t, s.rejected())
+	require.Greater(t, s.hubIn(), 4*time.Minute)
+}
+
 func TestTheQuickRetriesAreDrawnFromDoublingWindows(t *testing.T) {
 	for i, width := range []time.Duration{5, 10, 20} {
 		drawn(t, 5*time.Second, (5+width)*time.Second, func(r Random) time.Duration {
