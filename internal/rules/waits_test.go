@@ -234,7 +234,9 @@ func TestWhatRemainsWithoutPowerIsTheOutageAndTheMomentDrawn(t *testing.T) {
 	require.Equal(t, Waits{Outage: full.Outage}, full.Lasting(), "a question that was asked before")
 	full.DPS.Failures = 0
 	require.Equal(t, Waits{Outage: full.Outage}, full.Lasting(), "one with an operation")
-	full.DPS.Operation = ""
+	full.DPS.Failures, full.DPS.Operation = 1, ""
+	require.Equal(t, Waits{Outage: full.Outage}, full.Lasting(), "one that has failed")
+	full.DPS.Failures = 0
 	require.Equal(t, Waits{Outage: full.Outage, DPS: DPSWait{
 		Planned: true, In: 5 * time.Hour, Request: StatusLookup, Reason: ReasonOutage,
 		Clock: ClockForHub, Rejecting: "a", RejectingID: "sensor-042",
@@ -288,7 +290,7 @@ func TestAWaitIsSaneWithinWhatIsGranted(t *testing.T) {
 	require.True(t, zero.Sane())
 	const week = 7 * 24 * time.Hour
 	for name, spoil := range map[string]func(w *Waits){
-		"too many hubs":    func(w *Waits) { w.Hubs = make([]HubWait, 5) },
+		"too many hubs":    func(w *Waits) { w.Hubs = append(w.Hubs, w.Hubs[:2]...) },
 		"no name":          func(w *Waits) { w.Hubs[1].Hub = "" },
 		"asked":            func(w *Waits) { w.Hubs[0].Asked = week + 1 },
 		"asked before":     func(w *Waits) { w.Hubs[0].Asked = -1 },
