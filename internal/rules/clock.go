@@ -62,7 +62,7 @@ func (t *transition) dpsSawWrongClock() {
 // clockExplainsRejection says that a clock that has just been corrected may be why a hub turned the
 // device away, so that the hub comes first, and DPS only if it still does.
 func (t *transition) clockExplainsRejection() bool {
-	return t.DPS.Reason == ReasonRejected && !t.DPS.Manual && t.DPS.Rejecting.Known()
+	return !t.DPS.Manual && t.DPS.Rejecting.Known()
 }
 
 func (e ClockAnswered) apply(t *transition) {
