@@ -9,6 +9,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
+	"github.com/rehome-iot/rehome/provisioning"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
@@ -102,6 +103,22 @@ func TestACrashLoopLeavesTheHubAloneForAsLongAsItAsked(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAProcessSaysWhatAnEarlierOneWasToldToWaitFor(t *testing.T) {
+	each(t, []wiring{{ws: true}}, func(t *testing.T, r *rig) {
+		r.boot()
+		r.a.Inject(hubtest.Fault{
+			On: hubtest.Upgrade, Status: 429, Code: 429001, RetryAfter: "900",
+			ErrorCode: "ThrottlingException",
+		})
+		r.life(r.device(), time.Minute)
+		s := r.life(r.device(), time.Minute)
+		require.Equal(t, provisioning.StateWaiting, s.State)
+		require.Equal(t, "an earlier process failed at the hub: throttled", s.Cause)
+		require.WithinDuration(t, r.start.Add(15*time.Minute), s.RetryAfter, time.Second)
+		require.WithinDuration(t, r.start.Add(15*time.Minute), s.NextHub, 6*time.Second)
+	})
 }
 
 func TestACrashLoopSparesAHubThatRejectsTheDeviceAndDPS(t *testing.T) {

@@ -2,7 +2,9 @@ package provisioning
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/rehome-iot/rehome/internal/oneline"
@@ -41,6 +43,9 @@ func (c *core) logChange(s, before Status) {
 	if s.State != StateConnected && s.Err != nil && s.Err != before.Err &&
 		retry.Classify(s.Err) == retry.Stop {
 		level = slog.LevelError // nothing mends this but a person
+	}
+	if c.foreign() != "" {
+		level = max(level, slog.LevelWarn)
 	}
 	var wait time.Duration
 	if at, ok := c.state.Wake(); ok && s.State == StateWaiting {
@@ -81,10 +86,30 @@ func (c *core) describe() Status {
 	case s.State == StateConnected:
 	case s.Err != nil:
 		s.Cause = oneline.Of(s.Err.Error(), causeMax)
+	case t.Target().Incompatible: // which says more than why DPS is asked
+	case t.DPS.Pending() && t.DPS.Reason != rules.ReasonOutage:
+		s.Cause = c.why(t.DPS.Reason)
+	case t.Failures() > 0:
+		s.Cause = "an earlier process failed at the hub: " + t.Class().String()
 	case t.DPS.Pending():
 		s.Cause = c.why(t.DPS.Reason)
 	}
+	if foreign := c.foreign(); foreign != "" {
+		s.Cause = oneline.Of(strings.TrimPrefix(s.Cause+"; "+foreign, "; "), causeMax)
+	}
 	return s
+}
+
+// foreign says that DPS has named a hub that speaks another protocol, even if an older one serves
+// the device: nothing but a person mends that.
+func (c *core) foreign() string {
+	target := c.state.Target()
+	k := knownFrom(target)
+	if k == nil || !target.Incompatible {
+		return ""
+	}
+	return fmt.Sprintf("%s does not speak MQTT 3.1.1, its connection profile is %q: it is not tried",
+		k.Hub, k.ConnectionProfile)
 }
 
 func (c *core) doing() State {

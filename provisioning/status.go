@@ -57,7 +57,8 @@ type Status struct {
 	Confirmed bool
 
 	// Cause is why the device is in this state, in one line: the last failure, or why DPS is asked.
-	// Empty when all is well and the program asks for no registration.
+	// Empty when all is well and the program asks for no registration. A hub that DPS has named and
+	// that speaks another protocol is told here even while an older one serves the device.
 	Cause string
 
 	// Err is the last failure since the last connection, nil if there was none.

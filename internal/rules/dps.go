@@ -70,7 +70,7 @@ func (t *transition) namedIncompatible(a Assignment) {
 	} else {
 		t.Candidate = a
 	}
-	if t.Hub.Phase == UnderWay && t.Hub.Tried.Target.SameAs(a) {
+	if t.Hub.Tried.Slot == Candidate || t.Hub.Tried.Target.SameAs(a) {
 		t.cancelConnect()
 	}
 	t.remember()
@@ -84,7 +84,7 @@ func (t *transition) dropCandidate() (dropped bool) {
 	if !t.Candidate.Known() {
 		return false
 	}
-	if t.Hub.Phase == UnderWay && t.Hub.Tried.Slot == Candidate {
+	if t.Hub.Tried.Slot == Candidate {
 		t.cancelConnect()
 	}
 	t.Candidate = Assignment{}
@@ -94,9 +94,6 @@ func (t *transition) dropCandidate() (dropped bool) {
 // namedAgain: DPS named a hub that is known already. Whatever its delay has grown to, it is tried
 // soon where that is news to it; not at once, since it may lag behind.
 func (t *transition) namedAgain(a Assignment, why Reason, instead bool) {
-	if t.Connected {
-		return // to the hub before it
-	}
 	r := t.record(a)
 	switch {
 	case why == ReasonOutage:
@@ -118,6 +115,9 @@ func (t *transition) moveTo(a Assignment) {
 	t.mayLag(r)
 	t.remember()
 	if t.NotBefore(a.Hub).After(t.now) {
+		if t.Hub.Tried.Slot == Candidate {
+			t.cancelConnect() // at a hub that DPS does not name any more
+		}
 		return
 	}
 	r.Failures, r.At = 0, time.Time{}
@@ -165,7 +165,7 @@ func (e DPSFailed) apply(t *transition) {
 			return
 		}
 	}
-	if e.Dated && e.Failure != DPSClockWrong {
+	if e.Dated {
 		t.clockTold()
 	}
 	d.Failures++
@@ -216,7 +216,7 @@ func (t *transition) dpsUnavailable(e DPSFailed) {
 		t.outageAsked() // though nobody answered
 		return
 	}
-	if d.Request == StatusLookup && t.lookupsAreLost(e.Silent) {
+	if t.lookupsAreLost(e.Silent) {
 		d.Request = Registration
 	}
 	t.armDPS(t.backOff(t.Settings.DPS, d.Failures, max(e.RetryAfter, t.Settings.DPS.MinDelay)))

@@ -126,6 +126,11 @@ func TestWhatProgressAsksForHoldsForWhoeverAsksNext(t *testing.T) {
 	require.Empty(t, s.feed(Resume{}))
 	require.Equal(t, 3*time.Second, s.dpsIn())
 
+	s.waitDPS()
+	s.feed(Progress{Operation: "op-1", RetryAfter: time.Hour})
+	s.feed(DPSFailed{Failure: DPSUnavailable, Operation: "op-1"})
+	require.Equal(t, time.Hour, s.dpsIn(), "whatever the next response is")
+
 	at := s.state.DPS
 	s.feed(Progress{Operation: "op-0", RetryAfter: time.Hour})
 	require.Equal(t, at, s.state.DPS, "one that comes late is about nothing")
@@ -140,6 +145,7 @@ func TestTheFirstAssignmentIsTriedAtOnce(t *testing.T) {
 		Connect{Target: assignedTo("a")},
 	}, s.actions)
 	s.asksNothing()
+	require.Zero(t, s.state.Hubs[1], "there is no old hub")
 	require.Equal(t, []string{"Remember"}, s.feed(Connected{}))
 }
 

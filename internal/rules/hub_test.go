@@ -202,6 +202,16 @@ func TestASessionThatTheProgramClosesIsFollowedByTheNextAtOnce(t *testing.T) {
 	s.asksNothing()
 }
 
+func TestAnAssignmentDuringTheAttemptDelaysNoneAfterTheConnection(t *testing.T) {
+	s := warm(t)
+	s.rejected()
+	s.waitHub()
+	s.assigned("a")
+	require.True(t, s.state.Kept(assignedTo("a")).At.After(s.now))
+	s.feed(Connected{})
+	require.Equal(t, []string{"Connect"}, s.feed(Closed{}))
+}
+
 func TestAConnectionConfirmsTheCandidateAndNothingElse(t *testing.T) {
 	s := moved(t)
 	require.Equal(t, []string{"Remember"}, s.feed(Connected{}))

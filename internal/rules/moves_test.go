@@ -186,12 +186,115 @@ func TestTheOldHubThatDPSNamesAgainIsTriedSoon(t *testing.T) {
 	require.Equal(t, 7500*time.Millisecond, s.hubIn(), "its delays begin anew")
 }
 
+func TestTheOldHubThatAnOutageQuestionNamesAgainIsTriedSoon(t *testing.T) {
+	drawn(t, 5*time.Second, 10*time.Second, func(r Random) time.Duration {
+		s := moved(t)
+		s.throttled(time.Hour)
+		for range 12 {
+			s.waitHub()
+			s.fails(retry.Server)
+		}
+		s.state.DPS.At = s.now.Add(5 * time.Second)
+		require.Equal(t, "Lookup", s.waitDPS())
+		s.draws(r).assigned("a")
+		require.Equal(t, 1, s.state.Outage.Asked)
+		require.Equal(t, 12, s.state.Failures(), "it may be what is down")
+		return s.hubIn()
+	})
+	s := moved(t)
+	s.throttled(time.Hour)
+	s.waitHub()
+	s.fails(retry.Server)
+	at := s.state.Hub.At
+	s.state.DPS.At = s.now
+	s.fire()
+	s.draws(highest).assigned("a")
+	require.Equal(t, at, s.state.Hub.At, "and not later than it would be")
+}
+
+func TestAHubThatDPSNamesAnewBeginsAnew(t *testing.T) {
+	s := moved(t)
+	for range 8 {
+		for s.waitHub() != "b" {
+			s.fails(retry.Unreachable)
+		}
+		s.fails(retry.Server)
+	}
+	s.now = s.now.Add(5 * time.Second)
+	s.feed(Reprovision{})
+	s.assigned("a")
+	require.Equal(t, 8, s.state.Kept(assignedTo("b")).Failures)
+	s.feed(Reprovision{})
+	require.Contains(t, s.assigned("b"), "Connect")
+	require.Zero(t, s.state.Failures())
+}
+
+func TestWhatDPSNamesAgainReplacesWhatWasRemembered(t *testing.T) {
+	renewed := Assignment{Hub: "A", DeviceID: "sensor-042", Record: "renewed"}
+	s := warm(t)
+	s.rejected()
+	s.feed(Assigned{Assignment: renewed})
+	require.Equal(t, renewed, s.state.Confirmed)
+	require.Equal(t, Remember{Confirmed: renewed}, s.actions[1])
+
+	s = moved(t)
+	s.rejected()
+	renewed.Hub = "B"
+	s.feed(Assigned{Assignment: renewed})
+	require.Equal(t, renewed, s.state.Candidate)
+	require.Equal(t, Remember{Confirmed: assignedTo("a"), Candidate: renewed}, s.actions[1])
+
+	s = connected(t)
+	s.feed(Reprovision{})
+	renewed.Hub = "A"
+	s.feed(Assigned{Assignment: renewed})
+	require.Equal(t, renewed, s.state.Confirmed)
+	require.Equal(t, renewed, s.state.InUse())
+}
+
+func TestTheLiveHubThatDPSNamesAgainLeavesNoCandidate(t *testing.T) {
+	s := moved(t)
+	s.throttled(time.Hour)
+	s.waitHub()
+	s.feed(Connected{})
+	s.feed(Reprovision{})
+	s.assigned("a")
+	require.Equal(t, Remember{Confirmed: assignedTo("a")}, s.actions[1])
+	require.False(t, s.state.Candidate.Known())
+}
+
+func TestACandidateThatIsNamedAgainForNoReasonKeepsItsDelays(t *testing.T) {
+	s := moved(t)
+	for range 12 {
+		s.waitHub()
+		s.fails(retry.Server)
+	}
+	at, failures := s.state.Kept(assignedTo("b")).At, s.state.Kept(assignedTo("b")).Failures
+	s.now = s.now.Add(5 * time.Second)
+	s.feed(Reprovision{})
+	s.assigned("b")
+	require.Equal(t, at, s.state.Kept(assignedTo("b")).At)
+	require.Equal(t, failures, s.state.Kept(assignedTo("b")).Failures)
+}
+
 func TestTheAttemptAtAHubThatDPSDoesNotNameAnyMoreIsGivenUp(t *testing.T) {
 	s := moved(t)
 	s.feed(Reprovision{})
 	require.Equal(t, []string{"Announce", "CancelConnect", "Remember", "ReplyAssigned"},
 		s.assigned("a"))
 	require.LessOrEqual(t, s.hubIn(), 10*time.Second)
+
+	s = warm(t)
+	s.rejected()
+	s.assigned("c")
+	s.throttled(time.Hour)
+	s.feed(Reprovision{})
+	s.assigned("b")
+	require.Equal(t, "b", s.waitHub())
+	s.feed(Reprovision{})
+	require.Equal(t, []string{"Announce", "Remember", "CancelConnect", "ReplyAssigned"},
+		s.assigned("c"), "also where the new one is to be left alone")
+	require.Equal(t, "a", s.waitHub())
 
 	s = moved(t)
 	s.throttled(time.Hour)
@@ -222,4 +325,16 @@ func TestTheHubToMakeRoomIsOneThatTheDeviceDoesNotHoldAndMayBeTriedFirst(t *test
 	require.Zero(t, s.state.NotBefore("c"))
 	require.NotZero(t, s.state.NotBefore("d"))
 	require.NotZero(t, s.state.NotBefore("e"))
+
+	b := Boot{Next: retry.Wait, Confirmed: assignedTo("a"), Candidate: assignedTo("b")}
+	for i, hub := range []string{"b", "c", "d", "e"} {
+		b.Waits.Hubs = append(b.Waits.Hubs, HubWait{
+			Hub: hub, DeviceID: "sensor-042", Asked: time.Duration(1+i) * time.Hour,
+		})
+	}
+	s = newScript(t, b)
+	require.Equal(t, "a", s.waitHub())
+	s.fails(retry.Server)
+	require.NotZero(t, s.state.NotBefore("b"), "and so is the candidate")
+	require.Zero(t, s.state.NotBefore("c"))
 }

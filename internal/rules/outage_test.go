@@ -190,12 +190,22 @@ func TestAHubThatThrottlesAfterADayIsTriedOnceMoreBeforeTheQuestion(t *testing.T
 	s.now = s.now.Add(25 * time.Hour)
 	s.assigned("a")
 	s.waitHub()
-	s.throttled(time.Hour)
+	s.throttled(time.Minute)
 	require.Equal(t, 30*time.Second, s.dpsIn()-s.hubIn())
 	at := s.state.DPS.At
 	s.waitHub()
-	s.throttled(time.Hour)
+	s.throttled(time.Minute)
 	require.Equal(t, at, s.state.DPS.At)
+}
+
+func TestAHubThatWantsHoursAfterADayPutsTheQuestionOffNoMore(t *testing.T) {
+	s := warm(t)
+	s.fails(retry.Rejected)
+	s.now = s.now.Add(25 * time.Hour)
+	s.assigned("a")
+	s.waitHub()
+	s.throttled(10 * time.Hour)
+	require.Equal(t, UnderWay, s.state.DPS.Phase)
 }
 
 func TestAFailedHubThatNowThrottlesPutsTheQuestionOff(t *testing.T) {
@@ -244,6 +254,16 @@ func TestOneHubThatThrottlesDoesNotPutOffTheQuestionAboutTheOther(t *testing.T) 
 		}
 		require.Equal(t, at, s.state.DPS.At)
 	}
+
+	s = moved(t)
+	s.fails(retry.Server)
+	at = s.state.DPS.At
+	require.Equal(t, "a", s.waitHub())
+	s.throttled(time.Hour)
+	require.Equal(t, at, s.state.DPS.At)
+	require.Equal(t, "b", s.waitHub())
+	s.throttled(time.Hour)
+	require.Equal(t, s.state.Outage.Since.Add(24*time.Hour), s.state.DPS.At, "both do")
 }
 
 func TestAThrottledHubThatGetsWorseBringsTheQuestionForward(t *testing.T) {
@@ -316,6 +336,15 @@ func TestAnOutageQuestionUnderWayGoesOnThroughAConnection(t *testing.T) {
 	require.Equal(t, 45*time.Minute, s.dpsIn(), "for when the connection is lost before it lasts")
 	require.Empty(t, s.pass(time.Hour))
 	require.Equal(t, []string{"Lookup"}, s.fails(retry.Unreachable))
+
+	s = warm(t)
+	s.fails(retry.Server)
+	s.waitHub()
+	s.feed(Connected{})
+	s.feed(Reprovision{})
+	s.assigned("a")
+	require.Zero(t, s.state.Outage.Asked, "a registration for another reason is no question")
+	s.asksNothing()
 
 	s = inOutage(t, 0)
 	s.waitDPS()

@@ -71,6 +71,15 @@ func TestReprovisionJoinsARegistrationThatIsUnderWay(t *testing.T) {
 	require.Empty(t, s.feed(Reprovision{}), "one that is under way is too late to refuse")
 }
 
+func TestARegistrationThatSomebodyWaitsForGoesOnThroughAConnection(t *testing.T) {
+	s := warm(t)
+	s.rejected()
+	s.feed(Reprovision{})
+	s.waitHub()
+	require.Empty(t, s.feed(Connected{}))
+	require.Equal(t, []string{"Announce", "Remember", "ReplyAssigned"}, s.assigned("a"))
+}
+
 func TestReprovisionTakesThePlaceOfAQuestionThatIsUnderWay(t *testing.T) {
 	s := newScript(t, Boot{Next: retry.Lookup})
 	require.Equal(t, []string{"CancelDPS", "Register"}, s.feed(Reprovision{}))
@@ -154,6 +163,19 @@ func TestAPlannedQuestionAboutAnOutageComesBackAfterAFailedReprovision(t *testin
 	s.feed(DPSFailed{Failure: DPSUnavailable})
 	require.Equal(t, ReasonOutage, s.state.DPS.Reason)
 	require.Equal(t, 45*time.Minute-6*time.Second, s.dpsIn(), "at its time")
+
+	s = warm(t)
+	s.fails(retry.Server)
+	s.feed(Reprovision{})
+	s.feed(DPSFailed{Failure: DPSUnavailable})
+	require.Equal(t, 22*time.Minute+30*time.Second, s.dpsIn())
+
+	s = inOutage(t, 1)
+	s.waitHub()
+	s.throttled(time.Hour)
+	s.feed(Reprovision{})
+	s.feed(DPSFailed{Failure: DPSUnavailable})
+	require.Equal(t, 45*time.Minute, s.dpsIn())
 
 	s = warm(t)
 	s.throttled(time.Hour)

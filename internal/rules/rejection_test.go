@@ -150,6 +150,7 @@ func TestTheCandidateThatDPSNamesAgainMayLag(t *testing.T) {
 	require.Equal(t, "b", s.waitHub(), "of two at once, what DPS said last")
 	s.rejected()
 	s.asksNothing()
+	require.Equal(t, 7500*time.Millisecond, s.state.Kept(assignedTo("b")).At.Sub(s.now))
 }
 
 func TestARejectionByAHubThatHadAcceptedGoesToDPSAtOnceButOnlyOnce(t *testing.T) {
@@ -169,6 +170,19 @@ func TestARejectionByAHubThatHadAcceptedGoesToDPSAtOnceButOnlyOnce(t *testing.T)
 	s.feed(Connected{})
 	s.feed(Stable{})
 	require.Equal(t, []string{"Register"}, s.rejected(), "until a stable connection")
+	s.assigned("a")
+	s.waitHub()
+	s.feed(Connected{})
+	require.Equal(t, []string{"Register"}, s.rejected())
+}
+
+func TestARejectionThatDPSHasNotAnsweredIsNotTheNextUrgentOne(t *testing.T) {
+	s := connected(t)
+	require.Equal(t, []string{"Register"}, s.rejected())
+	s.feed(DPSFailed{Failure: DPSRefused})
+	s.waitHub()
+	require.Empty(t, s.rejected())
+	s.waitDPS()
 	s.assigned("a")
 	s.waitHub()
 	s.feed(Connected{})
@@ -320,7 +334,7 @@ func TestANameIsGoneAfterThreeTriesOverTwoMinutes(t *testing.T) {
 func TestAnyOtherEndStartsTheCountOfMissingNamesAnew(t *testing.T) {
 	for name, other := range map[string]func(s *script){
 		"no answer":  func(s *script) { s.fails(retry.Unreachable) },
-		"connection": func(s *script) { s.feed(Connected{}); s.fails(retry.Unreachable) },
+		"connection": func(s *script) { s.feed(Connected{}); s.feed(Closed{}) },
 	} {
 		s := warm(t)
 		goneFor(s, 2, time.Hour)
