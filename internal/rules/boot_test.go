@@ -84,6 +84,17 @@ func TestAfterARestartAnOverdueQuestionFollowsTheHubsFailure(t *testing.T) {
 	require.Equal(t, at, s.state.DPS.At)
 }
 
+func TestAQuestionThatDidNotWaitForTheHubIsNotBroughtForwardByItsFailure(t *testing.T) {
+	s := warm(t)
+	s.fails(retry.Server)
+	s.restarts(time.Hour)
+	s.pass(30 * time.Second)
+	s.feed(DPSFailed{Failure: DPSUnavailable})
+	at := s.state.DPS.At
+	s.draws(lowest).fails(retry.Server)
+	require.Equal(t, at, s.state.DPS.At)
+}
+
 func TestAfterARestartAHubThatNowThrottlesPutsTheQuestionOff(t *testing.T) {
 	s := warm(t)
 	s.fails(retry.Server)

@@ -186,6 +186,12 @@ func TestAStableConnectionForgetsEveryCount(t *testing.T) {
 	}
 }
 
+func TestADeviceThatHasTriedNoHubHasNoneToForgetAbout(t *testing.T) {
+	s := fresh(t)
+	s.feed(Closed{Stable: true})
+	require.Zero(t, s.state.Hubs)
+}
+
 func TestASessionThatTheProgramClosesIsFollowedByTheNextAtOnce(t *testing.T) {
 	s := warm(t)
 	s.fails(retry.Server)

@@ -70,6 +70,12 @@ func TestANudgeMovesNothingThatSomebodyAskedForOrThatIsDrawn(t *testing.T) {
 			return s
 		}(),
 		"outage": inOutage(t, 1),
+		"outage, silent": func() *script {
+			s := inOutage(t, 1)
+			s.waitDPS()
+			s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true})
+			return s
+		}(),
 		"dps": func() *script {
 			s := fresh(t)
 			s.feed(DPSFailed{Failure: DPSUnavailable})
