@@ -1,3 +1,5 @@
+//go:build !race
+
 package rules
 
 import (
@@ -106,6 +108,9 @@ func mutants() []mutant {
 func TestExploreFindsWhatIsBroken(t *testing.T) {
 	if os.Getenv(oneWorld) != "" {
 		t.Skip("this is the exploration of a mutant")
+	}
+	if testing.Short() {
+		t.Skip("mutants take a compiler's time")
 	}
 	goTool, err := exec.LookPath("go")
 	if err != nil {
