@@ -30,7 +30,7 @@ func fullWaits() Waits {
 			Reason: ReasonOutage, Clock: ClockForHub, Rejecting: "a", RejectingID: "sensor-042",
 			NotFound: true, ClockTries: 2,
 		},
-		Outage:   OutageWait{Silent: 6 * time.Hour, Asked: 2},
+		Outage:   OutageWait{Silent: 6 * time.Hour, Asked: 2, In: 4 * time.Hour},
 		Urgent:   true,
 		Refusals: 2,
 	}
@@ -61,7 +61,9 @@ func TestEveryWaitOutlivesTheProcess(t *testing.T) {
 		ManualNotBefore: now.Add(3 * time.Hour), Request: StatusLookup, Operation: "op-1",
 		Reason: ReasonOutage, Clock: ClockForHub, Rejecting: assignedTo("a"), notFound: true,
 	}, s.DPS)
-	require.Equal(t, Outage{Since: now.Add(-6 * time.Hour), Asked: 2}, s.Outage)
+	require.Equal(t, Outage{
+		Since: now.Add(-6 * time.Hour), Asked: 2, AskAt: now.Add(4 * time.Hour),
+	}, s.Outage)
 	require.Equal(t, Clock{Tries: 2}, s.Clock)
 	require.True(t, s.Urgent)
 	require.Equal(t, 2, s.Refusals)
@@ -93,6 +95,8 @@ func TestTimePassesForWhatIsStored(t *testing.T) {
 	require.Equal(t, 150*time.Minute, w.DPS.Asked)
 	require.Equal(t, 90*time.Minute, w.DPS.ManualAsked)
 	require.Equal(t, 450*time.Minute, w.Outage.Silent)
+	require.Equal(t, 150*time.Minute, w.Outage.In)
+	require.Positive(t, full.After(5*time.Hour).Outage.In, "one that is overdue is still one")
 	zero := Waits{}
 	require.True(t, zero.IsZero())
 	zero = zero.After(time.Hour)
@@ -227,6 +231,9 @@ func TestAnOutageThatBeginsNowIsOne(t *testing.T) {
 	require.Positive(t, s.Waits(epochOfScripts).Outage.Silent)
 	require.Positive(t, s.Waits(epochOfScripts.Add(-time.Hour)).Outage.Silent)
 	require.Equal(t, time.Hour, s.Waits(epochOfScripts.Add(time.Hour)).Outage.Silent)
+	require.Zero(t, s.Waits(epochOfScripts).Outage.In, "no question is planned")
+	s.Outage.AskAt = epochOfScripts
+	require.Positive(t, s.Waits(epochOfScripts).Outage.In, "one is, and overdue")
 }
 
 func TestWhatRemainsWithoutPowerIsTheOutageAndTheMomentDrawn(t *testing.T) {
@@ -311,6 +318,7 @@ func TestAWaitIsSaneWithinWhatIsGranted(t *testing.T) {
 		"dps clock":        func(w *Waits) { w.DPS.Clock = ClockForDPS + 1 },
 		"dps clock tries":  func(w *Waits) { w.DPS.ClockTries = -1 },
 		"outage":           func(w *Waits) { w.Outage.Silent = -1 },
+		"outage in":        func(w *Waits) { w.Outage.In = week + 1 },
 		"outage questions": func(w *Waits) { w.Outage.Asked = -1 },
 		"refusals":         func(w *Waits) { w.Refusals = -1 },
 	} {
