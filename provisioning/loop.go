@@ -197,23 +197,33 @@ func (l *loop) fire() {
 }
 
 func (l *loop) decided(s rules.State, actions []rules.Action) {
+	before := l.state.DPS
 	l.state = s
-	// An assignment is stored before the operation that has led to it is forgotten: a device that
-	// is killed in between polls that again, in place of registering anew. Anything else comes
-	// later: what was asked for holds from now on.
-	stored := 0
+	if stored := afterRemember(actions); stored > 0 && before.Operation != "" {
+		// The operation is forgotten when what it has led to is stored, which takes as long as
+		// the medium does: a device that is killed meanwhile polls it, and registers nothing anew.
+		l.state.DPS = before
+		l.saveWaits(false)
+		l.state = s
+		for _, a := range actions[:stored] {
+			l.perform(a)
+		}
+		actions = actions[stored:]
+	}
+	l.saveWaits(false) // before anything else: what was asked for holds from now on
+	for _, a := range actions {
+		l.perform(a)
+	}
+}
+
+// afterRemember is how many actions there are up to the last that stores something, with that.
+func afterRemember(actions []rules.Action) (n int) {
 	for i, a := range actions {
 		if _, ok := a.(rules.Remember); ok {
-			stored = i + 1
+			n = i + 1
 		}
 	}
-	for _, a := range actions[:stored] {
-		l.perform(a)
-	}
-	l.saveWaits(false)
-	for _, a := range actions[stored:] {
-		l.perform(a)
-	}
+	return n
 }
 
 // accept takes in a call from another goroutine, or the one this loop is for.

@@ -12,6 +12,8 @@ import (
 
 	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/internal/rules"
 	"github.com/rehome-iot/rehome/provisioning"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
@@ -296,36 +298,55 @@ func TestADeviceKilledBeforeItCouldStoreStillHasWhatItHad(t *testing.T) {
 	})
 }
 
-// killedInPut keeps what a process that is killed in its first Put leaves behind.
-type killedInPut struct {
+// killedAtPut keeps what a process leaves behind that is killed just before its first Put, or just
+// after it.
+type killedAtPut struct {
 	cache.WaitStore
-	left cache.Memory
-	once sync.Once
+	before, after cache.Memory
+	once          sync.Once
 }
 
-func (s *killedInPut) Put(ctx context.Context, key string, data []byte) error {
+func (s *killedAtPut) Put(ctx context.Context, key string, data []byte) error {
 	s.once.Do(func() {
-		if data, _, err := s.GetWaits(ctx, key); err == nil {
-			_ = s.left.PutWaits(ctx, key, data)
-		}
+		waits, _, _ := s.GetWaits(ctx, key) // without any, both have none
+		_ = s.before.PutWaits(ctx, key, waits)
+		_ = s.after.PutWaits(ctx, key, waits)
+		_ = s.after.Put(ctx, key, data)
 	})
 	return s.WaitStore.Put(ctx, key, data)
 }
 
 func TestADeviceKilledWhileItStoresItsFirstAssignmentPollsTheSameOperation(t *testing.T) {
 	each(t, dpsWirings, func(t *testing.T, r *rig) {
-		store := &killedInPut{WaitStore: &cache.Memory{}}
+		store := &killedAtPut{WaitStore: &cache.Memory{}}
 		r.store = store
 		stop := r.run(r.device())
 		r.await(0, time.Minute)
 		stop()
 		r.reset()
-		r.store = &store.left
+		r.store = &store.before
 		stop = r.run(r.device())
 		require.Equal(t, hubA, r.await(0, time.Minute).hub)
 		stop()
 		require.Zero(t, r.asked(dpstest.Register))
 		require.Equal(t, 1, r.asked(dpstest.Poll))
+	})
+}
+
+func TestADeviceKilledAsItHasStoredItsFirstAssignmentKnowsThatItsHubMayLag(t *testing.T) {
+	each(t, dpsWirings, func(t *testing.T, r *rig) {
+		store := &killedAtPut{WaitStore: &cache.Memory{}}
+		r.store = store
+		stop := r.run(r.device())
+		r.await(0, time.Minute)
+		stop()
+		r.reset()
+		r.store = &store.after
+		r.a.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 5, Times: rules.LagRetries})
+		stop = r.run(r.device())
+		require.Equal(t, hubA, r.await(0, time.Minute).hub)
+		stop()
+		require.Zero(t, r.asked())
 	})
 }
 

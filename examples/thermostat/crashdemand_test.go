@@ -99,15 +99,15 @@ func growingGaps(same func(*exchange) bool) func([]*exchange, *exchange) demand 
 	}
 }
 
-// quickTries says that a hub that turns the device away is tried a few times after each answer of
-// DPS that names it, since it may lag behind, and then at the next gap.
+// quickTries says that a hub that turns the device away is tried a few times more after DPS has
+// named it first, since it may lag behind, once after each later answer, and then at the next gap.
 func quickTries(received []*exchange, next *exchange) demand {
 	assigned := func(e *exchange) bool { return e.assigned }
 	named := lastOf(received, assigned)
 	if named == nil || next.service != toHub {
 		return demand{}
 	}
-	answers, tries := count(received, assigned), 2
+	answers, tries := count(received, assigned), 1
 	if answers == 1 {
 		tries = 4
 	}

@@ -110,7 +110,7 @@ func (b *board) demandFor(before []*exchange, next *exchange) demand {
 }
 
 // judgeDraws: the moment that a device has drawn is kept, so that all of them have registered by
-// the end of the window, and not all of them at its beginning.
+// the end of the window, and not all of them soon.
 func (v *verdict) judgeDraws(draws []time.Duration) {
 	if len(draws) < crashDevices {
 		return // which is a problem already
@@ -119,7 +119,7 @@ func (v *verdict) judgeDraws(draws []time.Duration) {
 	first, middle, last := draws[0], draws[len(draws)/2], draws[len(draws)-1]
 	v.drawn = fmt.Sprintf("drawn from %v: first %.1f s, middle %.1f s, last %.1f s", crashStagger,
 		first.Seconds(), middle.Seconds(), last.Seconds())
-	if last > crashStagger+longestLife || middle < crashStagger/5 || middle > crashStagger*4/5 {
+	if last < crashStagger/2 || last > crashStagger+longestLife {
 		v.problems = append(v.problems, v.drawn)
 	}
 }

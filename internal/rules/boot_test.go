@@ -38,6 +38,12 @@ func TestADeviceThatRemembersNothingAsksDPS(t *testing.T) {
 	}
 }
 
+func TestADeviceThatIsToAskDPSDoesSoWhateverItRemembers(t *testing.T) {
+	s := newScript(t, Boot{Next: retry.Register, Confirmed: assignedTo("a")})
+	require.Equal(t, []string{"Connect", "Register"}, s.decided(s.state, s.actions))
+	require.Equal(t, ReasonBoot, s.state.DPS.Reason)
+}
+
 func TestAfterARestartTheHubGoesBeforeAnOverdueQuestion(t *testing.T) {
 	s := warm(t)
 	s.fails(retry.Server)
@@ -65,13 +71,28 @@ func TestAfterARestartAnOverdueQuestionFollowsTheHubsFailure(t *testing.T) {
 	s := warm(t)
 	s.fails(retry.Server)
 	s.restarts(time.Hour)
-	s.fails(retry.Server)
-	require.Equal(t, "Lookup", s.waitDPS())
-	s.feed(DPSFailed{Failure: DPSUnavailable})
+	s.draws(highest).fails(retry.Server)
 	at := s.state.DPS.At
 	s.waitHub()
-	s.fails(retry.Server)
+	s.draws(lowest).fails(retry.Server)
 	require.Equal(t, at, s.state.DPS.At, "once")
+	require.Equal(t, "Lookup", s.waitDPS())
+	s.feed(DPSFailed{Failure: DPSUnavailable})
+	at = s.state.DPS.At
+	s.waitHub()
+	s.fails(retry.Server)
+	require.Equal(t, at, s.state.DPS.At)
+}
+
+func TestAQuestionThatDidNotWaitForTheHubIsNotBroughtForwardByItsFailure(t *testing.T) {
+	s := warm(t)
+	s.fails(retry.Server)
+	s.restarts(time.Hour)
+	s.pass(30 * time.Second)
+	s.feed(DPSFailed{Failure: DPSUnavailable})
+	at := s.state.DPS.At
+	s.draws(lowest).fails(retry.Server)
+	require.Equal(t, at, s.state.DPS.At)
 }
 
 func TestAfterARestartAHubThatNowThrottlesPutsTheQuestionOff(t *testing.T) {
@@ -111,9 +132,9 @@ func TestARestartBringsNoQuestionForward(t *testing.T) {
 				hub.NotBefore, hub.At, hub.GapAt = s.now, s.now, s.now
 				s.restarts(time.Second)
 				require.Equal(t, UnderWay, s.state.Hub.Phase)
-				require.Equal(t, at, s.state.DPS.At)
+				require.False(t, s.state.DPS.At.Before(at))
 				s.fails(retry.Server)
-				require.Equal(t, at, s.state.DPS.At)
+				require.False(t, s.state.DPS.At.Before(at))
 			}
 		})
 	}
@@ -250,6 +271,8 @@ func TestADeviceThatDoesNotKnowWhatItWasAskedSpreadsItsFirstRequestsOverAMinute(
 	for _, b := range boots()[:3] {
 		play(b, hub)
 	}
+	one := newScript(t, Boot{Next: retry.Wait, Confirmed: assignedTo("a"), WaitsUnknown: true})
+	require.Zero(t, one.state.Hubs[1], "there is no other hub")
 	play(Boot{Next: retry.Register}, dps)
 	play(Boot{Next: retry.Lookup}, dps)
 

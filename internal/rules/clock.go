@@ -141,7 +141,10 @@ func (t *transition) retryHubWithRightClock() {
 	rejecting := t.DPS.Rejecting
 	t.disarmDPS()
 	t.DPS.Failures = 0
-	if r := t.record(rejecting); clockMayExplain(r.Class) {
-		r.At, r.NotBefore, r.Gap = time.Time{}, time.Time{}, 0
+	r := t.record(rejecting)
+	if !clockMayExplain(r.Class) {
+		t.rearmOutage() // the hub has changed its mind since
+		return
 	}
+	r.At, r.NotBefore, r.Gap = time.Time{}, time.Time{}, 0
 }

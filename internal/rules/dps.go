@@ -70,7 +70,7 @@ func (t *transition) namedIncompatible(a Assignment) {
 	} else {
 		t.Candidate = a
 	}
-	if t.Hub.Tried.Target.SameAs(a) {
+	if t.Hub.Tried.Slot == Candidate || t.Hub.Tried.Target.SameAs(a) {
 		t.cancelConnect()
 	}
 	t.remember()
@@ -216,7 +216,7 @@ func (t *transition) dpsUnavailable(e DPSFailed) {
 		t.outageAsked() // though nobody answered
 		return
 	}
-	if d.Request == StatusLookup && t.lookupsAreLost(e.Silent) {
+	if t.lookupsAreLost(e.Silent) {
 		d.Request = Registration
 	}
 	t.armDPS(t.backOff(t.Settings.DPS, d.Failures, max(e.RetryAfter, t.Settings.DPS.MinDelay)))

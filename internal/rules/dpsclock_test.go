@@ -40,6 +40,15 @@ func TestARefusalWithoutADateIsALookAtTheClock(t *testing.T) {
 
 	s = fresh(t)
 	s.feed(DPSFailed{Failure: DPSClockUnknown})
+	s.feed(ClockAnswered{Clock: ClockRight})
+	s.waitDPS()
+	s.now = s.now.Add(time.Hour)
+	s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true, Dates: true})
+	s.feed(ClockAnswered{Clock: ClockRight})
+	require.Equal(t, 10*time.Second, s.dpsIn())
+
+	s = fresh(t)
+	s.feed(DPSFailed{Failure: DPSClockUnknown})
 	require.Equal(t, []string{"Register"}, s.feed(ClockAnswered{Clock: ClockCorrected}))
 	s.state.Clock = Clock{}
 	require.Empty(t, s.feed(DPSFailed{Failure: DPSClockUnknown}), "once")

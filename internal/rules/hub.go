@@ -12,8 +12,8 @@ func (Connected) apply(t *transition) {
 	t.Connected = true
 	t.Hub.Phase = Idle
 	r := t.record(t.Hub.Tried.Target)
-	r.Accepted, r.NotBefore, r.At, r.Missing = true, time.Time{}, time.Time{}, 0
-	if t.Hub.Tried.Slot == Candidate && t.Candidate.SameAs(t.Hub.Tried.Target) {
+	r.Accepted, r.At, r.Missing = true, time.Time{}, 0
+	if t.Hub.Tried.Slot == Candidate {
 		t.Confirmed, t.Candidate = t.Candidate, Assignment{}
 		t.Hub.Tried.Slot = Confirmed
 		t.do(Remember{Confirmed: t.Confirmed})
@@ -64,9 +64,9 @@ func (e HubFailure) apply(t *transition) {
 	if t.Outage.Since.IsZero() {
 		t.Outage.Since = t.now
 	}
-	if t.DPS.behindHub {
-		t.DPS.behindHub = false
-		t.DPS.At = earlier(t.DPS.At, later(t.staggered(WakeSpread), t.DPS.NotBefore))
+	if !t.DPS.Planned.IsZero() {
+		at := t.soon(later(t.DPS.Planned, t.DPS.NotBefore), WakeSpread)
+		t.DPS.At, t.DPS.Planned = earlier(t.DPS.At, at), time.Time{}
 	}
 	switch e.Class {
 	case retry.Throttled:
@@ -84,7 +84,7 @@ func (e HubFailure) apply(t *transition) {
 // fails over, so that one that does not exist is gone only after a while.
 func (t *transition) judge(r *HubRecord, e HubFailure) retry.Class {
 	if !e.NameNotFound {
-		r.Missing, r.MissingSince = 0, time.Time{}
+		r.Missing = 0
 		return e.Class
 	}
 	if r.Missing == 0 {
@@ -98,23 +98,27 @@ func (t *transition) judge(r *HubRecord, e HubFailure) retry.Class {
 }
 
 // throttled: the hub is right and knows the device, so there is nothing to ask DPS about, unless it
-// goes on for a day. The hub goes first then, once: one that throttles for ever would otherwise put
-// the question off with each try.
+// goes on for a day. The hub goes first then, once, if it has its turn soon: one that throttles for
+// ever would otherwise put the question off with each try.
 func (t *transition) throttled(r *HubRecord) {
 	day := t.Outage.Since.Add(ThrottledOutage)
+	at := later(day, t.now)
+	if next := r.At.Add(BootGrace); next.Sub(at) <= AfterDPS {
+		at = later(at, next)
+	}
 	switch d := &t.DPS; {
 	case d.Phase == Idle:
-		t.planOutage(t.staggeredFrom(later(day, r.At.Add(BootGrace))))
-	case d.Phase == Waiting && d.Reason == ReasonOutage && d.Clock == ClockForNone &&
-		t.Outage.Asked == 0 && !t.anotherIsSilent(r):
+		t.planOutage(t.staggeredFrom(at))
+	case d.Reason == ReasonOutage && d.Clock == ClockForNone && t.Outage.Asked == 0 &&
+		!t.oneIsSilent():
 		d.At = later(d.At, day)
 	}
 }
 
-// anotherIsSilent says that the device holds another hub besides, which does worse than throttle.
-func (t *transition) anotherIsSilent(r *HubRecord) bool {
+// oneIsSilent says that a hub which the device holds does worse than throttle.
+func (t *transition) oneIsSilent() bool {
 	for _, a := range [...]Assignment{t.Confirmed, t.Candidate} {
-		if k := t.Kept(a); !r.of(a) && k.Failures > 0 && k.Class != retry.Throttled {
+		if k := t.Kept(a); k.Failures > 0 && k.Class != retry.Throttled {
 			return true
 		}
 	}
@@ -142,7 +146,7 @@ func (t *transition) unavailable(e HubFailure) {
 // turned out to do worse.
 func (t *transition) waitsOutThrottling() bool {
 	d := &t.DPS
-	return d.Phase == Waiting && d.Reason == ReasonOutage && t.Outage.Asked == 0 &&
+	return d.Reason == ReasonOutage && t.Outage.Asked == 0 &&
 		d.At.Sub(t.now) > OutageMax+t.Settings.Stagger
 }
 

@@ -186,6 +186,12 @@ func TestAStableConnectionForgetsEveryCount(t *testing.T) {
 	}
 }
 
+func TestADeviceThatHasTriedNoHubHasNoneToForgetAbout(t *testing.T) {
+	s := fresh(t)
+	s.feed(Closed{Stable: true})
+	require.Zero(t, s.state.Hubs)
+}
+
 func TestASessionThatTheProgramClosesIsFollowedByTheNextAtOnce(t *testing.T) {
 	s := warm(t)
 	s.fails(retry.Server)
@@ -200,6 +206,16 @@ func TestASessionThatTheProgramClosesIsFollowedByTheNextAtOnce(t *testing.T) {
 	require.Equal(t, []string{"Connect"}, s.feed(Closed{Stable: true}))
 	require.Zero(t, s.state.Outage, "however short it was")
 	s.asksNothing()
+}
+
+func TestAnAssignmentDuringTheAttemptDelaysNoneAfterTheConnection(t *testing.T) {
+	s := warm(t)
+	s.rejected()
+	s.waitHub()
+	s.assigned("a")
+	require.True(t, s.state.Kept(assignedTo("a")).At.After(s.now))
+	s.feed(Connected{})
+	require.Equal(t, []string{"Connect"}, s.feed(Closed{}))
 }
 
 func TestAConnectionConfirmsTheCandidateAndNothingElse(t *testing.T) {

@@ -66,7 +66,7 @@ func (s *State) NotBefore(host string) (at time.Time) {
 // record is the place of what is kept for an assignment's hub. One that the device does not hold
 // any more makes room, that which is to be left alone least long.
 func (t *transition) record(a Assignment) *HubRecord {
-	spare := -1
+	var spare *HubRecord
 	for i := range t.Hubs {
 		r := &t.Hubs[i]
 		if r.of(a) {
@@ -75,12 +75,12 @@ func (t *transition) record(a Assignment) *HubRecord {
 		if r.of(t.Confirmed) || r.of(t.Candidate) {
 			continue
 		}
-		if spare < 0 || r.NotBefore.Before(t.Hubs[spare].NotBefore) {
-			spare = i
+		if spare == nil || r.NotBefore.Before(spare.NotBefore) {
+			spare = r
 		}
 	}
-	t.Hubs[spare] = HubRecord{Hub: a.Hub, DeviceID: a.DeviceID}
-	return &t.Hubs[spare]
+	*spare = HubRecord{Hub: a.Hub, DeviceID: a.DeviceID}
+	return spare
 }
 
 // planHub sets H: of the assignments that may be tried, the one whose hub allows it first; both at

@@ -92,6 +92,10 @@ func TestAnOlderAssignmentKeepsItsTurnsBesideAnIncompatibleOne(t *testing.T) {
 	require.Equal(t, 4, turns, "after 1, 5, 15 and 30 minutes")
 	require.Equal(t, at, s.state.DPS.At)
 	s.waitHub()
+	s.fails(retry.Server)
+	require.Equal(t, at, s.state.DPS.At)
+	require.Equal(t, ReasonIncompatible, s.state.DPS.Reason)
+	s.waitHub()
 	s.feed(Connected{})
 	s.asksNothing()
 	require.Equal(t, incompatible("b"), s.state.Candidate)
@@ -111,6 +115,14 @@ func TestAnAssignmentThatTurnsIncompatibleIsNotTriedAnyMore(t *testing.T) {
 	s.feed(Reprovision{})
 	did = s.feed(Assigned{Assignment: incompatible("a")})
 	require.Equal(t, []string{"Announce", "CancelConnect", "Remember", "ReplyAssigned"}, did)
+
+	s = moved(t)
+	s.feed(Reprovision{})
+	did = s.feed(Assigned{Assignment: incompatible("c")})
+	require.Equal(t, []string{
+		"Announce", "CancelConnect", "Remember", "ReplyAssigned", "Connect",
+	}, did, "nor the candidate before it")
+	require.Equal(t, Connect{Target: assignedTo("a")}, s.actions[4])
 
 	s = warm(t)
 	s.feed(Reprovision{})
@@ -134,6 +146,33 @@ func TestAConnectionGoesOnWhateverProtocolDPSSaysItsHubSpeaks(t *testing.T) {
 	require.True(t, s.state.Connected)
 	s.fails(retry.Unreachable)
 	require.Equal(t, "a", s.waitHub())
+}
+
+func TestADeviceWithNothingButIncompatibleAssignmentsAsksAgain(t *testing.T) {
+	lost := func() *script {
+		s := connected(t)
+		s.feed(Forget{})
+		s.feed(Reprovision{})
+		s.feed(Assigned{Assignment: incompatible("b")})
+		return s
+	}
+	for name, e := range map[string]Event{
+		"closed": Closed{}, "lost": Lost{HubFailure: HubFailure{Class: retry.Server}},
+		"throttled": Lost{HubFailure: HubFailure{Class: retry.Throttled, RetryAfter: time.Hour}},
+	} {
+		s := lost()
+		require.Empty(t, s.feed(e), name)
+		require.Equal(t, ReasonIncompatible, s.state.DPS.Reason, name)
+		require.Equal(t, Registration, s.state.DPS.Request, name)
+		require.Equal(t, 66*time.Minute, s.dpsIn(), name)
+	}
+
+	s := lost()
+	s.feed(Reprovision{})
+	s.feed(Closed{})
+	s.feed(DPSFailed{Failure: DPSUnavailable})
+	require.Equal(t, ReasonIncompatible, s.state.DPS.Reason)
+	require.Equal(t, 66*time.Minute, s.dpsIn())
 }
 
 func TestABootWithNothingButIncompatibleAssignmentsAsksAfterAnHour(t *testing.T) {

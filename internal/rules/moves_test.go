@@ -325,4 +325,16 @@ func TestTheHubToMakeRoomIsOneThatTheDeviceDoesNotHoldAndMayBeTriedFirst(t *test
 	require.Zero(t, s.state.NotBefore("c"))
 	require.NotZero(t, s.state.NotBefore("d"))
 	require.NotZero(t, s.state.NotBefore("e"))
+
+	b := Boot{Next: retry.Wait, Confirmed: assignedTo("a"), Candidate: assignedTo("b")}
+	for i, hub := range []string{"b", "c", "d", "e"} {
+		b.Waits.Hubs = append(b.Waits.Hubs, HubWait{
+			Hub: hub, DeviceID: "sensor-042", Asked: time.Duration(1+i) * time.Hour,
+		})
+	}
+	s = newScript(t, b)
+	require.Equal(t, "a", s.waitHub())
+	s.fails(retry.Server)
+	require.NotZero(t, s.state.NotBefore("b"), "and so is the candidate")
+	require.Zero(t, s.state.NotBefore("c"))
 }

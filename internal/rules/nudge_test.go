@@ -36,6 +36,10 @@ func TestANudgeBringsTheNextTryForwardWhereNobodyAnsweredTheLast(t *testing.T) {
 	s := fresh(t)
 	s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true})
 	require.Equal(t, []string{"Register"}, s.draws(lowest).feed(Nudge{}))
+	s = warm(t).draws(highest)
+	s.fails(retry.Unreachable)
+	s.draws(lowest).feed(Nudge{})
+	require.Equal(t, 5*time.Second, s.hubIn(), "after one failure as after many")
 }
 
 func TestANudgeMovesNothingThatSomebodyAskedForOrThatIsDrawn(t *testing.T) {
@@ -66,6 +70,12 @@ func TestANudgeMovesNothingThatSomebodyAskedForOrThatIsDrawn(t *testing.T) {
 			return s
 		}(),
 		"outage": inOutage(t, 1),
+		"outage, silent": func() *script {
+			s := inOutage(t, 1)
+			s.waitDPS()
+			s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true})
+			return s
+		}(),
 		"dps": func() *script {
 			s := fresh(t)
 			s.feed(DPSFailed{Failure: DPSUnavailable})

@@ -19,31 +19,31 @@ func (e Boot) apply(t *transition) {
 	t.planHub()
 	switch {
 	case planned:
-		t.resumeQuestion(start, remembers)
-	case remembers && t.Hub.Phase == Waiting:
-	case remembers: // every hub that is remembered speaks another protocol
-		t.planDPS(t.incompatibleUntil(), Registration, ReasonIncompatible)
+		t.resumeQuestion(start)
+	case remembers:
 	case e.Next == retry.Lookup:
 		t.planDPS(t.staggered(t.Settings.Stagger), StatusLookup, ReasonStore)
 	default:
 		t.planDPS(t.staggered(t.Settings.Stagger), Registration, ReasonBoot)
 	}
-	if t.DPS.Phase == Waiting {
-		t.DPS.At = later(t.DPS.At, start)
-	}
+	t.DPS.At = later(t.DPS.At, start)
 }
 
-// resumeQuestion: a question that an earlier process planned keeps its time. One that is overdue,
-// or that nobody answered, waits for the hub to be tried, unless that is to be left alone for
-// longer; where no hub goes first, it is spread, since devices may have woken together.
-func (t *transition) resumeQuestion(start time.Time, remembers bool) {
+// resumeQuestion: a question that an earlier process planned keeps its time, but for waiting until
+// the hub has been tried, unless that is to be left alone for longer. One that is overdue where no
+// hub goes first is spread, since devices may have woken together.
+func (t *transition) resumeQuestion(start time.Time) {
 	d := &t.DPS
 	overdue := !d.At.After(start)
-	hubFirst := remembers && t.Hub.Phase == Waiting && t.Hub.At.Sub(start) < BootGrace
+	grace := t.Hub.At.Add(BootGrace)
+	hubFirst := t.Hub.Phase == Waiting && t.Hub.At.Sub(start) < BootGrace
 	switch {
-	case hubFirst && (overdue || d.Silent):
-		d.behindHub = true
-		d.At = later(d.NotBefore, t.Hub.At.Add(BootGrace))
+	case hubFirst && (d.At.Before(grace) || d.Silent):
+		d.Planned = d.At
+		if d.Silent {
+			d.Planned = t.now
+		}
+		d.At = later(d.NotBefore, grace)
 	case d.Silent:
 		d.At = earlier(d.At, later(d.NotBefore, t.staggered(RestartDPS)))
 	case overdue:
@@ -90,16 +90,13 @@ func (Reprovision) apply(t *transition) {
 func (Resume) apply(t *transition) {
 	t.DPS.Manual = false
 	switch {
-	case t.DPS.Reason == ReasonManual && t.DPS.Pending():
+	case t.DPS.Reason == ReasonManual:
 		t.DPS = DPSTimer{NotBefore: t.DPS.NotBefore, Failures: t.DPS.Failures} // who asked has left
 	case t.DPS.Phase == UnderWay:
 		t.armDPS(t.now)
 	}
-	if t.Hub.Phase == UnderWay {
-		t.Hub.Phase = Idle
-	}
-	t.planHub()
-	if !t.Connected && t.Hub.Phase == Idle && !t.DPS.Pending() {
+	t.Hub.Phase = Idle
+	if !t.Connected && !t.Target().Known() {
 		t.startOver()
 	}
 }
@@ -124,7 +121,7 @@ func (Nudge) apply(t *transition) {
 			r.At = earlier(r.At, t.soon(r.NotBefore, HubFloor))
 		}
 	}
-	if d := &t.DPS; d.Phase == Waiting && d.Silent {
+	if d := &t.DPS; d.Silent {
 		d.At = earlier(d.At, t.soon(d.NotBefore, DPSFloor))
 	}
 }
@@ -147,8 +144,8 @@ func (t *transition) restore(w Waits, remembers bool) (planned bool) {
 		}
 	}
 	t.DPS = w.DPS.timer(t.now)
-	if d := &t.DPS; d.Phase == Waiting && remembers == d.Reason.isForWant() &&
-		(remembers || d.Operation == "") {
+	forWant, resumable := t.DPS.Reason.isForWant(), !remembers && t.DPS.Operation != ""
+	if remembers == forWant && !resumable {
 		t.disarmDPS()
 	}
 	if t.DPS.Phase != Waiting {

@@ -71,6 +71,15 @@ func TestReprovisionJoinsARegistrationThatIsUnderWay(t *testing.T) {
 	require.Empty(t, s.feed(Reprovision{}), "one that is under way is too late to refuse")
 }
 
+func TestARegistrationThatSomebodyWaitsForGoesOnThroughAConnection(t *testing.T) {
+	s := warm(t)
+	s.rejected()
+	s.feed(Reprovision{})
+	s.waitHub()
+	require.Empty(t, s.feed(Connected{}))
+	require.Equal(t, []string{"Announce", "Remember", "ReplyAssigned"}, s.assigned("a"))
+}
+
 func TestReprovisionTakesThePlaceOfAQuestionThatIsUnderWay(t *testing.T) {
 	s := newScript(t, Boot{Next: retry.Lookup})
 	require.Equal(t, []string{"CancelDPS", "Register"}, s.feed(Reprovision{}))
@@ -156,6 +165,19 @@ func TestAPlannedQuestionAboutAnOutageComesBackAfterAFailedReprovision(t *testin
 	require.Equal(t, 45*time.Minute-6*time.Second, s.dpsIn(), "at its time")
 
 	s = warm(t)
+	s.fails(retry.Server)
+	s.feed(Reprovision{})
+	s.feed(DPSFailed{Failure: DPSUnavailable})
+	require.Equal(t, 22*time.Minute+30*time.Second, s.dpsIn())
+
+	s = inOutage(t, 1)
+	s.waitHub()
+	s.throttled(time.Hour)
+	s.feed(Reprovision{})
+	s.feed(DPSFailed{Failure: DPSUnavailable})
+	require.Equal(t, 45*time.Minute, s.dpsIn())
+
+	s = warm(t)
 	s.throttled(time.Hour)
 	s.feed(Reprovision{})
 	s.feed(DPSFailed{Failure: DPSUnavailable})
@@ -216,6 +238,49 @@ func TestAReprovisionWhoseClockWasWrongIsRepeatedBeforeAnybodyIsTold(t *testing.
 	require.Equal(t, []string{"ReplyFailed"}, s.feed(DPSFailed{Failure: DPSClockUnknown}), "once")
 }
 
+func TestAReprovisionStartsAnewWhatIsKnownOfARequest(t *testing.T) {
+	s := fresh(t)
+	s.feed(DPSFailed{Failure: DPSClockWrong})
+	s.feed(DPSFailed{Failure: DPSUnavailable})
+	s.now = s.now.Add(6 * time.Second)
+	s.feed(Reprovision{})
+	require.Equal(t, []string{"Register"}, s.feed(DPSFailed{Failure: DPSClockWrong}),
+		"its clock may be corrected once more")
+
+	s = fresh(t)
+	s.feed(DPSFailed{Failure: DPSClockUnknown})
+	require.Equal(t, []string{"CancelDPS", "Register"}, s.feed(Reprovision{}))
+	s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true, Dates: true})
+	require.Equal(t, []string{"ReplyFailed"}, s.feed(ClockAnswered{Clock: ClockRight}))
+	require.Zero(t, s.state.Refusals, "it was not refused")
+}
+
+func TestAReprovisionThatHasToWaitOutlivesAStableConnection(t *testing.T) {
+	s := warm(t)
+	s.feed(Connected{})
+	s.feed(Reprovision{})
+	require.Empty(t, s.feed(DPSFailed{Failure: DPSClockWrong, RetryAfter: time.Minute}))
+	require.Empty(t, s.feed(Stable{}))
+	require.Equal(t, time.Minute, s.dpsIn())
+	require.Equal(t, "Register", s.waitDPS())
+}
+
+func TestAFailedReprovisionEndsTheQuestionItJoinedOnceTheDeviceIsConnected(t *testing.T) {
+	s := warm(t)
+	s.rejected()
+	s.feed(Reprovision{})
+	s.waitHub()
+	s.feed(Connected{})
+	require.Equal(t, []string{"ReplyFailed"}, s.feed(DPSFailed{Failure: DPSUnavailable}))
+	s.asksNothing()
+
+	s = connected(t)
+	s.feed(Forget{})
+	s.feed(Reprovision{})
+	s.feed(DPSFailed{Failure: DPSUnavailable})
+	s.asksNothing()
+}
+
 func TestARefusedReprovisionOfADeviceWithNowhereToGoIsARefusal(t *testing.T) {
 	s := fresh(t)
 	s.feed(Reprovision{})
@@ -223,76 +288,4 @@ func TestARefusedReprovisionOfADeviceWithNowhereToGoIsARefusal(t *testing.T) {
 	require.Equal(t, []string{"ReplyFailed"}, s.feed(ClockAnswered{Clock: ClockRight}))
 	require.Equal(t, time.Minute, s.dpsIn())
 	require.Equal(t, 1, s.state.Refusals)
-}
-
-func TestForgetDropsEverythingButALiveConnection(t *testing.T) {
-	s := moved(t).staggered(time.Hour)
-	require.Equal(t, []string{"CancelConnect"}, s.feed(Forget{}))
-	require.False(t, s.state.Target().Known())
-	require.Equal(t, ReasonBoot, s.state.DPS.Reason)
-	require.Equal(t, 30*time.Minute, s.dpsIn())
-
-	s = warm(t)
-	s.rejected()
-	require.Equal(t, []string{"CancelDPS", "Register"}, s.feed(Forget{}))
-	require.Equal(t, []Action{CancelDPS{}, Register{Reason: ReasonBoot}}, s.actions)
-
-	for name, end := range map[string]Event{
-		"lost":   Lost{HubFailure: HubFailure{Class: retry.Throttled, RetryAfter: time.Hour}},
-		"closed": Closed{},
-	} {
-		s = connected(t)
-		require.Empty(t, s.feed(Forget{}))
-		require.True(t, s.state.Connected)
-		s.asksNothing()
-		require.Equal(t, []string{"Register"}, s.feed(end), name)
-		require.Equal(t, []Action{Register{Reason: ReasonBoot}}, s.actions)
-		if did := s.assigned("a"); name == "closed" {
-			require.Contains(t, did, "Connect")
-		} else {
-			require.Equal(t, time.Hour, s.hubIn(), "the hub asked for it as the connection ended")
-		}
-	}
-}
-
-func TestADeviceThatForgotInAnOutageRegistersWhenTheConnectionEnds(t *testing.T) {
-	s := inOutage(t, 1)
-	s.waitHub()
-	s.feed(Connected{})
-	s.feed(Forget{})
-	require.Equal(t, []string{"Register"}, s.fails(retry.Unreachable))
-	require.Equal(t, []Action{Register{Reason: ReasonBoot}}, s.actions)
-}
-
-func TestForgetLeavesTheRegistrationToThoseWhoWaitForIt(t *testing.T) {
-	for name, s := range map[string]*script{"offline": warm(t), "connected": connected(t)} {
-		s.feed(Reprovision{})
-		require.NotContains(t, s.feed(Forget{}), "CancelDPS", name)
-		require.True(t, s.state.DPS.Manual)
-		require.Equal(t, UnderWay, s.state.DPS.Phase)
-		require.NotContains(t, s.feed(Closed{}), "Register", name)
-		require.Contains(t, s.assigned("a"), "ReplyAssigned", name)
-	}
-}
-
-func TestForgetThenReprovisionToTheSameHubKeepsTheSession(t *testing.T) {
-	s := connected(t)
-	s.feed(Forget{})
-	s.feed(Reprovision{})
-	require.Equal(t, []string{"Announce", "Remember", "ReplyAssigned"}, s.assigned("a"))
-	require.Equal(t, []Action{
-		Announce{Assignment: assignedTo("a"), Moved: false},
-		Remember{Confirmed: assignedTo("a")},
-		ReplyAssigned{Assignment: assignedTo("a")},
-	}, s.actions)
-	require.True(t, s.state.Connected)
-	require.Equal(t, Attempt{Slot: Confirmed, Target: assignedTo("a")}, s.state.Hub.Tried)
-}
-
-func TestAFailedReprovisionOfADeviceThatForgotIsRepeated(t *testing.T) {
-	s := warm(t)
-	s.feed(Reprovision{})
-	s.feed(Forget{})
-	require.Equal(t, []string{"ReplyFailed"}, s.feed(DPSFailed{Failure: DPSUnavailable}))
-	require.Equal(t, 7500*time.Millisecond, s.dpsIn())
 }

@@ -29,7 +29,7 @@ func (t *transition) rejected(r *HubRecord, e HubFailure) {
 func (t *transition) widenGap(r *HubRecord) {
 	r.Gap++
 	r.GapAt = t.rejectionGap(r.Gap)
-	r.At, r.Quick = r.GapAt, 0
+	r.At = r.GapAt
 }
 
 // askAboutRejection goes to DPS. A token made with a wrong clock is rejected too, so the clock is

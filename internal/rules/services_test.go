@@ -31,6 +31,7 @@ const (
 	dpsForgetsOperations
 	dpsKnowsNothing
 	dpsFails401
+	dpsNamesForeign
 	dpsModes
 )
 
@@ -120,7 +121,9 @@ func (w *world) dpsAnswers() {
 			w.feed(NotRegistered{})
 			return
 		}
-		w.feed(Assigned{Assignment: assignedTo(w.home)})
+		a := assignedTo(w.home)
+		a.Incompatible = w.dpsMode == dpsNamesForeign
+		w.feed(Assigned{Assignment: a})
 		return
 	}
 	w.feed(e)

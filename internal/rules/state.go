@@ -103,9 +103,9 @@ type DPSTimer struct {
 	refused   bool // the request was refused, and the clock may be why
 	notFound  bool // a lookup found no registration: only registering helps
 
-	// behindHub says that the question was planned by an earlier process: the hub goes first, and
-	// its failure brings the question forward.
-	behindHub bool
+	// Planned is when an earlier process had planned the question for, if that waits for the hub to
+	// go first: the hub's failure brings it forward, to then at the earliest. Zero: it does not.
+	Planned time.Time
 }
 
 // Pending says that a request to DPS is planned or under way.

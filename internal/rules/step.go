@@ -26,10 +26,14 @@ func Fire(s State, now time.Time, random Random) (State, []Action) {
 	return t.State, t.actions
 }
 
-// apply takes in an event. H follows from what is kept for each hub, whatever has happened.
+// apply takes in an event. H follows from what is kept for each hub, whatever has happened; where
+// every hub that is known speaks another protocol, DPS has to name another one.
 func (t *transition) apply(e Event) {
 	e.apply(t)
 	t.planHub()
+	if !t.Connected && t.Hub.Phase == Idle && t.dpsFree() && t.Target().Known() {
+		t.planDPS(t.incompatibleUntil(), Registration, ReasonIncompatible)
+	}
 }
 
 func (t *transition) due(p Phase, at time.Time) bool { return p == Waiting && !at.After(t.now) }
@@ -42,7 +46,7 @@ func (t *transition) fire() {
 		t.do(Connect{Target: target})
 	}
 	if t.due(t.DPS.Phase, t.DPS.At) && !t.held() {
-		t.DPS.Phase, t.DPS.behindHub = UnderWay, false
+		t.DPS.Phase, t.DPS.Planned = UnderWay, time.Time{}
 		t.do(t.dpsRequest())
 	}
 }

@@ -14,11 +14,11 @@ func (t *transition) do(a Action) { t.actions = append(t.actions, a) }
 // planDPS sets D for a request, never before what DPS asked for.
 func (t *transition) planDPS(at time.Time, r Request, why Reason) {
 	d := &t.DPS
-	if d.Request != r || r != Registration {
+	if r != Registration {
 		d.Operation = ""
 	}
 	d.Request, d.Reason, d.Clock, d.Silent = r, why, ClockForNone, false
-	d.corrected, d.refused, d.notFound, d.behindHub = false, false, false, false
+	d.corrected, d.refused, d.notFound, d.Planned = false, false, false, time.Time{}
 	d.Rejecting = Assignment{}
 	t.armDPS(at)
 }

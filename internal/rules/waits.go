@@ -62,12 +62,7 @@ type OutageWait struct {
 
 // Waits is what should outlive the process, as of now.
 func (s *State) Waits(now time.Time) Waits {
-	left := func(at time.Time) time.Duration {
-		if at.IsZero() {
-			return 0
-		}
-		return max(at.Sub(now), 0)
-	}
+	left := func(at time.Time) time.Duration { return max(at.Sub(now), 0) }
 	w := Waits{Urgent: s.Urgent, Refusals: s.Refusals}
 	for i := range s.Hubs {
 		r := &s.Hubs[i]
@@ -93,15 +88,12 @@ func (s *State) Waits(now time.Time) Waits {
 	d := &s.DPS
 	w.DPS = DPSWait{Asked: left(d.NotBefore), ManualAsked: left(d.ManualNotBefore)}
 	if d.Pending() && d.Reason != ReasonManual {
-		w.DPS.Planned, w.DPS.Request, w.DPS.Reason = true, d.Request, d.Reason
+		w.DPS.Planned, w.DPS.In, w.DPS.Request, w.DPS.Reason = true, left(d.At), d.Request, d.Reason
 		w.DPS.Failures, w.DPS.Silent = d.Failures, d.Silent
 		w.DPS.Operation, w.DPS.NotFound, w.DPS.Clock = d.Operation, d.notFound, d.Clock
 		w.DPS.Rejecting, w.DPS.RejectingID = d.Rejecting.Hub, d.Rejecting.DeviceID
 		if d.Clock != ClockForNone {
 			w.DPS.ClockTries = s.Clock.Tries
-		}
-		if d.Phase == Waiting {
-			w.DPS.In = left(d.At)
 		}
 	}
 	return w

@@ -19,7 +19,10 @@ func fullWaits() Waits {
 			Gap: 4, GapIn: 3 * time.Hour, Quick: 1,
 		}, {
 			Hub: "b", DeviceID: "other", Class: retry.Server, Failures: 1,
-			Asked: time.Minute, In: 2 * time.Minute, GapIn: time.Minute,
+			Asked: time.Minute, In: 2 * time.Minute, GapIn: time.Minute, Missing: 1,
+			Gone: time.Second,
+		}, {
+			Hub: "c", DeviceID: "sensor-042", Gap: 1,
 		}},
 		DPS: DPSWait{
 			Planned: true, In: 5 * time.Hour, Asked: 4 * time.Hour, ManualAsked: 3 * time.Hour,
@@ -51,7 +54,8 @@ func TestEveryWaitOutlivesTheProcess(t *testing.T) {
 		Missing: 2, MissingSince: now.Add(-time.Minute), Gap: 4, GapAt: now.Add(3 * time.Hour),
 		Quick: 1,
 	}, s.Hubs[0])
-	require.Zero(t, s.Hubs[1].MissingSince)
+	require.Equal(t, now.Add(-time.Second), s.Hubs[1].MissingSince)
+	require.Zero(t, s.Hubs[2].MissingSince)
 	require.Equal(t, DPSTimer{
 		Phase: Waiting, At: now.Add(5 * time.Hour), Failures: 5, NotBefore: now.Add(4 * time.Hour),
 		ManualNotBefore: now.Add(3 * time.Hour), Request: StatusLookup, Operation: "op-1",
@@ -83,7 +87,8 @@ func TestTimePassesForWhatIsStored(t *testing.T) {
 	require.Equal(t, 30*time.Minute, w.Hubs[0].In)
 	require.Equal(t, 90*time.Minute, w.Hubs[0].GapIn)
 	require.Equal(t, 91*time.Minute, w.Hubs[0].Gone)
-	require.Equal(t, time.Duration(0), w.Hubs[1].Gone, "its name was there")
+	require.Equal(t, 90*time.Minute+time.Second, w.Hubs[1].Gone)
+	require.Equal(t, time.Duration(0), w.Hubs[2].Gone, "its name was there")
 	require.Equal(t, 210*time.Minute, w.DPS.In)
 	require.Equal(t, 150*time.Minute, w.DPS.Asked)
 	require.Equal(t, 90*time.Minute, w.DPS.ManualAsked)
@@ -229,7 +234,9 @@ func TestWhatRemainsWithoutPowerIsTheOutageAndTheMomentDrawn(t *testing.T) {
 	require.Equal(t, Waits{Outage: full.Outage}, full.Lasting(), "a question that was asked before")
 	full.DPS.Failures = 0
 	require.Equal(t, Waits{Outage: full.Outage}, full.Lasting(), "one with an operation")
-	full.DPS.Operation = ""
+	full.DPS.Failures, full.DPS.Operation = 1, ""
+	require.Equal(t, Waits{Outage: full.Outage}, full.Lasting(), "one that has failed")
+	full.DPS.Failures = 0
 	require.Equal(t, Waits{Outage: full.Outage, DPS: DPSWait{
 		Planned: true, In: 5 * time.Hour, Request: StatusLookup, Reason: ReasonOutage,
 		Clock: ClockForHub, Rejecting: "a", RejectingID: "sensor-042",
@@ -283,7 +290,7 @@ func TestAWaitIsSaneWithinWhatIsGranted(t *testing.T) {
 	require.True(t, zero.Sane())
 	const week = 7 * 24 * time.Hour
 	for name, spoil := range map[string]func(w *Waits){
-		"too many hubs":    func(w *Waits) { w.Hubs = make([]HubWait, 5) },
+		"too many hubs":    func(w *Waits) { w.Hubs = append(w.Hubs, w.Hubs[:2]...) },
 		"no name":          func(w *Waits) { w.Hubs[1].Hub = "" },
 		"asked":            func(w *Waits) { w.Hubs[0].Asked = week + 1 },
 		"asked before":     func(w *Waits) { w.Hubs[0].Asked = -1 },
@@ -312,7 +319,7 @@ func TestAWaitIsSaneWithinWhatIsGranted(t *testing.T) {
 		require.False(t, w.Sane(), name)
 	}
 	w := fullWaits()
-	w.Hubs = append(w.Hubs, w.Hubs...)
+	w.Hubs = append(w.Hubs, w.Hubs[1])
 	w.Hubs[0].Asked, w.Hubs[0].Quick, w.DPS.Reason = week, 3, reasons-1
 	require.True(t, w.Sane())
 	w.Hubs[0].Asked, w.Hubs[0].Failures, w.Hubs[0].Missing, w.Hubs[0].Gap = 0, 0, 0, 0

@@ -151,8 +151,9 @@ func (w *world) check() {
 		"connected, but not to the confirmed hub\n%s", w)
 	require.Equal(w.t, s.DPS.Manual, w.waiting > 0,
 		"who asked for a registration waits for nothing, or nobody waits for it\n%s", w)
-	if s.Target().Known() && !s.Connected {
-		require.NotEqual(w.t, Idle, s.Hub.Phase, "a hub is known and never tried\n%s", w)
+	for _, a := range []Assignment{s.Confirmed, s.Candidate} {
+		tried := !a.Known() || a.Incompatible || s.Connected || s.Hub.Phase != Idle
+		require.True(w.t, tried, "a hub is known and never tried\n%s", w)
 	}
 }
 
