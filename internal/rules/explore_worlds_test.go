@@ -77,7 +77,8 @@ func namedWorlds() (all []*exploredWorld) {
 			bound:  40 * time.Minute,
 		},
 		{
-			name: "hub rejects", grid: 2 * time.Minute, tokens: true, restarts: kills, sleeper: true,
+			name: "hub rejects", grid: 2 * time.Minute, tokens: true, restarts: kills,
+			sleeper: true,
 			phases: []surroundings{well, {hubs: [2]way{rejecting, fine}, home: 2}},
 			bound:  soon, sleepBound: 15 * time.Minute,
 		},
