@@ -147,4 +147,5 @@ func (t *transition) retryHubWithRightClock() {
 		return
 	}
 	r.At, r.NotBefore, r.Gap = time.Time{}, time.Time{}, 0
+	t.cancelConnect() // an attempt under way bears a token of the wrong time
 }
