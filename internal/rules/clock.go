@@ -136,9 +136,11 @@ func (t *transition) clockBackOff() time.Time {
 }
 
 // retryHubWithRightClock: the rejection was the clock's fault, so once more, with a fresh token.
-// What the hub has asked for since stays.
+// What the hub has asked for since stays. An attempt under way bears a token of the wrong time, too:
+// its rejection would lead to a registration.
 func (t *transition) retryHubWithRightClock() {
 	rejecting := t.DPS.Rejecting
+	t.cancelConnect()
 	t.disarmDPS()
 	t.DPS.Failures = 0
 	r := t.record(rejecting)
@@ -147,5 +149,4 @@ func (t *transition) retryHubWithRightClock() {
 		return
 	}
 	r.At, r.NotBefore, r.Gap = time.Time{}, time.Time{}, 0
-	t.cancelConnect() // an attempt under way bears a token of the wrong time
 }

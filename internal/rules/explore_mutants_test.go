@@ -86,6 +86,11 @@ func mutants() []mutant {
 			},
 		},
 		{
+			name:  "an attempt with a wrong clock outlives the correction",
+			world: "clock is wrong after power goes", violation: "needless",
+			changes: []change{{"clock.go", "	t.cancelConnect()\n	t.giveBack()\n", "	t.giveBack()\n"}},
+		},
+		{
 			name:  "the old assignment is dropped for a new one that has not accepted yet",
 			world: "hub rejects", violation: "forgotten",
 			changes: []change{

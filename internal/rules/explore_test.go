@@ -87,7 +87,7 @@ func budget(x *exploration) int {
 	case x.world.named:
 		return 30_000
 	case x.hopeful():
-		return 20_000
+		return 15_000
 	}
 	return 3_000
 }
