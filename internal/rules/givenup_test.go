@@ -141,7 +141,6 @@ func TestAQuestionAboutAnOutageKeepsItsTimeThroughOthers(t *testing.T) {
 	require.Equal(t, 22*time.Minute+30*time.Second, s.dpsIn(),
 		"one that is overdue was asked by it")
 
-	at = s.state.DPS.At
 	s.now = s.now.Add(6 * time.Second)
 	s.feed(Reprovision{})
 	s.assigned("a")
