@@ -100,7 +100,8 @@ func TestStaggerSpreadsWhatAFleetAsksAfterARejection(t *testing.T) {
 		require.LessOrEqual(t, crowd(checks, 10*time.Second), 8)
 		between(t, 7*time.Minute, 10*time.Minute+10*time.Second, checks[fleetSize-1])
 		require.LessOrEqual(t, crowd(registers, 10*time.Second), 6)
-		between(t, 25, 55, time.Duration(len(registers)), "of an hour, three quarters")
+		require.Greater(t, len(registers), fleetSize/3)
+		require.Greater(t, registers[len(registers)-1], 30*time.Minute)
 	})
 }
 

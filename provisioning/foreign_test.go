@@ -3,6 +3,7 @@ package provisioning_test
 import (
 	"bytes"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,8 +18,26 @@ import (
 // Hubs that speak another protocol than the device, which no retry mends: it is said plainly, costs
 // little, and is over when DPS names another hub.
 
-func (r *rig) logged(dev *provisioning.Device) *bytes.Buffer {
-	var out bytes.Buffer
+// lines is a log that can be read while a device writes it.
+type lines struct {
+	mu  sync.Mutex
+	out bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.String()
+}
+
+func logged(dev *provisioning.Device) *lines {
+	var out lines
 	dev.Logger = slog.New(slog.NewTextHandler(&out, nil))
 	return &out
 }
@@ -28,7 +47,7 @@ func TestAHubOfAnotherProtocolCostsOneRegistrationAnHour(t *testing.T) {
 		r.boot()
 		r.a.SetConnectionProfile(hubtest.ProfileMQTTV5)
 		dev := r.device()
-		out := r.logged(dev)
+		out := logged(dev)
 		stop := r.run(dev)
 		time.Sleep(24 * time.Hour)
 		s := dev.Status()
@@ -55,7 +74,7 @@ func TestAHubThatDPSSaysSpeaksAnotherProtocolIsNeverDialled(t *testing.T) {
 		for range 2 { // at first boot, and with what was remembered then
 			dev := r.device()
 			dev.APIVersion = previewVersion
-			out := r.logged(dev)
+			out := logged(dev)
 			stop := r.run(dev)
 			time.Sleep(12 * time.Hour)
 			s := dev.Status()

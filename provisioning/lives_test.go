@@ -2,7 +2,6 @@ package provisioning_test
 
 import (
 	"context"
-	"crypto/tls"
 	"math/rand/v2"
 	"net"
 	"strings"
@@ -171,6 +170,3 @@ func (r *rig) stays(h *hubtest.Hub, move func() error) error {
 	}
 	return h.Put(device)
 }
-
-// quickest is the rig's choice of TLS for devices that are not the rig's own.
-func (r *rig) quickest() *tls.Config { return r.device().TLSConfig }

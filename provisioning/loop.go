@@ -200,8 +200,8 @@ func (l *loop) decided(s rules.State, actions []rules.Action) {
 	before := l.state.DPS
 	l.state = s
 	if stored := afterRemember(actions); stored > 0 && before.Operation != "" {
-		// The operation is forgotten when what it has led to is stored, which takes as long as the
-		// medium does: a device that is killed meanwhile polls it again, and registers nothing anew.
+		// The operation is forgotten when what it has led to is stored, which takes as long as
+		// the medium does: a device that is killed meanwhile polls it, and registers nothing anew.
 		l.state.DPS = before
 		l.saveWaits(false)
 		l.state = s

@@ -165,8 +165,9 @@ func TestAHubThatAsksForCenturiesIsTriedAgainAfterADay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			each(t, []wiring{{ws: true}}, func(t *testing.T, r *rig) {
 				r.boot()
-				fault.RetryAfter = farAway
-				r.a.Inject(fault)
+				asking := fault
+				asking.RetryAfter = farAway
+				r.a.Inject(asking)
 				stop := r.run(r.device())
 				s := r.await(0, 25*time.Hour)
 				stop()
@@ -185,8 +186,9 @@ func TestADPSThatAsksForCenturiesIsAskedAgainAfterADay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, dpsWirings, func(t *testing.T, r *rig) {
-				fault.RetryAfter = farAway
-				r.dps.Inject(fault)
+				asking := fault
+				asking.RetryAfter = farAway
+				r.dps.Inject(asking)
 				stop := r.run(r.device())
 				s := r.await(0, 25*time.Hour)
 				stop()

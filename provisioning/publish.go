@@ -108,8 +108,10 @@ func (c *core) foreign() string {
 	if k == nil || !target.Incompatible {
 		return ""
 	}
-	return fmt.Sprintf("%s does not speak MQTT 3.1.1, its connection profile is %q: it is not tried",
-		k.Hub, k.ConnectionProfile)
+	return fmt.Sprintf(
+		"%s does not speak MQTT 3.1.1, its connection profile is %q: it is not tried",
+		k.Hub, k.ConnectionProfile,
+	)
 }
 
 func (c *core) doing() State {

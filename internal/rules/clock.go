@@ -136,9 +136,11 @@ func (t *transition) clockBackOff() time.Time {
 }
 
 // retryHubWithRightClock: the rejection was the clock's fault, so once more, with a fresh token.
-// What the hub has asked for since stays.
+// What the hub has asked for since stays. An attempt under way bears a token of the wrong time, too:
+// its rejection would lead to a registration.
 func (t *transition) retryHubWithRightClock() {
 	rejecting := t.DPS.Rejecting
+	t.cancelConnect()
 	t.disarmDPS()
 	t.DPS.Failures = 0
 	r := t.record(rejecting)

@@ -1,3 +1,5 @@
+//go:build !race
+
 package rules
 
 // isGoal says that the device has a connection that nobody is going to end.

@@ -1,3 +1,5 @@
+//go:build !race
+
 package rules
 
 import (
@@ -83,5 +85,19 @@ func (x *exploration) checkRejection(before, after *situation, hub byte, f HubFa
 		d.At.Sub(epoch) > max(limit, after.notBefore[2]) || d.Phase == Idle {
 		x.violated("lags", "a hub that had accepted rejects, and dps is asked only in %v",
 			d.At.Sub(epoch))
+	}
+}
+
+// checkClockFault: a rejection of a token that was made before the clock was corrected says nothing
+// of the device, so that nobody registers for it.
+func (x *exploration) checkClockFault(before, after *situation) {
+	fault := before.hubClock && !before.wrongClock &&
+		x.around(before).hubs[before.hubTried-1] == fine
+	asks := func(s *situation) bool {
+		d := &s.state.DPS
+		return d.Pending() && d.Reason == ReasonRejected && d.Clock == ClockForNone
+	}
+	if fault && asks(after) && !asks(before) {
+		x.violated("needless", "a registration, because the clock was wrong")
 	}
 }

@@ -1,3 +1,5 @@
+//go:build !race
+
 package rules
 
 import (
@@ -107,6 +109,7 @@ func (x *exploration) hubAnswered(
 	x.happen(&c, in, a.event, random)
 	if f, ok := a.event.(HubFailure); ok {
 		x.checkRejection(s, &c, hub, f)
+		x.checkClockFault(s, &c)
 	}
 	return c
 }

@@ -1,3 +1,5 @@
+//go:build !race
+
 package rules
 
 import (
@@ -44,7 +46,8 @@ type countField struct {
 // lookAhead are the deadlines: a past one is as good as none.
 var lookAhead = map[string]bool{
 	"Hub.At": true, "Hubs.NotBefore": true, "Hubs.At": true, "Hubs.GapAt": true,
-	"DPS.At": true, "DPS.Planned": true, "Outage.AskAt": true, "DPS.NotBefore": true, "DPS.ManualNotBefore": true,
+	"DPS.At": true, "DPS.Planned": true, "Outage.AskAt": true,
+	"DPS.NotBefore": true, "DPS.ManualNotBefore": true,
 }
 
 // lookBack are the beginnings, and how old one may be before its age does not matter any more.
@@ -96,7 +99,8 @@ func (f *normalForm) learn(v reflect.Value, path string, ages bool) {
 		if path == "Outage.Since" && !ages {
 			limit = 1 // ns: that it has begun is all that matters
 		}
-		f.times = append(f.times, timeField{p, limit, path == "Outage.AskAt" || path == "DPS.Planned"})
+		optional := path == "Outage.AskAt" || path == "DPS.Planned"
+		f.times = append(f.times, timeField{p, limit, optional})
 		return
 	case *Settings:
 		return // the same in all situations of an exploration

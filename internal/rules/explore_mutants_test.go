@@ -1,3 +1,5 @@
+//go:build !race
+
 package rules
 
 import (
@@ -84,6 +86,11 @@ func mutants() []mutant {
 			},
 		},
 		{
+			name:  "an attempt with a wrong clock outlives the correction",
+			world: "clock is wrong after power goes", violation: "needless",
+			changes: []change{{"clock.go", "	t.cancelConnect()\n	t.giveBack()\n", "	t.giveBack()\n"}},
+		},
+		{
 			name:  "the old assignment is dropped for a new one that has not accepted yet",
 			world: "hub rejects", violation: "forgotten",
 			changes: []change{
@@ -106,6 +113,9 @@ func mutants() []mutant {
 func TestExploreFindsWhatIsBroken(t *testing.T) {
 	if os.Getenv(oneWorld) != "" {
 		t.Skip("this is the exploration of a mutant")
+	}
+	if testing.Short() {
+		t.Skip("mutants take a compiler's time")
 	}
 	goTool, err := exec.LookPath("go")
 	if err != nil {

@@ -1,3 +1,5 @@
+//go:build !race
+
 package rules
 
 import (
@@ -116,7 +118,8 @@ func tell(s *situation) string {
 	text := fmt.Sprintf(
 		"   phase %d connected %d stable %v wrongClock %v notBefore %v stored %v losses %d life %v"+
 			"\n   H %d in %s slot %d due %v; D %d in %s %v request %d clock %d silent %v failures"+
-			" %d behind %v due %v\n   outage %s asked %d urgent %v refusals %d clock told %s tries %d",
+			" %d behind %v due %v\n   outage %s asked %d urgent %v refusals %d clock told %s"+
+			" tries %d",
 		s.phase, s.connected, s.stable, s.wrongClock, s.notBefore, s.stored, s.losses, s.life,
 		st.Hub.Phase, left(st.Hub.At), st.Hub.Next, s.hubDue,
 		st.DPS.Phase, left(st.DPS.At), st.DPS.Reason, st.DPS.Request, st.DPS.Clock, st.DPS.Silent,

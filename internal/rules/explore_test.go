@@ -1,3 +1,5 @@
+//go:build !race
+
 package rules
 
 import (
@@ -28,7 +30,7 @@ import (
 //   - What a program asks for (Reprovision, Forget) is left to the tests of single rows.
 
 // everything says that the worlds of all faults are explored, not the named ones alone.
-func everything() bool { return os.Getenv("REHOME_EXPLORE") == "all" }
+func everything() bool { return os.Getenv("REHOME_TESTS") == "explore" }
 
 // oneWorld names the only one to be explored, for the tests of the exploration itself.
 const oneWorld = "REHOME_EXPLORE_WORLD"
@@ -85,7 +87,7 @@ func budget(x *exploration) int {
 	case x.world.named:
 		return 30_000
 	case x.hopeful():
-		return 20_000
+		return 15_000
 	}
 	return 3_000
 }

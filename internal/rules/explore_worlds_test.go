@@ -75,6 +75,12 @@ func namedWorlds() (all []*exploredWorld) {
 			bound:  40 * time.Minute,
 		},
 		{
+			name: "clock is wrong after power goes", grid: time.Minute, tokens: true,
+			restarts: []restart{{asleep: time.Hour, power: true}},
+			phases:   []surroundings{{home: 1, clock: wrongTokens}},
+			bound:    soon,
+		},
+		{
 			name: "hub rejects", grid: 2 * time.Minute, tokens: true, restarts: kills, sleeper: true,
 			phases: []surroundings{well, {hubs: [2]way{rejecting, fine}, home: 2}},
 			bound:  soon, sleepBound: 15 * time.Minute,

@@ -138,9 +138,9 @@ func TestAQuestionAboutAnOutageKeepsItsTimeThroughOthers(t *testing.T) {
 	s.feed(Reprovision{})
 	s.now = at
 	s.feed(DPSFailed{Failure: DPSUnavailable})
-	require.Equal(t, 22*time.Minute+30*time.Second, s.dpsIn(), "one that is overdue was asked by it")
+	require.Equal(t, 22*time.Minute+30*time.Second, s.dpsIn(),
+		"one that is overdue was asked by it")
 
-	at = s.state.DPS.At
 	s.now = s.now.Add(6 * time.Second)
 	s.feed(Reprovision{})
 	s.assigned("a")
