@@ -97,6 +97,8 @@ func TestTimePassesForWhatIsStored(t *testing.T) {
 	require.Equal(t, 450*time.Minute, w.Outage.Silent)
 	require.Equal(t, 150*time.Minute, w.Outage.In)
 	require.Positive(t, full.After(5*time.Hour).Outage.In, "one that is overdue is still one")
+	s := restored(full, epochOfScripts, 5*time.Hour)
+	require.False(t, s.Outage.AskAt.IsZero())
 	zero := Waits{}
 	require.True(t, zero.IsZero())
 	zero = zero.After(time.Hour)
