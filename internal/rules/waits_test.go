@@ -235,7 +235,7 @@ func TestAnOutageThatBeginsNowIsOne(t *testing.T) {
 	require.Equal(t, time.Hour, s.Waits(epochOfScripts.Add(time.Hour)).Outage.Silent)
 	require.Zero(t, s.Waits(epochOfScripts).Outage.In, "no question is planned")
 	s.Outage.AskAt = epochOfScripts
-	require.Positive(t, s.Waits(epochOfScripts).Outage.In, "one is, and overdue")
+	require.Equal(t, time.Duration(1), s.Waits(epochOfScripts).Outage.In, "one is, and overdue")
 }
 
 func TestWhatRemainsWithoutPowerIsTheOutageAndTheMomentDrawn(t *testing.T) {
