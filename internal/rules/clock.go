@@ -90,9 +90,11 @@ func (e ClockAnswered) apply(t *transition) {
 		t.DPS.Failures = 0
 		t.armDPS(t.staggered(t.Settings.Stagger))
 	case e.Clock == ClockCorrected:
-		t.DPS.corrected, t.DPS.refused = true, false
+		t.DPS.corrected, t.DPS.refused, t.DPS.RefusedUntil = true, false, time.Time{}
 		t.armDPS(t.now)
 	case t.manualFailed():
+	case t.DPS.refused && t.DPS.RefusedUntil.After(t.now):
+		t.waitRefused()
 	case t.DPS.refused:
 		t.refused()
 	default:

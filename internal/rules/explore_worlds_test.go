@@ -65,7 +65,7 @@ func namedWorlds() (all []*exploredWorld) {
 			phases: []surroundings{
 				{home: 1, clock: wrongTokens, lookup: silent}, {home: 1, clock: wrongTokens},
 			},
-			bound: 150 * time.Minute,
+			bound: 65 * time.Minute, // it had been away for longer than the next question waits,
 		},
 		{
 			name: "power goes", grid: time.Minute, tokens: true, nudges: true, restarts: []restart{
