@@ -76,7 +76,10 @@ func TestAProcessThatBeganAfterARefusalChecksItsClock(t *testing.T) {
 	require.Empty(t, s.feed(ClockAnswered{Clock: ClockRight}))
 	require.Equal(t, until, s.state.DPS.At, "DPS is asked no sooner for that")
 	s.waitHub()
-	require.Empty(t, s.fails(retry.Rejected), "and the time once an hour")
+	require.Empty(t, s.fails(retry.Rejected), "and for the time once")
+	s.state.Clock.ToldAt = s.now.Add(-ClockValid)
+	s.waitHub()
+	require.Empty(t, s.fails(retry.Rejected))
 
 	s = refusedAfterRejection(t).staggered(time.Hour)
 	require.Empty(t, s.fails(retry.Rejected))

@@ -54,10 +54,11 @@ func (t *transition) askAboutRejection(r *HubRecord, e HubFailure) {
 	}
 }
 
-// waitsAfterRefusal says that DPS is asked for nothing now because it has refused the device. A
-// process that began since then may not know the time.
+// waitsAfterRefusal says that DPS is asked for nothing now because it has refused the device, and
+// that this process, which began since then, does not know the time.
 func (t *transition) waitsAfterRefusal() bool {
-	return t.DPS.Phase == Waiting && t.DPS.Clock == ClockForNone && t.DPS.RefusedUntil.After(t.now)
+	return t.DPS.Phase == Waiting && t.DPS.Clock == ClockForNone &&
+		t.DPS.RefusedUntil.After(t.now) && t.Clock.ToldAt.IsZero()
 }
 
 // mayLag: DPS has named a hub, which may not know of it yet. The next gap begins now. Beyond the
