@@ -233,7 +233,7 @@ func (t *transition) dpsUnavailable(e DPSFailed) {
 	if t.lookupsAreLost(e.Silent) {
 		d.Request = Registration
 	}
-	t.armDPS(t.backOff(t.Settings.DPS, d.Failures, max(e.RetryAfter, t.Settings.DPS.MinDelay)))
+	t.armDPS(t.backOff(t.patientDPS(), d.Failures, max(e.RetryAfter, t.Settings.DPS.MinDelay)))
 }
 
 // lookupsAreLost says that registering is what is left: its port may be open where that of a lookup

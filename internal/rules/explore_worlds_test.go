@@ -1,3 +1,5 @@
+//go:build !race
+
 package rules
 
 import (
@@ -81,9 +83,10 @@ func namedWorlds() (all []*exploredWorld) {
 			bound:    soon,
 		},
 		{
-			name: "hub rejects", grid: 2 * time.Minute, tokens: true, restarts: kills, sleeper: true,
-			phases: []surroundings{well, {hubs: [2]way{rejecting, fine}, home: 2}},
-			bound:  soon, sleepBound: 15 * time.Minute,
+			name: "hub rejects", grid: 2 * time.Minute, tokens: true, restarts: kills,
+			sleeper: true,
+			phases:  []surroundings{well, {hubs: [2]way{rejecting, fine}, home: 2}},
+			bound:   soon, sleepBound: 15 * time.Minute,
 		},
 		{
 			name: "hub is gone", grid: time.Minute, tokens: true, restarts: kills, nudges: true,

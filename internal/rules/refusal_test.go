@@ -91,3 +91,18 @@ func TestTheProgramMayRegisterWhileDPSRefuses(t *testing.T) {
 	s.now = s.now.Add(time.Minute)
 	require.Equal(t, []string{"Register"}, s.feed(Reprovision{}))
 }
+
+func TestADeviceThatWasNotToldTheTimeWaitsNoLongerForDPSThanItWasAway(t *testing.T) {
+	s := warm(t).withTokens().draws(highest)
+	s.state.Settings.LookupElsewhere = true
+	s.fails(retry.Rejected)
+	for range MaxClockTriesElsewhere - 1 {
+		s.feed(ClockAnswered{Clock: ClockUnknown})
+		s.waitDPS()
+	}
+	require.Equal(t, []string{"Register"}, s.feed(ClockAnswered{Clock: ClockUnknown}))
+	since := s.state.Clock.SilentSince
+	s.state.DPS.Failures = 12
+	s.feed(DPSFailed{Silent: true})
+	require.InDelta(t, max(s.now.Sub(since), ClockPatience), s.dpsIn(), float64(time.Millisecond))
+}

@@ -59,7 +59,8 @@ func TestEveryWaitOutlivesTheProcess(t *testing.T) {
 	require.Zero(t, s.Hubs[2].MissingSince)
 	require.Equal(t, DPSTimer{
 		Phase: Waiting, At: now.Add(5 * time.Hour), Failures: 5, NotBefore: now.Add(4 * time.Hour),
-		ManualNotBefore: now.Add(3 * time.Hour), RefusedUntil: now.Add(2 * time.Hour), Request: StatusLookup, Operation: "op-1",
+		ManualNotBefore: now.Add(3 * time.Hour), RefusedUntil: now.Add(2 * time.Hour),
+		Request: StatusLookup, Operation: "op-1",
 		Reason: ReasonOutage, Clock: ClockForHub, Rejecting: assignedTo("a"), notFound: true,
 	}, s.DPS)
 	require.Equal(t, Outage{
