@@ -9,12 +9,8 @@ import (
 // clockStale says that the time has not been checked lately, or never: the zero time is long ago.
 // Where it was given up, that is so again after about as long as DPS had been away by then.
 func (t *transition) clockStale() bool {
-	valid := ClockValid
-	if t.Clock.GivenUp {
-		away := t.Clock.ToldAt.Sub(t.Clock.SilentSince)
-		valid = min(valid, max(away, ClockPatience))
-	}
-	return t.now.Sub(t.Clock.ToldAt) >= valid
+	away := t.Clock.ToldAt.Sub(t.Clock.SilentSince) // since ever, if it was told
+	return t.now.Sub(t.Clock.ToldAt) >= min(ClockValid, max(away, ClockPatience))
 }
 
 // dpsMayTellTime says that DPS, which is there, may be asked for the time: it has not told it
@@ -81,7 +77,7 @@ func (e ClockAnswered) apply(t *transition) {
 	purpose, why := t.DPS.Clock, t.DPS.Reason
 	t.DPS.Clock = ClockForNone
 	switch {
-	case e.Clock == ClockCorrected && (purpose == ClockForHub || t.clockExplainsRejection()):
+	case e.Clock == ClockCorrected && t.clockExplainsRejection():
 		t.retryHubWithRightClock()
 	case purpose == ClockForHub && why == ReasonOutage:
 		t.armOutage()

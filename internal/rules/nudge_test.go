@@ -169,6 +169,7 @@ func TestResumeDropsARegistrationThatNobodyWaitsForAnyMore(t *testing.T) {
 	s.feed(Forget{})
 	s.feed(Reprovision{})
 	require.Empty(t, s.feed(Resume{}), "or is connected")
+	s.asksNothing()
 	s.feed(Reprovision{})
 	s.feed(Closed{})
 	require.Equal(t, []string{"Register"}, s.feed(Resume{}))
