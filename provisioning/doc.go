@@ -130,6 +130,8 @@
 //     as DPS had been away (10 min or more, 1 h at most). A correction sends a rejected device to
 //     its hub first.
 //   - Nothing that comes first puts a planned question about an outage off.
+//   - While a refusal by DPS is waited out, the time is asked for if nobody has told it: the clock
+//     may be at fault.
 //   - Stagger spreads the first request of any kind; clock checks over no more than 10 min.
 //   - A device that registers over MQTT on port 8883 and remembers nothing registers after 3 failed
 //     lookups, the last of which nobody answered: port 443 may be closed for good. After 8 that

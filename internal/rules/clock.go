@@ -1,6 +1,10 @@
 package rules
 
-import "time"
+import (
+	"time"
+
+	"github.com/rehome-iot/rehome/retry"
+)
 
 // clockStale says that the time has not been checked lately, or never: the zero time is long ago.
 // Where it was given up, that is so again after about as long as DPS had been away by then.
@@ -86,9 +90,11 @@ func (e ClockAnswered) apply(t *transition) {
 		t.DPS.Failures = 0
 		t.armDPS(t.staggered(t.Settings.Stagger))
 	case e.Clock == ClockCorrected:
-		t.DPS.corrected, t.DPS.refused = true, false
+		t.DPS.corrected, t.DPS.refused, t.DPS.RefusedUntil = true, false, time.Time{}
 		t.armDPS(t.now)
 	case t.manualFailed():
+	case t.DPS.refused && t.DPS.RefusedUntil.After(t.now):
+		t.waitRefused()
 	case t.DPS.refused:
 		t.refused()
 	default:
@@ -125,15 +131,22 @@ func (t *transition) clockUnanswered() bool {
 // clockBackOff is when to ask for the time again. A device whose clock is wrong is locked out
 // meanwhile, so that it never waits for longer than DPS has been away, or ClockPatience.
 func (t *transition) clockBackOff() time.Time {
+	return t.backOff(t.patientDPS(), t.Clock.Tries, 0)
+}
+
+// patientDPS is the policy for DPS, bounded so where the time was asked for in vain: a question of
+// another kind may be what tells it.
+func (t *transition) patientDPS() retry.Policy {
 	p := t.Settings.DPS
-	away := t.now.Sub(t.Clock.SilentSince)
-	p.MaxDelay = min(p.MaxDelay, max(away, ClockPatience)-p.MinDelay)
-	return t.backOff(p, t.Clock.Tries, 0)
+	if since := t.Clock.SilentSince; !since.IsZero() {
+		p.MaxDelay = min(p.MaxDelay, max(t.now.Sub(since), ClockPatience)-p.MinDelay)
+	}
+	return p
 }
 
 // retryHubWithRightClock: the rejection was the clock's fault, so once more, with a fresh token.
-// What the hub has asked for since stays. An attempt under way bears a token of the wrong time, too:
-// its rejection would lead to a registration.
+// What the hub has asked for since stays. An attempt under way bears a token of the wrong time as
+// well: its rejection would lead to a registration.
 func (t *transition) retryHubWithRightClock() {
 	rejecting := t.DPS.Rejecting
 	t.cancelConnect()

@@ -195,13 +195,27 @@ func (e DPSFailed) apply(t *transition) {
 // refused: DPS knows the device's request and refuses it. Asking again soon would not help, but for
 // a device that is being set up; never asking again would be a truck roll.
 func (t *transition) refused() {
-	t.DPS.corrected, t.DPS.refused, t.DPS.Operation = false, false, ""
+	t.DPS.corrected, t.DPS.Operation = false, ""
 	gap := DPSCap
 	if t.Refusals < len(RefusalGaps) && !t.Target().Known() {
 		gap = RefusalGaps[t.Refusals]
 	}
 	t.Refusals++
-	t.armDPS(t.spread(gap))
+	t.DPS.RefusedUntil = t.spread(gap)
+	t.waitRefused()
+}
+
+// waitRefused waits until DPS may be asked again. Where nobody has told the time, it is asked for
+// meanwhile: the refusal may be the clock's fault.
+func (t *transition) waitRefused() {
+	d := &t.DPS
+	d.Clock, d.refused = ClockForNone, false
+	if at := t.clockBackOff(); t.Clock.GivenUp && at.Before(d.RefusedUntil) {
+		d.Clock, d.refused = ClockForDPS, true
+		t.armDPS(at)
+		return
+	}
+	t.armDPS(d.RefusedUntil)
 }
 
 // dpsUnavailable: the same step again, later.
@@ -219,7 +233,7 @@ func (t *transition) dpsUnavailable(e DPSFailed) {
 	if t.lookupsAreLost(e.Silent) {
 		d.Request = Registration
 	}
-	t.armDPS(t.backOff(t.Settings.DPS, d.Failures, max(e.RetryAfter, t.Settings.DPS.MinDelay)))
+	t.armDPS(t.backOff(t.patientDPS(), d.Failures, max(e.RetryAfter, t.Settings.DPS.MinDelay)))
 }
 
 // lookupsAreLost says that registering is what is left: its port may be open where that of a lookup

@@ -79,7 +79,7 @@ func TestExploreRejectedDeviceIsModest(t *testing.T) {
 		hub                     way
 		attempts, registrations int
 	}{
-		"rejected":     {rejecting, 90, 30},
+		"rejected":     {rejecting, 80, 30},
 		"incompatible": {foreign, 30, 24},
 		"gone":         {gone, 100, 30},
 	} {

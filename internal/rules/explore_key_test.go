@@ -47,7 +47,8 @@ type countField struct {
 var lookAhead = map[string]bool{
 	"Hub.At": true, "Hubs.NotBefore": true, "Hubs.At": true, "Hubs.GapAt": true,
 	"DPS.At": true, "DPS.Planned": true, "Outage.AskAt": true,
-	"DPS.NotBefore": true, "DPS.ManualNotBefore": true,
+	"DPS.RefusedUntil": true,
+	"DPS.NotBefore":    true, "DPS.ManualNotBefore": true,
 }
 
 // lookBack are the beginnings, and how old one may be before its age does not matter any more.

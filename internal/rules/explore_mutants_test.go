@@ -88,7 +88,9 @@ func mutants() []mutant {
 		{
 			name:  "an attempt with a wrong clock outlives the correction",
 			world: "clock is wrong after power goes", violation: "needless",
-			changes: []change{{"clock.go", "	t.cancelConnect()\n	t.giveBack()\n", "	t.giveBack()\n"}},
+			changes: []change{
+				{"clock.go", "	t.cancelConnect()\n	t.disarmDPS()\n", "	t.disarmDPS()\n"},
+			},
 		},
 		{
 			name:  "the old assignment is dropped for a new one that has not accepted yet",

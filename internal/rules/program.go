@@ -81,7 +81,7 @@ func (Reprovision) apply(t *transition) {
 	if underWay {
 		t.do(CancelDPS{})
 	}
-	t.DPS.Operation = ""
+	t.DPS.Operation, t.DPS.RefusedUntil = "", time.Time{}
 	t.planDPS(t.now, Registration, why)
 	t.DPS.Manual = true
 }

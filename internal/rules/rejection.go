@@ -41,6 +41,9 @@ func (t *transition) askAboutRejection(r *HubRecord, e HubFailure) {
 	switch {
 	case answered && t.Settings.AfterRejection == GiveUpRejected && !checkClock:
 		t.do(GiveUp{})
+	case checkClock && t.waitsAfterRefusal():
+		t.DPS.Clock, t.DPS.Rejecting = ClockForHub, t.Hub.Tried.Target
+		t.armDPS(t.staggered(t.clockWindow()))
 	case !t.dpsFree(): // it is asked already
 	case checkClock:
 		t.planDPS(t.staggered(t.clockWindow()), Registration, ReasonRejected)
@@ -49,6 +52,13 @@ func (t *transition) askAboutRejection(r *HubRecord, e HubFailure) {
 	default:
 		t.planDPS(t.staggered(t.Settings.Stagger), Registration, ReasonRejected)
 	}
+}
+
+// waitsAfterRefusal says that DPS is asked for nothing now because it has refused the device, and
+// that this process, which began since then, does not know the time.
+func (t *transition) waitsAfterRefusal() bool {
+	return t.DPS.Phase == Waiting && t.DPS.Clock == ClockForNone &&
+		t.DPS.RefusedUntil.After(t.now) && t.Clock.ToldAt.IsZero()
 }
 
 // mayLag: DPS has named a hub, which may not know of it yet. The next gap begins now. Beyond the

@@ -91,6 +91,8 @@ type DPSTimer struct {
 
 	NotBefore       time.Time // DPS's own Retry-After
 	ManualNotBefore time.Time // for the program's requests: one has just failed
+	// DPS has refused the device: nothing but the time is asked before, unless the program wants
+	RefusedUntil time.Time
 
 	Request   Request
 	Operation string // operation ID to poll instead of registering anew

@@ -24,6 +24,9 @@ func (t *transition) planDPS(at time.Time, r Request, why Reason) {
 }
 
 func (t *transition) armDPS(at time.Time) {
+	if t.DPS.Clock == ClockForNone {
+		at = later(at, t.DPS.RefusedUntil)
+	}
 	t.DPS.Phase, t.DPS.At = Waiting, later(at, t.DPS.NotBefore)
 }
 

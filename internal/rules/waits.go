@@ -41,6 +41,7 @@ type DPSWait struct {
 	In          time.Duration `json:"in,omitempty"` // At
 	Asked       time.Duration `json:"asked,omitempty"`
 	ManualAsked time.Duration `json:"manual,omitempty"`
+	Refused     time.Duration `json:"refused,omitempty"` // RefusedUntil
 	Failures    int           `json:"failures,omitempty"`
 	Silent      bool          `json:"silent,omitempty"`
 	Request     Request       `json:"request,omitempty"`
@@ -86,7 +87,10 @@ func (s *State) Waits(now time.Time) Waits {
 		}
 	}
 	d := &s.DPS
-	w.DPS = DPSWait{Asked: left(d.NotBefore), ManualAsked: left(d.ManualNotBefore)}
+	w.DPS = DPSWait{
+		Asked: left(d.NotBefore), ManualAsked: left(d.ManualNotBefore),
+		Refused: left(d.RefusedUntil),
+	}
 	if d.Pending() && d.Reason != ReasonManual {
 		w.DPS.Planned, w.DPS.In, w.DPS.Request, w.DPS.Reason = true, left(d.At), d.Request, d.Reason
 		w.DPS.Failures, w.DPS.Silent = d.Failures, d.Silent
@@ -122,6 +126,7 @@ func (w Waits) After(elapsed time.Duration) Waits {
 	pass(&w.DPS.In)
 	pass(&w.DPS.Asked)
 	pass(&w.DPS.ManualAsked)
+	pass(&w.DPS.Refused)
 	if w.Outage.Silent > 0 {
 		w.Outage.Silent += elapsed
 	}
@@ -157,7 +162,10 @@ func (h HubWait) record(now time.Time) HubRecord {
 }
 
 func (w DPSWait) timer(now time.Time) DPSTimer {
-	d := DPSTimer{NotBefore: now.Add(w.Asked), ManualNotBefore: now.Add(w.ManualAsked)}
+	d := DPSTimer{
+		NotBefore: now.Add(w.Asked), ManualNotBefore: now.Add(w.ManualAsked),
+		RefusedUntil: now.Add(w.Refused),
+	}
 	if !w.Planned {
 		return d
 	}
@@ -192,7 +200,8 @@ func (h *HubWait) sane() bool {
 }
 
 func (w *DPSWait) sane() bool {
-	return saneWait(w.In) && saneWait(w.Asked) && saneWait(w.ManualAsked) && w.Failures >= 0 &&
+	return saneWait(w.In) && saneWait(w.Asked) && saneWait(w.ManualAsked) && saneWait(w.Refused) &&
+		w.Failures >= 0 &&
 		w.Reason < reasons && w.Request <= StatusLookup && w.Clock <= ClockForDPS &&
 		w.ClockTries >= 0
 }

@@ -26,6 +26,7 @@ func fullWaits() Waits {
 		}},
 		DPS: DPSWait{
 			Planned: true, In: 5 * time.Hour, Asked: 4 * time.Hour, ManualAsked: 3 * time.Hour,
+			Refused:  2 * time.Hour,
 			Failures: 5, Silent: true, Request: StatusLookup, Operation: "op-1",
 			Reason: ReasonOutage, Clock: ClockForHub, Rejecting: "a", RejectingID: "sensor-042",
 			NotFound: true, ClockTries: 2,
@@ -58,7 +59,8 @@ func TestEveryWaitOutlivesTheProcess(t *testing.T) {
 	require.Zero(t, s.Hubs[2].MissingSince)
 	require.Equal(t, DPSTimer{
 		Phase: Waiting, At: now.Add(5 * time.Hour), Failures: 5, NotBefore: now.Add(4 * time.Hour),
-		ManualNotBefore: now.Add(3 * time.Hour), Request: StatusLookup, Operation: "op-1",
+		ManualNotBefore: now.Add(3 * time.Hour), RefusedUntil: now.Add(2 * time.Hour),
+		Request: StatusLookup, Operation: "op-1",
 		Reason: ReasonOutage, Clock: ClockForHub, Rejecting: assignedTo("a"), notFound: true,
 	}, s.DPS)
 	require.Equal(t, Outage{
