@@ -109,6 +109,15 @@ func TestAnOlderAssignmentKeepsItsTurnsBesideAnIncompatibleOne(t *testing.T) {
 	require.Equal(t, []string{"Register"}, s.rejected(), "its rejection is a question")
 }
 
+func TestAnOlderHubThatFailsDoesNotBringTheQuestionAboutAnIncompatibleOneForward(t *testing.T) {
+	s := warm(t)
+	s.feed(Reprovision{})
+	s.feed(Assigned{Assignment: incompatible("b")})
+	s.fails(retry.Server)
+	require.Equal(t, ReasonIncompatible, s.state.DPS.Reason)
+	require.Equal(t, 66*time.Minute, s.dpsIn())
+}
+
 func TestAnAssignmentThatTurnsIncompatibleIsNotTriedAnyMore(t *testing.T) {
 	s := moved(t)
 	s.feed(Reprovision{})

@@ -45,6 +45,32 @@ func TestAHubThatWantsHoursAfterADayPutsTheQuestionOffNoMore(t *testing.T) {
 	require.Equal(t, UnderWay, s.state.DPS.Phase)
 }
 
+func TestAfterADayTheHubGoesFirstIfItMayBeTriedWithinTenMinutes(t *testing.T) {
+	for longer, want := range map[time.Duration]Phase{0: Waiting, time.Nanosecond: UnderWay} {
+		s := warm(t)
+		s.fails(retry.Rejected)
+		s.now = s.now.Add(25 * time.Hour)
+		s.assigned("a")
+		s.waitHub()
+		s.throttled(10*time.Minute - 30*time.Second - 2500*time.Millisecond + longer)
+		require.Equal(t, want, s.state.DPS.Phase)
+	}
+}
+
+func TestAQuestionAboutAHubThatThrottlesKeepsItsTimeToo(t *testing.T) {
+	s := warm(t)
+	s.throttled(time.Hour)
+	at := s.state.DPS.At
+	require.Equal(t, at, s.state.Outage.AskAt)
+	s.waitHub()
+	s.feed(HubFailure{Class: retry.Untrusted, Dates: true})
+	s.feed(ClockAnswered{Clock: ClockRight})
+	require.Equal(t, at, s.state.DPS.At)
+	s.waitHub()
+	s.fails(retry.Untrusted)
+	require.Equal(t, 22*time.Minute+30*time.Second, s.dpsIn(), "until the hub does worse again")
+}
+
 func TestAFailedHubThatNowThrottlesPutsTheQuestionOff(t *testing.T) {
 	s := warm(t)
 	s.fails(retry.Server)

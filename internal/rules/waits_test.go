@@ -98,7 +98,10 @@ func TestTimePassesForWhatIsStored(t *testing.T) {
 	require.Equal(t, 90*time.Minute, w.DPS.ManualAsked)
 	require.Equal(t, 450*time.Minute, w.Outage.Silent)
 	require.Equal(t, 150*time.Minute, w.Outage.In)
-	require.Positive(t, full.After(5*time.Hour).Outage.In, "one that is overdue is still one")
+	w = full.After(4*time.Hour - time.Second/2)
+	require.Equal(t, time.Second/2, w.Outage.In)
+	w = w.After(time.Second)
+	require.Equal(t, time.Duration(1), w.Outage.In, "one that is overdue is still one")
 	s := restored(full, epochOfScripts, 5*time.Hour)
 	require.False(t, s.Outage.AskAt.IsZero())
 	zero := Waits{}
