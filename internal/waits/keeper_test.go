@@ -230,7 +230,9 @@ func TestAClockThatStandsStillWithoutPowerCountsTheWakeForAnOutageAlone(t *testi
 	simulate(t, func(m *machine) {
 		k, _, _ := m.start()
 		s := silentSince(time.Hour)
-		s.Hubs[0] = rules.HubRecord{Hub: "hub-a", Failures: 1, NotBefore: time.Now().Add(time.Minute)}
+		s.Hubs[0] = rules.HubRecord{
+			Hub: "hub-a", Failures: 1, NotBefore: time.Now().Add(time.Minute),
+		}
 		m.save(k, s, false)
 		m.rebooted = true
 		_, w, unknown := m.start()
