@@ -285,6 +285,26 @@ func TestAQuestionAboutAnOutageGivesWayToALookAtTheClock(t *testing.T) {
 	)
 }
 
+func TestALookAtTheClockLeavesNothingBehindForTheQuestionAfterIt(t *testing.T) {
+	expired := HubFailure{Class: retry.Untrusted, Dates: true}
+	s := warm(t)
+	s.feed(expired)
+	s.feed(ClockAnswered{Clock: ClockRight})
+	s.waitDPS()
+	require.Equal(t, []string{"Lookup"}, s.feed(DPSFailed{Failure: DPSClockWrong}),
+		"no hub has rejected the device")
+
+	s = inOutage(t, 0)
+	s.waitDPS()
+	s.feed(NotRegistered{})
+	s.feed(DPSFailed{Failure: DPSUnavailable})
+	s.waitHub()
+	require.Equal(t, []string{"CheckClock"}, s.feed(expired))
+	require.Equal(t, []string{"Lookup"}, s.feed(ClockAnswered{Clock: ClockRight}))
+	s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true})
+	require.Equal(t, 1, s.state.Outage.Asked)
+}
+
 func TestACertificateOutOfDateLeavesOtherQuestionsAlone(t *testing.T) {
 	expired := HubFailure{Class: retry.Untrusted, Dates: true}
 	s := warm(t).staggered(3 * time.Hour)

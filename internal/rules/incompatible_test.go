@@ -68,8 +68,14 @@ func TestAnAssignmentToAHubOfAnotherProtocolIsNeverTried(t *testing.T) {
 	})
 	s := fresh(t)
 	s.feed(Assigned{Assignment: incompatible("a")})
+	at := s.state.DPS.At
+	require.Empty(t, s.pass(10*time.Minute))
+	require.Empty(t, s.feed(Nudge{}))
+	require.Equal(t, at, s.state.DPS.At, "whatever happens meanwhile")
 	for range 5 {
 		s.waitDPS()
+		require.Empty(t, s.feed(Progress{Operation: "op-1"}))
+		require.Equal(t, UnderWay, s.state.DPS.Phase)
 		s.feed(Assigned{Assignment: incompatible("a")})
 		require.Equal(t, Idle, s.state.Hub.Phase)
 	}

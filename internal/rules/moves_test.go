@@ -167,6 +167,15 @@ func TestADeviceThatIsThrottledOnTheWayToANewHubKeepsItsAttemptAtTheOldOne(t *te
 	require.Equal(t, []string{"Announce", "Remember", "ReplyAssigned"}, s.assigned("b"))
 	require.Equal(t, UnderWay, s.state.Hub.Phase)
 	require.Equal(t, "a", s.state.Hub.Tried.Target.Hub)
+
+	s = moved(t)
+	s.throttled(time.Hour)
+	s.waitHub()
+	s.feed(Reprovision{})
+	s.assigned("a")
+	s.feed(Reprovision{})
+	require.Equal(t, []string{"Announce", "Remember", "ReplyAssigned"}, s.assigned("b"))
+	require.Equal(t, UnderWay, s.state.Hub.Phase)
 }
 
 func TestTheOldHubThatDPSNamesAgainIsTriedSoon(t *testing.T) {

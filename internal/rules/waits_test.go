@@ -99,6 +99,8 @@ func TestTimePassesForWhatIsStored(t *testing.T) {
 	require.Equal(t, 450*time.Minute, w.Outage.Silent)
 	require.Equal(t, 150*time.Minute, w.Outage.In)
 	require.Positive(t, full.After(5*time.Hour).Outage.In, "one that is overdue is still one")
+	s := restored(full, epochOfScripts, 5*time.Hour)
+	require.False(t, s.Outage.AskAt.IsZero())
 	zero := Waits{}
 	require.True(t, zero.IsZero())
 	zero = zero.After(time.Hour)
@@ -235,7 +237,7 @@ func TestAnOutageThatBeginsNowIsOne(t *testing.T) {
 	require.Equal(t, time.Hour, s.Waits(epochOfScripts.Add(time.Hour)).Outage.Silent)
 	require.Zero(t, s.Waits(epochOfScripts).Outage.In, "no question is planned")
 	s.Outage.AskAt = epochOfScripts
-	require.Positive(t, s.Waits(epochOfScripts).Outage.In, "one is, and overdue")
+	require.Equal(t, time.Duration(1), s.Waits(epochOfScripts).Outage.In, "one is, and overdue")
 }
 
 func TestWhatRemainsWithoutPowerIsTheOutageAndTheMomentDrawn(t *testing.T) {
