@@ -44,6 +44,9 @@ type Store interface {
 //
 // Waits and entries do not touch: a key may have either, both or none, and Put and
 // Delete of a key leave its waits alone.
+//
+// A device whose store it is also puts an entry under its key followed by "~waits":
+// what it has to know after a power cut.
 type WaitStore interface {
 	Store
 

@@ -35,6 +35,7 @@ type Conn struct {
 	link          *mqtt.Conn     // nil while one replaces another
 	changed       chan struct{}  // closed when link is replaced
 	acks          uint64         // of former links
+	endedAt       time.Time      // zero while it lives
 	subscriptions []subscription // that each link has
 }
 
@@ -45,6 +46,8 @@ type Stats struct {
 	// Acknowledged counts the hub's acknowledgements (PUBACK, SUBACK) and ping responses since
 	// then: a connection without one was accepted, but has not worked yet.
 	Acknowledged uint64
+	// Ended is when the connection ended, zero while it lives.
+	Ended time.Time
 }
 
 func newConn(ctx context.Context, d Dialer, hub Hub, credential Credential) *Conn {
@@ -53,6 +56,11 @@ func newConn(ctx context.Context, d Dialer, hub Hub, credential Credential) *Con
 		done: make(chan struct{}), changed: make(chan struct{}), inbox: newInbox(),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	context.AfterFunc(c.ctx, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.endedAt = time.Now()
+	})
 	return c
 }
 
@@ -68,7 +76,7 @@ func (c *Conn) Context() context.Context { return c.ctx }
 func (c *Conn) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := Stats{Since: c.since, Acknowledged: c.acks}
+	s := Stats{Since: c.since, Acknowledged: c.acks, Ended: c.endedAt}
 	if c.link != nil {
 		s.Acknowledged += c.link.Acknowledged()
 	}

@@ -105,8 +105,8 @@ type Device struct {
 	// is what that delay grows by with each failure (1: not at all), and MaxAttempts bounds the
 	// failed attempts since the last stable connection, of hub and DPS together, after which Run,
 	// Connect, Send and Receive return the last error; a connection that was lost before it was
-	// stable counts from the second one on. Zero: the delays of the package documentation, for
-	// ever.
+	// stable counts from the second one on, a question for the time not at all. Zero: the delays of
+	// the package documentation, for ever.
 	Retry retry.Policy
 
 	// Trace observes the device. Nil observes nothing.
@@ -130,7 +130,9 @@ const (
 	// KeepProbing tries this hub again at the same distances, and asks DPS for the time at most:
 	// for devices that are disabled at their hub for a while, and nowhere else.
 	KeepProbing
-	// StopWhenRejected ends Run, Connect, Send and Receive with the hub's error.
+	// StopWhenRejected ends Run, Connect, Send and Receive with the hub's error. A device with a
+	// key has DPS tell the time first, since a wrong clock looks like a wrong key: where DPS does
+	// not answer, that takes a quarter of an hour or more.
 	StopWhenRejected
 )
 

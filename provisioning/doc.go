@@ -153,8 +153,10 @@
 //
 // Waits survive the process where the Store is a [cache.WaitStore], as [cache.Dir] is: until when
 // hub and DPS are to be left alone, a pending registration, the moments drawn, and since when the
-// hub is silent. Nothing is written to flash for that but in an outage of a minute or more, or with
-// a Stagger drawn: once when it begins, at each question about it, and when it ends. After a reboot
+// hub is silent. Where [cache.Dir] has a runtime directory, nothing is written to flash for that
+// but in an outage of a minute or more, or with a Stagger drawn: once when it begins, at each
+// question about it, and when it ends; by a board without a clock also once a wake. Without such a
+// directory each failure writes a few hundred bytes beside the entry, unsynced. After a reboot
 // without a clock that can be trusted only the outage goes on, and the first requests are spread
 // over a minute. Whoever changes scope, ID, endpoint or credential waits for nothing.
 //

@@ -49,6 +49,9 @@ var errUnserved = errors.New("provisioning: the device stopped before dps had an
 // errStopped tells a caller, who may be the session, that Run is ending.
 var errStopped = errors.New("provisioning: run is ending: the device was not asked")
 
+// errRejected stands for a hub's error that is not there.
+var errRejected = errors.New("provisioning: the hub has rejected the device")
+
 // errSessionExited stands for what a session would have returned.
 var errSessionExited = errors.New(
 	"provisioning: the session ended its goroutine instead of returning",

@@ -18,9 +18,9 @@ type loop struct {
 	ctx context.Context
 
 	results  chan result
-	progress chan rules.Event // of the request to DPS under way
-	hub      *request         // under way
-	dps      *request         // under way
+	progress chan progress // of the request to DPS under way
+	hub      *request      // under way
+	dps      *request      // under way
 	running  sync.WaitGroup
 	inUse    *hubconn.Conn // whose session function has not returned yet
 	sessions chan sessionEnd
@@ -40,9 +40,13 @@ func (c *core) drive(ctx context.Context, t task) error {
 	l := &loop{
 		core: c, task: t, ctx: ctx,
 		results: make(chan result), sessions: make(chan sessionEnd, 1),
-		progress: make(chan rules.Event),
+		progress: make(chan progress),
 	}
 	defer l.stop()
+	select {
+	case <-l.nudges: // for nobody: it came when nothing was driven
+	default:
+	}
 	l.driving, l.hubless = true, !t.triesHub()
 	l.begin()
 	for !l.done {
@@ -142,8 +146,10 @@ func (l *loop) turn() {
 		l.fire()
 	case r := <-l.results:
 		l.receive(r)
-	case e := <-l.progress:
-		l.step(e)
+	case p := <-l.progress:
+		if p.ctx.Err() == nil { // else the request was given up meanwhile
+			l.step(p.event)
+		}
 	case <-lasted:
 		l.checkStable()
 	case <-lost:

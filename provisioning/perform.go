@@ -1,6 +1,7 @@
 package provisioning
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -46,7 +47,7 @@ func (l *loop) perform(a rules.Action) {
 	case rules.ReplyTooSoon:
 		l.reply(callResult{err: &TooSoonError{Wait: time.Until(a.NotBefore)}})
 	case rules.GiveUp:
-		l.finish(l.last.err)
+		l.finish(cmp.Or(l.last.err, errRejected))
 	}
 }
 
@@ -175,10 +176,16 @@ func (l *loop) admit(ctx context.Context) error {
 	return l.limiter.Wait(ctx)
 }
 
+// progress is what has become known of a request under way, which lasts as long as ctx.
+type progress struct {
+	ctx   context.Context
+	event rules.Event
+}
+
 // report hands on what has become known of a request under way.
 func (l *loop) report(ctx context.Context, e rules.Event) {
 	select {
-	case l.progress <- e:
+	case l.progress <- progress{ctx, e}:
 	case <-ctx.Done():
 	}
 }

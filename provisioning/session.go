@@ -127,5 +127,9 @@ func closed(conn *hubconn.Conn) rules.Closed {
 
 func isStable(conn *hubconn.Conn) bool {
 	stats := conn.Stats()
-	return stats.Acknowledged > 0 && time.Since(stats.Since) >= stableAfter
+	until := stats.Ended
+	if until.IsZero() {
+		until = time.Now()
+	}
+	return stats.Acknowledged > 0 && until.Sub(stats.Since) >= stableAfter
 }

@@ -61,6 +61,34 @@ func TestADeviceThatIsToGiveUpLooksAtTheClockFirst(t *testing.T) {
 	require.Equal(t, ReasonOutage, s.state.DPS.Reason)
 }
 
+func TestAFailedReprovisionLeavesDPSAloneWhereARejectionIsNoQuestion(t *testing.T) {
+	for _, setting := range []AfterRejection{KeepProbing, GiveUpRejected} {
+		s := warm(t).withTokens()
+		s.state.Settings.AfterRejection = setting
+		s.rejected()
+		require.Equal(t, UnderWay, s.state.DPS.Phase)
+		require.Contains(t, s.feed(Reprovision{}), "Register")
+		s.feed(DPSFailed{Failure: DPSUnavailable})
+		s.asksNothing()
+	}
+}
+
+func TestTheDeviceEndsWithARejectionAndWithNothingElse(t *testing.T) {
+	s := warm(t).withTokens()
+	s.state.Settings.AfterRejection = GiveUpRejected
+	s.rejected()
+	s.waitHub()
+	s.fails(retry.Unreachable)
+	require.NotContains(t, s.feed(ClockAnswered{Clock: ClockRight}), "GiveUp")
+
+	s = warm(t).withTokens()
+	s.state.Settings.AfterRejection = GiveUpRejected
+	s.rejected()
+	s.restarts(time.Second)
+	s.asksNothing() // the hub has to say it again
+	require.Equal(t, Waiting, s.state.Hub.Phase)
+}
+
 func TestWhatFollowsARejectionIsNoMatterForDPSsRefusals(t *testing.T) {
 	for _, after := range []AfterRejection{KeepProbing, GiveUpRejected} {
 		s := fresh(t)

@@ -206,6 +206,7 @@ func TestWhatNobodyAnsweredIsTriedAgainSoonAfterARestart(t *testing.T) {
 			s.waitDPS()
 		}
 		s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true})
+		s.now = s.now.Add(5 * time.Second)
 		state, _ := Apply(State{Settings: s.state.Settings}, Boot{
 			Next: retry.Register, Waits: s.state.Waits(s.now),
 		}, s.now, r)
@@ -237,6 +238,15 @@ func TestARestartShortensNoWaitThatSomebodyAskedFor(t *testing.T) {
 	require.Equal(t, time.Hour-time.Second, s.dpsIn())
 
 	s = fresh(t)
+	for range 9 {
+		s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true})
+		s.waitDPS()
+	}
+	s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true})
+	s.draws(lowest).restarts(time.Second)
+	require.Equal(t, DPSFloor-time.Second, s.dpsIn())
+
+	s = fresh(t)
 	s.feed(DPSFailed{Failure: DPSUnavailable})
 	at := s.state.DPS.At
 	s.draws(lowest).restarts(time.Second)
@@ -251,6 +261,7 @@ func TestASilentQuestionLeavesTheHubItsTurnAfterARestart(t *testing.T) {
 		s.waitDPS()
 	}
 	s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true})
+	s.now = s.now.Add(5 * time.Second)
 	s.state.Hubs[0].At, s.state.Hubs[0].NotBefore = s.now, s.now
 	require.Equal(t, []string{"Connect"}, s.restarts(0))
 	require.Equal(t, 30*time.Second, s.dpsIn())

@@ -59,6 +59,17 @@ func (t *transition) dpsSawWrongClock() {
 	t.armDPS(t.now)
 }
 
+// giveUpOn ends the device after the time was told to be right, if that hub has rejected it last.
+func (t *transition) giveUpOn(rejecting Assignment) {
+	class := t.Kept(rejecting).Class
+	t.disarmDPS()
+	if class == retry.Rejected {
+		t.do(GiveUp{})
+		return
+	}
+	t.rearmOutage()
+}
+
 // clockExplainsRejection says that a clock that has just been corrected may be why a hub turned the
 // device away, so that the hub comes first, and DPS only if it still does.
 func (t *transition) clockExplainsRejection() bool {
@@ -82,8 +93,7 @@ func (e ClockAnswered) apply(t *transition) {
 	case purpose == ClockForHub && why == ReasonOutage:
 		t.armOutage()
 	case purpose == ClockForHub && t.Settings.AfterRejection == GiveUpRejected:
-		t.disarmDPS()
-		t.do(GiveUp{})
+		t.giveUpOn(t.DPS.Rejecting)
 	case purpose == ClockForHub && t.Settings.AfterRejection == KeepProbing:
 		t.disarmDPS()
 	case purpose == ClockForHub:
@@ -111,6 +121,7 @@ func (t *transition) clockUnanswered() bool {
 		t.Clock.SilentSince = t.now
 	}
 	t.Clock.Tries++
+	t.DPS.ManualNotBefore = t.now.Add(t.Settings.DPS.MinDelay)
 	if t.manualFailed() {
 		return true
 	}

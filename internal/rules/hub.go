@@ -154,7 +154,10 @@ func (t *transition) waitsOutThrottling() bool {
 // that is overdue counts as asked by that.
 func (t *transition) rearmOutage() {
 	r := t.Kept(t.Hub.Tried.Target)
-	if r.Class == retry.Throttled && t.Outage.Asked == 0 {
+	switch {
+	case r.Class == retry.Rejected:
+		return // its gaps go on
+	case r.Class == retry.Throttled && t.Outage.Asked == 0:
 		t.throttled(&r)
 		return
 	}

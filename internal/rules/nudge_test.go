@@ -29,13 +29,17 @@ func TestANudgeBringsTheNextTryForwardWhereNobodyAnsweredTheLast(t *testing.T) {
 			s.waitDPS()
 		}
 		s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true})
+		s.now = s.now.Add(5 * time.Second)
 		state, actions := Apply(s.state, Nudge{}, s.now, r)
 		require.Empty(t, actions)
 		return state.DPS.At.Sub(s.now)
 	})
 	s := fresh(t)
 	s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true})
-	require.Equal(t, []string{"Register"}, s.draws(lowest).feed(Nudge{}))
+	for range 10 {
+		require.Empty(t, s.draws(lowest).feed(Nudge{}))
+	}
+	require.Equal(t, DPSFloor, s.dpsIn(), "however often it is nudged")
 	s = warm(t).draws(highest)
 	s.fails(retry.Unreachable)
 	s.draws(lowest).feed(Nudge{})

@@ -41,11 +41,11 @@ func (t *transition) resumeQuestion(start time.Time) {
 	case hubFirst && (d.At.Before(grace) || d.Silent):
 		d.Planned = d.At
 		if d.Silent {
-			d.Planned = t.now
+			d.Planned = later(t.now, d.floor())
 		}
 		d.At = later(d.NotBefore, grace)
 	case d.Silent:
-		d.At = earlier(d.At, later(d.NotBefore, t.staggered(RestartDPS)))
+		d.At = earlier(d.At, later(d.floor(), t.staggered(RestartDPS)))
 	case overdue:
 		d.At = t.staggered(min(WakeSpread, t.Settings.Stagger))
 	}
@@ -75,8 +75,9 @@ func (Reprovision) apply(t *transition) {
 		return
 	}
 	why := t.DPS.Reason
-	if !t.DPS.Pending() || why == ReasonOutage {
-		why = ReasonManual
+	if !t.DPS.Pending() || why == ReasonOutage ||
+		why == ReasonRejected && t.Settings.AfterRejection != Reregister {
+		why = ReasonManual // nothing that goes on by itself if it fails
 	}
 	if underWay {
 		t.do(CancelDPS{})
@@ -104,6 +105,9 @@ func (Resume) apply(t *transition) {
 func (Forget) apply(t *transition) {
 	t.Confirmed, t.Candidate = Assignment{}, Assignment{}
 	t.cancelConnect()
+	if !t.Connected {
+		t.forgetHubs()
+	}
 	if t.DPS.Manual {
 		return
 	}
@@ -122,7 +126,7 @@ func (Nudge) apply(t *transition) {
 		}
 	}
 	if d := &t.DPS; d.Silent {
-		d.At = earlier(d.At, t.soon(d.NotBefore, DPSFloor))
+		d.At = earlier(d.At, t.soon(d.floor(), DPSFloor))
 	}
 }
 
@@ -145,7 +149,9 @@ func (t *transition) restore(w Waits, remembers bool) (planned bool) {
 	}
 	t.DPS = w.DPS.timer(t.now)
 	forWant, resumable := t.DPS.Reason.isForWant(), !remembers && t.DPS.Operation != ""
-	if remembers == forWant && !resumable {
+	// where DPS is not asked about a rejection, it is for the hub to say again that there is one
+	hubOnly := t.DPS.Reason == ReasonRejected && t.Settings.AfterRejection != Reregister
+	if remembers == forWant && !resumable || hubOnly {
 		t.disarmDPS()
 	}
 	if t.DPS.Phase != Waiting {
@@ -153,6 +159,19 @@ func (t *transition) restore(w Waits, remembers bool) (planned bool) {
 	}
 	t.Clock.Tries = w.DPS.ClockTries // a process that lives shortly goes on without the time too
 	return true
+}
+
+// forgetHubs leaves of what was kept for hubs only what they have asked for and still do.
+func (t *transition) forgetHubs() {
+	t.Outage, t.Urgent, t.Refusals = Outage{}, false, 0
+	for i := range t.Hubs {
+		r := &t.Hubs[i]
+		if !r.NotBefore.After(t.now) {
+			*r = HubRecord{}
+			continue
+		}
+		*r = HubRecord{Hub: r.Hub, DeviceID: r.DeviceID, Class: r.Class, NotBefore: r.NotBefore}
+	}
 }
 
 func clockMayExplain(c retry.Class) bool { return c == retry.Rejected || c == retry.Untrusted }

@@ -113,6 +113,10 @@ type DPSTimer struct {
 // Pending says that a request to DPS is planned or under way.
 func (d *DPSTimer) Pending() bool { return d.Phase != Idle }
 
+// floor is before when nothing is asked, however the network has changed: what DPS asked for, and
+// the least distance of two questions.
+func (d *DPSTimer) floor() time.Time { return later(d.NotBefore, d.ManualNotBefore) }
+
 // Outage is the time since the last stable connection, as far as a hub gave no useful response.
 type Outage struct {
 	Since time.Time // zero: there is none

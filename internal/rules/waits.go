@@ -180,13 +180,23 @@ func (w DPSWait) timer(now time.Time) DPSTimer {
 // wait that it grants, and no number is out of range. Who can write the store could otherwise lock
 // the device out.
 func (w *Waits) Sane() bool {
-	sane := len(w.Hubs) <= HubsKept && w.DPS.sane() && w.Outage.Silent >= 0 &&
-		saneWait(w.Outage.In) && w.Outage.Asked >= 0 && w.Refusals >= 0
+	sane := len(w.Hubs) <= HubsKept && w.DPS.sane() && saneAge(w.Outage.Silent) &&
+		saneWait(w.Outage.In) && saneCount(w.Outage.Asked) && saneCount(w.Refusals)
 	for i := range w.Hubs {
 		sane = sane && w.Hubs[i].sane()
+		for j := range i {
+			sane = sane && (w.Hubs[i].DeviceID != w.Hubs[j].DeviceID ||
+				!SameHost(w.Hubs[i].Hub, w.Hubs[j].Hub))
+		}
 	}
 	return sane
 }
+
+// saneAge says that something can have begun so long ago, and may become older.
+func saneAge(d time.Duration) bool { return d >= 0 && d < 1<<62 }
+
+// saneCount says that a number can have been counted.
+func saneCount(n int) bool { return n >= 0 && n <= 1<<20 }
 
 // LongestWait bounds what is believed of a stored wait: Retry-After with the widest jitter that a
 // program is likely to set, and Stagger beside it.
@@ -195,13 +205,13 @@ const LongestWait = 7 * 24 * time.Hour
 func saneWait(d time.Duration) bool { return d >= 0 && d <= LongestWait }
 
 func (h *HubWait) sane() bool {
-	return h.Hub != "" && saneWait(h.Asked) && saneWait(h.In) && saneWait(h.GapIn) && h.Gone >= 0 &&
-		h.Failures >= 0 && h.Missing >= 0 && h.Gap >= 0 && h.Quick >= 0 && h.Quick <= LagRetries
+	return h.Hub != "" && saneWait(h.Asked) && saneWait(h.In) && saneWait(h.GapIn) &&
+		saneAge(h.Gone) && saneCount(h.Failures) && saneCount(h.Missing) && saneCount(h.Gap) &&
+		h.Quick >= 0 && h.Quick <= LagRetries
 }
 
 func (w *DPSWait) sane() bool {
 	return saneWait(w.In) && saneWait(w.Asked) && saneWait(w.ManualAsked) && saneWait(w.Refused) &&
-		w.Failures >= 0 &&
-		w.Reason < reasons && w.Request <= StatusLookup && w.Clock <= ClockForDPS &&
-		w.ClockTries >= 0
+		saneCount(w.Failures) && saneCount(w.ClockTries) && w.Reason < reasons &&
+		w.Request <= StatusLookup && w.Clock <= ClockForDPS
 }

@@ -7,6 +7,6 @@
 // minute, or the process ends in one, and at each of the few questions about it; removed when it is
 // over. A device for which all is well writes nothing.
 //
-// Nothing here is sealed: who can write it can make the device wait, for a day at most, and can
+// Nothing here is sealed: who can write it can make the device wait, for a week at most, and can
 // keep it from waiting; they cannot send it anywhere.
 package waits

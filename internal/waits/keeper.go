@@ -24,6 +24,9 @@ const (
 	// switched off.
 	wakeCredit = 2 * time.Minute
 
+	// rewriteAfter is after how long a device without a clock writes anew how long it was awake.
+	rewriteAfter = 30 * time.Minute
+
 	// keptFor is after how long without power only the outage is worth knowing.
 	keptFor = 24 * time.Hour
 )
@@ -62,6 +65,7 @@ type Keeper struct {
 	beside  bool        // whether something does
 	adopted bool        // it is an earlier process's, and goes on
 	blind   bool        // no clock tells how long the device was switched off
+	besides time.Time   // when something was last written beside the entry
 }
 
 // stored is the form in which waits are kept.
@@ -83,21 +87,23 @@ func (k *Keeper) Load(ctx context.Context, o Owner) (w rules.Waits, unknown bool
 		return rules.Waits{}, false, nil
 	}
 	data, age, err := k.Store.GetWaits(ctx, k.Key)
-	if err != nil && !errors.Is(err, cache.ErrMiss) {
+	k.unsure = !errors.Is(err, cache.ErrMiss)
+	if err != nil && k.unsure {
+		k.beside = true
 		return rules.Waits{}, false, err
 	}
-	k.unsure = err == nil
 	s, ok := k.parse(data)
 	if ok && age >= 0 {
 		k.besideIsThere(ctx)
 		return s.Waits.After(age), false, nil
 	}
 	beside, err := k.Store.Get(ctx, k.besideKey())
-	if err != nil && !errors.Is(err, cache.ErrMiss) {
+	k.beside = !errors.Is(err, cache.ErrMiss)
+	if err != nil && k.beside {
 		return rules.Waits{}, false, err
 	}
 	if l, there := k.parse(beside); there {
-		k.beside, k.adopted = true, true
+		k.adopted = true
 		if !ok {
 			s, ok = l, true
 			s.Waits = s.Waits.Lasting()
@@ -112,9 +118,9 @@ func (k *Keeper) Load(ctx context.Context, o Owner) (w rules.Waits, unknown bool
 
 // besideIsThere remembers whether something stands beside the entry, so that it is removed in time.
 func (k *Keeper) besideIsThere(ctx context.Context) {
-	_, err := k.Store.Get(ctx, k.besideKey())
-	k.beside = err == nil
-	k.adopted = k.beside
+	data, err := k.Store.Get(ctx, k.besideKey())
+	k.beside = !errors.Is(err, cache.ErrMiss)
+	_, k.adopted = k.parse(data)
 }
 
 // afterReboot is what is left, as far as a wall clock can tell. Where none can, an outage goes on,
@@ -127,6 +133,17 @@ func (k *Keeper) afterReboot(s stored) (w rules.Waits, unknown bool) {
 		return s.Waits.Lasting().After(wakeCredit), !s.Waits.IsZero()
 	case off > keptFor:
 		return s.Waits.Lasting().After(off), false
+	case off < wakeCredit:
+		// A clock that begins where it stood when the power went shows less time than has passed.
+		// What was asked for holds all the same; a question about an outage counts the wake.
+		k.adopted = false
+		w = s.Waits.After(off)
+		early := w.After(wakeCredit - off)
+		w.Outage = early.Outage
+		if w.DPS.Reason == rules.ReasonOutage {
+			w.DPS.In = early.DPS.In
+		}
+		return w, false
 	}
 	return s.Waits.After(off), false
 }
@@ -179,16 +196,23 @@ func (k *Keeper) saveLasting(ctx context.Context, w, anchored rules.Waits, endin
 	if k.adopted {
 		k.adopted, k.lasting = false, anchored
 	}
-	if k.beside && reflect.DeepEqual(anchored, k.lasting) && !(ending && k.blind) {
+	if k.beside && reflect.DeepEqual(anchored, k.lasting) && !(ending && k.countsAwake()) {
 		return nil
 	}
 	err := k.put(ctx, w, func(data []byte) error {
 		return k.Store.Put(ctx, k.besideKey(), data)
 	})
 	if err == nil {
-		k.beside, k.lasting = true, anchored
+		k.beside, k.lasting, k.besides = true, anchored, time.Now()
 	}
 	return err
+}
+
+// countsAwake says that the time awake is worth another write at the end of a use: no clock tells
+// how long the device was switched off, and it has been awake for long since the last.
+func (k *Keeper) countsAwake() bool {
+	k.blind = k.blind && !k.Trusted()
+	return k.blind && time.Since(k.besides) >= rewriteAfter
 }
 
 // worthFlash says that an outage has lasted, or that a moment was drawn that lies some way ahead.

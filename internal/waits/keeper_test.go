@@ -226,6 +226,67 @@ func TestAfterARebootWithoutAClockOnlyAnOutageGoesOn(t *testing.T) {
 	}
 }
 
+func TestAClockThatStandsStillWithoutPowerCountsTheWakeForAnOutageAlone(t *testing.T) {
+	simulate(t, func(m *machine) {
+		k, _, _ := m.start()
+		s := silentSince(time.Hour)
+		s.Hubs[0] = rules.HubRecord{
+			Hub: "hub-a", Failures: 1, NotBefore: time.Now().Add(time.Minute),
+		}
+		m.save(k, s, false)
+		m.rebooted = true
+		_, w, unknown := m.start()
+		require.False(t, unknown)
+		require.Equal(t, 58*time.Minute, w.DPS.In)
+		require.Equal(t, time.Minute, w.Hubs[0].Asked)
+	})
+}
+
+func TestAClockThatIsTrustedAgainEndsTheCountOfWakes(t *testing.T) {
+	simulate(t, func(m *machine) {
+		m.trusted, m.rebooted = false, true
+		k, _, _ := m.start()
+		m.save(k, silentSince(time.Minute), true)
+		require.NoError(t, m.Memory.PutWaits(t.Context(), owner.RegistrationID, nil))
+		k, _, _ = m.start()
+		s := silentSince(10 * time.Minute)
+		puts := m.puts
+		for range 60 { // a use each minute
+			m.save(k, s, true)
+			time.Sleep(time.Minute)
+		}
+		require.LessOrEqual(t, m.puts-puts, 2, "one process writes twice an hour")
+		puts, m.trusted = m.puts, true
+		for range 60 {
+			m.save(k, s, true)
+			time.Sleep(time.Minute)
+		}
+		require.Equal(t, puts, m.puts)
+	})
+}
+
+func TestWhatStandsBesideTheEntryOfAnotherOwnerIsReplaced(t *testing.T) {
+	simulate(t, func(m *machine) {
+		k, _, _ := m.start()
+		m.save(k, silentSince(time.Hour), false)
+		other := owner
+		other.Fingerprint = "k2"
+		load := func() (*Keeper, rules.Waits) {
+			k := &Keeper{Store: m, Key: k.Key, Clock: k.Clock, Trusted: k.Trusted}
+			w, _, err := k.Load(t.Context(), other)
+			require.NoError(t, err)
+			return k, w
+		}
+		rotated, w := load()
+		require.True(t, w.IsZero())
+		m.save(rotated, silentSince(5*time.Second), false) // too short to be written, and killed
+		rotated, _ = load()
+		puts := m.puts
+		m.save(rotated, silentSince(2*time.Minute), false)
+		require.Equal(t, puts+1, m.puts)
+	})
+}
+
 func TestADeviceWithoutAClockCountsItsWakes(t *testing.T) {
 	simulate(t, func(m *machine) {
 		m.trusted, m.rebooted = false, true
@@ -326,8 +387,27 @@ func FuzzParse(f *testing.F) {
 			if at, ok := state.Wake(); !ok || at.Sub(time.Unix(1e9, 0)) > rules.LongestWait {
 				t.Errorf("waits for %v", at)
 			}
+			live(state)
 		}
 	})
+}
+
+// live takes a device with these waits through what may follow: nothing in them makes it panic.
+func live(s rules.State) {
+	now := time.Unix(1e9, 0)
+	for _, hub := range []string{"x", "y", "z", "x", "y"} {
+		a := rules.Assignment{Hub: hub, DeviceID: "sensor-042"}
+		for _, e := range []rules.Event{
+			rules.DPSFailed{Failure: rules.DPSRefused}, rules.DPSFailed{Silent: true},
+			rules.Assigned{Assignment: a}, rules.HubFailure{Class: retry.Rejected},
+			rules.HubFailure{NameNotFound: true}, rules.HubFailure{Class: retry.Throttled},
+			rules.Nudge{}, rules.Resume{},
+		} {
+			now = now.Add(time.Hour)
+			s, _ = rules.Step(s, e, now, zero{})
+			s.Waits(now)
+		}
+	}
 }
 
 type zero struct{}
