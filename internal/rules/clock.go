@@ -103,7 +103,7 @@ func (e ClockAnswered) apply(t *transition) {
 		t.DPS.corrected, t.DPS.refused, t.DPS.RefusedUntil = true, false, time.Time{}
 		t.armDPS(t.now)
 	case t.manualFailed():
-	case t.DPS.refused && t.DPS.RefusedUntil.After(t.now):
+	case t.DPS.RefusedUntil.After(t.now):
 		t.waitRefused()
 	case t.DPS.refused:
 		t.refused()
@@ -149,9 +149,8 @@ func (t *transition) clockBackOff() time.Time {
 // another kind may be what tells it.
 func (t *transition) patientDPS() retry.Policy {
 	p := t.Settings.DPS
-	if since := t.Clock.SilentSince; !since.IsZero() {
-		p.MaxDelay = min(p.MaxDelay, max(t.now.Sub(since), ClockPatience)-p.MinDelay)
-	}
+	away := t.now.Sub(t.Clock.SilentSince) // since ever, if it was not
+	p.MaxDelay = min(p.MaxDelay, max(away, ClockPatience)-p.MinDelay)
 	return p
 }
 

@@ -102,6 +102,14 @@ func TestTheClocksCorrectionLiftsNothingThatTheHubHasAskedForSince(t *testing.T)
 	require.Greater(t, s.hubIn(), time.Hour)
 }
 
+func TestAnAttemptWithTheWrongTimeIsGivenUp(t *testing.T) {
+	s := warm(t).withTokens()
+	s.rejected()
+	s.waitHub()
+	did := s.feed(ClockAnswered{Clock: ClockCorrected})
+	require.Equal(t, []string{"CancelConnect", "Connect"}, did)
+}
+
 func TestTheClocksCorrectionIsForTheHubThatRejectedAlone(t *testing.T) {
 	s := moved(t).withTokens()
 	require.Equal(t, []string{"Connect", "CheckClock"}, s.rejected())
