@@ -209,9 +209,9 @@ func (t *transition) refused() {
 // meanwhile: the refusal may be the clock's fault.
 func (t *transition) waitRefused() {
 	d := &t.DPS
-	d.Clock, d.refused = ClockForNone, false
+	d.refused = false
 	if at := t.clockBackOff(); t.Clock.GivenUp && at.Before(d.RefusedUntil) {
-		d.Clock, d.refused = ClockForDPS, true
+		d.Clock = ClockForDPS
 		t.armDPS(at)
 		return
 	}

@@ -54,6 +54,18 @@ func TestATimeThatIsToldAfterARefusalRegistersAtOnceIfItWasWrong(t *testing.T) {
 	require.Equal(t, until, s.state.DPS.At, "the clock was not to blame")
 }
 
+func TestATimeThatIsToldAfterTheRefusalsWaitIsNoSecondRefusal(t *testing.T) {
+	s := refusedWithoutTheTime(t)
+	s.feed(ClockAnswered{Clock: ClockUnknown})
+	require.Equal(t, "CheckClock", s.waitDPS())
+	refusals := s.state.Refusals
+	s.now = s.state.DPS.RefusedUntil
+	s.feed(ClockAnswered{Clock: ClockRight})
+	require.Equal(t, refusals, s.state.Refusals)
+	require.Equal(t, ClockForNone, s.state.DPS.Clock)
+	require.LessOrEqual(t, s.dpsIn(), 15*time.Second)
+}
+
 // refusedAfterRejection is a device that its hub rejects and DPS refuses, after a restart.
 func refusedAfterRejection(t *testing.T) *script {
 	s := warm(t).withTokens()
