@@ -56,7 +56,14 @@ func mutants() []mutant {
 			name:  "one lost answer, and the time is not asked for again for an hour",
 			world: "one answer lost", violation: "bound",
 			changes: []change{
-				{"clock.go", "if t.Clock.Tries < limit {", "if limit = 1; t.Clock.Tries < limit {"},
+				{"clock.go", "	if t.Clock.Tries < limit {\n" +
+					"		t.DPS.Silent = true\n" +
+					"		t.armDPS(t.clockBackOff())\n" +
+					"		return true\n" +
+					"	}\n" +
+					"	// It was not told, but is not to be asked for again for a while.\n" +
+					"	t.Clock.ToldAt, t.Clock.GivenUp = t.now, true",
+					"	if t.Clock.Tries < min(limit, 1) {\n		return true\n	}\n	t.clockTold()"},
 			},
 		},
 		{
