@@ -35,3 +35,25 @@ func TestForgetLeavesOfTheHubsOnlyWhatTheyHaveAskedFor(t *testing.T) {
 	s.feed(Forget{})
 	require.True(t, s.state.Kept(assignedTo("a")).Accepted, "a live connection is not touched")
 }
+
+func TestADeviceThatForgotRegistersWhenItsConnectionEnds(t *testing.T) {
+	for name, end := range map[string]Event{
+		"lost":   Lost{HubFailure: HubFailure{Class: retry.Throttled, RetryAfter: time.Hour}},
+		"closed": Closed{},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := warm(t)
+			s.feed(Connected{})
+			require.Empty(t, s.feed(Forget{}))
+			s.asksNothing()
+			require.Equal(t, []string{"Register"}, s.feed(end))
+			require.Equal(t, ReasonBoot, s.state.DPS.Reason)
+			require.Equal(t, Idle, s.state.Hub.Phase)
+			require.Zero(t, s.state.Outage)
+			s.assigned("a")
+			if name == "lost" {
+				require.Equal(t, time.Hour, s.hubIn(), "what the hub asked for holds")
+			}
+		})
+	}
+}
