@@ -61,10 +61,10 @@ func mutants() []mutant {
 					"		t.armDPS(t.clockBackOff())\n" +
 					"		return true\n" +
 					"	}\n" +
-					"	// It was not told, but is not to be asked for again for a while." +
-					"\n" +
+					"	// It was not told, but is not to be asked for again for a while.\n" +
 					"	t.Clock.ToldAt, t.Clock.GivenUp = t.now, true",
-					"	if t.Clock.Tries < min(limit, 1) {\n		return true\n	}\n	t.clockTold()"},
+					"	if t.Clock.Tries < min(limit, 1) {\n		return true\n	}\n" +
+						"	t.clockTold()"},
 			},
 		},
 		{

@@ -57,3 +57,28 @@ func TestADeviceThatForgotRegistersWhenItsConnectionEnds(t *testing.T) {
 		})
 	}
 }
+
+func TestForgetEndsWhatIsUnderWayForAHub(t *testing.T) {
+	s := moved(t)
+	require.Equal(t, []string{"CancelConnect", "Register"}, s.feed(Forget{}))
+	require.False(t, s.state.Target().Known())
+	require.Equal(t, Idle, s.state.Hub.Phase)
+
+	s = inOutage(t, 1)
+	require.Contains(t, s.feed(Forget{}), "Register")
+	require.Equal(t, ReasonBoot, s.state.DPS.Reason)
+
+	s = warm(t)
+	s.rejected()
+	require.Equal(t, UnderWay, s.state.DPS.Phase)
+	require.Contains(t, s.feed(Forget{}), "CancelDPS", "it is asked as a device that knows nothing")
+}
+
+func TestForgetLeavesTheRegistrationThatTheProgramWaitsFor(t *testing.T) {
+	s := warm(t)
+	s.feed(Reprovision{})
+	require.Equal(t, []string{"CancelConnect"}, s.feed(Forget{}))
+	require.True(t, s.state.DPS.Manual)
+	require.Equal(t, ReasonManual, s.state.DPS.Reason)
+	require.Contains(t, s.assigned("a"), "ReplyAssigned")
+}
