@@ -89,6 +89,25 @@ func TestTheDeviceEndsWithARejectionAndWithNothingElse(t *testing.T) {
 	require.Equal(t, Waiting, s.state.Hub.Phase)
 }
 
+func TestWhatFollowsARejectionLeavesOtherQuestionsAsTheyAre(t *testing.T) {
+	for _, after := range []AfterRejection{KeepProbing, GiveUpRejected} {
+		s := fresh(t)
+		s.state.Settings.AfterRejection = after
+		s.feed(DPSFailed{Failure: DPSUnavailable})
+		s.now = s.now.Add(6 * time.Second)
+		s.feed(Reprovision{})
+		require.Equal(t, []Action{Register{Reason: ReasonBoot}}, s.actions)
+
+		s = warm(t)
+		s.state.Settings.AfterRejection = after
+		s.fails(retry.Server)
+		at := s.state.DPS.At
+		s.restarts(time.Second)
+		require.Equal(t, ReasonOutage, s.state.DPS.Reason)
+		require.Equal(t, at, s.state.DPS.At)
+	}
+}
+
 func TestWhatFollowsARejectionIsNoMatterForDPSsRefusals(t *testing.T) {
 	for _, after := range []AfterRejection{KeepProbing, GiveUpRejected} {
 		s := fresh(t)
