@@ -257,6 +257,9 @@ func (l *loop) accept(a *call) {
 
 // reply answers all who wait for a registration.
 func (l *loop) reply(r callResult) {
+	if len(l.waiting) > 0 {
+		l.publish() // who is answered may look at Status
+	}
 	for _, a := range l.waiting {
 		a.result <- r
 		if a == l.served {

@@ -103,6 +103,27 @@ func (s *State) Waits(now time.Time) Waits {
 	return w
 }
 
+// Alike says that two waits are the same but for a second.
+func (w Waits) Alike(v Waits) bool {
+	same := func(a, b time.Duration) bool { return (a - b).Abs() < time.Second }
+	alike := len(w.Hubs) == len(v.Hubs) && w.Urgent == v.Urgent && w.Refusals == v.Refusals &&
+		w.Outage.Asked == v.Outage.Asked && same(w.Outage.Silent, v.Outage.Silent) &&
+		same(w.Outage.In, v.Outage.In) && same(w.DPS.In, v.DPS.In) &&
+		same(w.DPS.Asked, v.DPS.Asked) && same(w.DPS.ManualAsked, v.DPS.ManualAsked) &&
+		same(w.DPS.Refused, v.DPS.Refused)
+	w.DPS.In, w.DPS.Asked, w.DPS.ManualAsked = v.DPS.In, v.DPS.Asked, v.DPS.ManualAsked
+	w.DPS.Refused = v.DPS.Refused
+	alike = alike && w.DPS == v.DPS
+	for i := range min(len(w.Hubs), len(v.Hubs)) {
+		a, b := w.Hubs[i], v.Hubs[i]
+		alike = alike && same(a.Asked, b.Asked) && same(a.In, b.In) && same(a.Gone, b.Gone) &&
+			same(a.GapIn, b.GapIn)
+		a.Asked, a.In, a.Gone, a.GapIn = b.Asked, b.In, b.Gone, b.GapIn
+		alike = alike && a == b
+	}
+	return alike
+}
+
 // IsZero says that the device waits for nothing.
 func (w *Waits) IsZero() bool {
 	return len(w.Hubs) == 0 && w.DPS == DPSWait{} && w.Outage == OutageWait{} && !w.Urgent &&

@@ -297,3 +297,32 @@ func TestNothingBeyondWhatIsKeptIsTakenUp(t *testing.T) {
 	s := restored(w, epochOfScripts, 0)
 	require.Len(t, s.Waits(epochOfScripts).Hubs, 4)
 }
+
+func TestWaitsAreAlikeButForASecond(t *testing.T) {
+	w := fullWaits()
+	require.True(t, w.Alike(fullWaits()))
+	require.True(t, w.Alike(w.After(999*time.Millisecond)))
+	for name, change := range map[string]func(w *Waits){
+		"hubs":     func(w *Waits) { w.Hubs = w.Hubs[:1] },
+		"asked":    func(w *Waits) { w.Hubs[0].Asked -= time.Second },
+		"in":       func(w *Waits) { w.Hubs[1].In += time.Second },
+		"gone":     func(w *Waits) { w.Hubs[0].Gone += time.Second },
+		"gap in":   func(w *Waits) { w.Hubs[0].GapIn += time.Second },
+		"gap":      func(w *Waits) { w.Hubs[2].Gap++ },
+		"urgent":   func(w *Waits) { w.Urgent = !w.Urgent },
+		"refusals": func(w *Waits) { w.Refusals++ },
+		"outage":   func(w *Waits) { w.Outage.Silent += time.Second },
+		"asked 2":  func(w *Waits) { w.Outage.Asked++ },
+		"question": func(w *Waits) { w.Outage.In += time.Second },
+		"dps":      func(w *Waits) { w.DPS.In += time.Second },
+		"dps 2":    func(w *Waits) { w.DPS.Asked += time.Second },
+		"manual":   func(w *Waits) { w.DPS.ManualAsked += time.Second },
+		"refused":  func(w *Waits) { w.DPS.Refused += time.Second },
+		"reason":   func(w *Waits) { w.DPS.Reason = ReasonBoot },
+	} {
+		v := fullWaits()
+		change(&v)
+		require.False(t, w.Alike(v), name)
+		require.False(t, v.Alike(w), name)
+	}
+}

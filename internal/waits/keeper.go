@@ -61,6 +61,7 @@ type Keeper struct {
 	anchor  time.Time   // a moment of this process: waits as of then tell whether any has changed
 	kept    rules.Waits // as of anchor, what the store holds
 	unsure  bool        // the store holds something that an earlier process has kept
+	found   rules.Waits // what is left of that
 	lasting rules.Waits // as of anchor, what stands beside the entry
 	beside  bool        // whether something does
 	adopted bool        // it is an earlier process's, and goes on
@@ -95,7 +96,8 @@ func (k *Keeper) Load(ctx context.Context, o Owner) (w rules.Waits, unknown bool
 	s, ok := k.parse(data)
 	if ok && age >= 0 {
 		k.besideIsThere(ctx)
-		return s.Waits.After(age), false, nil
+		k.found = s.Waits.After(age)
+		return k.found, false, nil
 	}
 	beside, err := k.Store.Get(ctx, k.besideKey())
 	k.beside = !errors.Is(err, cache.ErrMiss)
@@ -168,6 +170,10 @@ func (k *Keeper) Save(ctx context.Context, s *rules.State, ending bool) error {
 	if w.IsZero() {
 		anchored = rules.Waits{}
 	}
+	if k.unsure && !k.found.IsZero() && k.found.Alike(w) {
+		k.kept, k.unsure = anchored, false // what is stored says all of it
+	}
+	k.found = rules.Waits{}
 	var failed error
 	if k.unsure || !reflect.DeepEqual(anchored, k.kept) {
 		failed = k.put(ctx, w, func(data []byte) error {

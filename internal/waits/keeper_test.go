@@ -134,6 +134,29 @@ func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
 	})
 }
 
+func TestWhatTheNextProcessFindsUnchangedIsNotWrittenAgain(t *testing.T) {
+	simulate(t, func(m *machine) {
+		k, _, _ := m.start()
+		m.save(k, throttledFor(time.Hour), false)
+		puts := m.waitPuts
+		for range 3 {
+			time.Sleep(10 * time.Minute)
+			k, w, _ := m.start()
+			s := throttledFor(w.Hubs[0].Asked)
+			m.save(k, s, false)
+			require.Equal(t, puts, m.waitPuts)
+			time.Sleep(time.Minute)
+			m.save(k, s, true)
+			require.Equal(t, puts, m.waitPuts)
+		}
+		k, w, _ := m.start()
+		s := throttledFor(w.Hubs[0].Asked)
+		s.Hubs[0].Failures++
+		m.save(k, s, false)
+		require.Equal(t, puts+1, m.waitPuts)
+	})
+}
+
 func TestWhatAnEarlierProcessKeptIsRemovedByTheNext(t *testing.T) {
 	simulate(t, func(m *machine) {
 		k, _, _ := m.start()
