@@ -76,7 +76,7 @@ func (s *State) Waits(now time.Time) Waits {
 			Gap: r.Gap, GapIn: left(r.GapAt), Quick: r.Quick,
 		}
 		if r.Missing > 0 {
-			h.Gone = now.Sub(r.MissingSince)
+			h.Gone = max(now.Sub(r.MissingSince), 1)
 		}
 		w.Hubs = append(w.Hubs, h)
 	}
@@ -103,25 +103,53 @@ func (s *State) Waits(now time.Time) Waits {
 	return w
 }
 
+// ahead are the distances to moments that lie ahead, but for that of the outage's question, which
+// says also whether there is one.
+func (w *Waits) ahead() []*time.Duration {
+	all := []*time.Duration{&w.DPS.In, &w.DPS.Asked, &w.DPS.ManualAsked, &w.DPS.Refused}
+	for i := range w.Hubs {
+		h := &w.Hubs[i]
+		all = append(all, &h.Asked, &h.In, &h.GapIn)
+	}
+	return all
+}
+
+// ages are how long ago something began.
+func (w *Waits) ages() []*time.Duration {
+	all := []*time.Duration{&w.Outage.Silent}
+	for i := range w.Hubs {
+		all = append(all, &w.Hubs[i].Gone)
+	}
+	return all
+}
+
+// own is a copy that shares nothing.
+func (w Waits) own() Waits {
+	w.Hubs = append([]HubWait(nil), w.Hubs...)
+	return w
+}
+
 // Alike says that two waits are the same but for a second.
 func (w Waits) Alike(v Waits) bool {
-	same := func(a, b time.Duration) bool { return (a - b).Abs() < time.Second }
-	alike := len(w.Hubs) == len(v.Hubs) && w.Urgent == v.Urgent && w.Refusals == v.Refusals &&
-		w.Outage.Asked == v.Outage.Asked && same(w.Outage.Silent, v.Outage.Silent) &&
-		same(w.Outage.In, v.Outage.In) && same(w.DPS.In, v.DPS.In) &&
-		same(w.DPS.Asked, v.DPS.Asked) && same(w.DPS.ManualAsked, v.DPS.ManualAsked) &&
-		same(w.DPS.Refused, v.DPS.Refused)
-	w.DPS.In, w.DPS.Asked, w.DPS.ManualAsked = v.DPS.In, v.DPS.Asked, v.DPS.ManualAsked
-	w.DPS.Refused = v.DPS.Refused
-	alike = alike && w.DPS == v.DPS
-	for i := range min(len(w.Hubs), len(v.Hubs)) {
-		a, b := w.Hubs[i], v.Hubs[i]
-		alike = alike && same(a.Asked, b.Asked) && same(a.In, b.In) && same(a.Gone, b.Gone) &&
-			same(a.GapIn, b.GapIn)
-		a.Asked, a.In, a.Gone, a.GapIn = b.Asked, b.In, b.Gone, b.GapIn
-		alike = alike && a == b
+	if len(w.Hubs) != len(v.Hubs) {
+		return false
 	}
-	return alike
+	w = w.own()
+	mine := append(append(w.ahead(), w.ages()...), &w.Outage.In)
+	theirs := append(append(v.ahead(), v.ages()...), &v.Outage.In)
+	for i := range mine {
+		if (*mine[i] - *theirs[i]).Abs() >= time.Second {
+			return false
+		}
+		*mine[i] = *theirs[i]
+	}
+	for i := range w.Hubs {
+		if w.Hubs[i] != v.Hubs[i] {
+			return false
+		}
+	}
+	return w.DPS == v.DPS && w.Outage == v.Outage && w.Urgent == v.Urgent &&
+		w.Refusals == v.Refusals
 }
 
 // IsZero says that the device waits for nothing.
@@ -132,24 +160,14 @@ func (w *Waits) IsZero() bool {
 
 // After is what is left of the waits some time later.
 func (w Waits) After(elapsed time.Duration) Waits {
-	pass := func(d *time.Duration) { *d = max(*d-elapsed, 0) }
-	hubs := make([]HubWait, len(w.Hubs))
-	for i, h := range w.Hubs {
-		pass(&h.Asked)
-		pass(&h.In)
-		pass(&h.GapIn)
-		if h.Missing > 0 {
-			h.Gone += elapsed
-		}
-		hubs[i] = h
+	w = w.own()
+	for _, d := range w.ahead() {
+		*d = max(*d-elapsed, 0)
 	}
-	w.Hubs = hubs
-	pass(&w.DPS.In)
-	pass(&w.DPS.Asked)
-	pass(&w.DPS.ManualAsked)
-	pass(&w.DPS.Refused)
-	if w.Outage.Silent > 0 {
-		w.Outage.Silent += elapsed
+	for _, d := range w.ages() {
+		if *d > 0 { // else it has not begun
+			*d += elapsed
+		}
 	}
 	if w.Outage.In > 0 {
 		w.Outage.In = max(w.Outage.In-elapsed, 1)
@@ -201,8 +219,14 @@ func (w DPSWait) timer(now time.Time) DPSTimer {
 // wait that it grants, and no number is out of range. Who can write the store could otherwise lock
 // the device out.
 func (w *Waits) Sane() bool {
-	sane := len(w.Hubs) <= HubsKept && w.DPS.sane() && saneAge(w.Outage.Silent) &&
-		saneWait(w.Outage.In) && saneCount(w.Outage.Asked) && saneCount(w.Refusals)
+	sane := len(w.Hubs) <= HubsKept && w.DPS.sane() && saneCount(w.Outage.Asked) &&
+		saneCount(w.Refusals)
+	for _, d := range append(w.ahead(), &w.Outage.In) {
+		sane = sane && *d >= 0 && *d <= LongestWait
+	}
+	for _, d := range w.ages() {
+		sane = sane && *d >= 0 && *d < 1<<62 // it may become older
+	}
 	for i := range w.Hubs {
 		sane = sane && w.Hubs[i].sane()
 		for j := range i {
@@ -213,9 +237,6 @@ func (w *Waits) Sane() bool {
 	return sane
 }
 
-// saneAge says that something can have begun so long ago, and may become older.
-func saneAge(d time.Duration) bool { return d >= 0 && d < 1<<62 }
-
 // saneCount says that a number can have been counted.
 func saneCount(n int) bool { return n >= 0 && n <= 1<<20 }
 
@@ -223,16 +244,12 @@ func saneCount(n int) bool { return n >= 0 && n <= 1<<20 }
 // program is likely to set, and Stagger beside it.
 const LongestWait = 7 * 24 * time.Hour
 
-func saneWait(d time.Duration) bool { return d >= 0 && d <= LongestWait }
-
 func (h *HubWait) sane() bool {
-	return h.Hub != "" && saneWait(h.Asked) && saneWait(h.In) && saneWait(h.GapIn) &&
-		saneAge(h.Gone) && saneCount(h.Failures) && saneCount(h.Missing) && saneCount(h.Gap) &&
+	return h.Hub != "" && saneCount(h.Failures) && saneCount(h.Missing) && saneCount(h.Gap) &&
 		h.Quick >= 0 && h.Quick <= LagRetries
 }
 
 func (w *DPSWait) sane() bool {
-	return saneWait(w.In) && saneWait(w.Asked) && saneWait(w.ManualAsked) && saneWait(w.Refused) &&
-		saneCount(w.Failures) && saneCount(w.ClockTries) && w.Reason < reasons &&
+	return saneCount(w.Failures) && saneCount(w.ClockTries) && w.Reason < reasons &&
 		w.Request <= StatusLookup && w.Clock <= ClockForDPS
 }
