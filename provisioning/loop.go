@@ -167,7 +167,7 @@ func (l *loop) wake() (time.Time, bool) {
 	if l.triesHub() {
 		return l.state.Wake()
 	}
-	return l.state.DPS.At, l.state.DPS.Phase == rules.Waiting
+	return l.state.WakeDPS()
 }
 
 // interrupted is what to say when ctx ends: why, and what was wrong until then.

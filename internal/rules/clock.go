@@ -23,6 +23,13 @@ func (t *transition) clockTold() { t.Clock = Clock{ToldAt: t.now} }
 // questions, since they cost the service less and a device with a wrong clock can do nothing else.
 func (t *transition) clockWindow() time.Duration { return min(t.Settings.Stagger, ClockStagger) }
 
+// planClockCheck sets D for a request, and for the time before it, which may be why the hub tried
+// last has turned the device away.
+func (t *transition) planClockCheck(r Request, why Reason) {
+	t.planDPS(t.staggered(t.clockWindow()), r, why)
+	t.DPS.Clock, t.DPS.Rejecting = ClockForHub, t.Hub.Tried.Target
+}
+
 // mayCheckClock: a question about an outage that waits its time gives way, once, since a network
 // often comes up later than the device, and again where nobody told the time.
 func (t *transition) mayCheckClock() bool {
@@ -138,6 +145,9 @@ func (t *transition) clockUnanswered() bool {
 	t.Clock.ToldAt, t.Clock.GivenUp = t.now, true
 	return false
 }
+
+// clockMayExplain says that a wrong clock of the device may be why a hub fails it so.
+func clockMayExplain(c retry.Class) bool { return c == retry.Rejected || c == retry.Untrusted }
 
 // clockBackOff is when to ask for the time again. A device whose clock is wrong is locked out
 // meanwhile, so that it never waits for longer than DPS has been away, or ClockPatience.

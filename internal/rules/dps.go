@@ -98,12 +98,11 @@ func (t *transition) namedAgain(a Assignment, why Reason, instead bool) {
 	switch {
 	case why == ReasonOutage:
 		t.outageAsked()
+		if instead {
+			r.At = earlier(r.At, t.backOff(t.Settings.Hub, 1, 0))
+		}
 	case why == ReasonRejected, why == ReasonIncompatible, instead:
-		r.Failures = 0
-		r.At = t.backOff(t.Settings.Hub, 1, 0)
-	}
-	if instead {
-		r.At = earlier(r.At, t.backOff(t.Settings.Hub, 1, 0))
+		r.Failures, r.At = 0, t.backOff(t.Settings.Hub, 1, 0)
 	}
 }
 

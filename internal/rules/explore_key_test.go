@@ -46,7 +46,7 @@ type countField struct {
 // lookAhead are the deadlines: a past one is as good as none.
 var lookAhead = map[string]bool{
 	"Hub.At": true, "Hubs.NotBefore": true, "Hubs.At": true, "Hubs.GapAt": true,
-	"DPS.At": true, "DPS.Planned": true, "Outage.AskAt": true,
+	"DPS.At": true, "DPS.BehindHub": true, "Outage.AskAt": true,
 	"DPS.RefusedUntil": true,
 	"DPS.NotBefore":    true, "DPS.ManualNotBefore": true,
 }
@@ -100,7 +100,7 @@ func (f *normalForm) learn(v reflect.Value, path string, ages bool) {
 		if path == "Outage.Since" && !ages {
 			limit = 1 // ns: that it has begun is all that matters
 		}
-		optional := path == "Outage.AskAt" || path == "DPS.Planned"
+		optional := path == "Outage.AskAt" || path == "DPS.BehindHub"
 		f.times = append(f.times, timeField{p, limit, optional})
 		return
 	case *Settings:

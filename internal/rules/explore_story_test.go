@@ -123,7 +123,7 @@ func tell(s *situation) string {
 		s.phase, s.connected, s.stable, s.wrongClock, s.notBefore, s.stored, s.losses, s.life,
 		st.Hub.Phase, left(st.Hub.At), st.Hub.Next, s.hubDue,
 		st.DPS.Phase, left(st.DPS.At), st.DPS.Reason, st.DPS.Request, st.DPS.Clock, st.DPS.Silent,
-		st.DPS.Failures, !st.DPS.Planned.IsZero(), s.dpsDue,
+		st.DPS.Failures, !st.DPS.BehindHub.IsZero(), s.dpsDue,
 		left(st.Outage.Since), st.Outage.Asked, st.Urgent, st.Refusals, left(st.Clock.ToldAt),
 		st.Clock.Tries,
 	)

@@ -64,9 +64,9 @@ func (e HubFailure) apply(t *transition) {
 	if t.Outage.Since.IsZero() {
 		t.Outage.Since = t.now
 	}
-	if !t.DPS.Planned.IsZero() {
-		at := t.soon(later(t.DPS.Planned, t.DPS.NotBefore), WakeSpread)
-		t.DPS.At, t.DPS.Planned = earlier(t.DPS.At, at), time.Time{}
+	if !t.DPS.BehindHub.IsZero() {
+		at := t.soon(later(t.DPS.BehindHub, t.DPS.NotBefore), WakeSpread)
+		t.DPS.At, t.DPS.BehindHub = earlier(t.DPS.At, at), time.Time{}
 	}
 	switch e.Class {
 	case retry.Throttled:
@@ -129,8 +129,7 @@ func (t *transition) oneIsSilent() bool {
 func (t *transition) unavailable(e HubFailure) {
 	if e.Dates && t.mayCheckClock() {
 		t.drawOutage() // before the clock is asked for, lest that put it off with each start
-		t.planDPS(t.staggered(t.clockWindow()), StatusLookup, ReasonOutage)
-		t.DPS.Clock, t.DPS.Rejecting = ClockForHub, t.Hub.Tried.Target
+		t.planClockCheck(StatusLookup, ReasonOutage)
 		return
 	}
 	switch {

@@ -39,9 +39,9 @@ func (t *transition) resumeQuestion(start time.Time) {
 	hubFirst := t.Hub.Phase == Waiting && t.Hub.At.Sub(start) < BootGrace
 	switch {
 	case hubFirst && (d.At.Before(grace) || d.Silent):
-		d.Planned = d.At
+		d.BehindHub = d.At
 		if d.Silent {
-			d.Planned = later(t.now, d.floor())
+			d.BehindHub = later(t.now, d.floor())
 		}
 		d.At = later(d.NotBefore, grace)
 	case d.Silent:
@@ -70,7 +70,7 @@ func (Reprovision) apply(t *transition) {
 		t.DPS.Manual = true // the registration under way serves everybody
 		return
 	}
-	if notBefore := later(t.DPS.NotBefore, t.DPS.ManualNotBefore); t.now.Before(notBefore) {
+	if notBefore := t.DPS.floor(); t.now.Before(notBefore) {
 		t.do(ReplyTooSoon{NotBefore: notBefore})
 		return
 	}
@@ -172,13 +172,4 @@ func (t *transition) forgetHubs() {
 		}
 		*r = HubRecord{Hub: r.Hub, DeviceID: r.DeviceID, Class: r.Class, NotBefore: r.NotBefore}
 	}
-}
-
-func clockMayExplain(c retry.Class) bool { return c == retry.Rejected || c == retry.Untrusted }
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
 }

@@ -118,3 +118,15 @@ func TestADeviceThatWasNotToldTheTimeWaitsNoLongerForDPSThanItWasAway(t *testing
 	s.feed(DPSFailed{Silent: true})
 	require.InDelta(t, max(s.now.Sub(since), ClockPatience), s.dpsIn(), float64(time.Millisecond))
 }
+
+func TestARefusalOfAnotherQuestionDoesNotKeepARejectedDeviceFromTheTime(t *testing.T) {
+	s := inOutage(t, 0).withTokens()
+	s.waitDPS()
+	s.feed(DPSFailed{Failure: DPSRefused})
+	until := s.state.DPS.RefusedUntil
+	require.Equal(t, ReasonOutage, s.state.DPS.Reason)
+	s.waitHub()
+	require.Equal(t, []string{"CheckClock"}, s.fails(retry.Rejected))
+	require.Empty(t, s.feed(ClockAnswered{Clock: ClockRight}))
+	require.Equal(t, until, s.state.DPS.At, "nothing but the time is asked before")
+}

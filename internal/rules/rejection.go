@@ -46,8 +46,7 @@ func (t *transition) askAboutRejection(r *HubRecord, e HubFailure) {
 		t.armDPS(t.staggered(t.clockWindow()))
 	case !t.dpsFree(): // it is asked already
 	case checkClock:
-		t.planDPS(t.staggered(t.clockWindow()), Registration, ReasonRejected)
-		t.DPS.Clock, t.DPS.Rejecting = ClockForHub, t.Hub.Tried.Target
+		t.planClockCheck(Registration, ReasonRejected)
 	case answered && t.Settings.AfterRejection == KeepProbing:
 	default:
 		t.planDPS(t.staggered(t.Settings.Stagger), Registration, ReasonRejected)

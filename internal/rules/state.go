@@ -105,9 +105,9 @@ type DPSTimer struct {
 	refused   bool // the request was refused, and the clock may be why
 	notFound  bool // a lookup found no registration: only registering helps
 
-	// Planned is when an earlier process had planned the question for, if that waits for the hub to
-	// go first: the hub's failure brings it forward, to then at the earliest. Zero: it does not.
-	Planned time.Time
+	// BehindHub is when an earlier process had planned the question for, if that waits for the hub
+	// to go first: the hub's failure brings it forward, to then at the earliest. Zero: it does not.
+	BehindHub time.Time
 }
 
 // Pending says that a request to DPS is planned or under way.
@@ -196,10 +196,15 @@ func (s *State) Wake() (at time.Time, ok bool) {
 	if s.Hub.Phase == Waiting {
 		at, ok = s.Hub.At, true
 	}
-	if s.DPS.Phase == Waiting && !s.held() && (!ok || s.DPS.At.Before(at)) {
-		at, ok = s.DPS.At, true
+	if dps, planned := s.WakeDPS(); planned && (!ok || dps.Before(at)) {
+		at, ok = dps, true
 	}
 	return at, ok
+}
+
+// WakeDPS is Wake of D alone, for a caller who asks DPS and tries no hub.
+func (s *State) WakeDPS() (at time.Time, ok bool) {
+	return s.DPS.At, s.DPS.Phase == Waiting && !s.held()
 }
 
 // held says that a question planned for DPS waits for the end of the connection: the hub has

@@ -46,7 +46,7 @@ func (t *transition) fire() {
 		t.do(Connect{Target: target})
 	}
 	if t.due(t.DPS.Phase, t.DPS.At) && !t.held() {
-		t.DPS.Phase, t.DPS.Planned = UnderWay, time.Time{}
+		t.DPS.Phase, t.DPS.BehindHub = UnderWay, time.Time{}
 		t.do(t.dpsRequest())
 	}
 }

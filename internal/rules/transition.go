@@ -18,7 +18,7 @@ func (t *transition) planDPS(at time.Time, r Request, why Reason) {
 		d.Operation = ""
 	}
 	d.Request, d.Reason, d.Clock, d.Silent = r, why, ClockForNone, false
-	d.corrected, d.refused, d.notFound, d.Planned = false, false, false, time.Time{}
+	d.corrected, d.refused, d.notFound, d.BehindHub = false, false, false, time.Time{}
 	d.Rejecting = Assignment{}
 	t.armDPS(at)
 }

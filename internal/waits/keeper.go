@@ -190,7 +190,7 @@ func (k *Keeper) Save(ctx context.Context, s *rules.State, ending bool) error {
 // over.
 func (k *Keeper) saveLasting(ctx context.Context, w, anchored rules.Waits, ending bool) error {
 	if !worthFlash(w, ending) {
-		if !k.beside || !w.IsZero() && w.Outage.Silent > 0 {
+		if !k.beside || w.Outage.Silent > 0 {
 			return nil
 		}
 		if err := k.Store.Delete(ctx, k.besideKey()); err != nil {
