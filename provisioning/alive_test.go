@@ -19,40 +19,30 @@ import (
 // While one path is broken for good, the device takes another.
 
 func TestWithoutPort443ADeviceIsMovedOffADeadHubOverMQTT(t *testing.T) {
-	for name, dropped := range map[string]bool{"refused": false, "dropped": true} {
+	for name, c := range map[string]struct {
+		dropped bool // or else refused
+		fault   simnet.Fault
+		limit   time.Duration
+		lookups int // which do not get through
+	}{
+		"refused":              {false, simnet.Refused, 4 * time.Hour, 2},
+		"dropped":              {true, simnet.Refused, 4 * time.Hour, 2},
+		"refused, hub deleted": {false, simnet.NameNotFound, 10 * time.Minute, 0},
+		"dropped, hub deleted": {true, simnet.NameNotFound, 10 * time.Minute, 0},
+	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, []wiring{{dps: dps.MQTT}, {dps: dps.MQTT, x509: true}},
 				func(t *testing.T, r *rig) {
 					r.boot()
-					r.network.SetFault(hubA, simnet.Refused)
+					r.network.SetFault(hubA, c.fault)
 					require.NoError(t, r.dps.MoveNow(rigID, hubB))
 					dev := r.device()
-					closePort443(dev, dropped)
+					closePort443(dev, c.dropped)
 					stop := r.run(dev)
-					s := r.await(0, 4*time.Hour)
+					s := r.await(0, c.limit)
 					stop()
 					require.Equal(t, hubB, s.hub)
-					require.Equal(t, 2, dev.Status().Lookups, "which did not get through")
-					require.Equal(t, 1, r.asked(dpstest.Register))
-				})
-		})
-	}
-}
-
-func TestWithoutPort443ADeviceWhoseHubIsDeletedRegistersOverMQTT(t *testing.T) {
-	for name, dropped := range map[string]bool{"refused": false, "dropped": true} {
-		t.Run(name, func(t *testing.T) {
-			each(t, []wiring{{dps: dps.MQTT}, {dps: dps.MQTT, x509: true}},
-				func(t *testing.T, r *rig) {
-					r.boot()
-					r.network.SetFault(hubA, simnet.NameNotFound)
-					require.NoError(t, r.dps.MoveNow(rigID, hubB))
-					dev := r.device()
-					closePort443(dev, dropped)
-					stop := r.run(dev)
-					s := r.await(0, 10*time.Minute)
-					stop()
-					require.Equal(t, hubB, s.hub)
+					require.Equal(t, c.lookups, dev.Status().Lookups)
 					require.Equal(t, 1, r.asked(dpstest.Register))
 				})
 		})

@@ -73,15 +73,20 @@ func isEntryProblem(err error) bool {
 
 // loadWaits takes up what an earlier process was told to wait for.
 func (c *core) loadWaits(boot *rules.Boot) {
+	if c.waits.Store == nil {
+		return
+	}
 	o := c.store.owner
-	fingerprint, err := o.attestation.Fingerprint(context.Background())
-	if err != nil {
+	owner := waits.Owner{
+		Scope: o.scope, RegistrationID: o.attestation.RegistrationID(), Endpoint: o.endpoint,
+	}
+	var err error
+	if e := c.store.last; e != nil { // an entry is only used if its fingerprint is the credential's
+		owner.Fingerprint = e.Fingerprint
+	} else if owner.Fingerprint, err = o.attestation.Fingerprint(context.Background()); err != nil {
 		return // the credential cannot be used either, which the requests tell
 	}
-	boot.Waits, boot.WaitsUnknown, err = c.waits.Load(context.Background(), waits.Owner{
-		Scope: o.scope, RegistrationID: o.attestation.RegistrationID(), Endpoint: o.endpoint,
-		Fingerprint: fingerprint,
-	})
+	boot.Waits, boot.WaitsUnknown, err = c.waits.Load(context.Background(), owner)
 	if err != nil {
 		c.storeFailed("what was to be waited for could not be read", err)
 	}

@@ -16,7 +16,7 @@ const reprovisionName = "reprovisionRequest"
 func (t *thermostat) reprovisionIfWanted(
 	ctx context.Context, hub *hubconn.Conn, desired hubconn.Desired,
 ) {
-	wanted, ok := stringProperty(desired.JSON, reprovisionName)
+	wanted, ok := jsonText(member(desired.JSON, reprovisionName))
 	if !ok {
 		return
 	}
@@ -25,7 +25,8 @@ func (t *thermostat) reprovisionIfWanted(
 		t.log.Warn("the twin cannot be read: not reprovisioning", "cause", err.Error())
 		return
 	}
-	if done, ok := reportedString(twin.Reported.JSON, reprovisionName); ok && done == wanted {
+	acknowledged := member(twin.Reported.JSON, reprovisionName)
+	if done, ok := jsonText(member(acknowledged, "value")); ok && done == wanted {
 		return
 	}
 	ack := hubconn.PropertyAck{Value: wanted, Code: 202, Version: desired.Version}
@@ -36,19 +37,14 @@ func (t *thermostat) reprovisionIfWanted(
 	t.orders.askReprovision("desired property")
 }
 
-func stringProperty(properties json.RawMessage, name string) (value string, ok bool) {
+// member is one of a JSON object, nil if there is none of that name.
+func member(object json.RawMessage, name string) json.RawMessage {
 	var all map[string]json.RawMessage
-	if json.Unmarshal(properties, &all) != nil {
-		return "", false
-	}
-	return value, json.Unmarshal(all[name], &value) == nil && value != ""
+	_ = json.Unmarshal(object, &all) // the hub has objects only
+	return all[name]
 }
 
-// reportedString is the value that was acknowledged.
-func reportedString(properties json.RawMessage, name string) (value string, ok bool) {
-	var all map[string]json.RawMessage
-	if json.Unmarshal(properties, &all) != nil {
-		return "", false
-	}
-	return stringProperty(all[name], "value")
+// jsonText is a JSON string, if it is one and not empty.
+func jsonText(value json.RawMessage) (s string, ok bool) {
+	return s, json.Unmarshal(value, &s) == nil && s != ""
 }

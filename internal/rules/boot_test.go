@@ -187,26 +187,14 @@ func TestOverdueQuestionsOfDevicesThatWakeTogetherAreSpreadOverTheWake(t *testin
 
 func TestWhatNobodyAnsweredIsTriedAgainSoonAfterARestart(t *testing.T) {
 	drawn(t, 0, 5*time.Second, func(r Random) time.Duration {
-		s := warm(t)
-		for range 9 {
-			s.fails(retry.Unreachable)
-			s.waitHub()
-		}
-		s.fails(retry.Unreachable)
-		s.now = s.now.Add(5 * time.Second)
+		s := silentHub(t)
 		state, _ := Apply(State{Settings: s.state.Settings}, Boot{
 			Next: retry.Wait, Confirmed: assignedTo("a"), Waits: s.state.Waits(s.now),
 		}, s.now, r)
 		return state.Hub.At.Sub(s.now)
 	})
 	drawn(t, 0, 30*time.Second, func(r Random) time.Duration {
-		s := fresh(t)
-		for range 9 {
-			s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true})
-			s.waitDPS()
-		}
-		s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true})
-		s.now = s.now.Add(5 * time.Second)
+		s := fresh(t).dpsStaysSilent()
 		state, _ := Apply(State{Settings: s.state.Settings}, Boot{
 			Next: retry.Register, Waits: s.state.Waits(s.now),
 		}, s.now, r)
@@ -256,12 +244,7 @@ func TestARestartShortensNoWaitThatSomebodyAskedFor(t *testing.T) {
 func TestASilentQuestionLeavesTheHubItsTurnAfterARestart(t *testing.T) {
 	s := warm(t)
 	s.rejected()
-	for range 9 {
-		s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true})
-		s.waitDPS()
-	}
-	s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true})
-	s.now = s.now.Add(5 * time.Second)
+	s.dpsStaysSilent()
 	s.state.Hubs[0].At, s.state.Hubs[0].NotBefore = s.now, s.now
 	require.Equal(t, []string{"Connect"}, s.restarts(0))
 	require.Equal(t, 30*time.Second, s.dpsIn())

@@ -11,25 +11,13 @@ import (
 
 func TestANudgeBringsTheNextTryForwardWhereNobodyAnsweredTheLast(t *testing.T) {
 	drawn(t, 0, 5*time.Second, func(r Random) time.Duration {
-		s := warm(t)
-		for range 9 {
-			s.fails(retry.Unreachable)
-			s.waitHub()
-		}
-		s.fails(retry.Unreachable)
-		s.now = s.now.Add(5 * time.Second)
+		s := silentHub(t)
 		state, actions := Apply(s.state, Nudge{}, s.now, r)
 		require.Empty(t, actions)
 		return state.Hub.At.Sub(s.now)
 	})
 	drawn(t, 0, 5*time.Second, func(r Random) time.Duration {
-		s := fresh(t)
-		for range 9 {
-			s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true})
-			s.waitDPS()
-		}
-		s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true})
-		s.now = s.now.Add(5 * time.Second)
+		s := fresh(t).dpsStaysSilent()
 		state, actions := Apply(s.state, Nudge{}, s.now, r)
 		require.Empty(t, actions)
 		return state.DPS.At.Sub(s.now)

@@ -73,6 +73,29 @@ func moved(t *testing.T) *script {
 // fresh is a device that remembers nothing, whose first registration is under way.
 func fresh(t *testing.T) *script { return newScript(t, Boot{Next: retry.Register}) }
 
+// silentHub is a device whose hub has not answered ten times in a row; its last floor is over.
+func silentHub(t *testing.T) *script {
+	s := warm(t)
+	for range 9 {
+		s.fails(retry.Unreachable)
+		s.waitHub()
+	}
+	s.fails(retry.Unreachable)
+	s.now = s.now.Add(HubFloor)
+	return s
+}
+
+// dpsStaysSilent lets DPS not answer ten times in a row; its last floor is over.
+func (s *script) dpsStaysSilent() *script {
+	for range 9 {
+		s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true})
+		s.waitDPS()
+	}
+	s.feed(DPSFailed{Failure: DPSUnavailable, Silent: true})
+	s.now = s.now.Add(DPSFloor)
+	return s
+}
+
 // withTokens gives the device a key in place of its certificate.
 func (s *script) withTokens() *script {
 	s.state.Settings.Tokens = true
