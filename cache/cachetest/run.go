@@ -201,18 +201,24 @@ func concurrentUse(t *testing.T, s cache.Store) {
 		all.Go(func() {
 			for range rounds * 4 {
 				data, err := s.Get(ctx, "shared")
-				if err != nil {
-					t.Errorf("Get beside others: %v", err)
-				} else if len(data) != size || bytes.Count(data, data[:1]) != size {
-					t.Errorf(
-						"Get beside others: a mixture, %d bytes from %.10q to %.10q", len(data),
-						data, data[max(0, len(data)-10):],
-					)
-				}
+				unmixed(t, "Get", data, err, size)
 			}
 		})
 	}
 	all.Wait()
+}
+
+// unmixed checks what was read beside writers, each of which writes one byte so many times.
+func unmixed(t *testing.T, op string, data []byte, err error, size int) {
+	t.Helper()
+	if err != nil {
+		t.Errorf("%s beside others: %v", op, err)
+	} else if len(data) != size || bytes.Count(data, data[:1]) != size {
+		t.Errorf(
+			"%s beside others: a mixture, %d bytes from %.10q to %.10q", op, len(data), data,
+			data[max(0, len(data)-10):],
+		)
+	}
 }
 
 func put(t *testing.T, s cache.Store, key, value string) {

@@ -192,14 +192,7 @@ func concurrentWaits(t *testing.T, s cache.WaitStore) {
 		all.Go(func() {
 			for range rounds * 4 {
 				data, _, err := s.GetWaits(ctx, "shared")
-				if err != nil {
-					t.Errorf("GetWaits beside others: %v", err)
-				} else if len(data) != size || bytes.Count(data, data[:1]) != size {
-					t.Errorf(
-						"GetWaits beside others: a mixture, %d bytes from %.10q to %.10q",
-						len(data), data, data[max(0, len(data)-10):],
-					)
-				}
+				unmixed(t, "GetWaits", data, err, size)
 			}
 		})
 	}
