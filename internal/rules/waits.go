@@ -129,7 +129,11 @@ func (w Waits) own() Waits {
 	return w
 }
 
-// Alike says that two waits are the same but for a second.
+// aliked is by how much two distances may differ, and be the same: what is stored is read a moment
+// before the device begins.
+const aliked = 100 * time.Millisecond
+
+// Alike says that two waits are the same but for a moment.
 func (w Waits) Alike(v Waits) bool {
 	if len(w.Hubs) != len(v.Hubs) {
 		return false
@@ -138,7 +142,7 @@ func (w Waits) Alike(v Waits) bool {
 	mine := append(append(w.ahead(), w.ages()...), &w.Outage.In)
 	theirs := append(append(v.ahead(), v.ages()...), &v.Outage.In)
 	for i := range mine {
-		if (*mine[i] - *theirs[i]).Abs() >= time.Second {
+		if (*mine[i] - *theirs[i]).Abs() >= aliked {
 			return false
 		}
 		*mine[i] = *theirs[i]

@@ -298,26 +298,26 @@ func TestNothingBeyondWhatIsKeptIsTakenUp(t *testing.T) {
 	require.Len(t, s.Waits(epochOfScripts).Hubs, 4)
 }
 
-func TestWaitsAreAlikeButForASecond(t *testing.T) {
+func TestWaitsAreAlikeButForAMoment(t *testing.T) {
 	w := fullWaits()
 	require.True(t, w.Alike(fullWaits()))
-	require.True(t, w.Alike(w.After(999*time.Millisecond)))
+	require.True(t, w.Alike(w.After(99*time.Millisecond)))
 	for name, change := range map[string]func(w *Waits){
 		"hubs":     func(w *Waits) { w.Hubs = w.Hubs[:1] },
-		"asked":    func(w *Waits) { w.Hubs[0].Asked -= time.Second },
-		"in":       func(w *Waits) { w.Hubs[1].In += time.Second },
-		"gone":     func(w *Waits) { w.Hubs[0].Gone += time.Second },
-		"gap in":   func(w *Waits) { w.Hubs[0].GapIn += time.Second },
+		"asked":    func(w *Waits) { w.Hubs[0].Asked -= aliked },
+		"in":       func(w *Waits) { w.Hubs[1].In += aliked },
+		"gone":     func(w *Waits) { w.Hubs[0].Gone += aliked },
+		"gap in":   func(w *Waits) { w.Hubs[0].GapIn += aliked },
 		"gap":      func(w *Waits) { w.Hubs[2].Gap++ },
 		"urgent":   func(w *Waits) { w.Urgent = !w.Urgent },
 		"refusals": func(w *Waits) { w.Refusals++ },
-		"outage":   func(w *Waits) { w.Outage.Silent += time.Second },
+		"outage":   func(w *Waits) { w.Outage.Silent += aliked },
 		"asked 2":  func(w *Waits) { w.Outage.Asked++ },
-		"question": func(w *Waits) { w.Outage.In += time.Second },
-		"dps":      func(w *Waits) { w.DPS.In += time.Second },
-		"dps 2":    func(w *Waits) { w.DPS.Asked += time.Second },
-		"manual":   func(w *Waits) { w.DPS.ManualAsked += time.Second },
-		"refused":  func(w *Waits) { w.DPS.Refused += time.Second },
+		"question": func(w *Waits) { w.Outage.In += aliked },
+		"dps":      func(w *Waits) { w.DPS.In += aliked },
+		"dps 2":    func(w *Waits) { w.DPS.Asked += aliked },
+		"manual":   func(w *Waits) { w.DPS.ManualAsked += aliked },
+		"refused":  func(w *Waits) { w.DPS.Refused += aliked },
 		"reason":   func(w *Waits) { w.DPS.Reason = ReasonBoot },
 	} {
 		v := fullWaits()

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"reflect"
 	"time"
 
 	"github.com/rehome-iot/rehome/cache"
@@ -58,15 +57,23 @@ type Keeper struct {
 	Trusted func() bool
 
 	owner   string
-	anchor  time.Time   // a moment of this process: waits as of then tell whether any has changed
-	kept    rules.Waits // as of anchor, what the store holds
-	unsure  bool        // the store holds something that an earlier process has kept
-	found   rules.Waits // what is left of that
-	lasting rules.Waits // as of anchor, what stands beside the entry
-	beside  bool        // whether something does
-	adopted bool        // it is an earlier process's, and goes on
-	blind   bool        // no clock tells how long the device was switched off
-	besides time.Time   // when something was last written beside the entry
+	kept    snapshot // what the store holds
+	unsure  bool     // or something else that an earlier process has kept
+	lasting snapshot // what stands beside the entry
+	beside  bool     // whether something does
+	adopted bool     // it is an earlier process's, and goes on
+	blind   bool     // no clock tells how long the device was switched off
+}
+
+// snapshot is waits as of a moment.
+type snapshot struct {
+	waits rules.Waits
+	at    time.Time
+}
+
+// stillSays that what was kept then is what would be kept now: a wait that is over is no wait.
+func (s snapshot) stillSays(w rules.Waits, now time.Time) bool {
+	return s.waits.After(now.Sub(s.at)).Alike(w)
 }
 
 // stored is the form in which waits are kept.
@@ -83,7 +90,7 @@ func (k *Keeper) besideKey() string { return k.Key + "~waits" }
 // Load returns what is left of what an earlier process was told to keep. unknown says that there
 // was something, and that nobody can say what is left of it.
 func (k *Keeper) Load(ctx context.Context, o Owner) (w rules.Waits, unknown bool, err error) {
-	k.owner, k.anchor = o.hash(), time.Now()
+	k.owner = o.hash()
 	if k.Store == nil {
 		return rules.Waits{}, false, nil
 	}
@@ -96,8 +103,8 @@ func (k *Keeper) Load(ctx context.Context, o Owner) (w rules.Waits, unknown bool
 	s, ok := k.parse(data)
 	if ok && age >= 0 {
 		k.besideIsThere(ctx)
-		k.found = s.Waits.After(age)
-		return k.found, false, nil
+		k.kept, k.unsure = snapshot{s.Waits.After(age), time.Now()}, false
+		return k.kept.waits, false, nil
 	}
 	beside, err := k.Store.Get(ctx, k.besideKey())
 	k.beside = !errors.Is(err, cache.ErrMiss)
@@ -166,29 +173,24 @@ func (k *Keeper) Save(ctx context.Context, s *rules.State, ending bool) error {
 		return nil
 	}
 	now := time.Now()
-	w, anchored := s.Waits(now), s.Waits(k.anchor)
-	if w.IsZero() {
-		anchored = rules.Waits{}
-	}
-	if k.unsure && !k.found.IsZero() && k.found.Alike(w) {
-		k.kept, k.unsure = anchored, false // what is stored says all of it
-	}
-	k.found = rules.Waits{}
+	w := s.Waits(now)
 	var failed error
-	if k.unsure || !reflect.DeepEqual(anchored, k.kept) {
+	if k.unsure || !k.kept.stillSays(w, now) {
 		failed = k.put(ctx, w, func(data []byte) error {
 			return k.Store.PutWaits(ctx, k.Key, data)
 		})
 		if failed == nil {
-			k.kept, k.unsure = anchored, false
+			k.kept, k.unsure = snapshot{w, now}, false
 		}
 	}
-	return errors.Join(failed, k.saveLasting(ctx, w.Lasting(), anchored.Lasting(), ending))
+	return errors.Join(failed, k.saveLasting(ctx, w.Lasting(), now, ending))
 }
 
 // saveLasting keeps what a device without power needs beside the entry, and removes it when it is
 // over.
-func (k *Keeper) saveLasting(ctx context.Context, w, anchored rules.Waits, ending bool) error {
+func (k *Keeper) saveLasting(
+	ctx context.Context, w rules.Waits, now time.Time, ending bool,
+) error {
 	if !worthFlash(w, ending) {
 		if !k.beside || w.Outage.Silent > 0 {
 			return nil
@@ -196,29 +198,29 @@ func (k *Keeper) saveLasting(ctx context.Context, w, anchored rules.Waits, endin
 		if err := k.Store.Delete(ctx, k.besideKey()); err != nil {
 			return err
 		}
-		k.beside, k.lasting = false, rules.Waits{}
+		k.beside, k.lasting = false, snapshot{}
 		return nil
 	}
 	if k.adopted {
-		k.adopted, k.lasting = false, anchored
+		k.adopted, k.lasting = false, snapshot{w, now}
 	}
-	if k.beside && reflect.DeepEqual(anchored, k.lasting) && !(ending && k.countsAwake()) {
+	if k.beside && k.lasting.stillSays(w, now) && !(ending && k.countsAwake(now)) {
 		return nil
 	}
 	err := k.put(ctx, w, func(data []byte) error {
 		return k.Store.Put(ctx, k.besideKey(), data)
 	})
 	if err == nil {
-		k.beside, k.lasting, k.besides = true, anchored, time.Now()
+		k.beside, k.lasting = true, snapshot{w, now}
 	}
 	return err
 }
 
 // countsAwake says that the time awake is worth another write at the end of a use: no clock tells
 // how long the device was switched off, and it has been awake for long since the last.
-func (k *Keeper) countsAwake() bool {
+func (k *Keeper) countsAwake(now time.Time) bool {
 	k.blind = k.blind && !k.Trusted()
-	return k.blind && time.Since(k.besides) >= rewriteAfter
+	return k.blind && now.Sub(k.lasting.at) >= rewriteAfter
 }
 
 // worthFlash says that an outage has lasted, or that a moment was drawn that lies some way ahead.

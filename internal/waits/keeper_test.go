@@ -157,6 +157,28 @@ func TestWhatTheNextProcessFindsUnchangedIsNotWrittenAgain(t *testing.T) {
 	})
 }
 
+func TestAWaitThatIsOverIsNoChange(t *testing.T) {
+	simulate(t, func(m *machine) {
+		k, _, _ := m.start()
+		time.Sleep(time.Millisecond)
+		s := throttledFor(time.Second)
+		s.DPS.NotBefore = time.Time{}
+		m.save(k, s, false)
+		puts := m.waitPuts
+		time.Sleep(time.Second)
+		m.save(k, s, false)
+		s.Hubs[0].At, s.Hubs[0].NotBefore = time.Time{}, time.Time{} // as when it is connected to
+		m.save(k, s, true)
+		require.Equal(t, puts, m.waitPuts)
+
+		s.Hubs[0].At = time.Now().Add(time.Minute)
+		m.save(k, s, false)
+		s.Hubs[0].At = time.Time{}
+		m.save(k, s, false)
+		require.Equal(t, puts+2, m.waitPuts, "one that is lifted before it is over is a change")
+	})
+}
+
 func TestWhatAnEarlierProcessKeptIsRemovedByTheNext(t *testing.T) {
 	simulate(t, func(m *machine) {
 		k, _, _ := m.start()
