@@ -50,7 +50,7 @@ func TestTheDocumentationPrintsTheDelaysAndLimitsOfTheRules(t *testing.T) {
 		fmt.Sprintf("a stable connection (%s or more", spoken(stableAfter)),
 		"asked for again within " + spoken(rules.ClockValid),
 		"never more than " + spoken(rules.OutageCap) + " apart",
-		fmt.Sprintf("honoured for up to %s", spoken(rules.MaxRetryAfter)),
+		fmt.Sprintf("honoured for up to %s", spoken(retry.LongestHonoured)),
 		fmt.Sprintf("For %s without", spoken(rules.ThrottledOutage)),
 		fmt.Sprintf("in %d tries over %s", rules.NameGoneTries, spoken(rules.NameGoneTime)),
 		fmt.Sprintf("D after %s + U(0, %.0f %%)",

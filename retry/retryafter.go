@@ -9,6 +9,10 @@ import (
 // years. Half the range of a time.Duration is left for what is added to it.
 const MaxRetryAfter time.Duration = 1 << 62
 
+// LongestHonoured is the longest Retry-After that the packages of this module honour:
+// then comes one careful try. A date in the year 9999 would be a truck roll otherwise.
+const LongestHonoured = 24 * time.Hour
+
 // minRetryAfter keeps "0" and a date that has passed from being a busy loop.
 const minRetryAfter = time.Second
 

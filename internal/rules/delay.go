@@ -16,10 +16,6 @@ const (
 
 	// UntrustedFloor is that of a hub whose certificate does not verify: nothing mends it soon.
 	UntrustedFloor = time.Minute
-
-	// MaxRetryAfter is the longest wait that a service is granted: a date in the year 9999 would
-	// be a truck roll.
-	MaxRetryAfter = 24 * time.Hour
 )
 
 // Questions about an outage: the first at U(OutageMin, OutageMax) after the hub's first failure,
@@ -146,7 +142,7 @@ func Defaults() Settings {
 
 // floor is how long a hub is left alone after a failure, before jitter.
 func (s *Settings) floor(class retry.Class, retryAfter time.Duration) time.Duration {
-	retryAfter = min(retryAfter, MaxRetryAfter)
+	retryAfter = min(retryAfter, retry.LongestHonoured)
 	switch class {
 	case retry.Throttled:
 		return retryAfter

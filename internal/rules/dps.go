@@ -1,6 +1,10 @@
 package rules
 
-import "time"
+import (
+	"time"
+
+	"github.com/rehome-iot/rehome/retry"
+)
 
 func (e Assigned) apply(t *transition) {
 	a, why, manual := e.Assignment, t.DPS.Reason, t.DPS.Manual
@@ -148,13 +152,13 @@ func (e Progress) apply(t *transition) {
 		return
 	}
 	t.DPS.Operation = e.Operation
-	t.DPS.NotBefore = t.now.Add(min(e.RetryAfter, MaxRetryAfter))
+	t.DPS.NotBefore = t.now.Add(min(e.RetryAfter, retry.LongestHonoured))
 }
 
 func (e DPSFailed) apply(t *transition) {
 	d := &t.DPS
 	d.Phase, d.Silent = Idle, e.Silent
-	e.RetryAfter = min(e.RetryAfter, MaxRetryAfter)
+	e.RetryAfter = min(e.RetryAfter, retry.LongestHonoured)
 	if e.RetryAfter > 0 {
 		d.NotBefore = t.now.Add(e.RetryAfter)
 	}

@@ -127,7 +127,7 @@ func (x *exploration) ends(s *situation) []answer {
 		if c == retry.Throttled {
 			f.RetryAfter = asked
 		}
-		return answer{event: Lost{HubFailure: f}, asked: min(asked, MaxRetryAfter)}
+		return answer{event: Lost{HubFailure: f}, asked: min(asked, retry.LongestHonoured)}
 	}
 	switch around.hubs[s.connected-1] {
 	case broken:

@@ -123,7 +123,7 @@ func (s *surroundings) hubAnswers(hub byte, wrongClock bool) []answer {
 		if f.Class == retry.Throttled {
 			f.RetryAfter = asked
 		}
-		return answer{event: f, asked: min(asked, MaxRetryAfter)}
+		return answer{event: f, asked: min(asked, retry.LongestHonoured)}
 	}
 	accepts := answer{event: Connected{}}
 	rejects := failure(HubFailure{Class: retry.Rejected}, HubFloor)
@@ -207,7 +207,7 @@ func (s *surroundings) dpsAnswers(what asking, wrongClock, tokens, https bool) [
 	case throttling:
 		a := failure(DPSThrottled)
 		e := a.event.(DPSFailed)
-		e.RetryAfter, a.asked = s.dpsRetryAfter, min(s.dpsRetryAfter, MaxRetryAfter)
+		e.RetryAfter, a.asked = s.dpsRetryAfter, min(s.dpsRetryAfter, retry.LongestHonoured)
 		a.event = e
 		return []answer{a}
 	}

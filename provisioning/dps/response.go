@@ -18,11 +18,8 @@ import (
 const maxBody = https.MaxBody
 
 // Pace of polling. Azure docs: "How to use symmetric key attestation over HTTPS": the service says
-// Retry-After: 3. A service that names a date in the year 9999 is polled after a day all the same.
-const (
-	pollDelay    = 3 * time.Second
-	maxPollDelay = 24 * time.Hour
-)
+// Retry-After: 3.
+const pollDelay = 3 * time.Second
 
 // response is the service's response, over whichever transport.
 type response struct {
@@ -135,7 +132,7 @@ func readOperation(op, registrationID string, a response) (progress, *Error) {
 	if !ok {
 		delay = pollDelay
 	}
-	delay = min(delay, maxPollDelay)
+	delay = min(delay, retry.LongestHonoured)
 	return progress{operationID: operation.OperationID, delay: delay}, nil
 }
 
