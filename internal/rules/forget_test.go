@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -36,59 +37,18 @@ func TestForgetLeavesOfTheHubsOnlyWhatTheyHaveAskedFor(t *testing.T) {
 	require.True(t, s.state.Kept(assignedTo("a")).Accepted, "a live connection is not touched")
 }
 
-func TestADeviceThatForgotRegistersWhenItsConnectionEnds(t *testing.T) {
-	for name, end := range map[string]Event{
-		"lost":   Lost{HubFailure: HubFailure{Class: retry.Throttled, RetryAfter: time.Hour}},
-		"closed": Closed{},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := warm(t)
-			s.feed(Connected{})
-			require.Empty(t, s.feed(Forget{}))
-			s.asksNothing()
-			require.Equal(t, []string{"Register"}, s.feed(end))
-			require.Equal(t, ReasonBoot, s.state.DPS.Reason)
-			require.Equal(t, Idle, s.state.Hub.Phase)
-			require.Zero(t, s.state.Outage)
-			s.assigned("a")
-			if name == "lost" {
-				require.Equal(t, time.Hour, s.hubIn(), "what the hub asked for holds")
-			}
-		})
-	}
-}
-
-func TestForgetEndsWhatIsUnderWayForAHub(t *testing.T) {
-	s := moved(t)
-	require.Equal(t, []string{"CancelConnect", "Register"}, s.feed(Forget{}))
-	require.False(t, s.state.Target().Known())
-	require.Equal(t, Idle, s.state.Hub.Phase)
-
-	s = inOutage(t, 1)
-	require.Contains(t, s.feed(Forget{}), "Register")
-	require.Equal(t, ReasonBoot, s.state.DPS.Reason)
-
-	s = warm(t)
-	s.rejected()
-	require.Equal(t, UnderWay, s.state.DPS.Phase)
-	require.Contains(t, s.feed(Forget{}), "CancelDPS", "it is asked as a device that knows nothing")
-}
-
-func TestForgetLeavesTheRegistrationThatTheProgramWaitsFor(t *testing.T) {
-	s := warm(t)
-	s.feed(Reprovision{})
-	require.Equal(t, []string{"CancelConnect"}, s.feed(Forget{}))
-	require.True(t, s.state.DPS.Manual)
-	require.Equal(t, ReasonManual, s.state.DPS.Reason)
-	require.Contains(t, s.assigned("a"), "ReplyAssigned")
-}
-
 func TestForgetDropsEverythingButALiveConnection(t *testing.T) {
 	s := moved(t).staggered(time.Hour)
 	require.Equal(t, []string{"CancelConnect"}, s.feed(Forget{}))
 	require.False(t, s.state.Target().Known())
 	require.Equal(t, ReasonBoot, s.state.DPS.Reason)
 	require.Equal(t, 30*time.Minute, s.dpsIn())
+	require.Equal(t, Idle, s.state.Hub.Phase)
+	require.Equal(t, []string{"CancelConnect", "Register"}, moved(t).feed(Forget{}))
+
+	s = inOutage(t, 1)
+	require.Contains(t, s.feed(Forget{}), "Register")
+	require.Equal(t, ReasonBoot, s.state.DPS.Reason)
 
 	s = warm(t)
 	s.rejected()
@@ -105,6 +65,8 @@ func TestForgetDropsEverythingButALiveConnection(t *testing.T) {
 		s.asksNothing()
 		require.Equal(t, []string{"Register"}, s.feed(end), name)
 		require.Equal(t, []Action{Register{Reason: ReasonBoot}}, s.actions)
+		require.Equal(t, Idle, s.state.Hub.Phase)
+		require.Zero(t, s.state.Outage)
 		if did := s.assigned("a"); name == "closed" {
 			require.Contains(t, did, "Connect")
 		} else {
@@ -125,8 +87,11 @@ func TestADeviceThatForgotInAnOutageRegistersWhenTheConnectionEnds(t *testing.T)
 func TestForgetLeavesTheRegistrationToThoseWhoWaitForIt(t *testing.T) {
 	for name, s := range map[string]*script{"offline": warm(t), "connected": connected(t)} {
 		s.feed(Reprovision{})
-		require.NotContains(t, s.feed(Forget{}), "CancelDPS", name)
+		did := s.feed(Forget{})
+		require.NotContains(t, did, "CancelDPS", name)
+		require.Equal(t, !s.state.Connected, slices.Contains(did, "CancelConnect"), name)
 		require.True(t, s.state.DPS.Manual)
+		require.Equal(t, ReasonManual, s.state.DPS.Reason)
 		require.Equal(t, UnderWay, s.state.DPS.Phase)
 		require.NotContains(t, s.feed(Closed{}), "Register", name)
 		require.Contains(t, s.assigned("a"), "ReplyAssigned", name)
