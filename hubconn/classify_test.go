@@ -184,7 +184,7 @@ func TestARefusedUpgrade(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, simnet.New(), true)
+				s := newStage(t, simnet.New(), hubconn.MQTTWebSocket)
 				row.fault.On = hubtest.Upgrade
 				s.hub.Inject(row.fault)
 				e := s.fails(row.class)
@@ -204,7 +204,7 @@ func TestARefusedUpgrade(t *testing.T) {
 // A Retry-After date is read against the answer's own Date: the device may live in 1970.
 func TestRetryAfterIsReadByTheServersClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, simnet.New(), true)
+		s := newStage(t, simnet.New(), hubconn.MQTTWebSocket)
 		s.network.SetClockOffset(20 * 365 * 24 * time.Hour)
 		s.dialer.TLSConfig.Time = s.network.Now
 		s.hub.Inject(hubtest.Fault{
@@ -219,7 +219,7 @@ func TestRetryAfterIsReadByTheServersClock(t *testing.T) {
 func TestAProxyThatRefusesIsUnreachable(t *testing.T) {
 	for _, status := range []int{403, 407, 429, 502, 503} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newStage(t, simnet.New(), true)
+			s := newStage(t, simnet.New(), hubconn.MQTTWebSocket)
 			s.dialer.Proxy = http.ProxyURL(&url.URL{
 				Scheme: "http", Host: "proxy.example:3128",
 				User: url.UserPassword("user", "canary-secret"),

@@ -249,11 +249,11 @@ func TestTheConnectionOutlivesTheContextOfDial(t *testing.T) {
 }
 
 func TestOnRealSockets(t *testing.T) {
-	for name, webSocket := range map[string]bool{"mqtt": false, "ws": true} {
-		t.Run(name, func(t *testing.T) {
+	for _, transport := range transports {
+		t.Run(transport.String(), func(t *testing.T) {
 			n, err := simnet.Listen(simnet.ListenConfig{})
 			require.NoError(t, err)
-			s := newStage(t, n, webSocket)
+			s := newStage(t, n, transport)
 			conn := s.connect()
 			body := []byte(strings.Repeat("0123456789abcdef", 15<<10))
 			for range 20 {

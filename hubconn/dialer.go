@@ -47,9 +47,9 @@ type Dialer struct {
 	// Proxy chooses the proxy of WebSocket connections and HTTPS requests. Default:
 	// http.ProxyFromEnvironment, so HTTPS_PROXY. The MQTT port is never dialed through a proxy.
 	Proxy func(*http.Request) (*url.URL, error)
-	// WebSocket carries MQTT in WebSocket on port 443, for networks where port 8883 is closed.
-	// Default: TLS on port 8883.
-	WebSocket bool
+	// Transport carries MQTT. MQTTWebSocket is for networks where port 8883 is closed. Default:
+	// MQTT, over TLS on port 8883.
+	Transport Transport
 	// DialTimeout bounds name look-up, TCP, TLS and WebSocket upgrade together. Default: 30 s. Less
 	// than slow mobile networks need turns a hub that can be reached into one that cannot.
 	DialTimeout time.Duration
@@ -127,6 +127,8 @@ func (d *Dialer) Validate() error {
 		return errors.New("a timeout is negative")
 	case d.TokenTTL < 0 || d.TokenTTL > 0 && d.TokenTTL < time.Minute:
 		return fmt.Errorf("TokenTTL of %v is less than a minute", d.TokenTTL)
+	case d.Transport < Auto || d.Transport > MQTTWebSocket:
+		return fmt.Errorf("%v does not exist: use MQTT or MQTTWebSocket", d.Transport)
 	case d.MaxInFlight < 0:
 		return errors.New("MaxInFlight is negative")
 	case d.ModelID != "" &&
@@ -175,7 +177,7 @@ func (d *Dialer) open(
 		DialContext: d.DialContext, TLSConfig: d.tlsConfig(certificate), Proxy: d.Proxy,
 		Timeout: d.DialTimeout,
 	}
-	if d.WebSocket {
+	if d.Transport == MQTTWebSocket {
 		return dialer.WebSocket(ctx, "wss://"+hub.Host+"/$iothub/websocket", nil)
 	}
 	return dialer.TLS(ctx, net.JoinHostPort(hub.Host, "8883"))

@@ -134,7 +134,7 @@ func TestAHostilePeerEndsTheConnection(t *testing.T) {
 		"SUBACK with two codes": {0x90, 4, 0, 1, 0, 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newStage(t, simnet.New(), false)
+			s := newStage(t, simnet.New(), hubconn.MQTT)
 			s.network.Handle(host, hostile(bytes))
 			conn := s.connect()
 			e := s.ended(conn, hubconn.Unreachable)

@@ -55,7 +55,7 @@ var sessionUses = map[string]func(*testing.T, *hubconn.Dialer, hubconn.Hub, hubc
 	},
 	"ws": func(t *testing.T, d *hubconn.Dialer, hub hubconn.Hub, c hubconn.Credential) {
 		webSocket := *d
-		webSocket.WebSocket = true
+		webSocket.Transport = hubconn.MQTTWebSocket
 		_, err := webSocket.Dial(t.Context(), hub, c)
 		assert.Error(t, err)
 	},

@@ -50,28 +50,32 @@ type stage struct {
 
 func noProxy(*http.Request) (*url.URL, error) { return nil, nil }
 
-func newStage(t *testing.T, n *simnet.Network, webSocket bool) *stage {
+func newStage(t *testing.T, n *simnet.Network, transport hubconn.Transport) *stage {
 	t.Cleanup(func() { require.NoError(t, n.Close()) })
 	s := &stage{
 		T: t, network: n, hub: hubtest.NewHub(n, host),
 		at: hubconn.Hub{Host: host, DeviceID: "dev1"}, key: sasKey("0123456789abcdef"),
-		mqtt: !webSocket,
+		mqtt: transport == hubconn.MQTT,
 	}
 	require.NoError(t, s.hub.Put(
 		hubtest.Device{ID: "dev1", PrimaryKey: base64.StdEncoding.EncodeToString(s.key)},
 	))
 	s.dialer = &hubconn.Dialer{
-		DialContext: n.DialContext, TLSConfig: n.TLSConfig(), Proxy: noProxy, WebSocket: webSocket,
+		DialContext: n.DialContext, TLSConfig: n.TLSConfig(), Proxy: noProxy,
+		Transport: transport,
 	}
 	return s
 }
 
+// transports are those that a Dialer can be given.
+var transports = []hubconn.Transport{hubconn.MQTT, hubconn.MQTTWebSocket}
+
 // play runs a scene in a bubble, once over each transport.
 func play(t *testing.T, scene func(*stage)) {
 	t.Helper()
-	for name, webSocket := range map[string]bool{"mqtt": false, "ws": true} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { scene(newStage(t, simnet.New(), webSocket)) })
+	for _, transport := range transports {
+		t.Run(transport.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { scene(newStage(t, simnet.New(), transport)) })
 		})
 	}
 }
@@ -81,11 +85,11 @@ func play(t *testing.T, scene func(*stage)) {
 func playEverywhere(t *testing.T, scene func(*stage)) {
 	t.Helper()
 	play(t, scene)
-	for name, webSocket := range map[string]bool{"mqtt on sockets": false, "ws on sockets": true} {
-		t.Run(name, func(t *testing.T) {
+	for _, transport := range transports {
+		t.Run(transport.String()+" on sockets", func(t *testing.T) {
 			network, err := simnet.Listen(simnet.ListenConfig{})
 			require.NoError(t, err)
-			scene(newStage(t, network, webSocket))
+			scene(newStage(t, network, transport))
 		})
 	}
 }

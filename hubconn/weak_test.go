@@ -77,7 +77,7 @@ func TestAHubWithAnRSAKeyOfTheLeastLengthIsTold(t *testing.T) {
 func TestNothingIsUploadedWhereTheStorageAccountsChainHasAShortKey(t *testing.T) {
 	for name, bits := range weakcert.Weak {
 		synctest.Test(t, func(t *testing.T) {
-			s := newStage(t, simnet.New(), false)
+			s := newStage(t, simnet.New(), hubconn.MQTT)
 			certificate, pool := weakcert.Chain(bits, s.hub.BlobHost())
 			pool.AddCert(s.network.CA().Certificate())
 			s.dialer.TLSConfig.RootCAs = pool

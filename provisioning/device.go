@@ -44,7 +44,7 @@ type Device struct {
 	Endpoint string
 
 	// Transport carries registrations. Zero: [dps.HTTPS]. Status lookups and clock checks use HTTPS
-	// whatever it is. That of the connection to the hub is Hub.WebSocket.
+	// whatever it is. That of the connection to the hub is Hub.Transport.
 	Transport dps.Transport
 
 	// APIVersion is DPS's API version, such as "2021-06-01", which is the default. Versions before

@@ -1,6 +1,7 @@
 package provisioning_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -136,10 +137,14 @@ func (r *rig) device() *provisioning.Device {
 	trust := r.network.TLSConfig()
 	// the quickest: handshakes take most of the tests' time
 	trust.CurvePreferences = []tls.CurveID{tls.CurveP256}
+	toHub := hubconn.MQTT
+	if r.wiring.ws {
+		toHub = hubconn.MQTTWebSocket
+	}
 	return &provisioning.Device{
-		IDScope: r.dps.IDScope(), Attestation: r.att, Store: r.store, Transport: r.wiring.dps,
-		Hub: hubconn.Dialer{WebSocket: r.wiring.ws}, DialContext: r.network.DialContext,
-		TLSConfig: trust,
+		IDScope: r.dps.IDScope(), Attestation: r.att, Store: r.store,
+		Transport: cmp.Or(r.wiring.dps, dps.HTTPS), Hub: hubconn.Dialer{Transport: toHub},
+		DialContext: r.network.DialContext, TLSConfig: trust,
 	}
 }
 

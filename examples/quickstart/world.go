@@ -86,4 +86,4 @@ func (w *world) forget() {
 // short is a hub's name without the domain that all of them share.
 func short(host string) string { return strings.TrimSuffix(host, domain) }
 
-func overWebSocket(d *provisioning.Device) { d.Hub = hubconn.Dialer{WebSocket: true} }
+func overWebSocket(d *provisioning.Device) { d.Hub.Transport = hubconn.MQTTWebSocket }

@@ -116,7 +116,8 @@ func TestRefusalTellsOnlyWhatTheDeviceWasTold(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		s.journal(ctx)
 		d := &hubconn.Dialer{
-			TLSConfig: network.TLSConfig(), DialContext: network.DialContext, WebSocket: true,
+			TLSConfig: network.TLSConfig(), DialContext: network.DialContext,
+			Transport: hubconn.MQTTWebSocket,
 		}
 		_, err := d.Dial(ctx, hubconn.Hub{Host: hub.Host(), DeviceID: "kitchen"}, dps.SymmetricKey{
 			ID: "kitchen", Key: journalKey,

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 )
 
@@ -109,11 +110,13 @@ var options = []option{
 		}},
 	{name: "hub-transport", value: "mqtt|ws", usage: "how to connect to the hub (default mqtt)",
 		assign: func(s *settings, text string) error {
-			if text != "mqtt" && text != "ws" {
-				return errors.New("is not a transport: use mqtt or ws")
+			for _, t := range []hubconn.Transport{hubconn.MQTT, hubconn.MQTTWebSocket} {
+				if text == t.String() {
+					s.hubTransport = t
+					return nil
+				}
 			}
-			s.hubWebSocket = text == "ws"
-			return nil
+			return errors.New("is not a transport: use mqtt or ws")
 		}},
 	{name: "connect-to", value: "HOST:PORT:HOST:PORT", many: true,
 		usage: "connect to the second host and port in place of the first; empty parts match " +

@@ -96,7 +96,7 @@ func newDevice(s *settings, log *slog.Logger) (*provisioning.Device, error) {
 		IDScope: s.idScope, Attestation: attestation, Endpoint: s.endpoint, Transport: s.transport,
 		Stagger: s.stagger, DialContext: s.redirects.dialContext,
 		TLSConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		Hub:       hubconn.Dialer{WebSocket: s.hubWebSocket}, ModelID: modelID, Logger: log,
+		Hub:       hubconn.Dialer{Transport: s.hubTransport}, ModelID: modelID, Logger: log,
 	}
 	if s.store != "" {
 		dev.Store = cache.Dir(s.store)

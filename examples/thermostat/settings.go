@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/provisioning"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 )
@@ -24,7 +25,7 @@ type settings struct {
 	endpoint       string
 	ca             string
 	transport      dps.Transport
-	hubWebSocket   bool
+	hubTransport   hubconn.Transport
 	redirects      redirects
 	stagger        time.Duration
 	interval       time.Duration

@@ -70,9 +70,10 @@ func ExampleHub_Inject() {
 	})
 
 	device := hubconn.Hub{Host: hub.Host(), DeviceID: "sensor-042"}
-	for _, ws := range []bool{false, true} {
+	for _, transport := range []hubconn.Transport{hubconn.MQTT, hubconn.MQTTWebSocket} {
 		dialer := &hubconn.Dialer{
-			DialContext: network.DialContext, TLSConfig: network.TLSConfig(), WebSocket: ws,
+			DialContext: network.DialContext, TLSConfig: network.TLSConfig(),
+			Transport: transport,
 		}
 		_, err := dialer.Dial(context.Background(), device, key("any"))
 		fmt.Println(hubconn.ClassOf(err))

@@ -21,14 +21,19 @@ type Transport int
 
 // The transports. A status lookup exists over HTTPS only and uses it whatever the Transport.
 const (
-	HTTPS         Transport = iota // port 443
-	MQTT                           // MQTT 3.1.1 over TLS, port 8883
-	MQTTWebSocket                  // MQTT 3.1.1 over a secure WebSocket, port 443
+	// Auto leaves the choice to whoever makes several attempts; a Client, which makes one, uses
+	// HTTPS.
+	Auto          Transport = iota
+	HTTPS                   // port 443
+	MQTT                    // MQTT 3.1.1 over TLS, port 8883
+	MQTTWebSocket           // MQTT 3.1.1 over a secure WebSocket, port 443
 )
 
-// String returns "https", "mqtt" or "ws".
+// String returns "auto", "https", "mqtt" or "ws".
 func (t Transport) String() string {
 	switch t {
+	case Auto:
+		return "auto"
 	case HTTPS:
 		return "https"
 	case MQTT:
@@ -139,7 +144,7 @@ func (c *Client) check() error {
 	if c.Attestation == nil {
 		return errors.New("attestation is missing: set a SymmetricKey or an X509")
 	}
-	if c.Transport < HTTPS || c.Transport > MQTTWebSocket {
+	if c.Transport < Auto || c.Transport > MQTTWebSocket {
 		return fmt.Errorf("%v does not exist: use HTTPS, MQTT or MQTTWebSocket", c.Transport)
 	}
 	if c.Endpoint != "" {

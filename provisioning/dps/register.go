@@ -137,7 +137,7 @@ func (c *Client) open(ctx context.Context, body []byte) (exchange, *Error) {
 	if ctx.Err() != nil {
 		return nil, &Error{Op: "connect", Err: context.Cause(ctx)}
 	}
-	if c.Transport == HTTPS {
+	if c.Transport == HTTPS || c.Transport == Auto {
 		x, err := c.openHTTPS(ctx, body)
 		if err != nil {
 			return nil, &Error{Op: "connect", Err: err}
