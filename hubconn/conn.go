@@ -123,7 +123,7 @@ func (c *Conn) dial(ctx context.Context) (next, error) {
 func (c *Conn) connect(ctx context.Context, n next) error {
 	c.inbox.clear()
 	o := c.dialer.options(c.hub, n.token)
-	o.Receive, o.Direct = c.receive, true
+	o.Receive = c.receive
 	link, err := mqtt.Connect(ctx, n.nc, o)
 	if err != nil {
 		return classify("connect", c.hub, err)

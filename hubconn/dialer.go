@@ -56,9 +56,10 @@ type Dialer struct {
 	// ConnectTimeout bounds the wait for CONNACK. Default: 75 s. The hub may send it a minute late
 	// under load; giving up earlier and coming back makes that worse.
 	ConnectTimeout time.Duration
-	// KeepAlive is the longest silence on an idle connection, in whole seconds; a peer that does
-	// not respond is given up 10 s later. Default: 240 s, also the idle limit of Azure's load
-	// balancers. More than 1177 s counts as 1177 s.
+	// KeepAlive is how long the hub is told to wait for a packet, in whole seconds. A ping leaves
+	// 15 s before that (or after half of it, if that is later), and whenever an acknowledgement is
+	// 30 s late; a hub of which nothing comes for 10 s then is given up. Default: 240 s, also the
+	// idle limit of Azure's load balancers. More than 1177 s counts as 1177 s.
 	KeepAlive time.Duration
 	// AckTimeout ends the connection when a message is not acknowledged for as long. Default: 4
 	// min. The hub acknowledges late while it throttles; giving up earlier sends the same messages
@@ -69,7 +70,8 @@ type Dialer struct {
 	// shorter one costs more reconnections.
 	TokenTTL time.Duration
 	// MaxInFlight is how many messages may be waiting for their acknowledgement on one connection;
-	// Send waits for a place. Default: 32. Each costs memory up to the size of its message.
+	// Send waits for a place, first come, first served. Default: 32; at most 16384. Each costs
+	// memory up to the size of its message.
 	MaxInFlight int
 	// APIVersion is the version of the hub's API that is announced. Default: "2021-04-12"; others
 	// are not tested with this package.
@@ -131,6 +133,8 @@ func (d *Dialer) Validate() error {
 		return fmt.Errorf("%v does not exist: use MQTT or MQTTWebSocket", d.Transport)
 	case d.MaxInFlight < 0:
 		return errors.New("MaxInFlight is negative")
+	case d.MaxInFlight > mqtt.MaxWindow:
+		return fmt.Errorf("MaxInFlight of %d is more than %d", d.MaxInFlight, mqtt.MaxWindow)
 	case d.ModelID != "" &&
 		(!strings.HasPrefix(d.ModelID, "dtmi:") || oneline.ASCII(d.ModelID, 4096) != d.ModelID):
 		return fmt.Errorf(

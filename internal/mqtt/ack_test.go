@@ -82,11 +82,11 @@ func TestUnsubscribe(t *testing.T) {
 	})
 }
 
-func TestADirectReceiverTakesABurstOfAnyLength(t *testing.T) {
+func TestTheReceiverTakesABurstOfAnyLength(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const messages = 5000
 		received := make(chan Message, messages)
-		c := connect(t, Options{Direct: true, Receive: func(m Message) {
+		c := connect(t, Options{Receive: func(m Message) {
 			m.Ack()
 			received <- m
 		}}, func(p *peer) {

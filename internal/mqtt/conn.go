@@ -7,17 +7,15 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 )
 
 const (
-	maxString    = 65535 // MQTT 3.1.1 §1.5.3
-	maxPublish   = 268435455 - maxString - 4
-	receiveQueue = 64
+	maxString  = 65535 // MQTT 3.1.1 §1.5.3
+	maxPublish = 268435455 - maxString - 4
+	closeWait  = 50 * time.Millisecond // for what is sent at the end, before it is left alone
 )
 
 // Options is what a connection is opened with. The zero value of every field but the names has a
@@ -28,12 +26,14 @@ type Options struct {
 	// CleanSession makes the server discard the session that it keeps for ClientID (MQTT 3.1.1
 	// §3.1.2.4).
 	CleanSession bool
-	// KeepAlive is the longest silence before a PINGREQ, in whole seconds, at most 65535 s.
-	// Default: 240 s. A peer that is silent after it is given up 10 s later.
+	// KeepAlive is how long the server waits for a packet, in whole seconds, at most 65535 s.
+	// Default: 240 s. A PINGREQ leaves 15 s before that, or at half of it if that is later, when
+	// nothing was sent or nothing came; and when a PUBACK is 30 s late. A peer of which no byte
+	// comes for 10 s then is given up; later, by 1 s for each 2 KiB that wait for their PUBACK.
 	KeepAlive time.Duration
 	// ConnackTimeout bounds the wait for CONNACK. Default: 75 s.
 	ConnackTimeout time.Duration
-	// WriteTimeout is how long the network may refuse the next 4 KiB. Default: 10 s.
+	// WriteTimeout is how long the network may take no byte at all. Default: 10 s.
 	WriteTimeout time.Duration
 	// AckTimeout ends the connection when a PUBACK or SUBACK is outstanding for as long. Default:
 	// none.
@@ -41,16 +41,13 @@ type Options struct {
 	// MaxPacket is the longest packet accepted from the server, in bytes after the fixed header. A
 	// longer one ends the connection before memory is set aside for it. Default: 384 KiB.
 	MaxPacket int
-	// MaxInFlight is how many QoS 1 messages may be waiting for their PUBACK. Default: 32.
+	// MaxInFlight is how many messages may be waiting for their PUBACK, at most MaxWindow. Default:
+	// 32.
 	MaxInFlight int
-	// Receive is called with each message from the server, in order, by one goroutine. It should
-	// return once the connection's context is done, because Close waits for it, and must not call
-	// Close itself. While it does not return, 64 messages wait; the next one ends the connection
-	// with ErrOverflow. nil: messages are thrown away and not acknowledged.
+	// Receive is called with each message from the server, in order, by the goroutine that reads.
+	// It must not wait, but only put the message where it belongs, and must not call Close. nil:
+	// messages are thrown away and not acknowledged.
 	Receive func(Message)
-	// Direct says that Receive never waits, but only puts a message where it belongs. It is then
-	// called as messages are read, and there is no queue that could be too short for a burst.
-	Direct bool
 }
 
 // Conn is one established connection. Its methods are safe for concurrent use.
@@ -58,19 +55,8 @@ type Conn struct {
 	tap     *tap
 	client  paho.Client
 	options Options
-	window  []*slot    // of messages in flight: MaxInFlight
-	slots   chan *slot // those that are free
-	queue   chan Message
-	lost    chan error    // Paho's last word: its goroutines have ended
-	done    chan struct{} // everything has ended
 	present bool
-	closing sync.Once
-
-	delivered chan struct{} // Receive will not be called again
-
-	start    time.Time
-	overdue  *time.Timer // runs check
-	watching atomic.Bool // it is set
+	done    chan struct{} // everything has ended
 }
 
 // Connect sends CONNECT over nc and waits for CONNACK. It owns nc from the start, also when it
@@ -87,24 +73,7 @@ func Connect(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 	o.WriteTimeout = cmp.Or(o.WriteTimeout, 10*time.Second)
 	o.MaxPacket = cmp.Or(o.MaxPacket, 384<<10)
 	o.MaxInFlight = cmp.Or(o.MaxInFlight, 32)
-	c := &Conn{
-		tap:     newTap(nc, o.WriteTimeout, o.MaxPacket),
-		options: o,
-		slots:   make(chan *slot, o.MaxInFlight),
-		queue:   make(chan Message, receiveQueue),
-		lost:    make(chan error, 1),
-		done:    make(chan struct{}),
-
-		delivered: make(chan struct{}),
-		start:     time.Now().Add(-time.Second), // so that no message has been waiting since 0
-	}
-	for range o.MaxInFlight {
-		s := &slot{}
-		c.window = append(c.window, s)
-		c.slots <- s
-	}
-	c.overdue = time.AfterFunc(time.Hour, c.check)
-	c.overdue.Stop()
+	c := &Conn{tap: newTap(nc, o), options: o, done: make(chan struct{})}
 	c.client = paho.NewClient(c.pahoOptions())
 
 	stop := context.AfterFunc(ctx, func() { c.tap.fail(context.Cause(ctx)) })
@@ -123,12 +92,11 @@ func Connect(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 	if connack, ok := token.(*paho.ConnectToken); ok {
 		c.present = connack.SessionPresent()
 	}
-	go c.deliver()
-	go c.reap()
 	if !inTime {
 		<-c.done
 		return nil, c.tap.cause()
 	}
+	c.tap.begin()
 	return c, nil
 }
 
@@ -141,6 +109,9 @@ func (o Options) check(ctx context.Context) error {
 	}
 	if len(o.ClientID) > maxString || len(o.Username) > maxString || len(o.Password) > maxString {
 		return errors.New("mqtt: client ID, user name or password is longer than 65535 bytes")
+	}
+	if o.MaxInFlight < 0 || o.MaxInFlight > MaxWindow {
+		return fmt.Errorf("mqtt: %d messages in flight are not 1 to %d", o.MaxInFlight, MaxWindow)
 	}
 	if o.KeepAlive < 0 || o.KeepAlive > maxString*time.Second || o.KeepAlive%time.Second != 0 {
 		return fmt.Errorf(
@@ -160,29 +131,24 @@ func (c *Conn) pahoOptions() *paho.ClientOptions {
 	o.SetUsername(c.options.Username)
 	o.SetPassword(c.options.Password)
 	o.SetCleanSession(c.options.CleanSession)
-	o.SetKeepAlive(c.options.KeepAlive)
+	o.SetKeepAlive(0) // the tap has its own
 	o.SetAutoReconnect(false)
 	o.SetConnectRetry(false)
 	o.SetResumeSubs(false)
 	o.SetStore(noStore{})
 	o.SetOrderMatters(true)
 	o.SetAutoAckDisabled(true)
-	o.SetDefaultPublishHandler(c.arrived)
-	o.SetConnectionLostHandler(func(_ paho.Client, err error) { c.lost <- err })
+	o.SetDefaultPublishHandler(c.received)
+	o.SetConnectionLostHandler(func(_ paho.Client, err error) { c.ended(err) })
 	o.SetConnectTimeout(never)
 	o.SetWriteTimeout(never)
-	o.SetPingTimeout(never)
 	return o
 }
 
-// reap waits for the end of everything that the connection started.
-func (c *Conn) reap() {
-	err := <-c.lost
+// ended is called when Paho's goroutines have ended, and waits for ours.
+func (c *Conn) ended(err error) {
 	c.tap.fail(err) // only if Paho found a fault that the tap did not
-	close(c.queue)
-	<-c.delivered
 	<-c.tap.drained
-	c.overdue.Stop()
 	c.tap.flows.Wait()
 	close(c.done)
 }
@@ -191,20 +157,29 @@ func (c *Conn) reap() {
 // *TimeoutError, *ProtocolError, or the network's error.
 func (c *Conn) Context() context.Context { return c.tap.ctx }
 
-// Acknowledged counts the PUBACK, SUBACK and PINGRESP packets received: signs that the server is
-// alive.
+// Acknowledged counts the acknowledgements of what was sent, and the responses to pings: signs that
+// the server is alive.
 func (c *Conn) Acknowledged() uint64 { return c.tap.acks.Load() }
 
 // SessionPresent reports whether the server still held a session for the client ID (MQTT 3.1.1
 // §3.2.2.2).
 func (c *Conn) SessionPresent() bool { return c.present }
 
-// Close sends DISCONNECT, closes the network connection and waits for everything that the
-// connection started; with a peer that accepts no more bytes that is 2 s. It is idempotent, and its
-// error is always nil.
+// Close ends the connection: Context is done when it returns. What was acknowledged, DISCONNECT and
+// the closing messages below leave first. With a peer that takes no more bytes Close returns after
+// 50 ms, and the rest ends within 2 s by itself. It is idempotent, and its error is always nil.
 func (c *Conn) Close() error {
-	c.closing.Do(c.tap.shutdown)
-	<-c.done
+	c.tap.end(ErrClosed)
+	if !errors.Is(c.tap.cause(), ErrClosed) {
+		<-c.done // it has ended already
+		return nil
+	}
+	timer := time.NewTimer(closeWait)
+	defer timer.Stop()
+	select {
+	case <-c.done:
+	case <-timer.C:
+	}
 	return nil
 }
 
@@ -226,11 +201,7 @@ func (c *Conn) Subscribe(ctx context.Context, filter string, qos byte) error {
 		if !ok {
 			return errors.New("mqtt: no subscription made")
 		}
-		code, ok := token.Result()[filter]
-		if !ok {
-			return &ProtocolError{Reason: "a SUBSCRIBE acknowledged by a packet of another type"}
-		}
-		if code >= 0x80 {
+		if code := token.Result()[filter]; code >= 0x80 {
 			return &SubscribeError{Filter: filter, Code: code}
 		}
 		return nil
@@ -253,11 +224,11 @@ func (c *Conn) Unsubscribe(ctx context.Context, filter string) error {
 // do runs one exchange: the call into Paho, the wait for the acknowledgement, and the check of it.
 // The exchange has a goroutine of its own, so that it may outlast ctx.
 func (c *Conn) do(ctx context.Context, call func() paho.Token, check func(paho.Token) error) error {
-	if err := c.tap.enter(ctx, 0); err != nil {
+	if err := c.tap.enter(); err != nil {
 		return err
 	}
 	token := call()
-	c.tap.leave(0)
+	c.tap.leave()
 	if !c.tap.flow() {
 		return c.await(token, check)
 	}

@@ -96,7 +96,7 @@ func (d *Dialer) config(serverName string) (*tls.Config, error) {
 
 // handshake owns raw.
 func handshake(ctx context.Context, raw net.Conn, config *tls.Config) (*tls.Conn, error) {
-	nc := tls.Client(raw, config)
+	nc := tls.Client(newLine(raw), config)
 	if err := nc.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
 		return nil, err

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -89,7 +88,7 @@ func TestALostConnectionEndsEverythingThatWaits(t *testing.T) {
 }
 
 // With its send buffer full, a client that trusts Paho never notices.
-func TestAStalledPeerIsNoticedTenSecondsAfterTheKeepAlive(t *testing.T) {
+func TestAStalledPeerIsNoticedTenSecondsAfterThePing(t *testing.T) {
 	for _, full := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			nc, p := link(t)
@@ -104,7 +103,7 @@ func TestAStalledPeerIsNoticedTenSecondsAfterTheKeepAlive(t *testing.T) {
 			}
 			start := time.Now()
 			<-c.Context().Done()
-			assert.Equal(t, 250*time.Second, time.Since(start))
+			assert.Equal(t, 235*time.Second, time.Since(start))
 			timeout, ok := errors.AsType[*TimeoutError](context.Cause(c.Context()))
 			if !ok {
 				require.True(t, full) // the PINGREQ has not left within ten seconds either
@@ -113,7 +112,7 @@ func TestAStalledPeerIsNoticedTenSecondsAfterTheKeepAlive(t *testing.T) {
 				assert.Equal(t, "PINGRESP", timeout.For)
 			}
 			require.NoError(t, c.Close())
-			assert.Equal(t, 250*time.Second, time.Since(start), "nothing to wait for")
+			assert.Equal(t, 235*time.Second, time.Since(start), "nothing to wait for")
 		})
 	}
 }
@@ -160,9 +159,11 @@ func TestContextEndsAPublishThatCannotBeWritten(t *testing.T) {
 		}
 		assert.Equal(t, time.Second, time.Since(start))
 		require.NoError(t, c.Close())
-		assert.LessOrEqual(
-			t, time.Since(start), 3*time.Second, "Close is bounded with a stalled peer",
-		)
+		assert.LessOrEqual(t, time.Since(start), time.Second+100*time.Millisecond)
+		require.ErrorIs(t, context.Cause(c.Context()), ErrClosed)
+		goodbye := time.Now()
+		<-c.done // by itself
+		assert.LessOrEqual(t, time.Since(goodbye), closeTimeout)
 	})
 }
 
@@ -179,7 +180,7 @@ func TestAnIdleConnectionStaysUp(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
 		assert.NoError(t, c.Context().Err())
-		assert.InDelta(t, 355, pings, 10)
+		assert.Equal(t, 24*60*60/225, pings)
 		assert.EqualValues(t, pings, c.Acknowledged())
 	})
 }
@@ -208,24 +209,22 @@ func TestAMissingAcknowledgementEndsTheConnection(t *testing.T) {
 	})
 }
 
-func TestAFloodOfMessagesEndsTheConnection(t *testing.T) {
+func TestAServerThatReadsNoAcknowledgementsEndsTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hold := make(chan struct{})
-		var received atomic.Int32
-		c := connect(t, Options{Receive: func(Message) { received.Add(1); <-hold }}, func(p *peer) {
+		received := 0
+		c := connect(t, Options{WriteTimeout: time.Hour, Receive: func(m Message) {
+			received++
+			m.Ack()
+		}}, func(p *peer) {
 			p.accept(0)
-			p.publish("a", 0, 0, []byte("x"))
-			time.Sleep(time.Second) // that one is in hand
-			for range 99 {
-				p.publish("a", 0, 0, []byte("x"))
+			for i := range 2 * maxPending / 4 {
+				p.publish("a", 1, uint16(i%1000+1), nil)
 			}
-			p.ignore()
 		})
 		<-c.Context().Done()
 		assert.ErrorIs(t, context.Cause(c.Context()), ErrOverflow)
-		close(hold)
 		require.NoError(t, c.Close())
-		assert.EqualValues(t, 65, received.Load(), "one in hand and 64 waiting")
+		assert.Greater(t, received, maxPending/4)
 	})
 }
 

@@ -68,19 +68,8 @@ func TestALongMessageArrivesWhole(t *testing.T) {
 func TestASlowLinkMayTakeItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := connect(t, Options{}, func(p *peer) {
-			p.accept(0)
-			// 2 KiB a second: 256 KiB take far longer than one write timeout.
-			buf := make([]byte, 2<<10)
-			for total := 0; total < 256<<10; {
-				n, err := p.nc.Read(buf)
-				if err != nil {
-					return
-				}
-				total += n
-				time.Sleep(time.Second)
-			}
-			p.send(0x40, 2, 0, 1)
-			p.ignore()
+			p.slow(2 << 10) // 256 KiB take far longer than one write timeout
+			p.serve(nil)
 		})
 		start := time.Now()
 		require.NoError(t, c.Publish(t.Context(), "a", 1, make([]byte, 256<<10)))
@@ -255,7 +244,6 @@ func TestSubscribe(t *testing.T) {
 		},
 		"too many codes": {func(id byte) []byte { return []byte{0x90, 4, 0, id, 1, 1} }, isProtocolError},
 		"no code":        {func(id byte) []byte { return []byte{0x90, 2, 0, id} }, isProtocolError},
-		"a PUBACK":       {func(id byte) []byte { return []byte{0x40, 2, 0, id} }, isProtocolError},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			c := connect(t, Options{}, func(p *peer) {
@@ -325,27 +313,6 @@ func TestMessagesComeInOrderAndAreAcknowledgedWhenToldTo(t *testing.T) {
 		assert.Len(t, acked, 25)
 		require.NoError(t, c.Close())
 		last.Ack() // after the end: nothing
-	})
-}
-
-// Paho's handlers must not wait; here the receiver may publish and wait for the PUBACK.
-func TestTheReceiverMayPublish(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var c *Conn
-		ready, answered := make(chan struct{}), make(chan error, 2)
-		c = connect(t, Options{Receive: func(m Message) {
-			<-ready
-			answered <- c.Publish(context.Background(), "answer", 1, m.Payload)
-			m.Ack()
-		}}, func(p *peer) {
-			p.accept(0)
-			p.publish("question", 1, 1, []byte("1"))
-			p.publish("question", 1, 2, []byte("2"))
-			p.acknowledge(nil)
-		})
-		close(ready)
-		require.NoError(t, <-answered)
-		require.NoError(t, <-answered)
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/stretchr/testify/require"
@@ -33,6 +34,20 @@ func play(t *testing.T, p *peer, part func(*peer)) {
 		_ = p.nc.Close()
 		playing.Wait()
 	})
+}
+
+// slow makes the peer read so many bytes a second.
+func (p *peer) slow(rate int) { p.nc = &slowConn{Conn: p.nc, rate: rate} }
+
+type slowConn struct {
+	net.Conn
+	rate int
+}
+
+func (c *slowConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p[:min(len(p), c.rate)])
+	time.Sleep(time.Duration(n) * time.Second / time.Duration(c.rate))
+	return n, err
 }
 
 // next returns the client's next packet, nil once the connection has ended.

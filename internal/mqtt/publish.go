@@ -2,37 +2,15 @@ package mqtt
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"strings"
-	"sync/atomic"
-	"time"
-
-	paho "github.com/eclipse/paho.mqtt.golang"
 )
 
-// keepPayload is the largest payload whose memory a slot keeps for the next.
-const keepPayload = 16 << 10
-
-// slot is a place in the window of messages in flight, with what a message needs while it is there.
-// It lives as long as the connection, so that a message costs no more memory than Paho's own.
-type slot struct {
-	payload []byte
-	// when its PUBACK began to be waited for, in nanoseconds from Conn.start; 0: it is not
-	since atomic.Int64
-}
-
-// copy keeps a copy of the payload: the message outlives the call when ctx ends that.
-func (s *slot) copy(payload []byte) []byte {
-	if cap(s.payload) > keepPayload {
-		s.payload = nil
-	}
-	s.payload = append(s.payload[:0], payload...)
-	return s.payload
-}
-
 // Publish sends a message and returns at its PUBACK (QoS 1) or once it is written (QoS 0). It waits
-// while MaxInFlight messages are in flight, or 256 KiB of them are not yet written. A *LostError or
-// ctx's cause means that the server may or may not have the message.
+// while MaxInFlight messages are in flight, or 256 KiB of them are not yet written: then those that
+// came first go first. A *LostError or ctx's cause means that the server may or may not have the
+// message.
 func (c *Conn) Publish(ctx context.Context, topic string, qos byte, payload []byte) error {
 	switch {
 	case qos > 1:
@@ -44,104 +22,126 @@ func (c *Conn) Publish(ctx context.Context, topic string, qos byte, payload []by
 	case len(payload) > maxPublish:
 		return fmt.Errorf("mqtt: payload of %d bytes is too long", len(payload))
 	}
-	s, err := c.acquire(ctx)
-	if err != nil {
-		return err
-	}
-	size := len(topic) + len(payload) + 1
-	if err := c.tap.enter(ctx, size); err != nil {
-		c.slots <- s
-		return err
-	}
-	token := c.client.Publish(topic, qos, false, s.copy(payload))
-	c.tap.leave(size)
-	if qos > 0 && c.options.AckTimeout > 0 {
-		s.since.Store(int64(time.Since(c.start)))
-		c.watch()
-	}
-	return c.finish(ctx, s, token, qos)
-}
-
-// finish waits for a message's end and frees its slot then, even if ctx ends first.
-func (c *Conn) finish(ctx context.Context, s *slot, token paho.Token, qos byte) error {
-	select {
-	case <-token.Done():
-	case <-c.tap.ctx.Done():
-	case <-ctx.Done():
-		if c.tap.flow() {
-			go func() {
-				defer c.tap.flows.Done()
-				_ = c.finish(context.Background(), s, token, qos)
-			}()
-			return context.Cause(ctx)
-		}
-	}
-	s.since.Store(0)
-	err := c.outcome(token)
-	c.slots <- s
-	if err == nil && qos == 0 {
-		return c.tap.flushed(ctx)
-	}
-	return err
-}
-
-// watch sets the timer for the oldest message in flight, unless it is set: one timer serves all,
-// since all have the same time. It runs on when there is none left, once.
-func (c *Conn) watch() {
-	if c.watching.CompareAndSwap(false, true) {
-		c.overdue.Reset(c.options.AckTimeout)
-	}
-}
-
-// check is what the timer does: end the connection, or look again when the oldest message's time
-// would be up.
-func (c *Conn) check() {
-	c.watching.Store(false)
-	if c.tap.ctx.Err() != nil {
-		return
-	}
-	oldest := int64(0)
-	for _, s := range c.window {
-		if since := s.since.Load(); since != 0 && (oldest == 0 || since < oldest) {
-			oldest = since
-		}
-	}
-	if oldest == 0 {
-		return
-	}
-	left := c.options.AckTimeout - (time.Since(c.start) - time.Duration(oldest))
-	if left <= 0 {
-		c.tap.fail(&TimeoutError{For: "acknowledgement", After: c.options.AckTimeout})
-		return
-	}
-	if c.watching.CompareAndSwap(false, true) {
-		c.overdue.Reset(left)
-	}
+	return c.tap.do(ctx, request{
+		places: 1, size: publishLen(topic, qos, payload), topic: topic, qos: qos, payload: payload,
+	})
 }
 
 // Drain waits until no message is in flight, and returns nil then; or the connection's or ctx's
-// end. Messages published meanwhile are waited for too.
+// end. Messages published meanwhile wait behind it.
 func (c *Conn) Drain(ctx context.Context) error {
-	for range cap(c.slots) {
-		s, err := c.acquire(ctx)
-		if err != nil {
-			return err
-		}
-		defer func() { c.slots <- s }()
-	}
-	return nil
+	return c.tap.do(ctx, request{places: c.tap.window.limit})
 }
 
-func (c *Conn) acquire(ctx context.Context) (*slot, error) {
+// do serves a request when its turn has come, and waits for its end.
+func (t *tap) do(ctx context.Context, wanted request) error {
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
+	}
+	r := t.requests.Get().(*request)
+	wanted.done = r.done
+	*r = wanted
+	err := t.await(ctx, r)
+	*r = request{done: r.done} // it keeps nothing of the caller's
+	t.requests.Put(r)
+	return err
+}
+
+func (t *tap) await(ctx context.Context, r *request) error {
+	t.mu.Lock()
+	if t.err != nil {
+		defer t.mu.Unlock()
+		return &LostError{Err: t.err}
+	}
+	t.window.enqueue(r)
+	started := t.grant()
+	t.mu.Unlock()
+	if started {
+		t.wake()
 	}
 	select {
-	case s := <-c.slots:
-		return s, nil
+	case <-r.done:
+		return nil
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	case <-c.tap.ctx.Done():
-		return nil, &LostError{Err: c.tap.cause()}
+	case <-t.ctx.Done():
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case r.queued:
+		t.window.dequeue(r)
+		if t.grant() { // those behind it
+			t.wake()
+		}
+	case r.slot != nil && r.slot.request == r:
+		r.slot.request = nil // the message keeps its place until its end
+	default: // finished just now
+		<-r.done
+		return nil
+	}
+	if t.err != nil {
+		return &LostError{Err: t.err}
+	}
+	return context.Cause(ctx)
+}
+
+// grant serves those whose turn has come, and reports whether there is something to write now; mu
+// is held. Their packets are made here, and not by those who wait: so they leave in order.
+func (t *tap) grant() (started bool) {
+	w := &t.window
+	for w.first != nil && t.err == nil && w.fits(w.first, t.load()) {
+		r := w.first
+		w.dequeue(r)
+		if r.size == 0 {
+			r.done <- struct{}{}
+			continue
+		}
+		r.slot = w.open(r, t.outstanding)
+		before := len(t.pending)
+		t.pending = appendPublish(t.pending, r.topic, r.qos, r.slot.id, r.payload)
+		t.queued += uint64(len(t.pending) - before)
+		r.slot.end = t.queued
+		w.sent(r.slot)
+		started = true
+	}
+	return started
+}
+
+// outstanding reports whether a subscription of Paho's uses a packet identifier; mu is held.
+func (t *tap) outstanding(id uint16) bool {
+	for _, q := range t.asked {
+		if q.id == id {
+			return true
+		}
+	}
+	return false
+}
+
+// publishLen is the length of a PUBLISH (MQTT 3.1.1 §3.3).
+func publishLen(topic string, qos byte, payload []byte) int {
+	n := remaining(topic, qos, payload)
+	digits := 1
+	for rest := n >> 7; rest > 0; rest >>= 7 {
+		digits++
+	}
+	return 1 + digits + n
+}
+
+func remaining(topic string, qos byte, payload []byte) int {
+	return 2 + len(topic) + 2*int(qos) + len(payload)
+}
+
+func appendPublish(b []byte, topic string, qos byte, id uint16, payload []byte) []byte {
+	b = append(b, typePublish<<4|qos<<1)
+	n := remaining(topic, qos, payload)
+	for ; n > 0x7f; n >>= 7 {
+		b = append(b, byte(n)|0x80)
+	}
+	b = append(b, byte(n))
+	b = binary.BigEndian.AppendUint16(b, uint16(len(topic)))
+	b = append(b, topic...)
+	if qos > 0 {
+		b = binary.BigEndian.AppendUint16(b, id)
+	}
+	return append(b, payload...)
 }

@@ -1,7 +1,6 @@
 package mqtt
 
 import (
-	"context"
 	"errors"
 	"sync"
 
@@ -19,15 +18,17 @@ type Message struct {
 	QoS byte
 	// Duplicate is true when the server has sent the message before.
 	Duplicate bool
-	// Ack sends the PUBACK of a QoS 1 message; the server keeps the message until then. It may be
-	// called at any time, from any goroutine, more than once; Close waits until it is sent, for a
-	// second at most. After the connection's end it does nothing.
+	// Ack sends the PUBACK of a QoS 1 message; the server keeps the message until then. It never
+	// waits, and may be called at any time, from any goroutine, more than once; what was
+	// acknowledged before Close leaves before the connection does, unless the peer takes nothing.
+	// After the connection's end it does nothing.
 	Ack func()
 }
 
-// arrived is Paho's handler. It never waits: acknowledgements and pings queue up behind it.
-func (c *Conn) arrived(_ paho.Client, m paho.Message) {
-	if c.options.Receive == nil || errors.Is(c.tap.cause(), ErrOverflow) {
+// received is Paho's handler. It never waits: what comes next queues up behind it.
+func (c *Conn) received(_ paho.Client, m paho.Message) {
+	cause := c.tap.cause()
+	if c.options.Receive == nil || errors.Is(cause, ErrClosed) || errors.Is(cause, ErrOverflow) {
 		return // after an overflow there is a gap that nothing may follow
 	}
 	message := Message{
@@ -35,41 +36,26 @@ func (c *Conn) arrived(_ paho.Client, m paho.Message) {
 		Ack: func() {},
 	}
 	if m.Qos() > 0 {
-		message.Ack = sync.OnceFunc(func() { c.ack(m) })
+		message.Ack = sync.OnceFunc(func() { c.tap.acknowledge(m.MessageID()) })
 	}
-	if c.options.Direct {
-		if !errors.Is(c.tap.cause(), ErrClosed) {
-			c.options.Receive(message)
-		}
-		return
-	}
-	select {
-	case c.queue <- message:
-	default:
-		c.tap.fail(ErrOverflow)
-	}
+	c.options.Receive(message)
 }
 
-func (c *Conn) ack(m paho.Message) {
-	if c.tap.enter(context.Background(), 0) != nil { // with no size it does not wait
+// acknowledge queues a PUBACK. A server that goes on sending and reads none ends the connection.
+func (t *tap) acknowledge(id uint16) {
+	t.mu.Lock()
+	if t.err != nil {
+		t.mu.Unlock()
 		return
 	}
-	defer c.tap.leave(0)
-	c.tap.countAck()
-	m.Ack() // puts it behind what is to be written
-}
-
-// deliver hands the messages to Receive one by one. What came in before the server ended the
-// connection is still delivered, so that a response followed by a close is not lost; after Close
-// nothing is.
-func (c *Conn) deliver() {
-	defer close(c.delivered)
-	for m := range c.queue {
-		if errors.Is(c.tap.cause(), ErrClosed) {
-			continue
-		}
-		c.options.Receive(m)
+	t.queue([]byte{typePuback << 4, 2, byte(id >> 8), byte(id)})
+	overflow := len(t.pending) > maxPending
+	t.mu.Unlock()
+	if overflow {
+		t.fail(ErrOverflow)
+		return
 	}
+	t.wake()
 }
 
 // noStore keeps nothing. Paho reads its store only to resume a session on another connection, which

@@ -4,19 +4,25 @@ import "fmt"
 
 // Packet types of MQTT 3.1.1 §2.2.1 that this package names.
 const (
-	typeConnect  = 1
-	typeConnack  = 2
-	typePublish  = 3
-	typePuback   = 4
-	typeSuback   = 9
-	typeUnsuback = 11
-	typePingreq  = 12
-	typePingresp = 13
+	typeConnect     = 1
+	typeConnack     = 2
+	typePublish     = 3
+	typePuback      = 4
+	typeSubscribe   = 8
+	typeSuback      = 9
+	typeUnsubscribe = 10
+	typeUnsuback    = 11
+	typePingreq     = 12
+	typePingresp    = 13
 )
 
-// scanner follows the packet framing of the bytes a server sends, however they are split, and stops
-// them at the first packet that must not reach Paho: one longer than the limit (Paho allocates what
-// a header announces), a SUBACK with another number of codes than the SUBSCRIBE has filters (Paho
+// maxSmall is the longest body of a packet that is not a PUBLISH: a SUBACK, which has a packet
+// identifier and one return code, since a SUBSCRIBE has one filter.
+const maxSmall = 3
+
+// scanner follows the packet framing of the bytes a server sends, however they are split, and ends
+// at the first packet that must not reach Paho: one longer than the limit (Paho allocates what a
+// header announces), a SUBACK with another number of codes than the SUBSCRIBE has filters (Paho
 // panics), a CONNACK out of place or one that refuses (Paho treats unknown codes as success),
 // anything only a client may send.
 type scanner struct {
@@ -26,60 +32,74 @@ type scanner struct {
 
 	inBody bool
 	header byte
-	length int // remaining length announced
-	digits int // length digits read
-	shift  uint
+	head   [5]byte // the fixed header as it came
+	digits int     // length digits read
+	length int     // remaining length announced
 	got    int     // body bytes seen
-	prefix [2]byte // the first two of them
+	body   [maxSmall]byte
 }
 
-// event is a packet that has arrived whole.
+// event is a packet that has arrived whole and is not a PUBLISH.
 type event struct {
 	kind byte
 	id   uint16 // the first two bytes of the body
 }
 
-// feed reads the next bytes of the stream and returns how many of them may be handed on. With an
-// error, the byte at that index completes the offence. Each whole packet is reported to seen, in
-// order.
-func (s *scanner) feed(p []byte, seen func(event)) (int, error) {
-	for i := 0; i < len(p); {
-		if s.inBody {
-			n := min(len(p)-i, s.length-s.got)
-			for j := 0; s.got+j < len(s.prefix) && j < n; j++ {
-				s.prefix[s.got+j] = p[i+j]
+// feed reads the next bytes of the stream, appends to out what Paho may have of them, and returns
+// that. With an error, the stream ends there. Each packet but PUBLISH is reported to pass, in
+// order, which says whether Paho is to have it; out has it whole then, or not at all.
+//
+// out may be the memory before p: no more is appended than was read, but for a small packet's bytes
+// that came before, which are fewer than maxHeld.
+func (s *scanner) feed(p, out []byte, pass func(event) bool) ([]byte, error) {
+	for len(p) > 0 {
+		if !s.inBody {
+			if err := s.fixedHeader(p[0]); err != nil {
+				return out, err
 			}
-			before := s.got
-			s.got += n
-			if err := s.checkBody(before); err != nil {
-				return i, err
-			}
-			i += n
-			if s.got == s.length {
-				s.finish(seen)
+			p = p[1:]
+			if s.inBody {
+				if s.kind() == typePublish {
+					out = append(out, s.head[:1+s.digits]...)
+				}
+				if s.length == 0 {
+					out = s.finish(out, pass)
+				}
 			}
 			continue
 		}
-		if err := s.head(p[i]); err != nil {
-			return i, err
+		n := min(len(p), s.length-s.got)
+		before := s.got
+		if before < maxSmall {
+			copy(s.body[before:], p[:n])
 		}
-		i++
-		if s.inBody && s.length == 0 {
-			s.finish(seen)
+		s.got += n
+		if err := s.checkBody(before); err != nil {
+			return out, err
+		}
+		if s.kind() == typePublish {
+			out = append(out, p[:n]...)
+		}
+		p = p[n:]
+		if s.got == s.length {
+			out = s.finish(out, pass)
 		}
 	}
-	return len(p), nil
+	return out, nil
 }
 
-// head reads one byte of a fixed header.
-func (s *scanner) head(b byte) error {
+// maxHeld is above what feed may hold back of a packet whose end has not come.
+const maxHeld = 8
+
+// fixedHeader reads one byte of a fixed header.
+func (s *scanner) fixedHeader(b byte) error {
 	if s.header == 0 {
-		s.header = b
+		s.header, s.head[0] = b, b
 		return s.checkType()
 	}
-	s.length |= int(b&0x7f) << s.shift
-	s.shift += 7
+	s.length |= int(b&0x7f) << (7 * s.digits)
 	s.digits++
+	s.head[s.digits] = b
 	if b&0x80 != 0 {
 		if s.digits == 4 {
 			return &ProtocolError{Reason: "a remaining length of more than four bytes"}
@@ -128,7 +148,7 @@ func (s *scanner) checkLength() error {
 	case typeConnack, typePuback, typeUnsuback:
 		want = 2
 	case typeSuback:
-		want = 3 // packet identifier and one return code, since a SUBSCRIBE has one filter
+		want = maxSmall
 	case typePingresp:
 		want = 0
 	case typePublish:
@@ -159,28 +179,31 @@ func (s *scanner) publishHead() int {
 
 // checkBody checks a packet by its first two body bytes, when they have just become known.
 func (s *scanner) checkBody(before int) error {
-	if before >= len(s.prefix) || s.got < len(s.prefix) {
+	if before >= 2 || s.got < 2 {
 		return nil
 	}
 	switch s.kind() {
 	case typePublish:
-		if topic := int(s.prefix[0])<<8 | int(s.prefix[1]); topic+s.publishHead() > s.length {
+		if topic := int(s.body[0])<<8 | int(s.body[1]); topic+s.publishHead() > s.length {
 			return &ProtocolError{Reason: "a PUBLISH whose topic is longer than the packet"}
 		}
 	case typeConnack:
 		s.connected = true
-		if code := s.prefix[1]; code != 0 {
+		if code := s.body[1]; code != 0 {
 			return &RefusedError{Code: code}
 		}
 	}
 	return nil
 }
 
-func (s *scanner) finish(seen func(event)) {
-	e := event{kind: s.kind()}
-	if s.length >= 2 {
-		e.id = uint16(s.prefix[0])<<8 | uint16(s.prefix[1])
+// finish ends a packet.
+func (s *scanner) finish(out []byte, pass func(event) bool) []byte {
+	if s.kind() != typePublish {
+		e := event{kind: s.kind(), id: uint16(s.body[0])<<8 | uint16(s.body[1])}
+		if pass(e) {
+			out = append(append(out, s.header, byte(s.length)), s.body[:s.length]...)
+		}
 	}
 	*s = scanner{limit: s.limit, connected: s.connected}
-	seen(e)
+	return out
 }

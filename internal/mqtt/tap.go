@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	pingTimeout = 10 * time.Second // from PINGREQ to PINGRESP
-	maxUnsent   = 65535            // as many packet identifiers as there are
-	// for DISCONNECT, close_notify and the WebSocket close frame, each
-	closeTimeout = time.Second
+	chunkSize = 1 << 10 // bytes that are read at a time
+	// closeTimeout bounds what leaves after Close: what was pending, DISCONNECT, and the closing
+	// messages of the layers below.
+	closeTimeout = 2 * time.Second
 )
 
 var (
@@ -26,100 +26,84 @@ var (
 // a Paho client that knows its connection to be lost may block for the whole of its write timeout;
 // one into a client that does not know returns at once, because writes only put packets aside, and
 // after the end succeed into nothing.
+//
+// What costs most in Paho never reaches it: messages to the server and their acknowledgements, the
+// acknowledgements of messages from the server, and pings. Paho has CONNECT, subscriptions, and
+// what the server publishes.
 type tap struct {
-	nc   net.Conn
-	step time.Duration
-	// held while writing: a channel and not a mutex, so that waiting for it is interruptible
-	slot    chan struct{}
+	nc      net.Conn
+	line    *line
+	options Options
+	packets bool      // each packet is written by itself: a WebSocket message
+	start   time.Time // before anything happened: no time is 0
 	scan    scanner
-	chunk   [4 << 10]byte // what was read last
-	ready   []byte        // of chunk: what Paho may have
-	some    chan struct{} // holds one token when there may be something to write
-	drained chan struct{} // closed when the writer has ended
+	chunk   [maxHeld + chunkSize]byte // what was read last
+	ready   []byte                    // of chunk: what Paho may have
+	some    chan struct{}             // holds one token when there may be something to write
+	drained chan struct{}             // closed when the writer has ended
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	acks    atomic.Uint64
-	connect time.Time // when CONNECT was written
-	ping    *time.Timer
 
-	calls sync.WaitGroup // calls inside Paho
-	flows sync.WaitGroup // goroutines of Conn
+	requests sync.Pool      // of *request, for the next messages: so a message allocates nothing
+	calls    sync.WaitGroup // calls inside Paho
+	flows    sync.WaitGroup // goroutines of Conn
 
 	mu      sync.Mutex
-	err     error         // why the connection ended
-	pending outbox        // packets to be written
-	load    int           // bytes on their way: in Paho, pending, or being written
-	queued  uint64        // bytes that were ever put into pending
-	written uint64        // bytes of them that are written
-	moved   chan struct{} // closed when load or written changes; nil: nobody waits
-	// acknowledgements that Paho was made to send and that are not yet written
-	unsent int
-	sent   chan struct{} // closed when none is; nil: none is
+	err     error  // why the connection ended
+	pending []byte // packets to be written
+	spare   []byte // the memory of what was written before
+	// Positions in the stream of all bytes written: where pending ends, how far the network was
+	// given it, and how far it has taken it.
+	queued, handed, written uint64
+	window                  window
+	asked                   []question // of Paho's
+	connect                 time.Time  // when CONNECT was written
+	life                    life
+	goodbye                 *time.Timer // ends what Close left behind
 }
 
-func newTap(nc net.Conn, step time.Duration, limit int) *tap {
-	t := &tap{
-		nc: nc, step: step, slot: make(chan struct{}, 1), scan: scanner{limit: limit},
-		some: make(chan struct{}, 1), drained: make(chan struct{}),
+// question is a SUBSCRIBE or UNSUBSCRIBE whose acknowledgement is awaited.
+type question struct {
+	answer byte // the type of the acknowledgement
+	id     uint16
+	end    uint64 // where it ends in the stream of all bytes
+}
+
+func newTap(nc net.Conn, o Options) *tap {
+	l := lineOf(nc)
+	if l == nil {
+		l = newLine(nc)
+		nc = l
 	}
+	l.adopt(o.WriteTimeout)
+	t := &tap{
+		nc: nc, line: l, options: o, start: time.Now().Add(-time.Second),
+		scan: scanner{limit: o.MaxPacket},
+		some: make(chan struct{}, 1), drained: make(chan struct{}),
+		window: newWindow(o.MaxInFlight),
+	}
+	_, t.packets = nc.(*wsConn)
+	t.requests.New = func() any { return &request{done: make(chan struct{}, 1)} }
 	t.ctx, t.cancel = context.WithCancelCause(context.Background())
-	t.ping = time.AfterFunc(time.Hour, func() {
-		t.fail(&TimeoutError{For: "PINGRESP", After: pingTimeout})
-	})
-	t.ping.Stop()
+	t.life.timer = time.AfterFunc(time.Hour, t.check)
+	t.life.timer.Stop()
 	go t.writeLoop()
 	return t
 }
 
-// enter registers a call into Paho that brings size bytes to be written. It waits while there is
-// too much on its way already, and fails once the connection has ended. The caller owes a leave
-// with the same size.
-func (t *tap) enter(ctx context.Context, size int) error {
-	for {
-		t.mu.Lock()
-		if t.err != nil {
-			defer t.mu.Unlock()
-			return &LostError{Err: t.err}
-		}
-		if t.load == 0 || size == 0 || t.load+size <= maxLoad {
-			t.load += size
-			t.calls.Add(1)
-			t.mu.Unlock()
-			return nil
-		}
-		moved := t.moves()
-		t.mu.Unlock()
-		select {
-		case <-moved:
-		case <-t.ctx.Done():
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
-func (t *tap) leave(size int) {
+// enter registers a call into Paho; it fails once the connection has ended. The caller owes leave.
+func (t *tap) enter() error {
 	t.mu.Lock()
-	t.load -= size // what Paho has put into pending by now is counted there
-	t.move()
-	t.mu.Unlock()
-	t.calls.Done()
+	defer t.mu.Unlock()
+	if t.err != nil {
+		return &LostError{Err: t.err}
+	}
+	t.calls.Add(1)
+	return nil
 }
 
-// moves returns a channel that is closed at the next move; mu is held, as by move.
-func (t *tap) moves() <-chan struct{} {
-	if t.moved == nil {
-		t.moved = make(chan struct{})
-	}
-	return t.moved
-}
-
-func (t *tap) move() {
-	if t.moved != nil {
-		close(t.moved)
-		t.moved = nil
-	}
-}
+func (t *tap) leave() { t.calls.Done() }
 
 // flow registers a goroutine of Conn; it fails once the connection has ended. The caller owes
 // flows.Done.
@@ -134,6 +118,7 @@ func (t *tap) flow() bool {
 
 // end records why the connection ended and ends the context, and reports whether it was the first
 // to do so. Both happen under the lock, so that whoever reads the reason finds the context done.
+// After ErrClosed the writer says goodbye, within a bounded time.
 func (t *tap) end(cause error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -141,7 +126,10 @@ func (t *tap) end(cause error) bool {
 		return false
 	}
 	t.err = cause
-	t.ping.Stop()
+	t.life.timer.Stop()
+	if cause == ErrClosed { //nolint:errorlint // it is ours
+		t.goodbye = time.AfterFunc(closeTimeout, func() { abort(t.nc) })
+	}
 	t.cancel(cause)
 	return true
 }
@@ -159,36 +147,6 @@ func (t *tap) cause() error {
 	return t.err
 }
 
-// countAck notes that Paho has an acknowledgement to write. A server that goes on sending and reads
-// none ends the connection.
-func (t *tap) countAck() {
-	t.mu.Lock()
-	t.unsent++
-	if t.unsent == 1 {
-		t.sent = make(chan struct{})
-	}
-	tooMany := t.unsent > maxUnsent
-	t.mu.Unlock()
-	if tooMany {
-		t.fail(ErrOverflow)
-	}
-}
-
-// awaitAcks waits until all acknowledgements are written, or until late is closed.
-func (t *tap) awaitAcks(late <-chan struct{}) {
-	t.mu.Lock()
-	sent := t.sent
-	t.mu.Unlock()
-	if sent == nil {
-		return
-	}
-	select {
-	case <-sent:
-	case <-late:
-	case <-t.ctx.Done():
-	}
-}
-
 // abort closes a network connection from below first: a TLS or WebSocket close writes a last
 // message, which a stalled peer would block.
 func abort(nc net.Conn) {
@@ -204,51 +162,32 @@ func abort(nc net.Conn) {
 	_ = nc.Close()
 }
 
-// shutdown ends the connection in order: acknowledgements, DISCONNECT, then the closing messages of
-// the layers below, all within a bounded time.
-func (t *tap) shutdown() {
-	late := make(chan struct{})
-	wait := time.AfterFunc(closeTimeout, func() { close(late) })
-	defer wait.Stop()
-	timer := time.AfterFunc(2*closeTimeout, func() { abort(t.nc) })
-	defer timer.Stop()
-	t.awaitAcks(late)
-	if !t.end(ErrClosed) {
-		return
-	}
-	select {
-	case t.slot <- struct{}{}:
-		_, _ = t.write([]byte{0xe0, 0x00}, closeTimeout)
-		<-t.slot
-		_ = t.nc.Close()
-	case <-late:
-	}
-	abort(t.nc)
-}
-
 // Read hands on the server's bytes as far as the scanner lets them. At the end of the connection it
 // first waits until no call is inside Paho, then returns an error to it.
 func (t *tap) Read(p []byte) (int, error) {
-	if len(t.ready) == 0 && t.cause() == nil {
+	for len(t.ready) == 0 {
+		if t.cause() != nil {
+			t.calls.Wait()
+			return 0, errEnded
+		}
 		t.fill()
 	}
-	if len(t.ready) > 0 {
-		n := copy(p, t.ready)
-		t.ready = t.ready[n:]
-		return n, nil
-	}
-	if t.cause() == nil {
-		return 0, nil
-	}
-	t.calls.Wait()
-	return 0, errEnded
+	n := copy(p, t.ready)
+	t.ready = t.ready[n:]
+	return n, nil
 }
 
 // fill reads once, as much as there is: Paho reads a few bytes at a time.
 func (t *tap) fill() {
-	n, err := t.nc.Read(t.chunk[:])
-	pass, bad := t.scan.feed(t.chunk[:n], t.seen)
-	t.ready = t.chunk[:pass]
+	n, err := t.nc.Read(t.chunk[maxHeld:])
+	t.mu.Lock()
+	var bad error
+	t.ready, bad = t.scan.feed(t.chunk[maxHeld:maxHeld+n], t.chunk[:0], t.arrived)
+	started := t.grant()
+	t.mu.Unlock()
+	if started {
+		t.wake()
+	}
 	switch {
 	case bad != nil:
 		if refused, ok := errors.AsType[*RefusedError](bad); ok {
@@ -260,15 +199,44 @@ func (t *tap) fill() {
 	}
 }
 
-func (t *tap) seen(e event) {
+// arrived is given each packet of the server's but PUBLISH, with mu held, and reports whether it is
+// for Paho. An acknowledgement of what was not sent, or not by a packet of that type, ends nothing.
+func (t *tap) arrived(e event) bool {
 	switch e.kind {
 	case typePingresp:
-		t.ping.Stop()
-		t.acks.Add(1)
-	case typePuback, typeSuback:
-		t.acks.Add(1)
+		if t.life.pinged != 0 {
+			t.life.pinged = 0
+			t.acks.Add(1)
+			t.arm(t.now() + t.interval())
+		}
+	case typePuback:
+		if s := t.window.find(e.id); s != nil && s.end <= t.handed && s.qos > 0 && !s.acked {
+			t.acks.Add(1)
+			s.acked = true
+			t.window.conclude(s)
+		}
+	case typeSuback, typeUnsuback:
+		return t.answered(e)
+	case typeConnack:
+		return true
 	}
+	return false
 }
+
+// answered reports whether an acknowledgement is of a question of Paho's, which it then ends.
+func (t *tap) answered(e event) bool {
+	for i, q := range t.asked {
+		if q.answer == e.kind && q.id == e.id && q.end <= t.handed {
+			t.asked = append(t.asked[:i], t.asked[i+1:]...)
+			t.acks.Add(1)
+			return true
+		}
+	}
+	return false
+}
+
+// load is how many bytes are on their way to the network; mu is held.
+func (t *tap) load() int { return int(t.queued - t.written) }
 
 // Close is Paho's way of saying that it has done with the connection.
 func (t *tap) Close() error {
@@ -279,7 +247,8 @@ func (t *tap) Close() error {
 func (t *tap) LocalAddr() net.Addr  { return t.nc.LocalAddr() }
 func (t *tap) RemoteAddr() net.Addr { return t.nc.RemoteAddr() }
 
-// The deadlines are the tap's own: Paho sets and clears them from several goroutines at once.
+// Paho sets deadlines while it connects, and clears them from several goroutines at once; the line
+// has its own.
 
 func (t *tap) SetDeadline(time.Time) error      { return nil }
 func (t *tap) SetReadDeadline(time.Time) error  { return nil }

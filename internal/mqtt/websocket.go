@@ -154,31 +154,13 @@ func (c *wsConn) Read(p []byte) (int, error) {
 	}
 }
 
-func (c *wsConn) Write(p []byte) (int, error) { return c.writeSteps(p, len(p), 0) }
-
-// writeSteps sends p as one message, since not every server puts packets together again that were
-// sent as several.
-func (c *wsConn) writeSteps(p []byte, size int, step time.Duration) (int, error) {
-	limit := func() {
-		if step > 0 {
-			_ = c.ws.SetWriteDeadline(time.Now().Add(step))
-		}
-	}
-	w, err := c.ws.NextWriter(websocket.BinaryMessage)
-	if err != nil {
+// Write sends p as one message, since not every server puts packets together again that were sent
+// as several.
+func (c *wsConn) Write(p []byte) (int, error) {
+	if err := c.ws.WriteMessage(websocket.BinaryMessage, p); err != nil {
 		return 0, err
 	}
-	written := 0
-	for written < len(p) {
-		limit()
-		n, err := w.Write(p[written:min(len(p), written+size)])
-		written += n
-		if err != nil {
-			return written, err
-		}
-	}
-	limit()
-	return written, w.Close()
+	return len(p), nil
 }
 
 func (c *wsConn) Close() error {

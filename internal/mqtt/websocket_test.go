@@ -79,8 +79,9 @@ func TestAPacketIsOneWebSocketMessage(t *testing.T) {
 				case data[0] == 0x10:
 					_ = ws.WriteMessage(websocket.BinaryMessage, []byte{0x20, 2, 0, 0})
 				case data[0] == 0x32: // in pieces: packets may span messages
+					id := data[7:9] // after a fixed header of four bytes, and the topic
 					_ = ws.WriteMessage(websocket.BinaryMessage, []byte{0x40})
-					_ = ws.WriteMessage(websocket.BinaryMessage, []byte{2, 0, 1})
+					_ = ws.WriteMessage(websocket.BinaryMessage, append([]byte{2}, id...))
 				}
 			}
 		})

@@ -1,184 +1,173 @@
 package mqtt
 
 import (
-	"context"
+	"encoding/binary"
+	"errors"
 	"runtime"
 	"time"
 )
 
 const (
-	writeStep = 4 << 10  // bytes that have to leave within one write timeout
-	batchSize = 16 << 10 // bytes of several packets that are written together: a TLS record
-	// bytes on their way above which the next message waits; one larger than that goes alone
-	maxLoad  = 256 << 10
-	keepSize = 64 << 10 // capacity of an outbox that is kept for the next packets
+	recordSize = 16 << 10 // bytes that are written together: a TLS record
+	// maxPending bounds what may wait to be written besides messages, which are bounded by maxLoad:
+	// the acknowledgements of a server that goes on sending and reads none of them.
+	maxPending = 2 * maxLoad
 )
 
-// outbox is packets, one after another.
-type outbox struct {
-	bytes []byte
-	ends  []int // where in bytes each packet ends
-}
-
-func (o *outbox) add(p []byte) {
-	o.bytes = append(o.bytes, p...)
-	o.ends = append(o.ends, len(o.bytes))
-}
-
-// reset makes an outbox empty; its memory is used again unless it is much.
-func (o *outbox) reset() {
-	if cap(o.bytes) > keepSize {
-		*o = outbox{}
-		return
-	}
-	o.bytes, o.ends = o.bytes[:0], o.ends[:0]
-}
-
-// Write queues one packet. It never waits for the network, so neither does a call into Paho; and it
-// never fails: an error ends the connection, and Paho learns of that by Read.
+// Write is Paho's. It queues one packet, and never waits for the network, so neither does a call
+// into Paho; and it never fails: an error ends the connection, and Paho learns of that by Read.
 func (t *tap) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	if t.err == nil {
-		t.pending.add(p)
-		t.load += len(p)
-		t.queued += uint64(len(p))
+		t.queue(p)
+		switch body := p[headLen(p):]; p[0] >> 4 {
+		case typeConnect:
+			// Paho was told of no keep-alive, since its own pings come too late and go unbounded.
+			// The server is told of it here: MQTT 3.1.1 §3.1.2, after the protocol's name, level
+			// and flags.
+			at := t.pending[len(t.pending)-len(body)+8:]
+			binary.BigEndian.PutUint16(at, uint16(t.options.KeepAlive/time.Second))
+		case typeSubscribe:
+			t.ask(typeSuback, body)
+		case typeUnsubscribe:
+			t.ask(typeUnsuback, body)
+		}
 	}
 	t.mu.Unlock()
+	t.wake()
+	return len(p), nil
+}
+
+func (t *tap) queue(p []byte) {
+	t.pending = append(t.pending, p...)
+	t.queued += uint64(len(p))
+}
+
+func (t *tap) ask(answer byte, body []byte) {
+	t.asked = append(t.asked, question{answer, binary.BigEndian.Uint16(body), t.queued})
+}
+
+// headLen is the length of a packet's fixed header.
+func headLen(p []byte) int {
+	n := 1
+	for p[n]&0x80 != 0 {
+		n++
+	}
+	return n + 1
+}
+
+// packetLen is the length of the first packet in p.
+func packetLen(p []byte) int {
+	length, n := 0, headLen(p)
+	for i := 1; i < n; i++ {
+		length |= int(p[i]&0x7f) << (7 * (i - 1))
+	}
+	return n + length
+}
+
+// wake tells the writer that there may be something to write.
+func (t *tap) wake() {
 	select {
 	case t.some <- struct{}{}:
 	default:
 	}
-	return len(p), nil
 }
 
 // writeLoop writes what is pending until the connection ends. All that has gathered while it was
-// writing goes out together.
+// writing goes out together. After Close it writes what is left, and says goodbye.
 func (t *tap) writeLoop() {
 	defer close(t.drained)
-	var batch outbox
+	defer t.stopGoodbye()
 	for {
+		batch, ping, ok := t.next()
+		if !ok {
+			break
+		}
+		for len(batch) > 0 {
+			n := t.hand(batch)
+			if _, err := t.nc.Write(batch[:n]); err != nil {
+				t.fail(err)
+				return
+			}
+			t.wrote(n)
+			batch = batch[n:]
+		}
+		if ping {
+			t.ping()
+		}
+	}
+	if !errors.Is(t.cause(), ErrClosed) {
+		return
+	}
+	_, _ = t.nc.Write([]byte{0xe0, 0x00})
+	_ = t.nc.Close()
+	abort(t.nc)
+}
+
+func (t *tap) stopGoodbye() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.goodbye != nil {
+		t.goodbye.Stop()
+	}
+}
+
+// next waits for something to write; not ok is the end.
+func (t *tap) next() (batch []byte, ping, ok bool) {
+	for {
+		t.mu.Lock()
+		switch {
+		case t.err != nil && !errors.Is(t.err, ErrClosed):
+			t.mu.Unlock()
+			return nil, false, false
+		case len(t.pending) > 0 || t.life.wanted:
+			batch, ping = t.pending, t.life.wanted
+			t.pending, t.spare = t.spare[:0], batch
+			t.life.wanted = false
+			t.mu.Unlock()
+			return batch, ping, true
+		case t.err != nil:
+			t.mu.Unlock()
+			return nil, false, false
+		}
+		t.mu.Unlock()
 		select {
 		case <-t.some:
 		case <-t.ctx.Done():
-			return
 		}
 		runtime.Gosched() // let everyone who is about to send put his packet in the same batch
-		t.mu.Lock()
-		batch, t.pending = t.pending, batch
-		t.mu.Unlock()
-		select {
-		case t.slot <- struct{}{}:
-		case <-t.ctx.Done():
-			return
-		}
-		t.flush(batch)
-		<-t.slot
-		batch.reset()
 	}
 }
 
-// flush writes the packets of a batch, in groups.
-func (t *tap) flush(batch outbox) {
-	_, whole := t.nc.(stepper) // a WebSocket message has one packet
-	start := 0
-	for i := 0; i < len(batch.ends) && t.cause() == nil; {
-		end, acks := batch.ends[i], 0
-		switch kind := batch.bytes[start] >> 4; kind {
-		case typeConnect:
-			t.connect = time.Now()
-		case typePingreq:
-			t.expectPingresp()
-		case typePuback:
-			acks++
-		}
-		for i++; !whole && i < len(batch.ends) && batch.ends[i]-start <= batchSize; i++ {
-			kind := batch.bytes[end] >> 4
-			if kind == typePingreq {
-				break // its time starts when its turn has come
-			}
-			if kind == typePuback {
-				acks++
-			}
-			end = batch.ends[i]
-		}
-		if _, err := t.write(batch.bytes[start:end], t.step); err != nil {
-			t.fail(err)
-			return
-		}
-		t.wrote(end-start, acks)
-		start = end
+// hand returns how many bytes of batch are to be written next, and notes that the network gets
+// them.
+func (t *tap) hand(batch []byte) int {
+	n := min(len(batch), recordSize)
+	if t.packets {
+		n = packetLen(batch)
 	}
-}
-
-// wrote notes what has left.
-func (t *tap) wrote(n, acks int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.load -= n
+	if batch[0]>>4 == typeConnect && t.connect.IsZero() {
+		t.connect = time.Now()
+	}
+	t.handed += uint64(n)
+	return n
+}
+
+// wrote notes that the network has taken what it was handed.
+func (t *tap) wrote(n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.now()
 	t.written += uint64(n)
-	t.move()
-	if t.unsent == 0 || acks == 0 {
-		return
-	}
-	if t.unsent -= min(acks, t.unsent); t.unsent == 0 {
-		close(t.sent)
-		t.sent = nil
+	t.life.sent = now
+	t.window.wrote(t.written, now)
+	t.grant()
+	if t.window.used > 0 {
+		t.arm(now + int64(lateAfter))
 	}
 }
 
-// flushed waits until all that is pending now has left.
-func (t *tap) flushed(ctx context.Context) error {
-	t.mu.Lock()
-	goal := t.queued
-	for t.err == nil && t.written < goal {
-		moved := t.moves()
-		t.mu.Unlock()
-		select {
-		case <-moved:
-		case <-t.ctx.Done():
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		t.mu.Lock()
-	}
-	defer t.mu.Unlock()
-	if t.written < goal {
-		return &LostError{Err: t.err}
-	}
-	return nil
-}
-
-// expectPingresp starts the wait for a PINGRESP before the PINGREQ is written, because a full send
-// buffer is a silent peer too; but not before its turn has come, because behind a long message it
-// may wait for as long as that makes progress.
-func (t *tap) expectPingresp() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.err == nil {
-		t.ping.Reset(pingTimeout)
-	}
-}
-
-// stepper is a connection that keeps a packet together although each part of it has a deadline of
-// its own.
-type stepper interface {
-	writeSteps(p []byte, size int, step time.Duration) (int, error)
-}
-
-// write gives each part of p its own deadline, so that a slow link may take its time over a long
-// message, while one that makes no progress is noticed.
-func (t *tap) write(p []byte, step time.Duration) (int, error) {
-	if s, ok := t.nc.(stepper); ok {
-		return s.writeSteps(p, writeStep, step)
-	}
-	written := 0
-	for written < len(p) {
-		_ = t.nc.SetWriteDeadline(time.Now().Add(step))
-		n, err := t.nc.Write(p[written:min(len(p), written+writeStep)])
-		written += n
-		if err != nil {
-			return written, err
-		}
-	}
-	return written, nil
-}
+// now is the time as the tap counts it, in nanoseconds.
+func (t *tap) now() int64 { return int64(time.Since(t.start)) }

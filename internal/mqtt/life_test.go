@@ -1,0 +1,183 @@
+package mqtt
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/internal/memnet"
+)
+
+func TestThePingLeavesLongBeforeTheKeepAliveIsOver(t *testing.T) {
+	for keepAlive, first := range map[time.Duration]time.Duration{
+		240 * time.Second: 225 * time.Second, 1177 * time.Second: 1162 * time.Second,
+		30 * time.Second: 15 * time.Second, 4 * time.Second: 2 * time.Second,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			pinged := make(chan time.Duration, 10)
+			start := time.Now()
+			c := connect(t, Options{KeepAlive: keepAlive}, func(p *peer) {
+				p.serve(func(packet packets.ControlPacket) {
+					if _, ok := packet.(*packets.PingreqPacket); ok {
+						pinged <- time.Since(start)
+					}
+				})
+			})
+			assert.Equal(t, first, <-pinged)
+			assert.Equal(t, 2*first, <-pinged, "counted from the last packet")
+			// A message counts as a packet, and so does its acknowledgement.
+			require.NoError(t, c.Publish(t.Context(), "a", 1, nil))
+			at := time.Since(start)
+			assert.Equal(t, at+first, <-pinged)
+		})
+	}
+}
+
+// Messages of QoS 0 are not acknowledged: without a ping nobody would notice that they lead
+// nowhere.
+func TestAConnectionThatOnlySendsQoS0IsPinged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nc, p := link(t)
+		play(t, p, func(p *peer) { p.serve(nil) })
+		c, err := Connect(t.Context(), nc, Options{ClientID: "dev1"})
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		p.nc.(*memnet.Conn).Stall(true)
+		start := time.Now()
+		for c.Context().Err() == nil && time.Since(start) < time.Hour {
+			_ = c.Publish(t.Context(), "a", 0, []byte("x"))
+			time.Sleep(time.Second)
+		}
+		assert.Less(t, time.Since(start), 240*time.Second)
+		require.NoError(t, c.Close())
+	})
+}
+
+// The response to a ping may be behind a long message on a slow link: whatever arrives is a sign of
+// life, be it part of a TLS record.
+func TestBytesThatArriveAreASignOfLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, ca := newWorld(t), newAuthority(t)
+		w.serve[hubMQTT] = secured(ca.server(hub, time.Now().Add(time.Hour)), func(nc *tls.Conn) {
+			p := &peer{t: t, nc: nc}
+			p.accept(0)
+			for {
+				switch p.next().(type) {
+				case *packets.PingreqPacket:
+					p.publish("a", 0, 0, make([]byte, 100<<10)) // takes 200 s
+					p.send(0xd0, 0)
+				case nil:
+					return
+				}
+			}
+		})
+		dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+			nc, err := w.dial(ctx, network, address)
+			return &slowConn{Conn: nc, rate: 512}, err
+		}
+		nc, err := (&Dialer{DialContext: dial, TLSConfig: ca.trust()}).TLS(t.Context(), hubMQTT)
+		require.NoError(t, err)
+		received := 0
+		c, err := Connect(t.Context(), nc, Options{
+			ClientID: "dev1", Receive: func(Message) { received++ },
+		})
+		require.NoError(t, err)
+		time.Sleep(time.Hour)
+		require.NoError(t, c.Context().Err())
+		require.NoError(t, c.Close())
+		<-c.done // what still drips in is over
+		assert.Greater(t, received, 5)
+	})
+}
+
+func TestADeadLinkIsNoticedByALatePuback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nc, p := link(t)
+		play(t, p, func(p *peer) { p.serve(nil) })
+		c, err := Connect(t.Context(), nc, Options{ClientID: "dev1", AckTimeout: 4 * time.Minute})
+		require.NoError(t, err)
+		time.Sleep(100 * time.Second)
+		p.nc.(*memnet.Conn).Stall(true)
+		start := time.Now()
+		lost, ok := errors.AsType[*LostError](c.Publish(t.Context(), "a", 1, make([]byte, 1000)))
+		require.True(t, ok)
+		timeout, ok := errors.AsType[*TimeoutError](lost)
+		require.True(t, ok)
+		assert.Equal(t, "PINGRESP", timeout.For)
+		assert.LessOrEqual(t, time.Since(start), 45*time.Second)
+		require.NoError(t, c.Close())
+	})
+}
+
+// An overloaded server acknowledges late, but answers pings; a slow link delivers late what was
+// written long ago.
+func TestALatePubackEndsNoLivingConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var pings int
+		c := connect(t, Options{AckTimeout: 4 * time.Minute}, func(p *peer) {
+			p.accept(0)
+			var publish *packets.PublishPacket
+			start := time.Now()
+			for {
+				switch packet := p.next().(type) {
+				case *packets.PublishPacket:
+					publish = packet
+				case *packets.PingreqPacket:
+					pings++
+					p.send(0xd0, 0)
+					if time.Since(start) > 200*time.Second {
+						p.send(0x40, 2, byte(publish.MessageID>>8), byte(publish.MessageID))
+					}
+				case nil:
+					return
+				}
+			}
+		})
+		start := time.Now()
+		require.NoError(t, c.Publish(t.Context(), "a", 1, nil))
+		assert.GreaterOrEqual(t, time.Since(start), 200*time.Second)
+		assert.LessOrEqual(t, pings, 8)
+		assert.GreaterOrEqual(t, pings, 6)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		c := connect(t, Options{AckTimeout: 4 * time.Minute}, func(p *peer) {
+			p.serve(func(packet packets.ControlPacket) {
+				if publish, ok := packet.(*packets.PublishPacket); ok {
+					// taken from the client at once, and still on its way
+					time.Sleep(time.Duration(len(publish.Payload)) * time.Second / rate)
+				}
+			})
+		})
+		start := time.Now()
+		require.NoError(t, c.Publish(t.Context(), "a", 1, make([]byte, 250<<10)))
+		assert.Greater(t, time.Since(start), time.Minute)
+		require.NoError(t, c.Close())
+	})
+}
+
+func TestAnAcknowledgedWindowSaysNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pings := 0
+		c := connect(t, Options{}, func(p *peer) {
+			p.serve(func(packet packets.ControlPacket) {
+				if _, ok := packet.(*packets.PingreqPacket); ok {
+					pings++
+				}
+			})
+		})
+		for range 100 {
+			require.NoError(t, c.Publish(t.Context(), "a", 1, nil))
+			time.Sleep(29 * time.Second)
+		}
+		assert.Zero(t, pings)
+		assert.NoError(t, context.Cause(c.Context()))
+	})
+}
