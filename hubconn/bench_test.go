@@ -4,6 +4,7 @@ package hubconn_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"runtime"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/hubconn/testdata/bench/target"
 )
 
 // BenchmarkSend compares Send with the bare Paho client, used directly by a program, and with a
@@ -69,7 +71,7 @@ func benchmarkSend(
 	conn, err := dialer.Dial(b.Context(), hub, sasKey("0123456789abcdef"))
 	require.NoError(b, err)
 	defer func() { _ = conn.Close() }()
-	client := barePaho(b, server)
+	client := barePaho(b, server, server.tlsConfig())
 	defer client.Disconnect(0)
 	topic := "devices/bare/messages/events/" + properties
 	floor := newFloorClient(b, server, inFlight)
@@ -225,11 +227,15 @@ func processorTime() time.Duration {
 }
 
 // barePaho is the client as a program uses it that uses it directly, with its defaults.
-func barePaho(tb testing.TB, server benchServer) paho.Client {
+func barePaho(tb testing.TB, server benchServer, config *tls.Config) paho.Client {
 	o := paho.NewClientOptions()
-	o.AddBroker("ssl://" + server.addr).SetTLSConfig(server.tlsConfig())
-	o.SetClientID("bare").SetUsername(host + "/bare/?api-version=2021-04-12").SetPassword("token")
-	o.SetProtocolVersion(4)
+	o.AddBroker("ssl://" + server.addr).SetTLSConfig(config)
+	token, err := sasKey("0123456789abcdef").Token(
+		tb.Context(), host+"/devices/"+target.DeviceID, time.Now().Add(time.Hour),
+	)
+	require.NoError(tb, err)
+	o.SetClientID(target.DeviceID).SetUsername(target.Username).SetPassword(token)
+	o.SetProtocolVersion(4).SetCleanSession(false)
 	client := paho.NewClient(o)
 	connected := client.Connect()
 	connected.Wait()
