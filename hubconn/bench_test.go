@@ -68,7 +68,7 @@ func benchmarkSend(
 		DialContext: server.dial, TLSConfig: server.tlsConfig(), MaxInFlight: inFlight,
 	}
 	hub := hubconn.Hub{Host: host, DeviceID: "ours"}
-	conn, err := dialer.Dial(b.Context(), hub, sasKey("0123456789abcdef"))
+	conn, err := dialer.Dial(b.Context(), hub, benchKey)
 	require.NoError(b, err)
 	defer func() { _ = conn.Close() }()
 	client := barePaho(b, server, server.tlsConfig())
@@ -230,7 +230,7 @@ func processorTime() time.Duration {
 func barePaho(tb testing.TB, server benchServer, config *tls.Config) paho.Client {
 	o := paho.NewClientOptions()
 	o.AddBroker("ssl://" + server.addr).SetTLSConfig(config)
-	token, err := sasKey("0123456789abcdef").Token(
+	token, err := benchKey.Token(
 		tb.Context(), host+"/devices/"+target.DeviceID, time.Now().Add(time.Hour),
 	)
 	require.NoError(tb, err)

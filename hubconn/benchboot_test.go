@@ -61,7 +61,7 @@ func compareResumed(b *testing.B, server benchServer, curves []tls.CurveID) {
 	compareBoots(b, server, func() time.Duration {
 		start := time.Now()
 		hub := hubconn.Hub{Host: host, DeviceID: target.DeviceID}
-		conn, err := dialer.Dial(b.Context(), hub, sasKey("0123456789abcdef"))
+		conn, err := dialer.Dial(b.Context(), hub, benchKey)
 		require.NoError(b, err)
 		took := time.Since(start)
 		require.NoError(b, conn.Close())

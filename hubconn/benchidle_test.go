@@ -22,8 +22,8 @@ import (
 //	goroutines    of a connection; paho-goroutines
 //	heap-KiB      live heap of a connection; paho-heap-KiB
 //	stack-KiB     stacks of its goroutines; paho-stack-KiB
-//	rss-KiB       resident memory of a process with one connection: conn-rss-KiB with package
-//	              hubconn alone, device-rss-KiB with provisioning.Device, paho-rss-KiB
+//	rss-MB        resident memory of a process with one connection: conn-rss-MB with package
+//	              hubconn alone, device-rss-MB with provisioning.Device, paho-rss-MB
 func BenchmarkIdle(b *testing.B) {
 	b.Run("connection", benchmarkIdleConnection)
 	b.Run("process", benchmarkIdleProcess)
@@ -38,7 +38,7 @@ func benchmarkIdleConnection(b *testing.B) {
 	connect := [2]func() (stop func()){
 		ours: func() func() {
 			hub := hubconn.Hub{Host: host, DeviceID: "ours"}
-			conn, err := dialer.Dial(b.Context(), hub, sasKey("0123456789abcdef"))
+			conn, err := dialer.Dial(b.Context(), hub, benchKey)
 			require.NoError(b, err)
 			return func() { _ = conn.Close() }
 		},
@@ -93,23 +93,23 @@ func benchmarkIdleProcess(b *testing.B) {
 		for name := range programs {
 			p := program(name).start(b)
 			time.Sleep(100 * time.Millisecond)
-			found[name] = append(found[name], residentKiB(b, p.pid))
+			found[name] = append(found[name], residentMB(b, p.pid))
 			p.stop()
 		}
 	}
 	for name, unit := range programs {
 		slices.Sort(found[name])
-		b.ReportMetric(found[name][len(found[name])/2], unit+"-rss-KiB")
+		b.ReportMetric(found[name][len(found[name])/2], unit+"-rss-MB")
 	}
 	b.ReportMetric(0, "ns/op")
 }
 
-func residentKiB(b *testing.B, pid int) float64 {
+func residentMB(b *testing.B, pid int) float64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	require.NoError(b, err)
 	_, rest, found := strings.Cut(string(status), "\nVmRSS:")
 	require.True(b, found)
 	kib, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
 	require.NoError(b, err)
-	return kib
+	return kib * 1024 / 1e6
 }

@@ -44,6 +44,12 @@ var buildBenchPrograms = sync.OnceValue(func() error {
 	return nil
 })
 
+// benchKey is the device's.
+var benchKey = func() sasKey {
+	key, _ := base64.StdEncoding.DecodeString(target.Key)
+	return key
+}()
+
 // benchProgram is how to start one of these programs.
 type benchProgram struct {
 	name        string
@@ -54,9 +60,7 @@ type benchProgram struct {
 // assignment to it, as a device has it at every boot but its first.
 func benchPrograms(b *testing.B, server benchServer, settings ...string) func(string) benchProgram {
 	require.NoError(b, buildBenchPrograms())
-	key, err := base64.StdEncoding.DecodeString(target.Key)
-	require.NoError(b, err)
-	token, err := sasKey(key).Token(
+	token, err := benchKey.Token(
 		b.Context(), target.Host+"/devices/"+target.DeviceID, time.Now().Add(time.Hour),
 	)
 	require.NoError(b, err)

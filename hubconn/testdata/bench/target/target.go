@@ -18,7 +18,7 @@ const (
 	Host     = "contoso.azure-devices.net"
 	DeviceID = "sensor-042"
 	Username = Host + "/" + DeviceID + "/?api-version=2021-04-12&DeviceClientType=rehome-go"
-	Key      = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+	Key      = "Y2FuYXJ5LTAxMjM0NTY3ODlhYmNkZWYwMTIzNDU2Nzg="
 	IDScope  = "0ne00ABCDEF"
 
 	// Names of environment variables.
