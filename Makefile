@@ -1,7 +1,7 @@
 # The steps are those of .ci/run; this file only gives them short names.
 
 .DEFAULT_GOAL := check
-steps := tools format vet lint tidy nested race commands official repeat secrets fleet crashloop \
+steps := tools format vet lint tidy nested race commands official repeat secrets fleet bench crashloop \
 	fuzz cross mutate
 
 .PHONY: check test quickstart $(steps)

@@ -7,6 +7,7 @@
 //	secrets   no key and no token in anything that tests and programs print
 //	fuzz      every fuzz target for a few seconds
 //	cross     builds and tests for other systems, and the size of a device binary
+//	bench     the benchmarks of docs/benchmarks.md; with BENCHTIME set, its figures
 //
 // It runs in the module's root, and keeps logs and binaries in the directory of -out, where a later
 // step finds what an earlier one has made:

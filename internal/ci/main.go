@@ -22,6 +22,7 @@ var steps = map[string]func(*workshop) error{
 	"secrets":  (*workshop).secrets,
 	"fuzz":     (*workshop).fuzz,
 	"cross":    (*workshop).cross,
+	"bench":    (*workshop).bench,
 }
 
 func main() {

@@ -47,6 +47,10 @@ var runners = map[string]runner{
 	"go run ./examples/simulator -https 8443 -mqtt 8884": walked,
 
 	"go test -run '^$' -bench Fleet ./examples/simulator":                 ci("fleet", "'^BenchmarkFleet$'"),
+	"go test -run '^$' -bench Send ./hubconn":                             ci("bench", "Benchmark(Send|"),
+	"go test -run '^$' -bench Boot ./hubconn":                             ci("bench", "|Boot|"),
+	"go test -run '^$' -bench Idle ./hubconn":                             ci("bench", "|Idle)$"),
+	"BENCHTIME=1s bash .ci/run bench":                                     ci("bench", `Getenv("BENCHTIME")`),
 	"(cd internal/officialclients/testdata && npm ci --ignore-scripts)":   ci("official", `"npm", "ci", "--ignore-scripts"`),
 	"REHOME_OFFICIAL_CLIENTS=required go test ./internal/officialclients": ci("official", "REHOME_OFFICIAL_CLIENTS=required"),
 
