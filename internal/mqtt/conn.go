@@ -54,7 +54,6 @@ type Options struct {
 type Conn struct {
 	tap     *tap
 	client  paho.Client
-	options Options
 	present bool
 	done    chan struct{} // everything has ended
 }
@@ -73,7 +72,7 @@ func Connect(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 	o.WriteTimeout = cmp.Or(o.WriteTimeout, 10*time.Second)
 	o.MaxPacket = cmp.Or(o.MaxPacket, 384<<10)
 	o.MaxInFlight = cmp.Or(o.MaxInFlight, 32)
-	c := &Conn{tap: newTap(nc, o), options: o, done: make(chan struct{})}
+	c := &Conn{tap: newTap(nc, o), done: make(chan struct{})}
 	c.client = paho.NewClient(c.pahoOptions())
 
 	stop := context.AfterFunc(ctx, func() { c.tap.fail(context.Cause(ctx)) })
@@ -127,10 +126,10 @@ func (c *Conn) pahoOptions() *paho.ClientOptions {
 	o.AddBroker("tcp://tap") // a name that is never dialed
 	o.SetCustomOpenConnectionFn(c.open)
 	o.SetProtocolVersion(4) // or every refusal is tried again as MQTT 3.1
-	o.SetClientID(c.options.ClientID)
-	o.SetUsername(c.options.Username)
-	o.SetPassword(c.options.Password)
-	o.SetCleanSession(c.options.CleanSession)
+	o.SetClientID(c.tap.options.ClientID)
+	o.SetUsername(c.tap.options.Username)
+	o.SetPassword(c.tap.options.Password)
+	o.SetCleanSession(c.tap.options.CleanSession)
 	o.SetKeepAlive(0) // the tap has its own
 	o.SetAutoReconnect(false)
 	o.SetConnectRetry(false)
@@ -247,15 +246,15 @@ func (c *Conn) do(ctx context.Context, call func() paho.Token, check func(paho.T
 
 func (c *Conn) await(token paho.Token, check func(paho.Token) error) error {
 	var late <-chan time.Time
-	if c.options.AckTimeout > 0 {
-		timer := time.NewTimer(c.options.AckTimeout)
+	if c.tap.options.AckTimeout > 0 {
+		timer := time.NewTimer(c.tap.options.AckTimeout)
 		defer timer.Stop()
 		late = timer.C
 	}
 	select {
 	case <-token.Done():
 	case <-late:
-		c.tap.fail(&TimeoutError{For: "acknowledgement", After: c.options.AckTimeout})
+		c.tap.fail(&TimeoutError{For: "acknowledgement", After: c.tap.options.AckTimeout})
 	case <-c.tap.ctx.Done():
 	}
 	if err := c.outcome(token); err != nil {

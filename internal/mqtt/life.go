@@ -9,8 +9,6 @@ const (
 	// slowest is the least that a link is taken to carry, in bytes a second: what was written
 	// before a PINGREQ may still be on its way, in buffers that nobody sees into.
 	slowest = 2 << 10
-
-	keepIdle = 4 << 10 // capacity of the memory for packets that an idle connection keeps
 )
 
 // life is how a connection is known to be alive: any byte of the server is a sign of it. One timer
@@ -36,6 +34,14 @@ func (t *tap) begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.arm(t.now() + t.interval())
+	t.release()
+}
+
+// release gives back memory for packets that may not be needed for a while; mu is held.
+func (t *tap) release() {
+	if t.queued == t.written {
+		t.pending, t.spare = nil, nil
+	}
 }
 
 // arm makes check run no later than at the given time.
@@ -108,9 +114,7 @@ func (t *tap) review(now, heard int64) error {
 		}
 		next = min(next, since+limit)
 	}
-	if t.queued == t.written && cap(t.pending)+cap(t.spare) > keepIdle {
-		t.pending, t.spare = nil, nil // nothing has been written for a while
-	}
+	t.release() // nothing has been written for a while
 	t.arm(next)
 	return nil
 }

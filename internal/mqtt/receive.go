@@ -28,7 +28,7 @@ type Message struct {
 // received is Paho's handler. It never waits: what comes next queues up behind it.
 func (c *Conn) received(_ paho.Client, m paho.Message) {
 	cause := c.tap.cause()
-	if c.options.Receive == nil || errors.Is(cause, ErrClosed) || errors.Is(cause, ErrOverflow) {
+	if c.tap.options.Receive == nil || errors.Is(cause, ErrClosed) || errors.Is(cause, ErrOverflow) {
 		return // after an overflow there is a gap that nothing may follow
 	}
 	message := Message{
@@ -38,7 +38,7 @@ func (c *Conn) received(_ paho.Client, m paho.Message) {
 	if m.Qos() > 0 {
 		message.Ack = sync.OnceFunc(func() { c.tap.acknowledge(m.MessageID()) })
 	}
-	c.options.Receive(message)
+	c.tap.options.Receive(message)
 }
 
 // acknowledge queues a PUBACK. A server that goes on sending and reads none ends the connection.

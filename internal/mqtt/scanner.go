@@ -196,6 +196,22 @@ func (s *scanner) checkBody(before int) error {
 	return nil
 }
 
+// rest is how many bytes are still to come of a PUBLISH that has been checked: whatever they are,
+// they may pass.
+func (s *scanner) rest() int {
+	if !s.inBody || s.kind() != typePublish || s.got < 2 {
+		return 0
+	}
+	return s.length - s.got
+}
+
+// skip notes that so many of them have passed by other ways.
+func (s *scanner) skip(n int) {
+	if s.got += n; n > 0 && s.got == s.length {
+		s.next()
+	}
+}
+
 // finish ends a packet.
 func (s *scanner) finish(out []byte, pass func(event) bool) []byte {
 	if s.kind() != typePublish {
@@ -204,6 +220,8 @@ func (s *scanner) finish(out []byte, pass func(event) bool) []byte {
 			out = append(append(out, s.header, byte(s.length)), s.body[:s.length]...)
 		}
 	}
-	*s = scanner{limit: s.limit, connected: s.connected}
+	s.next()
 	return out
 }
+
+func (s *scanner) next() { *s = scanner{limit: s.limit, connected: s.connected} }

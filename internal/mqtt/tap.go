@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	chunkSize = 1 << 10 // bytes that are read at a time
+	chunkSize = 128 // bytes that are read at a time, but for a long PUBLISH
 	// closeTimeout bounds what leaves after Close: what was pending, DISCONNECT, and the closing
 	// messages of the layers below.
 	closeTimeout = 2 * time.Second
@@ -37,6 +37,7 @@ type tap struct {
 	packets bool      // each packet is written by itself: a WebSocket message
 	start   time.Time // before anything happened: no time is 0
 	scan    scanner
+	pass    func(event) bool          // arrived: a function value that is made once
 	chunk   [maxHeld + chunkSize]byte // what was read last
 	ready   []byte                    // of chunk: what Paho may have
 	some    chan struct{}             // holds one token when there may be something to write
@@ -84,6 +85,7 @@ func newTap(nc net.Conn, o Options) *tap {
 		window: newWindow(o.MaxInFlight),
 	}
 	_, t.packets = nc.(*wsConn)
+	t.pass = t.arrived
 	t.requests.New = func() any { return &request{done: make(chan struct{}, 1)} }
 	t.ctx, t.cancel = context.WithCancelCause(context.Background())
 	t.life.timer = time.AfterFunc(time.Hour, t.check)
@@ -170,6 +172,17 @@ func (t *tap) Read(p []byte) (int, error) {
 			t.calls.Wait()
 			return 0, errEnded
 		}
+		if rest := t.scan.rest(); rest > 0 {
+			n, err := t.nc.Read(p[:min(len(p), rest)])
+			t.scan.skip(n)
+			if err != nil {
+				t.fail(err)
+			}
+			if n > 0 {
+				return n, nil
+			}
+			continue
+		}
 		t.fill()
 	}
 	n := copy(p, t.ready)
@@ -182,7 +195,7 @@ func (t *tap) fill() {
 	n, err := t.nc.Read(t.chunk[maxHeld:])
 	t.mu.Lock()
 	var bad error
-	t.ready, bad = t.scan.feed(t.chunk[maxHeld:maxHeld+n], t.chunk[:0], t.arrived)
+	t.ready, bad = t.scan.feed(t.chunk[maxHeld:maxHeld+n], t.chunk[:0], t.pass)
 	started := t.grant()
 	t.mu.Unlock()
 	if started {
