@@ -174,14 +174,14 @@ type crew struct {
 	all   sync.WaitGroup
 }
 
-func newCrew(b *testing.B, inFlight int, send sender) *crew {
+func newCrew(tb testing.TB, inFlight int, send sender) *crew {
 	c := &crew{begin: make(chan struct{}, inFlight)}
 	for range inFlight {
 		c.all.Go(func() {
 			for range c.begin {
 				for c.left.Add(-1) >= 0 {
 					if err := send(); err != nil {
-						b.Error(err)
+						tb.Error(err)
 						break
 					}
 				}

@@ -64,26 +64,27 @@ func benchPrograms(b *testing.B, server benchServer, settings ...string) func(st
 		b.Context(), target.Host+"/devices/"+target.DeviceID, time.Now().Add(time.Hour),
 	)
 	require.NoError(b, err)
+	dir := b.TempDir()
+	firstBoot(b, dir)
 	environment := append(os.Environ(),
 		target.Addr+"="+server.addr, target.Roots+"="+server.rootsPEM, target.Token+"="+token,
-		target.Store+"="+firstBoot(b),
+		target.Store+"="+dir,
 	)
 	environment = append(environment, settings...)
 	return func(name string) benchProgram { return benchProgram{name, environment} }
 }
 
-// firstBoot registers the device with a simulated DPS, and returns the directory where it remembers
-// that. The simulated hub has the name of the server, so that one is where it goes from then on.
-func firstBoot(b *testing.B) string {
-	network := simnet.ForTest(b)
+// firstBoot registers the device with a simulated DPS; it remembers that in the directory. The
+// simulated hub has the name of the server, so that one is where it goes from then on.
+func firstBoot(tb testing.TB, dir string) {
+	network := simnet.ForTest(tb)
 	service := dpstest.New(network, dpstest.Config{
 		IDScope: target.IDScope, Polls: 1, RetryAfter: time.Second,
 	})
 	service.Link(hubtest.NewHub(network, target.Host))
-	require.NoError(b, service.Enroll(dpstest.IndividualEnrollment{
+	require.NoError(tb, service.Enroll(dpstest.IndividualEnrollment{
 		RegistrationID: target.DeviceID, Attestation: dpstest.Keys(target.Key, ""),
 	}))
-	dir := b.TempDir()
 	device := &provisioning.Device{
 		IDScope:     target.IDScope,
 		Attestation: dps.SymmetricKey{ID: target.DeviceID, Key: target.Key},
@@ -91,11 +92,10 @@ func firstBoot(b *testing.B) string {
 		DialContext: network.DialContext,
 		TLSConfig:   network.TLSConfig(),
 	}
-	conn, err := device.Connect(b.Context())
-	require.NoError(b, err)
-	require.Equal(b, hubconn.Hub{Host: target.Host, DeviceID: target.DeviceID}, conn.Hub())
-	require.NoError(b, conn.Close())
-	return dir
+	conn, err := device.Connect(tb.Context())
+	require.NoError(tb, err)
+	require.Equal(tb, hubconn.Hub{Host: target.Host, DeviceID: target.DeviceID}, conn.Hub())
+	require.NoError(tb, conn.Close())
 }
 
 // running is a program that is connected.
