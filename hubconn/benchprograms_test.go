@@ -29,7 +29,8 @@ import (
 // benchProgramsDir has the programs once they are built. TestMain removes it.
 var benchProgramsDir string
 
-// buildBenchPrograms builds the programs of testdata/bench, as devices get theirs: stripped.
+// buildBenchPrograms builds the programs of testdata/bench stripped, as devices get theirs, and
+// with or without cgo as the environment has it.
 var buildBenchPrograms = sync.OnceValue(func() error {
 	dir, err := os.MkdirTemp("", "rehome-bench")
 	if err != nil {
