@@ -4,6 +4,7 @@ package hubconn_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"runtime"
@@ -228,17 +229,24 @@ func processorTime() time.Duration {
 
 // barePaho is the client as a program uses it that uses it directly, with its defaults.
 func barePaho(tb testing.TB, server benchServer, config *tls.Config) paho.Client {
+	client, err := dialBare(server, config)
+	require.NoError(tb, err)
+	return client
+}
+
+func dialBare(server benchServer, config *tls.Config) (paho.Client, error) {
+	token, err := benchKey.Token(
+		context.Background(), host+"/devices/"+target.DeviceID, time.Now().Add(time.Hour),
+	)
+	if err != nil {
+		return nil, err
+	}
 	o := paho.NewClientOptions()
 	o.AddBroker("ssl://" + server.addr).SetTLSConfig(config)
-	token, err := benchKey.Token(
-		tb.Context(), host+"/devices/"+target.DeviceID, time.Now().Add(time.Hour),
-	)
-	require.NoError(tb, err)
 	o.SetClientID(target.DeviceID).SetUsername(target.Username).SetPassword(token)
 	o.SetProtocolVersion(4).SetCleanSession(false)
 	client := paho.NewClient(o)
 	connected := client.Connect()
 	connected.Wait()
-	require.NoError(tb, connected.Error())
-	return client
+	return client, connected.Error()
 }

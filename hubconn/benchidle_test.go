@@ -1,10 +1,12 @@
-//go:build linux
+//go:build unix
 
 package hubconn_test
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"slices"
 	"strconv"
@@ -15,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/hubconn/testdata/bench/target"
 )
 
 // BenchmarkIdle measures what a connection costs on which nothing happens, beside bare Paho's:
@@ -33,38 +36,12 @@ const idleConnections = 200
 
 func benchmarkIdleConnection(b *testing.B) {
 	server := startBenchServer(b)
-	config := server.tlsConfig()
-	dialer := &hubconn.Dialer{DialContext: server.dial, TLSConfig: config}
-	connect := [2]func() (stop func()){
-		ours: func() func() {
-			hub := hubconn.Hub{Host: host, DeviceID: "ours"}
-			conn, err := dialer.Dial(b.Context(), hub, benchKey)
-			require.NoError(b, err)
-			return func() { _ = conn.Close() }
-		},
-		bare: func() func() {
-			client := barePaho(b, server, config)
-			return func() { client.Disconnect(0) }
-		},
-	}
-	for _, side := range connect { // what the first connection leaves behind is not the others'
-		side()()
-	}
 	for b.Loop() {
-		for i, name := range []string{"", "paho-"} {
-			before := footprint()
-			var stops []func()
-			for range idleConnections {
-				stops = append(stops, connect[i]())
-			}
-			after := footprint()
-			for _, stop := range stops {
-				stop()
-			}
-			each := func(total float64) float64 { return total / idleConnections }
-			b.ReportMetric(each(after.goroutines-before.goroutines), name+"goroutines")
-			b.ReportMetric(each(after.heap-before.heap)/1024, name+"heap-KiB")
-			b.ReportMetric(each(after.stack-before.stack)/1024, name+"stack-KiB")
+		for side, name := range map[string]string{"ours": "", "bare": "paho-"} {
+			each := idle(b, server, side)
+			b.ReportMetric(each.goroutines, name+"goroutines")
+			b.ReportMetric(each.heap/1024, name+"heap-KiB")
+			b.ReportMetric(each.stack/1024, name+"stack-KiB")
 		}
 	}
 	b.ReportMetric(0, "ns/op") // means nothing here
@@ -72,9 +49,54 @@ func benchmarkIdleConnection(b *testing.B) {
 
 type resources struct{ goroutines, heap, stack float64 }
 
+// idle measures a connection in a process of its own: in one that has had goroutines before, what
+// the runtime keeps of them is used again, and those of the connection come for nothing.
+func idle(tb testing.TB, server benchServer, side string) (each resources) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), benchRole+"="+idleRole+side,
+		target.Addr+"="+server.addr, target.Roots+"="+server.rootsPEM)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	require.NoError(tb, err)
+	_, err = fmt.Sscan(string(out), &each.goroutines, &each.heap, &each.stack)
+	require.NoError(tb, err, "%s", out)
+	return each
+}
+
+// measureIdle is that process. It prints what is needed for each connection.
+func measureIdle(side string) error {
+	server := benchServer{addr: os.Getenv(target.Addr)}
+	config := target.TLSConfig()
+	dialer := &hubconn.Dialer{DialContext: server.dial, TLSConfig: config}
+	connect := func() error {
+		_, err := dialBare(server, config)
+		return err
+	}
+	if side == "ours" {
+		connect = func() error {
+			hub := hubconn.Hub{Host: host, DeviceID: target.DeviceID}
+			_, err := dialer.Dial(context.Background(), hub, benchKey)
+			return err
+		}
+	}
+	var before resources
+	for i := range 1 + idleConnections {
+		if err := connect(); err != nil {
+			return err
+		}
+		if i == 0 { // what the first connection brings with it is not the others'
+			before = footprint()
+		}
+	}
+	after := footprint()
+	fmt.Println((after.goroutines-before.goroutines)/idleConnections,
+		(after.heap-before.heap)/idleConnections, (after.stack-before.stack)/idleConnections)
+	return nil
+}
+
 // footprint is what is in use when everything that was only for connecting has ended.
 func footprint() resources {
-	time.Sleep(100 * time.Millisecond)
+	time.Sleep(300 * time.Millisecond)
 	runtime.GC()
 	runtime.GC() // the second one frees what the first one found in pools
 	var m runtime.MemStats
@@ -93,8 +115,10 @@ func benchmarkIdleProcess(b *testing.B) {
 		for name := range programs {
 			p := program(name).start(b)
 			time.Sleep(100 * time.Millisecond)
-			found[name] = append(found[name], residentMB(b, p.pid))
-			p.stop()
+			func() {
+				defer p.stop()
+				found[name] = append(found[name], residentMB(b, p.pid))
+			}()
 		}
 	}
 	for name, unit := range programs {
@@ -106,7 +130,9 @@ func benchmarkIdleProcess(b *testing.B) {
 
 func residentMB(b *testing.B, pid int) float64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	require.NoError(b, err)
+	if err != nil {
+		b.Skip("only Linux tells it: ", err)
+	}
 	_, rest, found := strings.Cut(string(status), "\nVmRSS:")
 	require.True(b, found)
 	kib, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)

@@ -25,19 +25,29 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// benchRole tells a copy of the test binary that it is the server of a benchmark, which runs in a
-// process of its own so that the processor time and the allocations here are the client's alone.
-const benchRole = "REHOME_BENCH_SERVER"
+// benchRole tells a copy of the test binary what to be: the server of a benchmark, which runs in a
+// process of its own so that the processor time and the allocations here are the client's alone; or
+// a client of it that measures itself.
+const (
+	benchRole  = "REHOME_BENCH_ROLE"
+	serverRole = "server"
+	idleRole   = "idle " // and the side
+)
 
 func TestMain(m *testing.M) {
-	if os.Getenv(benchRole) == "" {
+	role := os.Getenv(benchRole)
+	if role == "" {
 		code := m.Run()
 		if benchProgramsDir != "" {
 			_ = os.RemoveAll(benchProgramsDir)
 		}
 		os.Exit(code)
 	}
-	if err := acknowledgeForever(); err != nil {
+	run := acknowledgeForever
+	if side, ok := strings.CutPrefix(role, idleRole); ok {
+		run = func() error { return measureIdle(side) }
+	}
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -59,7 +69,7 @@ type connect struct{ up, down, flights int }
 
 func startBenchServer(tb testing.TB) benchServer {
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), benchRole+"=1")
+	cmd.Env = append(os.Environ(), benchRole+"="+serverRole)
 	cmd.Stderr = os.Stderr
 	alive, err := cmd.StdinPipe() // closed with this process, however it ends
 	require.NoError(tb, err)
