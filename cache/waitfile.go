@@ -2,8 +2,9 @@ package cache
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/crc32c"
 )
 
 // A bootTime is a moment within one run of the machine.
@@ -48,15 +49,13 @@ const (
 	waitHeader = 40
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 func (w waitFile) encode() []byte {
 	file := make([]byte, 0, waitHeader+len(w.data))
 	file = append(file, waitMagic...)
 	file = append(file, w.at.boot[:]...)
 	file = binary.LittleEndian.AppendUint64(file, uint64(w.at.clock))
 	file = binary.LittleEndian.AppendUint32(file, uint32(len(w.data)))
-	file = binary.LittleEndian.AppendUint32(file, waitChecksum(file, w.data))
+	file = binary.LittleEndian.AppendUint32(file, crc32c.Checksum(file, w.data))
 	return append(file, w.data...)
 }
 
@@ -68,12 +67,8 @@ func decodeWaits(file []byte) (w waitFile, ok bool) {
 	data := file[waitHeader:]
 	clock := time.Duration(binary.LittleEndian.Uint64(file[24:]))
 	if clock < 0 || int64(binary.LittleEndian.Uint32(file[32:])) != int64(len(data)) ||
-		binary.LittleEndian.Uint32(file[36:]) != waitChecksum(file[:36], data) {
+		binary.LittleEndian.Uint32(file[36:]) != crc32c.Checksum(file[:36], data) {
 		return waitFile{}, false
 	}
 	return waitFile{bootTime{[16]byte(file[8:24]), clock}, data}, true
-}
-
-func waitChecksum(header, data []byte) uint32 {
-	return crc32.Update(crc32.Checksum(header, castagnoli), castagnoli, data)
 }

@@ -3,7 +3,8 @@ package entry
 import (
 	"encoding/binary"
 	"errors"
-	"hash/crc32"
+
+	"github.com/rehome-iot/rehome/internal/crc32c"
 )
 
 const (
@@ -14,8 +15,6 @@ const (
 	// Max is the size above which stored bytes are not even looked at.
 	Max = 1 << 20
 )
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Reasons why stored bytes are not used. Neither is an error to the program: the device asks DPS.
 var (
@@ -33,7 +32,7 @@ func Frame(body, seal []byte) []byte {
 	b = append(b, body...)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(seal)))
 	b = append(b, seal...)
-	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	return binary.BigEndian.AppendUint32(b, crc32c.Checksum(b))
 }
 
 // Unframe takes stored bytes apart. It trusts none of them; the error is ErrTorn or ErrNewer.
@@ -42,7 +41,7 @@ func Unframe(data []byte) (body, seal []byte, err error) {
 		return nil, nil, ErrTorn
 	}
 	sum := binary.BigEndian.Uint32(data[len(data)-4:])
-	if data = data[:len(data)-4]; crc32.Checksum(data, castagnoli) != sum {
+	if data = data[:len(data)-4]; crc32c.Checksum(data) != sum {
 		return nil, nil, ErrTorn
 	}
 	switch found := data[len(magic)]; {

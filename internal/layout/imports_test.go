@@ -20,7 +20,7 @@ const (
 // no others, each one really drawn. A lower package never names a higher one.
 var arrows = map[string][]string{
 	"retry":           {backoff},
-	"cache":           {"internal/atomicfile"},
+	"cache":           {"internal/atomicfile", "internal/crc32c"},
 	"cache/cachetest": {"cache"},
 	"hubconn":         {"internal/https", "internal/mqtt", "internal/oneline", "retry"},
 	"provisioning": {
@@ -31,9 +31,10 @@ var arrows = map[string][]string{
 		"hubconn", "internal/https", "internal/mqtt", "internal/oneline", "internal/sas", "retry",
 	},
 	"internal/rules":      {"retry"},
-	"internal/entry":      {},
+	"internal/entry":      {"internal/crc32c"},
 	"internal/waits":      {"cache", "internal/rules"},
 	"internal/atomicfile": {},
+	"internal/crc32c":     {},
 	"internal/sas":        {},
 	"internal/https":      {},
 	"internal/mqtt":       {"internal/https", paho, packets, websocket},

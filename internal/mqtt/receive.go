@@ -27,9 +27,10 @@ type Message struct {
 
 // received is Paho's handler. It never waits: what comes next queues up behind it.
 func (c *Conn) received(_ paho.Client, m paho.Message) {
-	cause := c.tap.cause()
-	if c.tap.options.Receive == nil || errors.Is(cause, ErrClosed) || errors.Is(cause, ErrOverflow) {
-		return // after an overflow there is a gap that nothing may follow
+	receive := c.tap.options.Receive
+	if cause := c.tap.cause(); receive == nil || errors.Is(cause, ErrClosed) ||
+		errors.Is(cause, ErrOverflow) { // after which there is a gap that nothing may follow
+		return
 	}
 	message := Message{
 		Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Duplicate: m.Duplicate(),
@@ -38,7 +39,7 @@ func (c *Conn) received(_ paho.Client, m paho.Message) {
 	if m.Qos() > 0 {
 		message.Ack = sync.OnceFunc(func() { c.tap.acknowledge(m.MessageID()) })
 	}
-	c.tap.options.Receive(message)
+	receive(message)
 }
 
 // acknowledge queues a PUBACK. A server that goes on sending and reads none ends the connection.
