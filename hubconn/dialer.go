@@ -44,8 +44,12 @@ type Dialer struct {
 	// a client certificate is presented: a resumed session has the identity it was made with, which
 	// may be another device's or an earlier certificate's.
 	TLSConfig *tls.Config
-	// Proxy chooses the proxy of WebSocket connections and HTTPS requests. Default:
-	// http.ProxyFromEnvironment, so HTTPS_PROXY. The MQTT port is never dialed through a proxy.
+	// Proxy chooses the proxy, of scheme http, https, socks5 or socks5h, nil for none. Its request
+	// shows scheme and host of the target: https for WebSocket and HTTPS, mqtts for the MQTT port;
+	// one that returns a proxy whatever it is asked, as [http.ProxyURL]'s, is for the MQTT port
+	// too. Default: [http.ProxyFromEnvironment], which has HTTPS_PROXY for https and none for
+	// mqtts. The proxy is not shown the device's certificate, and its refusal is an error of class
+	// Unreachable.
 	Proxy func(*http.Request) (*url.URL, error)
 	// Transport carries MQTT. MQTTWebSocket is for networks where port 8883 is closed. Default:
 	// MQTT, over TLS on port 8883.
@@ -156,30 +160,13 @@ func (d *Dialer) clock() time.Time {
 	return time.Now()
 }
 
-// tlsConfig is the base configuration with a client certificate, if there is one.
-func (d *Dialer) tlsConfig(certificate *tls.Certificate) *tls.Config {
-	config := &tls.Config{}
-	if d.TLSConfig != nil {
-		config = d.TLSConfig.Clone()
-	}
-	if certificate != nil {
-		// Always this one: crypto/tls would leave out a certificate whose issuer the server does
-		// not list.
-		config.Certificates = nil
-		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			return certificate, nil
-		}
-	}
-	return config
-}
-
 // open makes the network connection, with the client certificate if there is one.
 func (d *Dialer) open(
 	ctx context.Context, hub Hub, certificate *tls.Certificate,
 ) (net.Conn, error) {
 	dialer := &mqtt.Dialer{
-		DialContext: d.DialContext, TLSConfig: d.tlsConfig(certificate), Proxy: d.Proxy,
-		Timeout: d.DialTimeout,
+		DialContext: d.DialContext, TLSConfig: d.TLSConfig, Certificate: certificate,
+		Proxy: d.Proxy, Timeout: d.DialTimeout,
 	}
 	if d.Transport == MQTTWebSocket {
 		return dialer.WebSocket(ctx, "wss://"+hub.Host+"/$iothub/websocket", nil)

@@ -99,14 +99,18 @@ func foreignError(op string, hub Hub, status int, place string) *Error {
 // front end may ask for it by TLS 1.2 renegotiation, and a client that has none must be able to say
 // so.
 func (d *Dialer) httpsOptions(certificate *tls.Certificate) https.Options {
-	config := d.tlsConfig(certificate)
+	config := &tls.Config{}
+	if d.TLSConfig != nil {
+		config = d.TLSConfig.Clone()
+	}
 	config.Renegotiation = tls.RenegotiateOnceAsClient
 	return https.Options{
-		DialContext:      d.DialContext,
-		TLSConfig:        config,
-		Proxy:            d.Proxy,
-		UserAgent:        d.userAgent(),
-		HandshakeTimeout: d.dialTimeout(),
+		DialContext: d.DialContext,
+		TLSConfig:   config,
+		Certificate: certificate,
+		Proxy:       d.Proxy,
+		UserAgent:   d.userAgent(),
+		DialTimeout: d.dialTimeout(),
 	}
 }
 

@@ -81,8 +81,8 @@ type Device struct {
 	// the device's is presented: it would resume another device's session.
 	TLSConfig *tls.Config
 
-	// Proxy chooses the proxy for HTTPS and WebSocket, to DPS and the hub; MQTT on port 8883 uses
-	// none. Nil: [http.ProxyFromEnvironment].
+	// Proxy chooses the proxy for connections to DPS and the hub, as [hubconn.Dialer.Proxy] does.
+	// Nil: [http.ProxyFromEnvironment], which has none for MQTT on port 8883.
 	Proxy func(*http.Request) (*url.URL, error)
 
 	// Stagger spreads a fleet's first DPS request after a common event (first boot, a hub that is

@@ -28,15 +28,17 @@ var arrows = map[string][]string{
 		"internal/waits", "provisioning/dps", "retry",
 	},
 	"provisioning/dps": {
-		"hubconn", "internal/https", "internal/mqtt", "internal/oneline", "internal/sas", "retry",
+		"hubconn", "internal/dial", "internal/https", "internal/mqtt", "internal/oneline",
+		"internal/sas", "retry",
 	},
 	"internal/rules":      {"retry"},
 	"internal/entry":      {},
 	"internal/waits":      {"cache", "internal/rules"},
 	"internal/atomicfile": {},
 	"internal/sas":        {},
-	"internal/https":      {},
-	"internal/mqtt":       {"internal/https", paho, packets, websocket},
+	"internal/dial":       {},
+	"internal/https":      {"internal/dial"},
+	"internal/mqtt":       {"internal/dial", paho, packets, websocket},
 	"internal/oneline":    {},
 
 	// The simulators, and what they stand on.

@@ -104,8 +104,8 @@ type Client struct {
 	// [net.Dialer].
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// Proxy chooses the proxy for HTTPS and WebSocket; MQTT on port 8883 uses none. Nil:
-	// [http.ProxyFromEnvironment].
+	// Proxy chooses the proxy, as [hubconn.Dialer.Proxy] does. Nil: [http.ProxyFromEnvironment],
+	// which has none for MQTT on port 8883.
 	Proxy func(*http.Request) (*url.URL, error)
 
 	// RequestTimeout bounds each request, not the whole registration. Zero: 30 s over HTTPS,
@@ -218,13 +218,6 @@ func (c *Client) userAgent() string {
 		return "rehome (" + runtime.GOOS + "; " + runtime.GOARCH + ")"
 	}
 	return c.UserAgent
-}
-
-func (c *Client) dialContext() func(context.Context, string, string) (net.Conn, error) {
-	if c.DialContext == nil {
-		return (&net.Dialer{Timeout: dialTimeout}).DialContext
-	}
-	return c.DialContext
 }
 
 func (c *Client) requestTimeout(standard time.Duration) time.Duration {

@@ -24,24 +24,27 @@ type httpsExchange struct {
 }
 
 func (c *Client) openHTTPS(ctx context.Context, body []byte) (*httpsExchange, error) {
-	config, err := c.tlsConfig(ctx)
+	certificate, err := c.Attestation.Certificate(ctx)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := https.Open(c.httpsOptions(config))
+	conn, err := https.Open(c.httpsOptions(c.TLSConfig, certificate))
 	if err != nil {
 		return nil, err
 	}
 	return &httpsExchange{client: c, conn: conn, body: body, token: token{client: c}}, nil
 }
 
-// httpsOptions is how every HTTPS request of the client travels.
-func (c *Client) httpsOptions(config *tls.Config) https.Options {
+// httpsOptions is how every HTTPS request of the client travels, with the device's certificate, if
+// there is one.
+func (c *Client) httpsOptions(config *tls.Config, certificate *tls.Certificate) https.Options {
 	return https.Options{
-		DialContext: c.dialContext(),
+		DialContext: c.DialContext,
 		TLSConfig:   config,
+		Certificate: certificate,
 		Proxy:       c.Proxy,
 		UserAgent:   c.userAgent(),
+		DialTimeout: dialTimeout,
 	}
 }
 
