@@ -1,6 +1,7 @@
 package dial_test
 
 import (
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -49,12 +50,15 @@ func TestEveryKindOfProxyCarriesEveryKindOfConnection(t *testing.T) {
 				}
 				w.proxies[want.dialed] = serve
 				w.through(scheme, host)
+				config := w.dialer.TLSConfig
+				config.Certificates = []tls.Certificate{w.network.CA().Device("of the config")}
+				require.NoError(w, w.speak(to), "%s %s", to, proxy)
 				device := w.network.CA().Device("dev1")
 				w.dialer.Certificate = &device
 				require.NoError(w, w.speak(to), "%s %s", to, proxy)
-				assert.Equal(w, []string{want.dialed}, w.dials, "the proxy looks names up")
-				assert.Equal(w, []string{want.asked}, w.asked, "it sees no certificate")
-				assert.Equal(w, []string{"dev1"}, w.shown)
+				assert.Equal(w, []string{want.dialed, want.dialed}, w.dials, "no name is looked up")
+				assert.Equal(w, []string{want.asked, want.asked}, w.asked, "and no certificate")
+				assert.Equal(w, []string{"of the config", "dev1"}, w.shown)
 			})
 		}
 	}
