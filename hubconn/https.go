@@ -67,6 +67,7 @@ func (d *Dialer) call(
 		Method: r.method, URL: target, Header: header, Body: r.body,
 	})
 	if err != nil {
+		d.forgetSession(hub, certificate)
 		return https.Response{}, classify(r.op, hub, https.Cause(caller, ctx, err))
 	}
 	switch {
@@ -81,6 +82,9 @@ func (d *Dialer) call(
 	e.Class = e.operationClass(fromHub)
 	if r.lock && e.Code == http.StatusNotFound*1000 {
 		e.Class = Caller // no such lock; the codes that deny the device are others
+	}
+	if e.Class == Rejected {
+		d.forgetSession(hub, certificate)
 	}
 	return response, e
 }

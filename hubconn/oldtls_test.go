@@ -28,10 +28,10 @@ func TestAHubOfAnOlderTLSVersionIsToldNothing(t *testing.T) {
 				}).Handshake() == nil)
 				_ = nc.Close()
 			}
-			use(t, &hubconn.Dialer{
+			assert.Error(t, use(t.Context(), &hubconn.Dialer{
 				DialContext: inMemory(serve), Proxy: noProxy,
 				TLSConfig: &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS10},
-			}, hubconn.Hub{Host: host, DeviceID: "dev1"}, sasKey("0123456789abcdef"))
+			}, hubconn.Hub{Host: host, DeviceID: "dev1"}, sasKey("0123456789abcdef")))
 			assert.Equal(t, accepted, reached.Load(), "%s %s", name, tls.VersionName(version))
 		}
 	}

@@ -96,7 +96,8 @@ func TestTheSystemsStoreIsLoadedWhereTheBuiltInRootsDoNotServe(t *testing.T) {
 
 func TestWhatNoOtherAuthorityCouldVerifyIsNotTriedAgain(t *testing.T) {
 	for kind, want := range map[simnet.CertificateKind]string{
-		simnet.Expired: "expired or is not yet", simnet.NotYetValid: "expired or is not yet", simnet.WrongName: hub,
+		simnet.Expired: "expired or is not yet", simnet.NotYetValid: "expired or is not yet",
+		simnet.WrongName: hub,
 	} {
 		explore(t, func(w *world) {
 			loads := 0

@@ -41,7 +41,7 @@ func (s scoped) Put(server string, session *tls.ClientSessionState) {
 	s.cache.Put(s.scope+server, session)
 }
 
-// Forget drops a session with a server: what it was resumed with may be why it did not help.
+// Forget drops the session of a certificate, nil for none, with a server.
 func Forget(base *tls.Config, certificate *tls.Certificate, server string) {
 	config, err := Config(base, certificate)
 	if err == nil && config.ClientSessionCache != nil {

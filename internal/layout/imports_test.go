@@ -22,7 +22,9 @@ var arrows = map[string][]string{
 	"retry":           {backoff},
 	"cache":           {"internal/atomicfile"},
 	"cache/cachetest": {"cache"},
-	"hubconn":         {"internal/https", "internal/mqtt", "internal/oneline", "retry"},
+	"hubconn": {
+		"internal/dial", "internal/https", "internal/mqtt", "internal/oneline", "retry",
+	},
 	"provisioning": {
 		"cache", "hubconn", "internal/entry", "internal/oneline", "internal/rules",
 		"internal/waits", "provisioning/dps", "retry",

@@ -69,12 +69,12 @@ func (x *mqttExchange) connect(ctx context.Context) *Error {
 	if err != nil {
 		return &Error{Op: op, Err: err}
 	}
-	certificate, err := c.Attestation.Certificate(ctx)
+	config, certificate, err := c.identity(ctx)
 	if err != nil {
 		return &Error{Op: op, Err: err}
 	}
 	dialer := &mqtt.Dialer{
-		DialContext: c.DialContext, TLSConfig: c.TLSConfig, Certificate: certificate,
+		DialContext: c.DialContext, TLSConfig: config, Certificate: certificate,
 		Proxy: c.Proxy, Timeout: dialTimeout,
 	}
 	dial := func() (net.Conn, error) { return dialer.TLS(ctx, c.address(true)) }
