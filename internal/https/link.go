@@ -152,7 +152,7 @@ func (l *link) receive(request *http.Request) (r Response, whole bool, err error
 		return r, false, &BodyError{Problem: problem}
 	}
 	r.Body = body
-	whole = !reply.Close && !request.Close && l.reader.Buffered() == 0 &&
+	whole = !reply.Close && l.reader.Buffered() == 0 &&
 		reply.StatusCode != http.StatusSwitchingProtocols
 	return r, whole, nil
 }
