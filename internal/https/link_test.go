@@ -251,7 +251,7 @@ func TestARequestThatCannotBeSentWaitsNotLongForAResponse(t *testing.T) {
 		require.NoError(t, err)
 		start := time.Now()
 		_, err = put(t, conn, bytes.Repeat([]byte("x"), 1<<20))
-		assert.ErrorIs(t, err, syscall.EPIPE)
+		assert.ErrorContains(t, err, syscall.EPIPE.Error())
 		assert.Equal(t, time.Second, time.Since(start))
 	})
 }
