@@ -79,8 +79,6 @@ func (d *Dialer) openBlob(place blobLocation, contentType string) (*blob, error)
 		dial = (&net.Dialer{}).DialContext
 	}
 	o.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, d.dialTimeout())
-		defer cancel()
 		nc, err := dial(ctx, network, address)
 		if err != nil {
 			return nil, err

@@ -2,6 +2,7 @@ package hubconn
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"sync"
@@ -52,7 +53,7 @@ type Stats struct {
 
 func newConn(ctx context.Context, d Dialer, hub Hub, credential Credential) *Conn {
 	c := &Conn{
-		dialer: d, hub: hub, events: hub.events(), credential: credential,
+		dialer: d.withSessions(), hub: hub, events: hub.events(), credential: credential,
 		done: make(chan struct{}), changed: make(chan struct{}), inbox: newInbox(),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
@@ -101,8 +102,9 @@ func (c *Conn) CloseCause(cause error) error {
 
 // next is a network connection over which CONNECT can be sent, with the token for it.
 type next struct {
-	nc    net.Conn
-	token string
+	nc          net.Conn
+	token       string
+	certificate *tls.Certificate
 }
 
 // dial gets the certificate and token, then opens the network connection.
@@ -113,9 +115,10 @@ func (c *Conn) dial(ctx context.Context) (next, error) {
 	}
 	nc, err := c.dialer.open(ctx, c.hub, certificate)
 	if err != nil {
+		c.dialer.forgetSession(c.hub, certificate)
 		return next{}, classify("dial", c.hub, err)
 	}
-	return next{nc: nc, token: token}, nil
+	return next{nc: nc, token: token, certificate: certificate}, nil
 }
 
 // connect sends CONNECT and, when the hub accepts it, makes the subscriptions of the former link on
@@ -126,6 +129,7 @@ func (c *Conn) connect(ctx context.Context, n next) error {
 	o.Receive = c.receive
 	link, err := mqtt.Connect(ctx, n.nc, o)
 	if err != nil {
+		c.dialer.forgetSession(c.hub, n.certificate)
 		return classify("connect", c.hub, err)
 	}
 	c.expires = n.token != ""

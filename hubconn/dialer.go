@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rehome-iot/rehome/internal/dial"
 	"github.com/rehome-iot/rehome/internal/mqtt"
 	"github.com/rehome-iot/rehome/internal/oneline"
 )
@@ -36,16 +37,25 @@ type Dialer struct {
 	// DialContext opens the TCP connection, by name: host:8883, host:443 or a proxy's address. It
 	// may be called from several goroutines at once. Default: net.Dialer's.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
-	// TLSConfig is the base of the TLS configuration; it is cloned. Set RootCAs in it to trust
-	// other authorities than the system does. Its Time, if set, is also the clock that token
-	// expiries are counted from. The server name is always the hub's, the version at least 1.2, the
-	// client certificate the credential's; InsecureSkipVerify is an error. A chain with an RSA key
-	// of less than 2048 bits, root included, does not verify. ClientSessionCache is not used where
-	// a client certificate is presented: a resumed session has the identity it was made with, which
-	// may be another device's or an earlier certificate's.
+	// TLSConfig is the base of the TLS configuration; it is cloned. RootCAs are the authorities
+	// that are trusted, and no others; without them these are the four of Azure's public cloud
+	// (Azure docs: "TLS support in IoT Hub"), which are built in, and those of the system's store,
+	// which is loaded when a server's authority is none of the four: Azure China's is one of the
+	// store. Its Time, if set, is also the clock that token expiries are counted from. The server
+	// name is always the hub's, the version at least 1.2, the client certificate the credential's;
+	// InsecureSkipVerify is an error. A chain with an RSA key of less than 2048 bits, root
+	// included, does not verify. A connection resumes its own TLS session when it is renewed; a
+	// ClientSessionCache makes that so from one connection to the next, by the same certificate or
+	// by tokens, and is never asked for the session of another certificate. CurvePreferences of
+	// X25519 and P-256 alone make a connection 1.2 KB shorter, and leave out the key exchange of
+	// TLS 1.3 that quantum computers do not break.
 	TLSConfig *tls.Config
-	// Proxy chooses the proxy of WebSocket connections and HTTPS requests. Default:
-	// http.ProxyFromEnvironment, so HTTPS_PROXY. The MQTT port is never dialed through a proxy.
+	// Proxy chooses the proxy, of scheme http, https, socks5 or socks5h, nil for none. Its request
+	// shows scheme and host of the target: https for WebSocket and HTTPS, mqtts for the MQTT port;
+	// one that returns a proxy whatever it is asked, as [http.ProxyURL]'s, is for the MQTT port
+	// too. Default: [http.ProxyFromEnvironment], which has HTTPS_PROXY for https and none for
+	// mqtts. The proxy is not shown the device's certificate, and its refusal is an error of class
+	// Unreachable.
 	Proxy func(*http.Request) (*url.URL, error)
 	// Transport carries MQTT. MQTTWebSocket is for networks where port 8883 is closed. Default:
 	// MQTT, over TLS on port 8883.
@@ -156,21 +166,27 @@ func (d *Dialer) clock() time.Time {
 	return time.Now()
 }
 
-// tlsConfig is the base configuration with a client certificate, if there is one.
-func (d *Dialer) tlsConfig(certificate *tls.Certificate) *tls.Config {
+// maxSessions is how many TLS sessions a connection keeps: that with its hub, of MQTT and of HTTPS,
+// and that with a storage account.
+const maxSessions = 4
+
+// withSessions is a copy of the Dialer that keeps TLS sessions, unless it has a cache for them.
+func (d Dialer) withSessions() Dialer {
 	config := &tls.Config{}
 	if d.TLSConfig != nil {
 		config = d.TLSConfig.Clone()
 	}
-	if certificate != nil {
-		// Always this one: crypto/tls would leave out a certificate whose issuer the server does
-		// not list.
-		config.Certificates = nil
-		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			return certificate, nil
-		}
+	if config.ClientSessionCache == nil {
+		config.ClientSessionCache = tls.NewLRUClientSessionCache(maxSessions)
 	}
-	return config
+	d.TLSConfig = config
+	return d
+}
+
+// forgetSession drops the TLS session with a hub, after an attempt that failed: whom the hub took
+// the device for when it began may be why, and the next attempt introduces it anew.
+func (d *Dialer) forgetSession(hub Hub, certificate *tls.Certificate) {
+	dial.Forget(d.TLSConfig, certificate, hub.Host)
 }
 
 // open makes the network connection, with the client certificate if there is one.
@@ -178,8 +194,8 @@ func (d *Dialer) open(
 	ctx context.Context, hub Hub, certificate *tls.Certificate,
 ) (net.Conn, error) {
 	dialer := &mqtt.Dialer{
-		DialContext: d.DialContext, TLSConfig: d.tlsConfig(certificate), Proxy: d.Proxy,
-		Timeout: d.DialTimeout,
+		DialContext: d.DialContext, TLSConfig: d.TLSConfig, Certificate: certificate,
+		Proxy: d.Proxy, Timeout: d.DialTimeout,
 	}
 	if d.Transport == MQTTWebSocket {
 		return dialer.WebSocket(ctx, "wss://"+hub.Host+"/$iothub/websocket", nil)

@@ -67,6 +67,7 @@ func (d *Dialer) call(
 		Method: r.method, URL: target, Header: header, Body: r.body,
 	})
 	if err != nil {
+		d.forgetSession(hub, certificate)
 		return https.Response{}, classify(r.op, hub, https.Cause(caller, ctx, err))
 	}
 	switch {
@@ -81,6 +82,9 @@ func (d *Dialer) call(
 	e.Class = e.operationClass(fromHub)
 	if r.lock && e.Code == http.StatusNotFound*1000 {
 		e.Class = Caller // no such lock; the codes that deny the device are others
+	}
+	if e.Class == Rejected {
+		d.forgetSession(hub, certificate)
 	}
 	return response, e
 }
@@ -99,14 +103,18 @@ func foreignError(op string, hub Hub, status int, place string) *Error {
 // front end may ask for it by TLS 1.2 renegotiation, and a client that has none must be able to say
 // so.
 func (d *Dialer) httpsOptions(certificate *tls.Certificate) https.Options {
-	config := d.tlsConfig(certificate)
+	config := &tls.Config{}
+	if d.TLSConfig != nil {
+		config = d.TLSConfig.Clone()
+	}
 	config.Renegotiation = tls.RenegotiateOnceAsClient
 	return https.Options{
-		DialContext:      d.DialContext,
-		TLSConfig:        config,
-		Proxy:            d.Proxy,
-		UserAgent:        d.userAgent(),
-		HandshakeTimeout: d.dialTimeout(),
+		DialContext: d.DialContext,
+		TLSConfig:   config,
+		Certificate: certificate,
+		Proxy:       d.Proxy,
+		UserAgent:   d.userAgent(),
+		DialTimeout: d.dialTimeout(),
 	}
 }
 

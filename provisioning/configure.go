@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -92,6 +93,10 @@ func (d *Device) dialer(clock *wallClock) *hubconn.Dialer {
 		h.ModelID = d.ModelID
 	}
 	h.TLSConfig = withClock(h.TLSConfig, clock)
+	if h.TLSConfig.ClientSessionCache == nil {
+		// So a connection resumes the session of the one before it. A few hubs take turns at most.
+		h.TLSConfig.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+	}
 	return &h
 }
 

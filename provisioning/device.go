@@ -75,14 +75,15 @@ type Device struct {
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// TLSConfig is cloned for each connection to DPS and the hub. Set RootCAs for private roots,
-	// and Time for a clock that is better than the system's. Nil: the system's roots and clock. The
-	// least version is TLS 1.2 in any case, and the least RSA key of a server's chain has 2,048
-	// bits; InsecureSkipVerify is refused. A ClientSessionCache is not used where a certificate of
-	// the device's is presented: it would resume another device's session.
+	// and Time for a clock that is better than the system's. Nil: the public roots, as
+	// [hubconn.Dialer.TLSConfig] has them, and the system's clock. The least version is TLS 1.2 in
+	// any case, and the least RSA key of a server's chain has 2,048 bits; InsecureSkipVerify is
+	// refused. Without a ClientSessionCache the device keeps the TLS sessions with its hubs itself,
+	// in memory.
 	TLSConfig *tls.Config
 
-	// Proxy chooses the proxy for HTTPS and WebSocket, to DPS and the hub; MQTT on port 8883 uses
-	// none. Nil: [http.ProxyFromEnvironment].
+	// Proxy chooses the proxy for connections to DPS and the hub, as [hubconn.Dialer.Proxy] does.
+	// Nil: [http.ProxyFromEnvironment], which has none for MQTT on port 8883.
 	Proxy func(*http.Request) (*url.URL, error)
 
 	// Stagger spreads a fleet's first DPS request after a common event (first boot, a hub that is

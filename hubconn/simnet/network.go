@@ -2,6 +2,7 @@ package simnet
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"io"
 	"log"
@@ -41,6 +42,8 @@ type Network struct {
 	https  *queue // connections whose handshake is done, for web
 	web    *http.Server
 	real   *sockets // nil in memory
+
+	ticketSecret [32]byte
 
 	mu           sync.Mutex
 	closed       bool
@@ -91,6 +94,7 @@ func start(ca *CA, real *sockets) *Network {
 		hosts: make(map[string]*host), conns: make(map[*conn]struct{}),
 		marked: make(map[string]bool), certs: make(map[certKey]*tls.Certificate),
 	}
+	_, _ = rand.Read(n.ticketSecret[:]) // it does not fail
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	http1 := new(http.Protocols)
 	http1.SetHTTP1(true) // WebSocket upgrades need it

@@ -1,6 +1,7 @@
 package simnet
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -104,17 +105,24 @@ func (n *Network) configFor(c *conn, p protocol, serverName string) (*tls.Config
 
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	certificate := n.certificate(target, canonical(serverName))
 	cfg := &tls.Config{
-		Certificates: []tls.Certificate{*n.certificate(target, canonical(serverName))},
+		Certificates: []tls.Certificate{*certificate},
 		// who may come in is the site's to say, after the handshake
 		ClientAuth: tls.RequestClientCert,
 		MinVersion: tls.VersionTLS12, MaxVersion: n.maxTLS,
-		SessionTicketsDisabled: true, // each connection shows its certificate
 	}
+	cfg.SetSessionTicketKeys([][32]byte{n.ticketKey(certificate)})
 	if p == protocolHTTPS {
 		cfg.NextProtos = []string{"http/1.1"}
 	}
 	return cfg, nil
+}
+
+// ticketKey encrypts the session tickets of connections that were shown a certificate. With another
+// certificate, such as one that a test wants to be refused, no session is resumed.
+func (n *Network) ticketKey(certificate *tls.Certificate) [32]byte {
+	return sha256.Sum256(append(n.ticketSecret[:], certificate.Certificate[0]...))
 }
 
 // applyFault applies the faults that a dial in this process meets earlier, to those who arrive by a

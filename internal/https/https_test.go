@@ -227,9 +227,13 @@ func TestNoErrorQuotesTheURLOrTheProxySetting(t *testing.T) {
 			assert.NotContains(t, err.Error(), "canary:", target)
 			assert.NotContains(t, err.Error(), "sig=", target)
 		}
-		_, err := https.Proxy(func(*http.Request) (*url.URL, error) {
+		o := options(network)
+		o.Proxy = func(*http.Request) (*url.URL, error) {
 			return nil, errors.New(`invalid proxy address "http://user:canary@proxy"`)
-		})(nil)
+		}
+		conn, err := https.Open(o)
+		require.NoError(t, err)
+		_, err = get(t, conn)
 		require.ErrorContains(t, err, "proxy setting")
 		assert.NotContains(t, err.Error(), "canary")
 	})

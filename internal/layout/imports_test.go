@@ -22,13 +22,16 @@ var arrows = map[string][]string{
 	"retry":           {backoff},
 	"cache":           {"internal/atomicfile", "internal/crc32c"},
 	"cache/cachetest": {"cache"},
-	"hubconn":         {"internal/https", "internal/mqtt", "internal/oneline", "retry"},
+	"hubconn": {
+		"internal/dial", "internal/https", "internal/mqtt", "internal/oneline", "retry",
+	},
 	"provisioning": {
 		"cache", "hubconn", "internal/entry", "internal/oneline", "internal/rules",
 		"internal/waits", "provisioning/dps", "retry",
 	},
 	"provisioning/dps": {
-		"hubconn", "internal/https", "internal/mqtt", "internal/oneline", "internal/sas", "retry",
+		"hubconn", "internal/dial", "internal/https", "internal/mqtt", "internal/oneline",
+		"internal/sas", "retry",
 	},
 	"internal/rules":      {"retry"},
 	"internal/entry":      {"internal/crc32c"},
@@ -36,8 +39,9 @@ var arrows = map[string][]string{
 	"internal/atomicfile": {},
 	"internal/crc32c":     {},
 	"internal/sas":        {},
-	"internal/https":      {},
-	"internal/mqtt":       {"internal/https", paho, packets, websocket},
+	"internal/dial":       {},
+	"internal/https":      {"internal/dial"},
+	"internal/mqtt":       {"internal/dial", paho, packets, websocket},
 	"internal/oneline":    {},
 
 	// The simulators, and what they stand on.

@@ -15,9 +15,9 @@ import (
 // in pieces of a size that can be held in mind.
 var sized = map[string]int{
 	"provisioning": 22, "provisioning/dps": 22, "hubconn": 32, "cache": 0, "retry": 0,
-	"internal/rules": 0, "internal/entry": 0, "internal/waits": 0, "internal/https": 0,
-	"internal/mqtt": 0,
-	"internal/sas":  0, "internal/atomicfile": 0, "internal/crc32c": 0,
+	"internal/rules": 0, "internal/entry": 0, "internal/waits": 0, "internal/dial": 0,
+	"internal/https": 0, "internal/mqtt": 0, "internal/sas": 0, "internal/atomicfile": 0,
+	"internal/crc32c": 0,
 }
 
 // longest is how many lines such a file may have.

@@ -4,52 +4,39 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"fmt"
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
 	"time"
 
-	"github.com/rehome-iot/rehome/internal/https"
+	"github.com/rehome-iot/rehome/internal/dial"
 )
 
 // Dialer opens the network connections that MQTT runs over. The zero value is ready; it is safe for
-// concurrent use. Of the environment it reads what [http.ProxyFromEnvironment] reads, for WebSocket
-// only: the MQTT port is dialed directly.
+// concurrent use.
 type Dialer struct {
 	// DialContext opens the TCP connection, to the server or to the proxy. Default: net.Dialer's.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
-	// TLSConfig is the base of the TLS configuration, as https.TLSConfig takes it. The server name
-	// is always that of the address.
+	// TLSConfig is the base of the TLS configuration, as dial.Config takes it. The server name is
+	// always that of the address.
 	TLSConfig *tls.Config
-	// Proxy chooses the proxy of a WebSocket connection. Default: http.ProxyFromEnvironment.
+	// Certificate is the device's own, nil for none.
+	Certificate *tls.Certificate
+	// Proxy chooses the proxy. It is asked with the scheme mqtts for the MQTT port, and with https
+	// for WebSocket. Default: http.ProxyFromEnvironment, which has none for mqtts.
 	Proxy func(*http.Request) (*url.URL, error)
 	// Timeout bounds everything from the name look-up to the finished TLS handshake or upgrade.
 	// Default: 30 s.
 	Timeout time.Duration
 }
 
-// TLS connects to host:port, commonly port 8883. When ctx ends first the error is its cause.
+// TLS connects to host:port, commonly port 8883. When ctx ends first the error is its cause; a
+// proxy's refusal is an *UpgradeError.
 func (d *Dialer) TLS(ctx context.Context, address string) (net.Conn, error) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	config, err := d.config(host)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := d.dial(ctx, address)
-	if err != nil {
-		return nil, causeOf(ctx, err)
-	}
-	nc, err := handshake(ctx, raw, config)
-	if err != nil {
-		return nil, causeOf(ctx, err)
-	}
-	return nc, nil
+	return d.open(ctx, d.TLSConfig, &url.URL{Scheme: "mqtts", Host: address})
 }
 
 func (d *Dialer) bound(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -59,46 +46,20 @@ func (d *Dialer) bound(ctx context.Context) (context.Context, context.CancelFunc
 	)
 }
 
-// causeOf is the reason for err: the context's cause, when that has ended. A connection's deadline,
-// taken from the context, may pass an instant before the context's own.
-func causeOf(ctx context.Context, err error) error {
-	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
-		<-ctx.Done()
+// open makes the TLS connection to a target.
+func (d *Dialer) open(
+	ctx context.Context, config *tls.Config, target *url.URL,
+) (net.Conn, error) {
+	nc, err := (&dial.Dialer{
+		DialContext: d.DialContext, TLSConfig: config, Certificate: d.Certificate, Proxy: d.Proxy,
+		Wrap: func(nc net.Conn) net.Conn { return newLine(nc) },
+	}).TLS(ctx, target)
+	if refused, ok := errors.AsType[*dial.RefusedError](err); ok {
+		return nil, &UpgradeError{
+			Status: refused.Status, Header: refused.Header, Body: refused.Body, Proxy: true,
+		}
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
-}
-
-func (d *Dialer) dial(ctx context.Context, address string) (net.Conn, error) {
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	if d.DialContext != nil {
-		return d.DialContext(ctx, "tcp", address)
-	}
-	return (&net.Dialer{}).DialContext(ctx, "tcp", address)
-}
-
-func (d *Dialer) config(serverName string) (*tls.Config, error) {
-	config, err := https.TLSConfig(d.TLSConfig)
 	if err != nil {
-		return nil, fmt.Errorf("mqtt: %w", err)
-	}
-	config.ServerName = serverName
-	if len(config.Certificates) > 0 || config.GetClientCertificate != nil {
-		// A server may ask for the client certificate late, by TLS 1.2 renegotiation.
-		config.Renegotiation = tls.RenegotiateOnceAsClient
-	}
-	return config, nil
-}
-
-// handshake owns raw.
-func handshake(ctx context.Context, raw net.Conn, config *tls.Config) (*tls.Conn, error) {
-	nc := tls.Client(newLine(raw), config)
-	if err := nc.HandshakeContext(ctx); err != nil {
-		_ = raw.Close()
 		return nil, err
 	}
 	return nc, nil

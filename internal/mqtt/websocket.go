@@ -13,7 +13,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
-	"github.com/rehome-iot/rehome/internal/https"
+	"github.com/rehome-iot/rehome/internal/dial"
 )
 
 const maxBody = 1 << 10 // what the WebSocket library keeps of a refusal's body
@@ -33,12 +33,21 @@ func (d *Dialer) WebSocket(
 	if u.Scheme != "wss" || u.Host == "" {
 		return nil, fmt.Errorf("mqtt: %q is not a wss URL", u.Redacted())
 	}
-	up, err := d.upgrade(u)
-	if err != nil {
-		return nil, err
+	// The network connection is closed from below when ctx ends: the handshake's own reads and
+	// writes know deadlines only.
+	release := func() bool { return true }
+	up := &websocket.Dialer{
+		Subprotocols: []string{"mqtt"},
+		NetDialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			nc, err := d.open(ctx, d.webConfig(), &url.URL{Scheme: "https", Host: u.Host})
+			if err == nil {
+				release = context.AfterFunc(ctx, func() { dial.Abort(nc) })
+			}
+			return nc, err
+		},
 	}
 	ws, response, err := up.DialContext(ctx, rawURL, header)
-	if !up.release() && err == nil {
+	if !release() && err == nil {
 		_ = ws.Close()
 		return nil, context.Cause(ctx)
 	}
@@ -47,7 +56,7 @@ func (d *Dialer) WebSocket(
 		body, _ := io.ReadAll(io.LimitReader(response.Body, maxBody))
 		return nil, &UpgradeError{Status: response.StatusCode, Header: response.Header, Body: body}
 	case err != nil:
-		return nil, causeOf(ctx, err)
+		return nil, dial.Cause(ctx, err)
 	}
 	if got := ws.Subprotocol(); got != "" && got != "mqtt" {
 		_ = ws.Close()
@@ -58,71 +67,17 @@ func (d *Dialer) WebSocket(
 	return &wsConn{ws: ws}, nil
 }
 
-// upgrade is one WebSocket handshake in the making. Its network connection is closed from below
-// when the context ends, since the handshake's own reads and writes know deadlines only.
-type upgrade struct {
-	websocket.Dialer
-	stop func() bool
-}
-
-func (d *Dialer) upgrade(u *url.URL) (*upgrade, error) {
-	config, err := d.config(u.Hostname())
-	if err != nil {
-		return nil, err
+// webConfig is the base of the TLS configuration for WebSocket. The front end of port 443 serves
+// several protocols, and may ask for a client certificate by TLS 1.2 renegotiation once it has seen
+// the path; a client that has none must be able to say so.
+func (d *Dialer) webConfig() *tls.Config {
+	config := &tls.Config{}
+	if d.TLSConfig != nil {
+		config = d.TLSConfig.Clone()
 	}
-	// The front end of port 443 serves several protocols, and may ask for a client certificate by
-	// TLS 1.2 renegotiation once it has seen the path; a client that has none must be able to say
-	// so.
 	config.Renegotiation = tls.RenegotiateOnceAsClient
-	proxy, err := https.Proxy(d.Proxy)(&http.Request{
-		Method: http.MethodGet, URL: &url.URL{Scheme: "https", Host: u.Host, Path: u.Path},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("mqtt: %w", err)
-	}
-	up := &upgrade{Dialer: websocket.Dialer{Subprotocols: []string{"mqtt"}}}
-	switch {
-	case proxy == nil:
-		up.NetDialTLSContext = func(ctx context.Context, _, address string) (net.Conn, error) {
-			nc, err := d.dial(ctx, address)
-			return up.secure(ctx, nc, err, config)
-		}
-	case proxy.Scheme == "http" || proxy.Scheme == "https":
-		up.NetDialTLSContext = func(ctx context.Context, _, address string) (net.Conn, error) {
-			nc, err := d.tunnel(ctx, proxy, address)
-			return up.secure(ctx, nc, err, config)
-		}
-	default: // SOCKS is left to the WebSocket library, which then does TLS too
-		up.Dialer.Proxy = http.ProxyURL(proxy)
-		up.TLSClientConfig = config
-		up.NetDialContext = func(ctx context.Context, _, address string) (net.Conn, error) {
-			nc, err := d.dial(ctx, address)
-			if err != nil {
-				return nil, err
-			}
-			return up.watch(ctx, nc), nil
-		}
-	}
-	return up, nil
+	return config
 }
-
-func (up *upgrade) secure(
-	ctx context.Context, nc net.Conn, err error, config *tls.Config,
-) (net.Conn, error) {
-	if err != nil {
-		return nil, err
-	}
-	return handshake(ctx, up.watch(ctx, nc), config)
-}
-
-func (up *upgrade) watch(ctx context.Context, nc net.Conn) net.Conn {
-	up.stop = context.AfterFunc(ctx, func() { abort(nc) })
-	return nc
-}
-
-// release ends the watch; it reports false when the context ended before and the connection is
-// closed.
-func (up *upgrade) release() bool { return up.stop == nil || up.stop() }
 
 // wsConn is a WebSocket connection as a stream of bytes: MQTT packets may span messages and share
 // them.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"io"
 	"net"
@@ -201,13 +200,11 @@ func TestAWebSocketCloseIsALostConnection(t *testing.T) {
 
 // Go's TLS server does not renegotiate, so this is all that can be seen here.
 func TestAWebSocketServerMayRenegotiateOnce(t *testing.T) {
-	d := &Dialer{Proxy: http.ProxyURL(&url.URL{Scheme: "socks5", Host: "proxy.example:1080"})}
-	up, err := d.upgrade(&url.URL{Scheme: "wss", Host: hubWeb})
-	require.NoError(t, err)
-	assert.Equal(t, tls.RenegotiateOnceAsClient, up.TLSClientConfig.Renegotiation)
-	direct, err := d.config(hub)
-	require.NoError(t, err)
-	assert.Equal(t, tls.RenegotiateNever, direct.Renegotiation)
+	config := &tls.Config{}
+	d := &Dialer{TLSConfig: config}
+	assert.Equal(t, tls.RenegotiateOnceAsClient, d.webConfig().Renegotiation)
+	assert.Equal(t, tls.RenegotiateNever, config.Renegotiation, "it is the caller's")
+	assert.Equal(t, tls.RenegotiateOnceAsClient, (&Dialer{}).webConfig().Renegotiation)
 }
 
 func TestOnlyWSSAddressesAreDialed(t *testing.T) {
@@ -219,88 +216,43 @@ func TestOnlyWSSAddressesAreDialed(t *testing.T) {
 	assert.Empty(t, w.dialed())
 }
 
+// What kinds of proxies there are, internal/dial tests.
 func TestThroughAProxy(t *testing.T) {
-	for _, scheme := range []string{"http", "https", "socks5"} {
+	for scheme, address := range map[string]string{"https": hubWeb, "mqtts": hubMQTT} {
 		synctest.Test(t, func(t *testing.T) {
 			w, ca := newWorld(t), newAuthority(t)
-			w.serve[hubWeb] = upgraded(
-				ca.server(hub, time.Now().Add(time.Hour)),
-				func(nc net.Conn) { (&peer{t: t, nc: nc}).serve(nil) },
-			)
+			cert := ca.server(hub, time.Now().Add(time.Hour))
+			serve := func(nc net.Conn) { (&peer{t: t, nc: nc}).serve(nil) }
+			w.serve[hubWeb] = upgraded(cert, serve)
+			w.serve[hubMQTT] = secured(cert, func(tc *tls.Conn) { serve(tc) })
 			var asked *http.Request
-			proxy := tunnels(w, func(r *http.Request) *http.Response { asked = r; return nil })
-			address := map[string]string{
-				"http": "proxy.example:3128", "https": "proxy.example:443",
-				"socks5": "proxy.example:1080",
-			}[scheme]
-			switch scheme {
-			case "http":
-				w.serve[address] = proxy
-			case "https":
-				w.serve[address] = secured(ca.server("proxy.example", time.Now().Add(time.Hour)),
-					func(tc *tls.Conn) {
-						assert.Empty(
-							t, tc.ConnectionState().PeerCertificates,
-							"the device's identity is not the proxy's business",
-						)
-						proxy(tc)
-					})
-			case "socks5":
-				w.serve[address] = socks(w)
-			}
-			config := ca.trust()
-			config.Certificates = []tls.Certificate{ca.server("dev1", time.Now().Add(time.Hour))}
-			d := &Dialer{DialContext: w.dial, TLSConfig: config,
+			w.serve["proxy.example:3128"] = tunnels(
+				w, func(r *http.Request) *http.Response { asked = r; return nil },
+			)
+			d := &Dialer{DialContext: w.dial, TLSConfig: ca.trust(),
 				Proxy: func(r *http.Request) (*url.URL, error) {
-					assert.Equal(t, "https", r.URL.Scheme)
-					assert.Equal(t, hubWeb, r.URL.Host)
+					assert.Equal(t, scheme, r.URL.Scheme)
+					assert.Equal(t, address, r.URL.Host)
 					return &url.URL{
-						Scheme: scheme, Host: strings.TrimSuffix(address, ":443"),
+						Scheme: "http", Host: "proxy.example:3128",
 						User: url.UserPassword("user", "secret"),
 					}, nil
 				}}
-			nc, err := d.WebSocket(t.Context(), hubURL, nil)
+			var nc net.Conn
+			var err error
+			if scheme == "https" {
+				nc, err = d.WebSocket(t.Context(), hubURL, nil)
+			} else {
+				nc, err = d.TLS(t.Context(), hubMQTT)
+			}
 			require.NoError(t, err, scheme)
 			c, err := Connect(t.Context(), nc, Options{ClientID: "dev1"})
 			require.NoError(t, err, scheme)
 			require.NoError(t, c.Publish(t.Context(), "a", 1, []byte("through")))
 			require.NoError(t, c.Close())
-			assert.Equal(t, []string{address, hubWeb}, w.dialed())
-			if scheme != "socks5" {
-				assert.Equal(t, hubWeb, asked.Host)
-				assert.Equal(
-					t, "Basic "+base64.StdEncoding.EncodeToString([]byte("user:secret")),
-					asked.Header.Get("Proxy-Authorization"),
-				)
-			}
+			assert.Equal(t, []string{"proxy.example:3128", address}, w.dialed())
+			assert.Equal(t, address, asked.Host)
 		})
-	}
-}
-
-// socks is a SOCKS5 proxy that takes any user name and password (RFC 1928, RFC 1929).
-func socks(w *world) func(net.Conn) {
-	return func(nc net.Conn) {
-		defer nc.Close()
-		take := func(n int) []byte {
-			b := make([]byte, n)
-			_, _ = io.ReadFull(nc, b)
-			return b
-		}
-		take(int(take(2)[1]))
-		_, _ = nc.Write([]byte{5, 2})
-		take(int(take(2)[1]))
-		take(int(take(1)[0]))
-		_, _ = nc.Write([]byte{1, 0})
-		take(4)
-		name := string(take(int(take(1)[0])))
-		take(2)
-		to, err := w.dial(context.Background(), "tcp", name+":443")
-		if err != nil {
-			return
-		}
-		defer to.Close()
-		_, _ = nc.Write([]byte{5, 0, 0, 1, 0, 0, 0, 0, 0, 0})
-		join(nc, to)
 	}
 }
 
@@ -318,15 +270,17 @@ func TestAProxysRefusalIsNotTheHubs(t *testing.T) {
 			Scheme: "http", Host: "proxy.example:3128",
 			User: url.UserPassword("user", "canary-secret"),
 		}
-		_, err := (&Dialer{
-			DialContext: w.dial, TLSConfig: ca.trust(), Proxy: http.ProxyURL(proxy),
-		}).WebSocket(t.Context(), hubURL, nil)
-		refused, ok := errors.AsType[*UpgradeError](err)
-		require.True(t, ok, "%v", err)
-		assert.True(t, refused.Proxy)
-		assert.Equal(t, 407, refused.Status)
-		assert.Len(t, refused.Body, maxBody)
-		assert.NotContains(t, err.Error(), "canary")
+		d := &Dialer{DialContext: w.dial, TLSConfig: ca.trust(), Proxy: http.ProxyURL(proxy)}
+		_, overWeb := d.WebSocket(t.Context(), hubURL, nil)
+		_, overMQTT := d.TLS(t.Context(), hubMQTT)
+		for _, err := range []error{overWeb, overMQTT} {
+			refused, ok := errors.AsType[*UpgradeError](err)
+			require.True(t, ok, "%v", err)
+			assert.True(t, refused.Proxy)
+			assert.Equal(t, 407, refused.Status)
+			assert.Len(t, refused.Body, maxBody)
+			assert.NotContains(t, err.Error(), "canary")
+		}
 	})
 }
 

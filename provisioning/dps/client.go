@@ -92,20 +92,20 @@ type Client struct {
 	UserAgent string
 
 	// TLSConfig is cloned for each connection. Set RootCAs for private roots, and Time for a clock
-	// that is better than the system's: tokens and certificate checks both use it. Nil: the
-	// system's roots and clock. The least version is TLS 1.2 in any case, the server name that of
-	// the endpoint; InsecureSkipVerify is refused. A chain with an RSA key of less than 2048 bits,
-	// root included, does not verify. ClientSessionCache is not used where a client certificate is
-	// presented: a resumed session has the identity it was made with, which may be another device's
-	// or an earlier certificate's.
+	// that is better than the system's: tokens and certificate checks both use it. Nil: the public
+	// roots, as [hubconn.Dialer.TLSConfig] has them, and the system's clock. The least version is
+	// TLS 1.2 in any case, the server name that of the endpoint; InsecureSkipVerify is refused. A
+	// chain with an RSA key of less than 2048 bits, root included, does not verify.
+	// ClientSessionCache is not used where a client certificate is presented: a resumed session has
+	// the identity it was made with, which may be another device's or an earlier certificate's.
 	TLSConfig *tls.Config
 
 	// DialContext opens the TCP connections, to a proxy's address if there is one. Nil: a
 	// [net.Dialer].
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// Proxy chooses the proxy for HTTPS and WebSocket; MQTT on port 8883 uses none. Nil:
-	// [http.ProxyFromEnvironment].
+	// Proxy chooses the proxy, as [hubconn.Dialer.Proxy] does. Nil: [http.ProxyFromEnvironment],
+	// which has none for MQTT on port 8883.
 	Proxy func(*http.Request) (*url.URL, error)
 
 	// RequestTimeout bounds each request, not the whole registration. Zero: 30 s over HTTPS,
@@ -218,13 +218,6 @@ func (c *Client) userAgent() string {
 		return "rehome (" + runtime.GOOS + "; " + runtime.GOARCH + ")"
 	}
 	return c.UserAgent
-}
-
-func (c *Client) dialContext() func(context.Context, string, string) (net.Conn, error) {
-	if c.DialContext == nil {
-		return (&net.Dialer{Timeout: dialTimeout}).DialContext
-	}
-	return c.DialContext
 }
 
 func (c *Client) requestTimeout(standard time.Duration) time.Duration {

@@ -24,24 +24,40 @@ type httpsExchange struct {
 }
 
 func (c *Client) openHTTPS(ctx context.Context, body []byte) (*httpsExchange, error) {
-	config, err := c.tlsConfig(ctx)
+	config, certificate, err := c.identity(ctx)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := https.Open(c.httpsOptions(config))
+	conn, err := https.Open(c.httpsOptions(config, certificate))
 	if err != nil {
 		return nil, err
 	}
 	return &httpsExchange{client: c, conn: conn, body: body, token: token{client: c}}, nil
 }
 
-// httpsOptions is how every HTTPS request of the client travels.
-func (c *Client) httpsOptions(config *tls.Config) https.Options {
+// identity is the device's certificate, nil for none, and the TLS configuration for it. The service
+// takes the client of a resumed session for the one that it was made with, and a device registers
+// so rarely that this is worth no thought: with a certificate, none is resumed.
+func (c *Client) identity(ctx context.Context) (*tls.Config, *tls.Certificate, error) {
+	certificate, err := c.Attestation.Certificate(ctx)
+	if err != nil || certificate == nil || c.TLSConfig == nil {
+		return c.TLSConfig, certificate, err
+	}
+	config := c.TLSConfig.Clone()
+	config.ClientSessionCache = nil
+	return config, certificate, nil
+}
+
+// httpsOptions is how every HTTPS request of the client travels, with the device's certificate, if
+// there is one.
+func (c *Client) httpsOptions(config *tls.Config, certificate *tls.Certificate) https.Options {
 	return https.Options{
-		DialContext: c.dialContext(),
+		DialContext: c.DialContext,
 		TLSConfig:   config,
+		Certificate: certificate,
 		Proxy:       c.Proxy,
 		UserAgent:   c.userAgent(),
+		DialTimeout: dialTimeout,
 	}
 }
 

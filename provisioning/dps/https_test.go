@@ -240,7 +240,7 @@ func (p *clientProxy) serve(nc net.Conn) {
 	both.Wait()
 }
 
-func TestProxyCarriesHTTPSAndWebSocket(t *testing.T) {
+func TestProxyCarriesHTTPSWebSocketAndMQTT(t *testing.T) {
 	for _, transport := range []dps.Transport{dps.HTTPS, dps.MQTTWebSocket} {
 		t.Run(transport.String(), func(t *testing.T) {
 			clientBubble(t, transport, dpstest.Config{}, func(w *clientWorld) {
@@ -256,15 +256,24 @@ func TestProxyCarriesHTTPSAndWebSocket(t *testing.T) {
 			})
 		})
 	}
-	clientBubble(t, dps.MQTT, dpstest.Config{}, func(w *clientWorld) {
-		proxy := newClientProxy(w)
-		w.register(dps.Registration{})
-		assert.Empty(w, proxy.asks, "the MQTT port is dialled directly")
-	})
+	for scheme, asks := range map[string]int{"https": 0, "mqtts": 1} {
+		clientBubble(t, dps.MQTT, dpstest.Config{}, func(w *clientWorld) {
+			proxy := newClientProxy(w)
+			every := w.client.Proxy
+			w.client.Proxy = func(r *http.Request) (*url.URL, error) {
+				if r.URL.Scheme != scheme {
+					return nil, nil
+				}
+				return every(r)
+			}
+			w.register(dps.Registration{})
+			assert.Len(w, proxy.asks, asks, "the MQTT port has a scheme of its own")
+		})
+	}
 }
 
 func TestProxyThatRefusesIsNoWordOfTheService(t *testing.T) {
-	for _, transport := range []dps.Transport{dps.HTTPS, dps.MQTTWebSocket} {
+	for _, transport := range []dps.Transport{dps.HTTPS, dps.MQTTWebSocket, dps.MQTT} {
 		for _, status := range []int{401, 403, 407, 502} {
 			clientBubble(t, transport, dpstest.Config{}, func(w *clientWorld) {
 				newClientProxy(w).refuse = status

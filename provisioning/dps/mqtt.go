@@ -69,12 +69,13 @@ func (x *mqttExchange) connect(ctx context.Context) *Error {
 	if err != nil {
 		return &Error{Op: op, Err: err}
 	}
-	config, err := c.tlsConfig(ctx)
+	config, certificate, err := c.identity(ctx)
 	if err != nil {
 		return &Error{Op: op, Err: err}
 	}
 	dialer := &mqtt.Dialer{
-		DialContext: c.dialContext(), TLSConfig: config, Proxy: c.Proxy, Timeout: dialTimeout,
+		DialContext: c.DialContext, TLSConfig: config, Certificate: certificate,
+		Proxy: c.Proxy, Timeout: dialTimeout,
 	}
 	dial := func() (net.Conn, error) { return dialer.TLS(ctx, c.address(true)) }
 	if c.Transport == MQTTWebSocket {

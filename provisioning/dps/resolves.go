@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/dial"
 )
 
 // resolveTimeout bounds a question that nothing but the next try of a hub waits for.
@@ -24,7 +26,9 @@ const resolveTimeout = 30 * time.Second
 func (c *Client) Resolves(ctx context.Context) bool {
 	limited, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
-	conn, err := c.dialContext()(limited, "tcp", c.address(c.Transport == MQTT))
+	conn, err := (&dial.Dialer{DialContext: c.DialContext}).TCP(
+		limited, c.address(c.Transport == MQTT),
+	)
 	if err == nil {
 		_ = conn.Close()
 		return true

@@ -48,7 +48,10 @@ func TestASessionCacheCarriesNoIdentityIntoAnother(t *testing.T) {
 		require.NoError(t, err)
 		return assignment.DeviceID
 	}
-	for _, id := range []string{"dev1", "dev2", "dev1"} {
+	same := ca.Device("dev1")
+	assert.Equal(t, "dev1", register(dps.X509{KeyPair: same}))
+	assert.Equal(t, "dev1", register(dps.X509{KeyPair: same}))
+	for _, id := range []string{"dev2", "dev1"} {
 		assert.Equal(t, id, register(dps.X509{KeyPair: ca.Device(id)}))
 	}
 	assert.Zero(t, resumed)

@@ -46,7 +46,10 @@ func (c *Client) Time(ctx context.Context) (time.Time, error) {
 // anonymousClock verifies certificates by now, or by the client's own clock if nil, and presents
 // none.
 func (c *Client) anonymousClock(now func() time.Time) *tls.Config {
-	config := c.anonymousTLSConfig()
+	config := &tls.Config{}
+	if c.TLSConfig != nil {
+		config = c.TLSConfig.Clone()
+	}
 	config.Certificates, config.GetClientCertificate = nil, nil
 	config.ClientSessionCache = nil // a resumed session would not show the chain
 	if now != nil {
@@ -59,7 +62,7 @@ func (c *Client) requestTime(ctx context.Context, config *tls.Config) (time.Time
 	if ctx.Err() != nil {
 		return time.Time{}, context.Cause(ctx)
 	}
-	o := c.httpsOptions(config)
+	o := c.httpsOptions(config, nil)
 	o.Single = true
 	conn, err := https.Open(o)
 	if err != nil {

@@ -1,4 +1,4 @@
-package https
+package dial
 
 import (
 	"crypto/rsa"
@@ -13,14 +13,15 @@ import (
 // §6.1.5). crypto/x509 by itself accepts 1024 bits.
 const minRSABits = 2048
 
-// TLSConfig is a copy of a program's TLS configuration, nil for none, with what holds for every
+// Config is a copy of a program's TLS configuration, nil for none, with what holds for every
 // connection of the device, whatever runs over it: TLS 1.2 at least, no ALPN, no RSA key of less
-// than 2048 bits in the server's chain, and no session cache where a client certificate is
-// presented. InsecureSkipVerify is an error.
+// than 2048 bits in the server's chain, and sessions that are resumed by the identity alone that
+// they were made with (see scoped). InsecureSkipVerify is an error.
 //
-// A session is cached under the name of the server and resumed with the identity it was made with.
-// So a cache would let the next device, or a renewed certificate, in as the one before.
-func TLSConfig(base *tls.Config) (*tls.Config, error) {
+// The certificate is the device's, nil for none. It is shown whatever authorities the server lists:
+// the services know enrolled leaf certificates that no authority signed. A front end may request it
+// only once it has seen the path, by TLS 1.2 renegotiation.
+func Config(base *tls.Config, certificate *tls.Certificate) (*tls.Config, error) {
 	config := &tls.Config{}
 	if base != nil {
 		config = base.Clone()
@@ -31,8 +32,18 @@ func TLSConfig(base *tls.Config) (*tls.Config, error) {
 	}
 	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
 	config.NextProtos = nil
-	if len(config.Certificates) > 0 || config.GetClientCertificate != nil {
-		config.ClientSessionCache = nil
+	if certificate != nil {
+		config.Certificates = nil
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return certificate, nil
+		}
+	}
+	identified := len(config.Certificates) > 0 || config.GetClientCertificate != nil
+	if identified {
+		config.Renegotiation = tls.RenegotiateOnceAsClient
+	}
+	if config.ClientSessionCache != nil {
+		config.ClientSessionCache = scopeOf(config.ClientSessionCache, certificate, identified)
 	}
 	own := config.VerifyConnection
 	config.VerifyConnection = func(state tls.ConnectionState) error {

@@ -1,4 +1,4 @@
-package https_test
+package dial_test
 
 import (
 	"crypto/ecdsa"
@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rehome-iot/rehome/internal/https"
+	"github.com/rehome-iot/rehome/internal/dial"
 )
 
 // chainOf is a chain of RSA keys of so many bits; 0 is an ECDSA key.
@@ -44,7 +44,7 @@ func TestOneChainHasToBeOfKeysThatAreLongEnough(t *testing.T) {
 		"no way is good":     {chains{chainOf(2048, 1024), chainOf(2048, 1536)}, "RSA key of 1024"},
 		"no way":             {nil, "no chain"},
 	} {
-		config, err := https.TLSConfig(nil)
+		config, err := dial.Config(nil, nil)
 		require.NoError(t, err)
 		err = config.VerifyConnection(tls.ConnectionState{VerifiedChains: row.verified})
 		if row.refusal == "" {
@@ -65,7 +65,7 @@ func TestTheProgramsOwnCheckOfAConnectionCounts(t *testing.T) {
 		asked++
 		return own
 	}}
-	config, err := https.TLSConfig(base)
+	config, err := dial.Config(base, nil)
 	require.NoError(t, err)
 	strong := tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{chainOf(2048)}}
 	assert.ErrorIs(t, config.VerifyConnection(strong), own)
