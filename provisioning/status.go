@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 )
 
 // Source is where an assignment came from.
@@ -55,6 +56,12 @@ type Status struct {
 	// Confirmed says that Hub has accepted the device; an assignment that has not is kept beside
 	// the one before it.
 	Confirmed bool
+
+	// HubTransport is what the connection to the hub runs over, or the next one is first tried over;
+	// DPSTransport that of the next registration. They differ from the fields of the Device only
+	// where these leave the choice open.
+	HubTransport hubconn.Transport
+	DPSTransport dps.Transport
 
 	// Cause is why the device is in this state, in one line: the last failure, or why DPS is asked.
 	// Empty when all is well and the program asks for no registration. A hub that DPS has named and

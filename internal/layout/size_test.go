@@ -14,7 +14,7 @@ import (
 // 0 is no limit. What a device trusts has to be read by those who decide to trust it, and is read
 // in pieces of a size that can be held in mind.
 var sized = map[string]int{
-	"provisioning": 22, "provisioning/dps": 22, "hubconn": 32, "cache": 0, "retry": 0,
+	"provisioning": 24, "provisioning/dps": 22, "hubconn": 32, "cache": 0, "retry": 0,
 	"internal/rules": 0, "internal/entry": 0, "internal/waits": 0, "internal/https": 0,
 	"internal/mqtt": 0,
 	"internal/sas":  0, "internal/atomicfile": 0, "internal/crc32c": 0,
