@@ -30,8 +30,9 @@ func newCore(d *Device) (*core, error) {
 	c := &core{
 		payload: d.payload(), settings: d.settings(),
 		maxAttempts: d.Retry.MaxAttempts, client: client, dialer: d.dialer(clock), clock: clock,
-		dpsHost: cmp.Or(d.Endpoint, dps.DefaultEndpoint), toHub: newHubChoice(d), toDPS: newDPSChoice(d),
-		lease: newLease(), calls: make(chan *call), nudges: make(chan struct{}, 1),
+		toHub: newHubChoice(d), toDPS: newDPSChoice(d),
+		dpsHost: cmp.Or(d.Endpoint, dps.DefaultEndpoint),
+		lease:   newLease(), calls: make(chan *call), nudges: make(chan struct{}, 1),
 		published: make(chan struct{}),
 		random:    newRandom(d.Attestation.RegistrationID()), log: d.Logger,
 		status: Status{State: StateStopped},

@@ -57,9 +57,9 @@ type Status struct {
 	// the one before it.
 	Confirmed bool
 
-	// HubTransport is what the connection to the hub runs over, or the next one is first tried over;
-	// DPSTransport that of the next registration. They differ from the fields of the Device only
-	// where these leave the choice open.
+	// HubTransport is what the connection to the hub runs over, or what is known to reach the hub;
+	// DPSTransport is that of registrations. Where the fields of the Device name one, it is that;
+	// before the device was first driven, zero.
 	HubTransport hubconn.Transport
 	DPSTransport dps.Transport
 

@@ -43,7 +43,7 @@ func golden() map[string]Entry {
 	}
 	return map[string]Entry{
 		"profile": foreign, "fallback": behindFirewall, "fallbacks": bothPorts,
-		"both":    full, "confirmed": confirmed, "candidate": candidate,
+		"both": full, "confirmed": confirmed, "candidate": candidate,
 		"neither": {Saved: time.Unix(0, 0).UTC(), Scope: "x", RegistrationID: "y", Endpoint: "z"},
 	}
 }
