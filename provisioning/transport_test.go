@@ -377,6 +377,17 @@ func TestTransportsThatAreNamedAreTheOnlyOnes(t *testing.T) {
 			})
 		})
 	}
+	t.Run("dps by a port", func(t *testing.T) {
+		each(t, autoWiring, func(t *testing.T, r *rig) {
+			r.ways(dps.DefaultEndpoint, wayRefused, wayOpen)
+			dev := r.device()
+			dev.Endpoint = dps.DefaultEndpoint + ":443"
+			stop := r.run(dev)
+			time.Sleep(10 * time.Minute)
+			stop()
+			require.Zero(t, r.network.PortDials(dps.DefaultEndpoint, simnet.PortMQTT))
+		})
+	})
 	for name, c := range map[string]struct {
 		wiring      wiring
 		https, mqtt way
@@ -564,6 +575,20 @@ func TestAFirewallThatCutsWhatFollowsTheHandshakeIsFoundOutWithoutMoreRequests(t
 		r.reset()
 		dials = r.countDials(hubA)
 		dev = r.device()
+		dev.Store = nil
+		firewalled(dev, ":8883")
+		stop = r.run(dev)
+		for n := range 3 { // in one process
+			r.await(n, 5*time.Minute)
+			time.Sleep(time.Minute)
+			r.network.Cut(hubA)
+		}
+		stop()
+		dials.require(3, 3)
+
+		r.reset()
+		dials = r.countDials(hubA)
+		dev = r.device()
 		firewalled(dev, ":8883")
 		stop = r.run(dev)
 		require.Less(t, r.await(0, time.Minute).at, time.Second)
@@ -650,11 +675,17 @@ func TestTheProgramSetsHowLongTheFirstTryTakes(t *testing.T) {
 	each(t, autoWiring, func(t *testing.T, r *rig) {
 		r.boot()
 		r.ways(hubA, wayOpen, wayDropped)
-		dev := r.device()
-		dev.Hub.DialTimeout = 4 * time.Second
-		stop := r.run(dev)
-		between(t, 4*time.Second, 5*time.Second, r.await(0, time.Minute).at)
-		stop()
+		entry, err := r.store.Get(t.Context(), rigID)
+		require.NoError(t, err)
+		for _, limit := range []time.Duration{4 * time.Second, 40 * time.Second} {
+			require.NoError(t, r.store.Put(t.Context(), rigID, entry)) // as it was
+			r.reset()
+			dev := r.device()
+			dev.Hub.DialTimeout = limit
+			stop := r.run(dev)
+			between(t, limit, limit+time.Second, r.await(0, time.Minute).at)
+			stop()
+		}
 	})
 }
 

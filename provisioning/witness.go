@@ -30,7 +30,6 @@ type witness struct {
 
 	mu      sync.Mutex
 	saw     bool
-	heard   bool
 	expired bool
 }
 
@@ -78,24 +77,12 @@ func (w *witness) watch(config *tls.Config) *tls.Config {
 	return config
 }
 
-// hear notes an answer of the service in the course of a request.
-func (w *witness) hear() {
-	if w != nil {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.heard = true
-	}
-}
-
 // reached is how far the connections got, whatever the error says of an answer; a foreign one, of
 // who may show the service's certificate because the device trusts it, is nobody's.
 func (w *witness) reached(err error) reach {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch {
-	case w.heard:
-		return answer
-	case w.saw && !isForeign(err):
+	if w.saw && !isForeign(err) {
 		return certificate
 	}
 	return nobody
