@@ -119,13 +119,13 @@ func (c *choice[T]) learn(a attempt[T], now time.Time) (changed bool) {
 	if a.reached == nobody || a.reached == certificate && !passedOver {
 		return false // nothing that tells one from the other
 	}
-	c.swapped = c.swapped && a.reached == certificate
 	switch {
 	case last == c.order[0]:
 		c.since = time.Time{}
-	case c.since.IsZero(), passedOver:
+	case c.since.IsZero(), passedOver, c.swapped:
 		c.since = now.Truncate(time.Second)
 	}
+	c.swapped = c.swapped && a.reached == certificate
 	return !c.since.Equal(before)
 }
 

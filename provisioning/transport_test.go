@@ -382,9 +382,15 @@ func TestTransportsThatAreNamedAreTheOnlyOnes(t *testing.T) {
 			r.ways(dps.DefaultEndpoint, wayRefused, wayOpen)
 			dev := r.device()
 			dev.Endpoint = dps.DefaultEndpoint + ":443"
+			dials := (&attemptLog{}).watch(r, dev)
 			stop := r.run(dev)
 			time.Sleep(10 * time.Minute)
 			stop()
+			at := dials.of(dev.Endpoint)
+			require.Greater(t, len(at), 2)
+			for i := range at[1:] {
+				require.GreaterOrEqual(t, at[i+1].began-at[i].ended, 5*time.Second)
+			}
 			require.Zero(t, r.network.PortDials(dps.DefaultEndpoint, simnet.PortMQTT))
 		})
 	})
@@ -594,6 +600,21 @@ func TestAFirewallThatCutsWhatFollowsTheHandshakeIsFoundOutWithoutMoreRequests(t
 		require.Less(t, r.await(0, time.Minute).at, time.Second)
 		stop()
 		dials.require(1, 0)
+
+		for _, c := range []struct {
+			after time.Duration
+			tries int // over the preferred transport
+		}{{daily, 3}, {time.Hour, 0}} {
+			time.Sleep(c.after)
+			r.reset()
+			dials = r.countDials(hubA)
+			dev = r.device()
+			firewalled(dev, ":8883")
+			stop = r.run(dev)
+			r.await(0, 5*time.Minute)
+			stop()
+			dials.require(1, c.tries)
+		}
 	})
 }
 

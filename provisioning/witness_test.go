@@ -47,7 +47,8 @@ func TestTheWitnessSeesNothingAfterItsTime(t *testing.T) {
 	defer cancel()
 	<-ctx.Done()
 	require.ErrorIs(t, context.Cause(ctx), errNoHandshake)
-	require.NoError(t, w.watch(&tls.Config{}).VerifyConnection(tls.ConnectionState{ServerName: "a"}))
+	verify := w.watch(&tls.Config{}).VerifyConnection
+	require.NoError(t, verify(tls.ConnectionState{ServerName: "a"}))
 	require.Equal(t, nobody, w.reached(nil))
 }
 
