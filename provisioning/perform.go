@@ -133,6 +133,7 @@ func (l *loop) register(a rules.Register) {
 					r.assignment, err = l.dpsOver(over, w).Register(ctx, dps.Registration{
 						Payload: l.payload, OperationID: a.Operation,
 						Pending: func(operation string, wait time.Duration) {
+							w.hear()
 							l.report(ctx, rules.Progress{Operation: operation, RetryAfter: wait})
 						},
 					})

@@ -116,6 +116,20 @@ func TestAProxyInPlaceOfTheServiceIsPassedBy(t *testing.T) {
 			})
 		})
 	}
+	t.Run("dps in the midst of a registration", func(t *testing.T) {
+		each(t, []wiring{{auto: true, x509: true}}, func(t *testing.T, r *rig) {
+			dials := r.countDials(dps.DefaultEndpoint)
+			time.AfterFunc(time.Second, func() {
+				r.network.Handle(dps.DefaultEndpoint, inspected{r.dps, 403})
+			})
+			stop := r.run(r.device())
+			time.Sleep(4 * time.Second)
+			dials.require(1, 0, "it had answered")
+			r.await(0, time.Minute)
+			stop()
+			require.Equal(t, 1, r.asked(dpstest.Register))
+		})
+	})
 	t.Run("hub 403", func(t *testing.T) {
 		each(t, autoWiring, func(t *testing.T, r *rig) {
 			r.setWays(hubA, wayOpen, wayDropped)

@@ -30,6 +30,7 @@ type witness struct {
 
 	mu      sync.Mutex
 	saw     bool
+	heard   bool
 	expired bool
 }
 
@@ -77,12 +78,25 @@ func (w *witness) watch(config *tls.Config) *tls.Config {
 	return config
 }
 
+// hear notes an answer in the course of an exchange, which has more than one.
+func (w *witness) hear() {
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.heard = true
+}
+
 // reached is how far the connections got, whatever the error says of an answer; a foreign one, of
 // who may show the service's certificate because the device trusts it, is nobody's.
 func (w *witness) reached(err error) reach {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.saw && !isForeign(err) {
+	switch {
+	case w.heard:
+		return answer
+	case w.saw && !isForeign(err):
 		return certificate
 	}
 	return nobody
