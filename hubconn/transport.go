@@ -7,7 +7,8 @@ type Transport int
 
 // The transports (Azure docs: "Communicate with an IoT hub using the MQTT protocol").
 const (
-	// Auto leaves the choice to the package; a Dialer, which makes one attempt, uses MQTT.
+	// Auto leaves the choice to whoever makes several attempts, as the Device of package
+	// provisioning does; a Dialer, which makes one, uses MQTT.
 	Auto          Transport = iota
 	MQTT                    // MQTT 3.1.1 over TLS, port 8883
 	MQTTWebSocket           // MQTT 3.1.1 over a secure WebSocket, port 443

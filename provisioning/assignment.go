@@ -1,6 +1,7 @@
 package provisioning
 
 import (
+	"github.com/rehome-iot/rehome/internal/entry"
 	"github.com/rehome-iot/rehome/internal/rules"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 )
@@ -33,4 +34,26 @@ func (k *known) assignment() *dps.Assignment {
 		return nil
 	}
 	return &k.Assignment
+}
+
+// stored is an assignment as it comes from the store.
+func stored(registrationID string, a *entry.Assignment) *known {
+	if a == nil {
+		return nil
+	}
+	return &known{source: SourceStore, Assignment: dps.Assignment{
+		Hub: a.Hub, DeviceID: a.DeviceID, RegistrationID: registrationID,
+		Status: dps.StatusAssigned, Substatus: a.Substatus, Payload: a.Payload,
+		Created: a.Created, Updated: a.Updated, ConnectionProfile: a.Profile,
+	}}
+}
+
+func (k *known) toStore() *entry.Assignment {
+	if k == nil {
+		return nil
+	}
+	return &entry.Assignment{
+		Hub: k.Hub, DeviceID: k.DeviceID, Substatus: k.Substatus, Payload: k.Payload,
+		Created: k.Created, Updated: k.Updated, Profile: k.ConnectionProfile,
+	}
 }

@@ -31,7 +31,9 @@ func newCore(d *Device) (*core, error) {
 	c := &core{
 		payload: d.payload(), settings: d.settings(),
 		maxAttempts: d.Retry.MaxAttempts, client: client, dialer: d.dialer(clock), clock: clock,
-		lease: newLease(), calls: make(chan *call), nudges: make(chan struct{}, 1),
+		toHub: newHubChoice(d), toDPS: newDPSChoice(d),
+		dpsHost: cmp.Or(d.Endpoint, dps.DefaultEndpoint),
+		lease:   newLease(), calls: make(chan *call), nudges: make(chan struct{}, 1),
 		published: make(chan struct{}),
 		random:    newRandom(d.Attestation.RegistrationID()), log: d.Logger,
 		status: Status{State: StateStopped},
@@ -103,7 +105,9 @@ func (d *Device) dialer(clock *wallClock) *hubconn.Dialer {
 // settings are the rules' own, as the fields adjust them.
 func (d *Device) settings() rules.Settings {
 	r := rules.Defaults()
-	r.Stagger, r.LookupElsewhere = max(d.Stagger, 0), d.Transport == dps.MQTT
+	r.Stagger = max(d.Stagger, 0)
+	elsewhere := newDPSChoice(d)
+	r.LookupElsewhere = elsewhere.order[len(elsewhere.order)-1] == dps.MQTT
 	r.AfterRejection = rules.AfterRejection(d.AfterRejection)
 	for _, p := range []*retry.Policy{&r.Hub, &r.DPS} {
 		p.MinDelay = max(p.MinDelay, d.Retry.MinDelay)

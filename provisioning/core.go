@@ -19,6 +19,7 @@ type core struct {
 	maxAttempts int            // in a row; 0: for ever
 	client      *dps.Client
 	dialer      *hubconn.Dialer
+	dpsHost     string
 	clock       *wallClock
 	store       entryStore // holds the attestation behind a pointer, where %v does not look
 	waits       waits.Keeper
@@ -33,6 +34,8 @@ type core struct {
 
 	// Of the goroutine that drives.
 	state     rules.State
+	toHub     choice[hubconn.Transport]
+	toDPS     choice[dps.Transport]
 	booted    bool
 	driving   bool
 	hubless   bool          // DPS alone is asked

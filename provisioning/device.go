@@ -43,8 +43,10 @@ type Device struct {
 	// [dps.DefaultEndpoint]. What is remembered holds for one endpoint: another one registers anew.
 	Endpoint string
 
-	// Transport carries registrations. Zero: [dps.HTTPS]. Status lookups and clock checks use HTTPS
-	// whatever it is. That of the connection to the hub is Hub.Transport.
+	// Transport carries registrations. Zero, [dps.Auto]: HTTPS, or MQTT on port 8883 where DPS
+	// cannot be reached so; an Endpoint with a port is for HTTPS alone. Any other is the only one.
+	// Status lookups and clock checks use HTTPS whatever it is. That of the connection to the hub
+	// is Hub.Transport.
 	Transport dps.Transport
 
 	// APIVersion is DPS's API version, such as "2021-06-01", which is the default. Versions before
@@ -66,7 +68,9 @@ type Device struct {
 	// and Connect, not from Send. Empty announces nothing.
 	ModelID string
 
-	// Hub holds the settings of the connection to the hub. DialContext, TLSConfig, Proxy, UserAgent
+	// Hub holds the settings of the connection to the hub. Its Transport, if that is zero
+	// ([hubconn.Auto]), is MQTT on port 8883, or MQTT over WebSocket on port 443 where the hub
+	// cannot be reached so; any other is the only one. DialContext, TLSConfig, Proxy, UserAgent
 	// and Logger are taken from the fields here where Hub leaves them empty.
 	Hub hubconn.Dialer
 
@@ -114,7 +118,9 @@ type Device struct {
 	Trace *Trace
 
 	// Logger receives one line per change of state, with the keys state, hub, source, cause and
-	// wait, and one when the store fails. No key and no token is in any. Nil logs nothing.
+	// wait, one when the store fails, and one when another transport than before is used, with the
+	// keys service (hub or dps), from, to and cause. No key and no token is in any. Nil logs
+	// nothing.
 	Logger *slog.Logger
 
 	mu   sync.Mutex

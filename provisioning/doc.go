@@ -125,17 +125,17 @@
 //   - The clock is corrected when it is more than 1 min off. The time that DPS has told is not
 //     asked for again within 1 h, unless a stable connection lay in between. A question for the
 //     time that nobody answers backs off as any other, but never for longer than DPS has been away,
-//     or 10 min. After 10 of them the device goes on without; after 3, if it registers over a port
-//     of its own and was rejected. It asks again once DPS shows that it is there, or after as long
-//     as DPS had been away (10 min or more, 1 h at most). A correction sends a rejected device to
-//     its hub first.
+//     or 10 min. After 10 of them the device goes on without; after 3, if it may register over
+//     another port and was rejected. It asks again once DPS shows that it is there, or after as
+//     long as DPS had been away (10 min or more, 1 h at most). A correction sends a rejected device
+//     to its hub first.
 //   - Nothing that comes first puts a planned question about an outage off.
 //   - While a refusal by DPS is waited out, the time is asked for if nobody has told it: the clock
 //     may be at fault.
 //   - Stagger spreads the first request of any kind; clock checks over no more than 10 min.
-//   - A device that registers over MQTT on port 8883 and remembers nothing registers after 3 failed
-//     lookups, the last of which nobody answered: port 443 may be closed for good. After 8 that
-//     failed with an answer, so does any other.
+//   - A device that may register over MQTT on port 8883 and remembers nothing registers after 3
+//     failed lookups, the last of which nobody answered: port 443 may be closed for good. After 8
+//     that failed with an answer, so does any other.
 //   - Reprovision is refused, without a request, for 5 s after a failed request (for
 //     Retry.MinDelay, if that is longer).
 //
@@ -143,13 +143,39 @@
 // deployments", "Manage device reconnections", and "Troubleshoot IoT Hub error codes"; RFC 9110
 // §10.2.3 for Retry-After; MQTT 3.1.1 §3.2.2.3 for the return codes.
 //
+// # The transports
+//
+// Where Device.Transport and Hub.Transport leave the choice open, an attempt that has not reached
+// the service over the one transport goes on over the other:
+//
+//	hub                 MQTT on port 8883, then MQTT over WebSocket on port 443
+//	DPS: registrations  HTTPS on port 443, then MQTT on port 8883
+//
+// A service is reached when it has shown a certificate that verifies. From then on the attempt ends
+// with whatever comes or does not come: a refusal, a wait asked for, silence. So no service has
+// more than one request of an attempt, and the rules above see one outcome of it: unreachable, or
+// untrusted, only where that is so over both. A port that is closed or drops what is sent there, a
+// certificate that does not verify and a response that somebody else gave in place of the service
+// (but no 429 and no 5xx, which may be its front end's) make an attempt go on.
+//
+// The first of the two has 15 s (at the hub Hub.DialTimeout, if that is set) to reach the service;
+// after an attempt that has reached nobody, its full time. The one that has reached the service
+// goes first from then on, also after a restart. The preferred one goes first again at the first
+// attempt after 24 h: networks change, and a port that drops everything costs those 15 s once a
+// day. A live connection is left where it is. Where the service has shown its certificate and then
+// nothing, in 3 attempts in a row, the next one begins with the other: a firewall may cut what it
+// does not know.
+//
+// Status lookups, the time, and the single requests of Send and Receive use HTTPS alone.
+//
 // # What is stored
 //
 // One entry of at most 512 bytes, beside the payload that DPS may have returned: ID scope,
 // registration ID, endpoint, assigned hub and device ID, substatus, whether the hub has confirmed
-// it, timestamps, a checksum and a seal by the device's own key. No key and no token. It is written
-// when something has changed: a steady reboot writes nothing. What could not be written is written
-// at the next change, at the next connection, or when Run, or whichever call it is, ends.
+// it, which transport was found closed and when, timestamps, a checksum and a seal by the device's
+// own key. No key and no token. It is written when something has changed: a steady reboot writes
+// nothing. What could not be written is written at the next change, at the next connection, or when
+// Run, or whichever call it is, ends.
 //
 // Waits survive the process where the Store is a [cache.WaitStore], as [cache.Dir] is: until when
 // hub and DPS are to be left alone, a pending registration, the moments drawn, and since when the

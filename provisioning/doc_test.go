@@ -59,7 +59,7 @@ func TestTheDocumentationPrintsTheDelaysAndLimitsOfTheRules(t *testing.T) {
 		fmt.Sprintf("gives way for U(%.0f, %.0f) s",
 			rules.GiveWayMin.Seconds(), rules.GiveWayMax.Seconds()),
 		"or " + spoken(rules.ClockPatience) + ". After " + strconv.Itoa(rules.MaxClockTries),
-		"after " + strconv.Itoa(rules.MaxClockTriesElsewhere) + ", if it registers over",
+		"after " + strconv.Itoa(rules.MaxClockTriesElsewhere) + ", if it may register over",
 		"no more than " + spoken(rules.ClockStagger),
 		"follows its failure, or " + spoken(rules.BootGrace),
 		"After " + strconv.Itoa(rules.MaxFailedLookups) + " that failed with an answer",
@@ -69,6 +69,10 @@ func TestTheDocumentationPrintsTheDelaysAndLimitsOfTheRules(t *testing.T) {
 		"two answers that agree, " + spoken(secondAnswerAfter) + " or more apart",
 		fmt.Sprintf("registers after %d failed lookups", rules.MaxSilentLookups),
 		"for " + spoken(d.DPS.MinDelay) + " after a failed request",
+		"the two has " + spoken(firstTryTimeout),
+		"costs those " + spoken(firstTryTimeout) + " once a day",
+		"first attempt after " + spoken(preferredAfter),
+		"in " + strconv.Itoa(silentTries) + " attempts in a row",
 	} {
 		require.True(t, strings.Contains(printed, want), "doc.go does not say: %s", want)
 	}

@@ -93,6 +93,8 @@ func (l *loop) boot() {
 	}
 	if e := l.store.last; e != nil {
 		l.clock.remember(e.Saved)
+		l.store.fallback = e.Fallback
+		l.toHub.since, l.toDPS.since = e.Fallback.Hub, e.Fallback.DPS
 	}
 	l.loadWaits(&boot)
 	l.beginWith(boot)

@@ -22,6 +22,14 @@ func hubFailure(err error) rules.HubFailure {
 
 // nameNotFound is about host alone, not about a proxy on the way to it.
 func nameNotFound(err error, host string) bool {
+	if both, ok := errors.AsType[*unreachedError](err); ok {
+		for _, err := range both.errs { // one that got further has found it
+			if !nameNotFound(err, host) {
+				return false
+			}
+		}
+		return true
+	}
 	failure, ok := errors.AsType[*net.DNSError](err)
 	return ok && failure.IsNotFound && rules.SameHost(strings.TrimSuffix(failure.Name, "."), host)
 }
@@ -30,6 +38,47 @@ func nameNotFound(err error, host string) bool {
 func onlyDates(err error) bool {
 	invalid, ok := errors.AsType[x509.CertificateInvalidError](err)
 	return ok && invalid.Reason == x509.Expired
+}
+
+// hubReach is how far an attempt at the hub got, by its error. A class that is not about the way
+// there is the hub's own word.
+func hubReach(err error) reach {
+	if class := hubconn.ClassOf(err); err == nil ||
+		class != hubconn.Unreachable && class != hubconn.Untrusted {
+		return answer
+	}
+	return nobody
+}
+
+// dpsReach is how far a request to DPS got, by its error. A 429 or 5xx without the service's marks
+// may be that of its front end: no reason to ask twice where it is busy.
+func dpsReach(err error) reach {
+	failure, ok := errors.AsType[*dps.Error](err)
+	if err == nil || ok && (failure.Answered() || failure.Op == "validate" ||
+		failure.Status == http.StatusTooManyRequests || failure.Status >= 500) {
+		return answer
+	}
+	return nobody
+}
+
+// isForeign says that somebody else responded in place of the service.
+func isForeign(err error) bool {
+	if failure, ok := errors.AsType[*hubconn.Error](err); ok {
+		return failure.Status != 0 && hubReach(err) == nobody
+	}
+	failure, ok := errors.AsType[*dps.Error](err)
+	return ok && failure.Status != 0 && dpsReach(err) == nobody
+}
+
+// telling is how much the rules want to know of a failure, where two transports have failed.
+func telling(err error) int {
+	switch {
+	case onlyDates(err):
+		return 2
+	case retry.After(err) > 0: // such as that of a certificate that does not verify
+		return 1
+	}
+	return 0
 }
 
 // dpsFailure is what the rules need to know of a failure at DPS.
@@ -88,14 +137,17 @@ func (l *loop) failed(err error, class retry.Class) {
 
 // receive takes in the result of a request, unless another has taken its place.
 func (l *loop) receive(r result) {
+	changed := false
 	switch r.request {
 	case l.hub:
 		l.hub = nil
+		changed = learned(l, &l.toHub, r.toHub)
 		if !l.hubAnswered(r) {
 			return
 		}
 	case l.dps:
 		l.dps = nil
+		changed = learned(l, &l.toDPS, r.toDPS)
 		l.dpsAnswered(&r)
 	default:
 		if r.conn != nil {
@@ -105,11 +157,12 @@ func (l *loop) receive(r result) {
 	}
 	failures := l.counts.StoreFailures
 	l.step(r.event)
-	if l.conn != nil && r.conn == l.conn {
+	connected := l.conn != nil && r.conn == l.conn
+	if connected {
 		l.startSession()
-		if l.counts.StoreFailures == failures { // the step itself has not just tried
-			l.rememberUnstored()
-		}
+	}
+	if (connected || changed) && l.counts.StoreFailures == failures { // the step has not just tried
+		l.rememberUnstored()
 	}
 }
 

@@ -62,6 +62,8 @@ type result struct {
 	event   rules.Event
 	conn    *hubconn.Conn
 	err     error
+	toHub   attempt[hubconn.Transport]
+	toDPS   attempt[dps.Transport]
 }
 
 func (l *loop) cancel(r **request) {
@@ -96,20 +98,24 @@ func (l *loop) start(slot **request, run func(ctx context.Context) result) {
 
 // connect tries a hub.
 func (l *loop) connect(hub hubconn.Hub) {
+	now := l.clock.Now()
+	plan := l.toHub.plan(now, cmp.Or(l.dialer.DialTimeout, firstTryTimeout))
+	toDPS := l.toDPS.plan(now, 0)
 	l.start(&l.hub, func(ctx context.Context) result {
-		var conn *hubconn.Conn
-		var err error
+		var r result
 		if l.purpose == toExchange {
-			err = l.exchange(ctx, hub)
+			r.err = l.exchange(ctx, hub)
 		} else {
-			conn, err = l.dialer.Dial(ctx, hub, l.store.owner.attestation)
+			r.conn, r.toHub, r.err = l.dial(ctx, hub, plan)
 		}
-		if err == nil {
-			return result{event: rules.Connected{}, conn: conn}
+		if r.err == nil {
+			r.event = rules.Connected{}
+			return r
 		}
-		failure := hubFailure(err)
-		failure.NameNotFound = nameNotFound(err, hub.Host) && l.client.Resolves(ctx)
-		return result{event: failure, err: err}
+		failure := hubFailure(r.err)
+		failure.NameNotFound = nameNotFound(r.err, hub.Host) && l.dpsResolves(ctx, toDPS)
+		r.event = failure
+		return r
 	})
 }
 
@@ -119,40 +125,58 @@ func (l *loop) register(a rules.Register) {
 	if a.Operation != "" {
 		kind = "poll"
 	}
+	plan := l.toDPS.plan(l.clock.Now(), firstTryTimeout)
 	l.requestAssignment(kind, a.Reason, SourceRegistration,
-		func(ctx context.Context) (dps.Assignment, error) {
-			return l.client.Register(ctx, dps.Registration{
-				Payload: l.payload, OperationID: a.Operation,
-				Pending: func(operation string, wait time.Duration) {
-					l.report(ctx, rules.Progress{Operation: operation, RetryAfter: wait})
-				},
-			})
+		func(ctx context.Context) (r assigned) {
+			r.toDPS, r.err = plan.try(ctx, l.dpsHost,
+				func(ctx context.Context, over dps.Transport, w *witness) (err error) {
+					r.assignment, err = l.dpsOver(over, w).Register(ctx, dps.Registration{
+						Payload: l.payload, OperationID: a.Operation,
+						Pending: func(operation string, wait time.Duration) {
+							w.hear()
+							l.report(ctx, rules.Progress{Operation: operation, RetryAfter: wait})
+						},
+					})
+					return err
+				}, dpsReach)
+			return r
 		})
+}
+
+// assigned is what DPS said where the device belongs, or why it did not.
+type assigned struct {
+	assignment dps.Assignment
+	err        error
+	toDPS      attempt[dps.Transport]
 }
 
 func (l *loop) lookup(a rules.Lookup) {
 	l.counts.Lookups++
-	l.requestAssignment("lookup", a.Reason, SourceLookup, l.client.Lookup)
+	l.requestAssignment("lookup", a.Reason, SourceLookup,
+		func(ctx context.Context) (r assigned) {
+			r.assignment, r.err = l.client.Lookup(ctx)
+			return r
+		})
 }
 
 // requestAssignment makes a request that ends with an assignment.
 func (l *loop) requestAssignment(
 	kind string, why rules.Reason, source Source,
-	request func(context.Context) (dps.Assignment, error),
+	request func(context.Context) assigned,
 ) {
 	l.traceRequest(kind, why)
 	l.start(&l.dps, func(ctx context.Context) result {
 		if err := l.admit(ctx); err != nil {
 			return result{event: rules.DPSFailed{Silent: true}, err: err}
 		}
-		assignment, err := request(ctx)
-		if err != nil {
-			return result{event: l.dpsFailure(err, source), err: err}
+		a := request(ctx)
+		if a.err != nil {
+			return result{event: l.dpsFailure(a.err, source), err: a.err, toDPS: a.toDPS}
 		}
-		l.clock.learn(assignment.Date)
-		k := &known{Assignment: assignment, source: source}
-		return result{event: rules.Assigned{
-			Assignment: k.named(), Dated: l.tellsTime(assignment.Date),
+		l.clock.learn(a.assignment.Date)
+		k := &known{Assignment: a.assignment, source: source}
+		return result{toDPS: a.toDPS, event: rules.Assigned{
+			Assignment: k.named(), Dated: l.tellsTime(a.assignment.Date),
 		}}
 	})
 }
@@ -221,9 +245,9 @@ func (l *loop) remember(a rules.Remember) {
 }
 
 // rememberUnstored makes up for a write that failed, such as one to a full disk, and for one that
-// was made by a clock that was wrong.
+// was made by a clock that was wrong, or before the network was known.
 func (l *loop) rememberUnstored() {
-	if l.store.unstored || l.store.savedAhead() {
+	if l.store.unstored || l.store.savedAhead() || l.store.fallbackIsNews() {
 		l.remember(rules.Remember{Confirmed: l.state.Confirmed, Candidate: l.state.Candidate})
 	}
 }

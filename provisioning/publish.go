@@ -62,6 +62,7 @@ func (c *core) describe() Status {
 	t := &c.state
 	s := c.counts
 	s.State = c.doing()
+	s.HubTransport, s.DPSTransport = c.toHub.first(), c.toDPS.first()
 	inUse := t.InUse()
 	if k := knownFrom(inUse); k != nil {
 		s.Hub, s.Source = k.Target(), k.source

@@ -38,11 +38,14 @@ type wiring struct {
 	dps  dps.Transport
 	ws   bool // to the hub
 	x509 bool
+	auto bool // to both: the Device chooses
 }
 
 func (w wiring) String() string {
 	s := "dps=" + w.dps.String() + ",hub=mqtt"
-	if w.ws {
+	if w.auto {
+		s = "auto"
+	} else if w.ws {
 		s = "dps=" + w.dps.String() + ",hub=ws"
 	}
 	if w.x509 {
@@ -56,8 +59,9 @@ var (
 	dpsWirings = []wiring{{}, {dps: dps.MQTT}, {dps: dps.MQTTWebSocket}}
 	allWirings = []wiring{
 		{}, {dps: dps.MQTT}, {dps: dps.MQTTWebSocket, ws: true}, {ws: true, x509: true},
-		{dps: dps.MQTT, x509: true},
+		{dps: dps.MQTT, x509: true}, {auto: true},
 	}
+	autoWiring = []wiring{{auto: true}}
 )
 
 // rig is a device, DPS and three hubs, in a bubble of virtual time.
@@ -141,9 +145,13 @@ func (r *rig) device() *provisioning.Device {
 	if r.wiring.ws {
 		toHub = hubconn.MQTTWebSocket
 	}
+	toDPS := cmp.Or(r.wiring.dps, dps.HTTPS)
+	if r.wiring.auto {
+		toHub, toDPS = hubconn.Auto, dps.Auto
+	}
 	return &provisioning.Device{
 		IDScope: r.dps.IDScope(), Attestation: r.att, Store: r.store,
-		Transport: cmp.Or(r.wiring.dps, dps.HTTPS), Hub: hubconn.Dialer{Transport: toHub},
+		Transport: toDPS, Hub: hubconn.Dialer{Transport: toHub},
 		DialContext: r.network.DialContext, TLSConfig: trust,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 )
 
 // Source is where an assignment came from.
@@ -55,6 +56,12 @@ type Status struct {
 	// Confirmed says that Hub has accepted the device; an assignment that has not is kept beside
 	// the one before it.
 	Confirmed bool
+
+	// HubTransport is what the connection to the hub runs over, or what is known to reach the hub;
+	// DPSTransport is that of registrations. Where the fields of the Device name one, it is that;
+	// before the device was first driven, zero.
+	HubTransport hubconn.Transport
+	DPSTransport dps.Transport
 
 	// Cause is why the device is in this state, in one line: the last failure, or why DPS is asked.
 	// Empty when all is well and the program asks for no registration. A hub that DPS has named and

@@ -40,6 +40,7 @@ type entryStore struct {
 	last     *entry.Entry // as stored, if sound; nil if the store holds nothing of ours
 	sequence uint64
 	unstored bool // the last write failed, and nothing has made up for it
+	fallback entry.Fallback
 }
 
 // read says what the store calls for at boot. The error is the reason why nothing is used, for the
@@ -112,10 +113,11 @@ func (s *entryStore) write(ctx context.Context, confirmed, candidate *known) err
 	e := entry.Entry{
 		Sequence: s.sequence + 1, Saved: o.now(), Scope: o.scope,
 		RegistrationID: o.attestation.RegistrationID(), Endpoint: o.endpoint,
-		Confirmed: confirmed.toStore(), Candidate: candidate.toStore(),
+		Confirmed: confirmed.toStore(), Candidate: candidate.toStore(), Fallback: s.fallback,
 	}
 	if s.last != nil && s.last.Confirmed.Equal(e.Confirmed) &&
-		s.last.Candidate.Equal(e.Candidate) && !s.savedAhead() {
+		s.last.Candidate.Equal(e.Candidate) && s.last.Fallback.Equal(e.Fallback) &&
+		!s.savedAhead() {
 		s.unstored = false
 		return nil
 	}
@@ -132,6 +134,11 @@ func (s *entryStore) write(ctx context.Context, confirmed, candidate *known) err
 	}
 	s.last, s.sequence, s.unstored = &e, e.Sequence, false
 	return nil
+}
+
+// fallbackIsNews says that what is stored does not tell what was learned of the network since.
+func (s *entryStore) fallbackIsNews() bool {
+	return s.last != nil && !s.last.Fallback.Equal(s.fallback)
 }
 
 // savedAhead says that the clock was found to be wrong after what is stored was saved by it. It
@@ -160,28 +167,6 @@ func (s *entryStore) forget(ctx context.Context) error {
 		return nil
 	}
 	return s.owner.store.Delete(ctx, s.owner.attestation.RegistrationID())
-}
-
-// stored is an assignment as it comes from the store.
-func stored(registrationID string, a *entry.Assignment) *known {
-	if a == nil {
-		return nil
-	}
-	return &known{source: SourceStore, Assignment: dps.Assignment{
-		Hub: a.Hub, DeviceID: a.DeviceID, RegistrationID: registrationID,
-		Status: dps.StatusAssigned, Substatus: a.Substatus, Payload: a.Payload,
-		Created: a.Created, Updated: a.Updated, ConnectionProfile: a.Profile,
-	}}
-}
-
-func (k *known) toStore() *entry.Assignment {
-	if k == nil {
-		return nil
-	}
-	return &entry.Assignment{
-		Hub: k.Hub, DeviceID: k.DeviceID, Substatus: k.Substatus, Payload: k.Payload,
-		Created: k.Created, Updated: k.Updated, Profile: k.ConnectionProfile,
-	}
 }
 
 // storeTimeout is how long a store may take for one operation. Flash that is worn out takes seconds

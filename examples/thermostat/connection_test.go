@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -90,6 +92,29 @@ func TestEachTransportAndCredentialRegistersAndSendsAndThenNeedsNoDPS(t *testing
 		again.stop()
 		assert.Len(t, requests(s.dps, id), all, "a warm boot asks DPS nothing")
 	})
+}
+
+func TestABoardWithoutSettingsFindsThePortThatIsOpen(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.enroll(t, "board")
+	s.network.SetPortFault(hubA, simnet.PortMQTT, simnet.Refused)
+	s.network.SetPortFault(dps.DefaultEndpoint, simnet.PortHTTPS, simnet.Refused)
+	p := launch(t, s.keyFlags("board"))
+	switched := func(r record) bool { return r.Msg == "transport switched" }
+	_, after := p.await("dps over the other port", 0, switched)
+	_, after = p.await("the hub over the other port", after, switched)
+	p.await("connected", after, state("connected"))
+	eventually(t, "a message", func() bool { return len(messages(s.a, "board")) > 0 })
+	p.stop()
+	assert.Equal(t, "ws", messages(s.a, "board")[0].Transport)
+	assert.Equal(t, "mqtt", requests(s.dps, "board", dpstest.Register)[0].Transport)
+
+	closed := s.network.PortDials(hubA, simnet.PortMQTT)
+	again := launch(t, s.keyFlags("board"))
+	again.await("connected", 0, state("connected"))
+	again.stop()
+	assert.Equal(t, closed, s.network.PortDials(hubA, simnet.PortMQTT))
 }
 
 func TestEnvironmentStandsForFlagsAndTheFlagWins(t *testing.T) {

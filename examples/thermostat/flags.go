@@ -98,26 +98,32 @@ var options = []option{
 	},
 	{name: "ca", value: "FILE", usage: "PEM file of authorities to trust besides the system's",
 		assign: text(func(s *settings) *string { return &s.ca })},
-	{name: "transport", value: "https|mqtt|ws", usage: "how to register with DPS (default https)",
+	{
+		name: "transport", value: "auto|https|mqtt|ws",
+		usage: "how to register with DPS (default auto)",
 		assign: func(s *settings, text string) error {
-			for _, t := range []dps.Transport{dps.HTTPS, dps.MQTT, dps.MQTTWebSocket} {
+			for t := dps.Auto; t <= dps.MQTTWebSocket; t++ {
 				if text == t.String() {
 					s.transport = t
 					return nil
 				}
 			}
-			return errors.New("is not a transport: use https, mqtt or ws")
-		}},
-	{name: "hub-transport", value: "mqtt|ws", usage: "how to connect to the hub (default mqtt)",
+			return errors.New("is not a transport: use auto, https, mqtt or ws")
+		},
+	},
+	{
+		name: "hub-transport", value: "auto|mqtt|ws",
+		usage: "how to connect to the hub (default auto)",
 		assign: func(s *settings, text string) error {
-			for _, t := range []hubconn.Transport{hubconn.MQTT, hubconn.MQTTWebSocket} {
+			for t := hubconn.Auto; t <= hubconn.MQTTWebSocket; t++ {
 				if text == t.String() {
 					s.hubTransport = t
 					return nil
 				}
 			}
-			return errors.New("is not a transport: use mqtt or ws")
-		}},
+			return errors.New("is not a transport: use auto, mqtt or ws")
+		},
+	},
 	{name: "connect-to", value: "HOST:PORT:HOST:PORT", many: true,
 		usage: "connect to the second host and port in place of the first; empty parts match " +
 			"all, or stay (repeatable; in the environment, separated by spaces)", assign: func(

@@ -55,9 +55,9 @@ const maxUnknownNames = 64
 
 // certificate returns the certificate to show to a client that asked for serverName and is served
 // by target; n.mu is held. It is made at first use.
-func (n *Network) certificate(target, serverName string) *tls.Certificate {
+func (n *Network) certificate(target, serverName string, p protocol) *tls.Certificate {
 	names := []string{target}
-	key := certKey{target, n.host(target).kind}
+	key := certKey{target, n.host(target).certificateKind(p)}
 	if target == n.fallback {
 		names = append(names, "localhost", "127.0.0.1", "::1")
 		if serverName != "" && serverName != target && serverName != "localhost" {

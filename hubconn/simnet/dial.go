@@ -26,14 +26,15 @@ func (n *Network) DialContext(ctx context.Context, network, address string) (net
 		Op: "dial", Net: network, Addr: memnet.Addr(address),
 		Err: os.NewSyscallError("connect", syscall.ECONNREFUSED),
 	}
-	target := n.countDial(name)
+	p, served := n.protocolOf(port)
+	target := n.countDial(name, p, served)
 	for {
 		if ctx.Err() != nil {
 			return nil, &net.OpError{
 				Op: "dial", Net: network, Addr: memnet.Addr(address), Err: ctx.Err(),
 			}
 		}
-		fault, changed, ok := n.lookUp(target)
+		fault, changed, ok := n.lookUp(target, p)
 		switch {
 		case !ok:
 			return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{
@@ -54,20 +55,19 @@ func (n *Network) DialContext(ctx context.Context, network, address string) (net
 			}
 			continue
 		}
-		d, ok := n.protocolOf(port)
-		if !ok {
+		if !served {
 			return nil, refused
 		}
 		if n.real != nil {
-			return n.dialSocket(ctx, d)
+			return n.dialSocket(ctx, p)
 		}
-		return n.dialMemory(target, address, d, refused)
+		return n.dialMemory(target, address, p, refused)
 	}
 }
 
 // countDial counts an attempt, and returns the host it is for: the name itself, or the default host
 // for addresses that are no names.
-func (n *Network) countDial(name string) string {
+func (n *Network) countDial(name string, p protocol, served bool) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	target := canonical(name)
@@ -75,7 +75,7 @@ func (n *Network) countDial(name string) string {
 		target = n.fallback
 	}
 	if target != "" {
-		n.host(target).dials++
+		n.host(target).countDial(p, served)
 	}
 	return target
 }
@@ -83,15 +83,17 @@ func (n *Network) countDial(name string) string {
 // isLocal reports whether a name means "this machine" rather than a host of the network.
 func isLocal(name string) bool { return name == "localhost" || net.ParseIP(name) != nil }
 
-// lookUp resolves a name.
-func (n *Network) lookUp(target string) (fault Fault, changed <-chan struct{}, ok bool) {
+// lookUp resolves a name, and returns what a connection to one of its ports meets.
+func (n *Network) lookUp(
+	target string, p protocol,
+) (fault Fault, changed <-chan struct{}, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	h := n.hosts[target]
 	if h == nil || h.fault == NameNotFound || h.site == nil && h.fault == None {
 		return None, nil, false
 	}
-	return h.currentFault(), n.changed, true
+	return h.currentFault(p), n.changed, true
 }
 
 func (n *Network) protocolOf(port string) (protocol, bool) {

@@ -9,6 +9,7 @@
 //	// network.TLSConfig() for its roots …
 //
 //	network.SetFault("hub-a.azure-devices.net", simnet.Refused)
+//	network.SetPortFault("hub-b.azure-devices.net", simnet.PortMQTT, simnet.Blackhole)
 //
 // [New] and [ForTest] make a network in memory, which also works inside a testing/synctest bubble:
 // hours of back-off pass in no time. [Listen] makes one on loopback sockets, for programs in any

@@ -68,6 +68,7 @@ type host struct {
 	fault    Fault
 	down     time.Time // refuses connections until then
 	kind     CertificateKind
+	ports    [2]portState // by protocol
 	stalled  bool
 	cutAfter int // bytes, -1: none
 	dials    int
@@ -227,14 +228,6 @@ func (n *Network) spawn(f func()) {
 	if !n.closed {
 		n.tasks.Go(f)
 	}
-}
-
-// currentFault returns what a connection to the host meets now.
-func (h *host) currentFault() Fault {
-	if h.fault == None && time.Now().Before(h.down) {
-		return Refused
-	}
-	return h.fault
 }
 
 // announce wakes whoever waits for a fault or the clock to change; n.mu is held.

@@ -95,17 +95,17 @@ func (n *Network) configFor(c *conn, p protocol, serverName string) (*tls.Config
 		return nil, errors.New("no such host")
 	}
 	if !counted {
-		n.host(target).dials++
+		n.host(target).countDial(p, true)
 	}
 	n.bind(c, target)
 	n.mu.Unlock()
-	if err := n.applyFault(c, target); err != nil {
+	if err := n.applyFault(c, p, target); err != nil {
 		return nil, err
 	}
 
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	certificate := n.certificate(target, canonical(serverName))
+	certificate := n.certificate(target, canonical(serverName), p)
 	cfg := &tls.Config{
 		Certificates: []tls.Certificate{*certificate},
 		// who may come in is the site's to say, after the handshake
@@ -127,11 +127,11 @@ func (n *Network) ticketKey(certificate *tls.Certificate) [32]byte {
 
 // applyFault applies the faults that a dial in this process meets earlier, to those who arrive by a
 // socket.
-func (n *Network) applyFault(c *conn, target string) error {
+func (n *Network) applyFault(c *conn, p protocol, target string) error {
 	for {
 		n.mu.Lock()
 		h, changed := n.host(target), n.changed
-		fault, gone := h.currentFault(), h.site == nil
+		fault, gone := h.currentFault(p), h.site == nil
 		n.mu.Unlock()
 		switch {
 		case fault == None && !gone:

@@ -18,7 +18,17 @@ type Entry struct {
 
 	Confirmed *Assignment // the one that last led to a connection, nil if none did
 	Candidate *Assignment // what DPS said since, nil if nothing
+
+	Fallback Fallback
 }
+
+// Fallback is what was learned of the network, for each service: when the transport to prefer was
+// last tried in vain while another one reached the service, to the second. Zero where that did not
+// happen, or not lately.
+type Fallback struct{ Hub, DPS time.Time }
+
+// Equal says that both mean the same.
+func (f Fallback) Equal(g Fallback) bool { return f.Hub.Equal(g.Hub) && f.DPS.Equal(g.DPS) }
 
 // Assignment is the part of DPS's answer that is remembered.
 type Assignment struct {
@@ -50,10 +60,11 @@ func (e *Entry) Body() []byte {
 	}
 	b = appendAssignment(b, e.Confirmed)
 	b = appendAssignment(b, e.Candidate)
-	return e.appendProfiles(b)
+	return e.appendFallback(e.appendProfiles(b))
 }
 
-// appendProfiles adds what most entries do without, and all did once.
+// appendProfiles adds what most entries do without, and all did once. What comes after it is only
+// found behind it.
 func (e *Entry) appendProfiles(b []byte) []byte {
 	var profiles [2]string
 	for i, a := range []*Assignment{e.Confirmed, e.Candidate} {
@@ -61,10 +72,35 @@ func (e *Entry) appendProfiles(b []byte) []byte {
 			profiles[i] = a.Profile
 		}
 	}
-	if profiles == [2]string{} {
+	if profiles == [2]string{} && e.Fallback.Equal(Fallback{}) {
 		return b
 	}
 	return appendText(appendText(b, profiles[0]), profiles[1])
+}
+
+// appendFallback adds what only the entries of devices have that the preferred port is closed to.
+func (e *Entry) appendFallback(b []byte) []byte {
+	if e.Fallback.Equal(Fallback{}) {
+		return b
+	}
+	for _, t := range []time.Time{e.Fallback.Hub, e.Fallback.DPS} {
+		b = binary.AppendVarint(b, seconds(t))
+	}
+	return b
+}
+
+func seconds(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}
+
+func fromSeconds(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(n, 0).UTC()
 }
 
 func appendText[T ~string | ~[]byte](b []byte, s T) []byte {
@@ -110,6 +146,9 @@ func Parse(body []byte) (*Entry, error) {
 	if len(r.rest) > 0 {
 		r.profile(e.Confirmed)
 		r.profile(e.Candidate)
+	}
+	if len(r.rest) > 0 {
+		e.Fallback = Fallback{Hub: fromSeconds(r.varint()), DPS: fromSeconds(r.varint())}
 	}
 	if r.failed || len(r.rest) != 0 {
 		return nil, ErrTorn

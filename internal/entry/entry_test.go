@@ -35,9 +35,15 @@ func golden() map[string]Entry {
 	profiled := Assignment{Hub: "hub-c.azure-devices.net", DeviceID: "device-7", Profile: "mqttV5"}
 	foreign := full
 	foreign.Candidate = &profiled
+	behindFirewall := confirmed
+	behindFirewall.Fallback.Hub = time.Unix(1_790_000_000, 0).UTC()
+	bothPorts := foreign
+	bothPorts.Fallback = Fallback{
+		Hub: time.Unix(1_790_000_000, 0).UTC(), DPS: time.Unix(1_790_000_001, 0).UTC(),
+	}
 	return map[string]Entry{
-		"profile": foreign,
-		"both":    full, "confirmed": confirmed, "candidate": candidate,
+		"profile": foreign, "fallback": behindFirewall, "fallbacks": bothPorts,
+		"both": full, "confirmed": confirmed, "candidate": candidate,
 		"neither": {Saved: time.Unix(0, 0).UTC(), Scope: "x", RegistrationID: "y", Endpoint: "z"},
 	}
 }
@@ -113,9 +119,11 @@ func resum(stored []byte) []byte {
 func TestACutBodyIsTorn(t *testing.T) {
 	for name, e := range golden() {
 		body := e.Body()
-		before := len(body) - len(e.appendProfiles(nil)) // an entry too, as there were once
+		// without what was added later it is an entry too, as there were once
+		profiled := len(body) - len(e.appendFallback(nil))
+		before := profiled - len(e.appendProfiles(nil))
 		for n := range body {
-			if n == before {
+			if n == before || n == profiled {
 				continue
 			}
 			_, err := Parse(body[:n])

@@ -21,8 +21,8 @@ type Transport int
 
 // The transports. A status lookup exists over HTTPS only and uses it whatever the Transport.
 const (
-	// Auto leaves the choice to whoever makes several attempts; a Client, which makes one, uses
-	// HTTPS.
+	// Auto leaves the choice to whoever makes several attempts, as the Device of package
+	// provisioning does; a Client, which makes one, uses HTTPS.
 	Auto          Transport = iota
 	HTTPS                   // port 443
 	MQTT                    // MQTT 3.1.1 over TLS, port 8883

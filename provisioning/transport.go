@@ -1,0 +1,229 @@
+package provisioning
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/internal/oneline"
+	"github.com/rehome-iot/rehome/provisioning/dps"
+)
+
+// The transports that a device which leaves the choice open uses, the preferred one first. DPS
+// tells the time over HTTPS, which MQTT does not; the hub's WebSocket costs more bytes and passes a
+// proxy that may end it.
+var (
+	autoHubTransports = []hubconn.Transport{hubconn.MQTT, hubconn.MQTTWebSocket}
+	autoDPSTransports = []dps.Transport{dps.HTTPS, dps.MQTT}
+)
+
+const (
+	// firstTryTimeout is how long a service has to show its certificate while another transport
+	// waits to be tried: a port that answers nothing costs a device that wakes for two minutes no
+	// more than that.
+	firstTryTimeout = 15 * time.Second
+
+	// preferredAfter is how long the other transport goes first before the preferred one does
+	// again: networks change.
+	preferredAfter = 24 * time.Hour
+
+	// silentTries is after how many attempts in a row, at a service that showed its certificate and
+	// then said nothing, the other transport goes first: a firewall may cut what it finds to be
+	// MQTT once it is under way.
+	silentTries = 3
+)
+
+// choice is that between the two transports to one service. It is the rules' attempt that fails or
+// succeeds: which transports it was tried over is no concern of theirs. It belongs to the goroutine
+// that drives the device.
+type choice[T transport] struct {
+	service string // for the log
+	order   []T    // the preferred one first; a single one is the program's own choice
+
+	// since is when the preferred one was last tried in vain while the other one reached the
+	// service, to the second; zero: the preferred one goes first.
+	since time.Time
+
+	silent  int  // attempts in a row in which the service said nothing after its certificate
+	swapped bool // because of these the one goes first that otherwise would not
+	patient bool // nobody was reached last time: the first may be slow, and has its full time now
+}
+
+type transport interface {
+	comparable
+	fmt.Stringer
+}
+
+// choiceOf is the one that the program has made, or has left open.
+func choiceOf[T transport](service string, fixed, auto T, order []T) choice[T] {
+	if fixed != auto {
+		order = []T{fixed}
+	}
+	return choice[T]{service: service, order: order}
+}
+
+func newHubChoice(d *Device) choice[hubconn.Transport] {
+	return choiceOf("hub", d.Hub.Transport, hubconn.Auto, autoHubTransports)
+}
+
+// newDPSChoice takes a port in the endpoint for HTTPS's: whoever names one knows the transport.
+func newDPSChoice(d *Device) choice[dps.Transport] {
+	order := autoDPSTransports
+	if _, _, err := net.SplitHostPort(d.Endpoint); err == nil {
+		order = order[:1]
+	}
+	return choiceOf("dps", d.Transport, dps.Auto, order)
+}
+
+func (c *choice[T]) open() bool { return len(c.order) > 1 }
+
+// first is the transport that is known to work, as far as one is.
+func (c *choice[T]) first() T {
+	if c.open() && !c.since.IsZero() {
+		return c.order[1]
+	}
+	return c.order[0]
+}
+
+// plan is the order of the next attempt, and how long its first try may take to reach the service.
+func (c *choice[T]) plan(now time.Time, limit time.Duration) plan[T] {
+	if !c.open() {
+		return plan[T]{order: c.order}
+	}
+	other := !c.since.IsZero() && now.Sub(c.since).Abs() < preferredAfter
+	if c.patient {
+		limit = 0
+	}
+	if other != c.swapped {
+		return plan[T]{order: []T{c.order[1], c.order[0]}, limit: limit}
+	}
+	return plan[T]{order: c.order, limit: limit}
+}
+
+// learn takes in which transport reached the service, and says whether another one than before is
+// to be remembered.
+func (c *choice[T]) learn(a attempt[T], now time.Time) (changed bool) {
+	if !c.open() || len(a.tried) == 0 {
+		return false
+	}
+	before := c.since
+	c.patient = a.reached == nobody
+	if a.reached != certificate {
+		c.silent = 0
+	} else if c.silent++; c.silent >= silentTries {
+		c.silent, c.swapped = 0, !c.swapped
+	}
+	last, passedOver := a.tried[len(a.tried)-1], len(a.tried) > 1
+	if a.reached == nobody || a.reached == certificate && !passedOver {
+		return false // nothing that tells one from the other
+	}
+	switch {
+	case last == c.order[0]:
+		c.since = time.Time{}
+	case c.since.IsZero(), passedOver, c.swapped:
+		c.since = now.Truncate(time.Second)
+	}
+	c.swapped = c.swapped && a.reached == certificate
+	return !c.since.Equal(before)
+}
+
+// plan is in which order the transports are tried in one attempt.
+type plan[T transport] struct {
+	order []T
+	limit time.Duration // of the first, to reach the service, where there is a second; 0: its own
+}
+
+// attempt is over which transports one was made. The last one got as far as reached says; those
+// before it reached nobody.
+type attempt[T transport] struct {
+	tried   []T
+	reached reach
+	passed  error // why the first was given up
+}
+
+// try makes an attempt: over the first transport, and over the next only where the service has not
+// been reached. So the service has at most one request of it, however many transports there are.
+func (p plan[T]) try(
+	ctx context.Context, host string,
+	once func(ctx context.Context, over T, w *witness) error, judge func(error) reach,
+) (attempt[T], error) {
+	if len(p.order) == 1 {
+		return attempt[T]{}, once(ctx, p.order[0], nil)
+	}
+	var a attempt[T]
+	for i, over := range p.order {
+		w := &witness{host: host}
+		limited := ctx
+		if i == 0 && p.limit > 0 {
+			var end context.CancelFunc
+			limited, end = w.within(ctx, p.limit)
+			defer end()
+		}
+		err := once(limited, over, w)
+		a.tried, a.reached = append(a.tried, over), max(judge(err), w.reached(err))
+		if a.reached != nobody || ctx.Err() != nil {
+			return a, err
+		}
+		if i > 0 {
+			return a, unreached(a.tried, []error{a.passed, err})
+		}
+		a.passed = err
+	}
+	return a, a.passed
+}
+
+// learned takes in what an attempt has shown of the network, and says whether that is news to the
+// store. A switch from one transport to the other is one line in the log.
+func learned[T transport](l *loop, c *choice[T], a attempt[T]) (changed bool) {
+	from := c.first()
+	if changed = c.learn(a, l.clock.Now()); !changed {
+		return false
+	}
+	l.store.fallback.Hub, l.store.fallback.DPS = l.toHub.since, l.toDPS.since
+	if to := c.first(); to != from {
+		why := "it reaches the service again"
+		switch {
+		case a.passed != nil:
+			why = oneline.Of(a.passed.Error(), causeMax)
+		case to != c.order[0]:
+			why = fmt.Sprintf("the service said nothing over %v", from)
+		}
+		l.log.Info("transport switched", "service", c.service, "from", from.String(), "to",
+			to.String(), "cause", why)
+	}
+	return true
+}
+
+// dial makes one attempt to connect to the hub.
+func (l *loop) dial(
+	ctx context.Context, hub hubconn.Hub, p plan[hubconn.Transport],
+) (conn *hubconn.Conn, a attempt[hubconn.Transport], err error) {
+	a, err = p.try(ctx, hub.Host,
+		func(ctx context.Context, over hubconn.Transport, w *witness) (err error) {
+			d := *l.dialer
+			d.Transport, d.TLSConfig = over, w.watch(d.TLSConfig)
+			conn, err = d.Dial(ctx, hub, l.store.owner.attestation)
+			return err
+		}, hubReach)
+	return conn, a, err
+}
+
+// dpsOver is the client for one try.
+func (c *core) dpsOver(over dps.Transport, w *witness) *dps.Client {
+	client := *c.client
+	client.Transport, client.TLSConfig = over, w.watch(client.TLSConfig)
+	return &client
+}
+
+// dpsResolves says that DPS's name can be resolved, by a connection to the port that is to be tried
+// first, or else to the other: a firewall may let no more than one of them through.
+func (c *core) dpsResolves(ctx context.Context, p plan[dps.Transport]) bool {
+	for _, over := range p.order {
+		if c.dpsOver(over, nil).Resolves(ctx) {
+			return true
+		}
+	}
+	return false
+}
