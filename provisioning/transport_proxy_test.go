@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"testing"
 	"time"
 
@@ -21,7 +22,15 @@ import (
 // onlyProxy is a plant's network: no name but the proxy's is known, which connects to port 443.
 func onlyProxy(r *rig, dev *provisioning.Device, direct way) {
 	const address = "proxy.example:3128"
-	dev.Proxy = proxyAt("http://" + address)
+	dev.Proxy = proxyAt("http://" + address) // which lets port 8883 through to nobody
+	if direct == wayDropped {
+		dev.Proxy = func(r *http.Request) (*url.URL, error) {
+			if r.URL.Scheme == "mqtts" {
+				return nil, nil
+			}
+			return proxyAt("http://" + address)(r)
+		}
+	}
 	dev.DialContext = func(ctx context.Context, _, to string) (net.Conn, error) {
 		if to != address {
 			if direct == wayDropped {
