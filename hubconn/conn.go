@@ -25,7 +25,8 @@ type Conn struct {
 	cancel     context.CancelCauseFunc
 	done       chan struct{} // supervise has returned
 
-	expires bool // the link was opened with a token
+	expiry time.Time     // of the token that the link was opened with; zero: it has none
+	life   time.Duration // what was left until then when the link came into use
 
 	inbox        *inbox       // messages for Messages
 	twinRequests twinRequests // to twin operations
@@ -38,6 +39,7 @@ type Conn struct {
 	acks          uint64         // of former links
 	endedAt       time.Time      // zero while it lives
 	subscriptions []subscription // that each link has
+	lingering     bool           // the hub's session may have the one to messages
 }
 
 // Stats is what has happened on a connection.
@@ -55,6 +57,7 @@ func newConn(ctx context.Context, d Dialer, hub Hub, credential Credential) *Con
 	c := &Conn{
 		dialer: d.withSessions(), hub: hub, events: hub.events(), credential: credential,
 		done: make(chan struct{}), changed: make(chan struct{}), inbox: newInbox(),
+		lingering: true, // an earlier process may have left it
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	context.AfterFunc(c.ctx, func() {
@@ -104,27 +107,30 @@ func (c *Conn) CloseCause(cause error) error {
 type next struct {
 	nc          net.Conn
 	token       string
+	expiry      time.Time
 	certificate *tls.Certificate
 }
 
 // dial gets the certificate and token, then opens the network connection.
 func (c *Conn) dial(ctx context.Context) (next, error) {
+	requested := time.Now()
 	certificate, token, err := c.dialer.identify(ctx, c.hub, c.credential)
 	if err != nil {
 		return next{}, &Error{Op: "dial", Hub: c.hub, Err: err}
 	}
+	expiry := c.dialer.expiry(token, requested)
 	nc, err := c.dialer.open(ctx, c.hub, certificate)
 	if err != nil {
 		c.dialer.forgetSession(c.hub, certificate)
 		return next{}, classify("dial", c.hub, err)
 	}
-	return next{nc: nc, token: token, certificate: certificate}, nil
+	return next{nc: nc, token: token, expiry: expiry, certificate: certificate}, nil
 }
 
 // connect sends CONNECT and, when the hub accepts it, makes the subscriptions of the former link on
 // the new one and puts that in use.
 func (c *Conn) connect(ctx context.Context, n next) error {
-	c.inbox.clear()
+	c.inbox.detach()
 	o := c.dialer.options(c.hub, n.token)
 	o.Receive = c.receive
 	link, err := mqtt.Connect(ctx, n.nc, o)
@@ -132,11 +138,16 @@ func (c *Conn) connect(ctx context.Context, n next) error {
 		c.dialer.forgetSession(c.hub, n.certificate)
 		return classify("connect", c.hub, err)
 	}
-	c.expires = n.token != ""
+	c.mu.Lock()
+	c.lingering = c.lingering && link.SessionPresent()
+	c.mu.Unlock()
 	if err := c.restore(ctx, link); err != nil {
+		c.inbox.detach()
 		_ = link.Close()
 		return classify("connect", c.hub, err)
 	}
+	c.inbox.attach()
+	c.expiry, c.life = n.expiry, time.Until(n.expiry)
 	c.feeds.markStale()
 	return nil
 }

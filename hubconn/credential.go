@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/sas"
 )
 
 // Credential proves to the hub who the device is: by a client certificate or by a token. Its
@@ -19,7 +21,8 @@ type Credential interface {
 	Certificate(ctx context.Context) (*tls.Certificate, error)
 	// Token returns a shared access signature for resource, "{host}/devices/{deviceId}", that ends
 	// at expiry; "" when the device has none (Azure docs: "Control access to IoT Hub with shared
-	// access signatures").
+	// access signatures"). It may end at another time: the connection is renewed by what its own
+	// se says, and by Dialer.TokenTTL only where that cannot be read.
 	Token(ctx context.Context, resource string, expiry time.Time) (string, error)
 }
 
@@ -39,4 +42,20 @@ func (d *Dialer) identify(
 		return nil, "", fmt.Errorf("credential: %w", err)
 	}
 	return certificate, token, nil
+}
+
+// expiry is when a token ends, by the monotonic clock: what its own se says, since a credential may
+// return one that it has had for a while, or one for longer than it was asked for. A token whose se
+// cannot be read, or is over although the credential has just returned it (the clock here is wrong
+// then), lives for TokenTTL from when it was requested. The zero time is that of no token.
+func (d *Dialer) expiry(token string, requested time.Time) time.Time {
+	if token == "" {
+		return time.Time{}
+	}
+	if signature, err := sas.Parse(token); err == nil {
+		if left := signature.Expiry.Sub(d.clock()); left > 0 {
+			return time.Now().Add(left)
+		}
+	}
+	return requested.Add(d.tokenTTL())
 }

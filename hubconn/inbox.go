@@ -15,44 +15,110 @@ const inboxSize = 64
 type inbox struct {
 	mu      sync.Mutex
 	claimed bool // by a loop over Messages
+	paused  bool // no message is handed out: the link is about to be replaced
 	queue   []mqtt.Message
+	body    *handed       // what the loop body has; nil: it has none
+	free    chan struct{} // closed when it has none; nil: nobody waits for that
 	dropped int
+	former  former        // what came over former links
 	arrived chan struct{} // holds one token when the queue may have something
 }
 
-func newInbox() *inbox { return &inbox{arrived: make(chan struct{}, 1)} }
+func newInbox() *inbox {
+	return &inbox{arrived: make(chan struct{}, 1), former: former{byID: map[identity]*known{}}}
+}
 
 func (b *inbox) push(m mqtt.Message) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.former.recognise(m, b.body) {
+		return
+	}
 	if len(b.queue) == inboxSize {
 		b.dropped++
+		b.former.unsure = true
 		return
 	}
 	b.queue = append(b.queue, m)
 	signal(b.arrived)
 }
 
-// pop removes the next message, and returns how many were dropped since the last pop.
+// pop hands the next message to a loop body, and returns how many were dropped since the last pop.
 func (b *inbox) pop() (m mqtt.Message, ok bool, dropped int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	dropped, b.dropped = b.dropped, 0
-	if len(b.queue) == 0 {
+	if len(b.queue) == 0 || b.paused {
 		return m, false, dropped
 	}
 	m = b.queue[0]
 	b.queue[0] = mqtt.Message{}
 	b.queue = b.queue[1:]
+	b.body = &handed{id: identify(m), ack: m.Ack}
 	return m, true, dropped
 }
 
-// clear drops what came over a link that has ended: it can no longer be acknowledged, and the hub
-// sends it again over the next one.
-func (b *inbox) clear() {
+// finish acknowledges the message that the loop body has had, if that has done with it; a body that
+// panicked has not.
+func (b *inbox) finish(done bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	body := b.body
+	b.body = nil
+	switch {
+	case !done:
+		b.former.unsure = true
+	case body.ack != nil:
+		body.ack() // never waits; under the lock, so that detach comes before it or after it
+	default:
+		b.former.finished(body.id)
+	}
+	if b.free != nil {
+		close(b.free)
+		b.free = nil
+	}
+}
+
+// pause lets no further message into a loop body, and returns a channel that is closed when none is
+// in one.
+func (b *inbox) pause() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.paused = true
+	if b.free == nil {
+		b.free = make(chan struct{})
+	}
+	free := b.free
+	if b.body == nil {
+		close(b.free)
+		b.free = nil
+	}
+	return free
+}
+
+// resume ends a pause.
+func (b *inbox) resume() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.paused = false
+	signal(b.arrived)
+}
+
+// detach is called before a link is closed, which is the last moment at which what came over it can
+// be acknowledged: the hub sends the rest again over the next one. It is idempotent.
+func (b *inbox) detach() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.former.leave(b.body, b.queue, b.claimed)
 	b.queue = nil
+}
+
+// attach is called when a link has come into use.
+func (b *inbox) attach() {
+	b.resume()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.former.attached = true
 }
 
 // claim reserves the inbox for the caller, unless another loop has it.
@@ -61,6 +127,7 @@ func (b *inbox) claim() bool {
 	defer b.mu.Unlock()
 	free := !b.claimed
 	b.claimed = true
+	b.former.offered = true
 	return free
 }
 

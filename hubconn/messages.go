@@ -19,9 +19,18 @@ import (
 //	}
 //
 // A message is acknowledged when the loop body has finished with it, however it leaves the loop,
-// and not before; it is not when the body panics. What is not acknowledged when a link ends, at a
-// token's renewal too, comes again: delivery is at least once, and MessageID tells duplicates.
-// While the body works, messages wait here and, above 64, at the hub.
+// and not before; it is not when the body panics. A renewal of the token waits for the body while
+// the old token lives. When the body takes longer, the hub sends the message again, which is then
+// acknowledged when the body has finished, and not yielded again: it is recognised by its topic and
+// body, together with the DUP flag of MQTT or a MessageID. The hub gives a message up after ten
+// deliveries, so after nine renewals in one body. When the connection ends in a body, the message
+// comes again on the next one: delivery is at least once, and MessageID tells duplicates. While the
+// body works, messages wait here and, above 64, at the hub.
+//
+// When the loop ends, however it does, the subscription ends too, and the hub keeps what comes from
+// then on for the next loop, as long as its messages live. What has arrived already waits here for
+// the next loop, until the connection is renewed or ends; then the hub has it again. Dial ends a
+// subscription that an earlier process left at the hub.
 //
 // The sequence ends after yielding an error: an *Error with the connection's cause or with that of
 // ctx in its tree, or of class Server if the hub refuses the subscription. There is one loop at a
@@ -41,25 +50,33 @@ func (c *Conn) Messages(ctx context.Context) iter.Seq2[Message, error] {
 			yield(Message{}, err)
 			return
 		}
+		defer c.unsubscribe(ctx, c.hub.toMessages())
 		for {
-			m, ack, err := c.nextMessage(ctx)
+			m, err := c.nextMessage(ctx)
 			if err != nil {
 				yield(Message{}, err)
 				return
 			}
-			more := yield(m, nil)
-			ack()
-			if !more {
+			if !c.handOver(m, yield) {
 				return
 			}
 		}
 	}
 }
 
-func (c *Conn) nextMessage(ctx context.Context) (m Message, ack func(), err error) {
+// handOver runs the loop body with a message that was popped from the inbox.
+func (c *Conn) handOver(m Message, yield func(Message, error) bool) (more bool) {
+	done := false
+	defer func() { c.inbox.finish(done) }()
+	more = yield(m, nil)
+	done = true
+	return more
+}
+
+func (c *Conn) nextMessage(ctx context.Context) (m Message, err error) {
 	for {
 		if err := c.ended(ctx, "messages"); err != nil {
-			return m, nil, err // what is left could not be acknowledged, or is for the next loop
+			return m, err // what is left could not be acknowledged, or is for the next loop
 		}
 		raw, ok, dropped := c.inbox.pop()
 		if dropped > 0 {
@@ -71,7 +88,7 @@ func (c *Conn) nextMessage(ctx context.Context) (m Message, ack func(), err erro
 		if ok {
 			m = parseMessage(strings.TrimPrefix(raw.Topic, c.hub.path()+"/"))
 			m.Body = raw.Payload
-			return m, raw.Ack, nil
+			return m, nil
 		}
 		select {
 		case <-c.inbox.arrived:

@@ -193,21 +193,32 @@ func TestThereIsOneLoopOverMessagesAtATime(t *testing.T) {
 	})
 }
 
+// listened leaves a session with a subscription to messages at the hub, as a process that was killed
+// does.
+func (s *stage) listened() {
+	s.Helper()
+	conn := s.connect()
+	require.NoError(s, s.hub.SendC2D(s.id(), hubtest.C2D{Body: []byte("last words")}))
+	for _, err := range conn.Messages(s.Context()) {
+		if err == nil {
+			synctest.Wait()
+			s.network.Cut(host)
+			<-conn.Context().Done()
+		}
+	}
+	s.hub.PurgeC2D(s.id())
+	synctest.Wait()
+}
+
 // The hub keeps the subscription of a session, and sends what is due at once: before the program
 // has asked for it.
 func TestMessagesThatComeBeforeTheLoopWaitForIt(t *testing.T) {
 	play(t, func(s *stage) {
-		conn := s.connect()
-		require.NoError(s, s.hub.SendC2D("dev1", hubtest.C2D{MessageID: "1"}))
-		for range conn.Messages(s.Context()) {
-			break
-		}
-		require.NoError(s, conn.Close())
-		synctest.Wait()
+		s.listened()
 		for i := range 50 {
 			require.NoError(s, s.hub.SendC2D("dev1", hubtest.C2D{MessageID: fmt.Sprint(i)}))
 		}
-		conn = s.connect()
+		conn := s.connect()
 		time.Sleep(time.Hour / 2)
 		assert.Len(s, s.hub.C2DQueue("dev1"), 50, "none acknowledged")
 		n := 0
@@ -305,7 +316,7 @@ func TestARenewalThatCannotRestoreASubscriptionEndsTheConnection(t *testing.T) {
 		conn := s.connect()
 		_, err := conn.Twin(s.Context())
 		require.NoError(s, err)
-		s.hub.Inject(hubtest.Fault{On: hubtest.Subscribe, SubackFailure: true})
+		s.hub.Inject(hubtest.Fault{On: hubtest.Subscribe, SubackFailure: true, Times: -1})
 		e := s.ended(conn, hubconn.Server)
 		assert.Equal(s, "renew", e.Op)
 	})

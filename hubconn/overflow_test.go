@@ -31,9 +31,67 @@ func TestAFullInboxDropsWhatTheHubKeeps(t *testing.T) {
 	assert.False(t, ok)
 	assert.Zero(t, acknowledged)
 	b.push(mqtt.Message{})
-	b.clear()
+	b.detach()
 	_, ok, _ = b.pop()
 	assert.False(t, ok, "what came over a former link comes again")
+}
+
+// What is at the hub and not counted here could be taken for what a body has finished with: then
+// nothing is recognised, and all is yielded again.
+func TestNothingIsRecognisedWhileEqualMessagesMayBeAtTheHub(t *testing.T) {
+	acknowledged := 0
+	m := mqtt.Message{Topic: "t", Ack: func() { acknowledged++ }}
+	again := m
+	again.Duplicate = true
+	for name, before := range map[string]func(*inbox){
+		"a body panicked": func(b *inbox) {
+			b.push(m)
+			_, _, _ = b.pop()
+			b.finish(false)
+		},
+		"there was no room": func(b *inbox) {
+			for range inboxSize + 1 {
+				b.push(mqtt.Message{})
+			}
+			b.queue = nil
+		},
+	} {
+		b := newInbox()
+		b.attach()
+		b.claim()
+		before(b)
+		b.push(m)
+		_, ok, _ := b.pop()
+		assert.True(t, ok, name)
+		b.detach()
+		b.finish(true)
+		b.attach()
+		b.push(again)
+		_, ok, _ = b.pop()
+		assert.True(t, ok, name)
+	}
+	assert.Zero(t, acknowledged)
+}
+
+// What has not come again over a whole link will not: it does not wait for a message that is new.
+func TestWhatDidNotComeAgainIsForgotten(t *testing.T) {
+	m := mqtt.Message{Topic: "t", Duplicate: true, Ack: func() {}}
+	b := newInbox()
+	b.attach()
+	b.claim()
+	b.push(m)
+	_, _, _ = b.pop()
+	b.detach()
+	b.finish(true)
+	for range 3 { // links that never came into use
+		b.detach()
+	}
+	b.attach()
+	b.detach()
+	b.attach()
+	b.push(m)
+	_, ok, _ := b.pop()
+	assert.True(t, ok)
 }
 
 func TestCallsWithoutRoomAreRefusedAndThenDropped(t *testing.T) {

@@ -57,6 +57,13 @@ func (c *Conn) subscribed(s subscription) (*mqtt.Conn, <-chan struct{}, bool) {
 	return c.link, c.changed, slices.Contains(c.subscriptions, s)
 }
 
+// listens reports whether the hub may be sending messages.
+func (c *Conn) listens() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lingering
+}
+
 // record notes that a subscription was made on link; false if that is no longer the link in use.
 func (c *Conn) record(link *mqtt.Conn, s subscription) bool {
 	c.mu.Lock()
@@ -67,11 +74,13 @@ func (c *Conn) record(link *mqtt.Conn, s subscription) bool {
 	if !slices.Contains(c.subscriptions, s) {
 		c.subscriptions = append(c.subscriptions, s)
 	}
+	c.lingering = c.lingering || s == c.hub.toMessages()
 	return true
 }
 
 // unsubscribe gives a subscription up, whether ctx has ended or not. That it fails does no harm:
-// what still comes is not for anybody.
+// what still comes is not for anybody, and restore gives up on the next link what the hub's session
+// still has.
 func (c *Conn) unsubscribe(ctx context.Context, s subscription) {
 	c.mu.Lock()
 	link := c.link
@@ -82,17 +91,36 @@ func (c *Conn) unsubscribe(ctx context.Context, s subscription) {
 	if link == nil || c.ctx.Err() != nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalTimeout)
+	_ = c.giveUp(context.WithoutCancel(ctx), link, s)
+}
+
+// giveUp ends a subscription on a link. It does not wait long for the hub to say so: what follows
+// over the link is served after it anyway (MQTT 3.1.1 §4.6).
+func (c *Conn) giveUp(ctx context.Context, link *mqtt.Conn, s subscription) error {
+	ctx, cancel := context.WithTimeout(ctx, finalTimeout)
 	defer cancel()
-	_ = link.Unsubscribe(ctx, s.filter)
+	err := link.Unsubscribe(ctx, s.filter)
+	if err == nil && s == c.hub.toMessages() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.lingering = false
+	}
+	return err
 }
 
 // restore makes all subscriptions on a new link, then puts it in use. What was given up meanwhile
-// does not stand on it either: the hub would go on sending what nothing here receives.
+// does not stand on it either: the hub would go on sending what nothing here receives. That goes
+// for the one to messages even if it was not made here, but by a former link or process: the hub
+// keeps it with the session, and would deliver each message at each connection until it gives it
+// up.
 func (c *Conn) restore(ctx context.Context, link *mqtt.Conn) error {
 	c.mu.Lock()
 	made := slices.Clone(c.subscriptions)
+	lingering := c.lingering && !slices.Contains(made, c.hub.toMessages())
 	c.mu.Unlock()
+	if lingering {
+		_ = c.giveUp(ctx, link, c.hub.toMessages())
+	}
 	for _, s := range made {
 		if err := link.Subscribe(ctx, s.filter, s.qos); err != nil {
 			return err

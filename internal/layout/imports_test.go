@@ -23,7 +23,8 @@ var arrows = map[string][]string{
 	"cache":           {"internal/atomicfile", "internal/crc32c"},
 	"cache/cachetest": {"cache"},
 	"hubconn": {
-		"internal/dial", "internal/https", "internal/mqtt", "internal/oneline", "retry",
+		"internal/dial", "internal/https", "internal/mqtt", "internal/oneline", "internal/sas",
+		"retry",
 	},
 	"provisioning": {
 		"cache", "hubconn", "internal/entry", "internal/oneline", "internal/rules",
