@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -341,5 +342,132 @@ func TestABurstOfChangesEndsInTheHubsState(t *testing.T) {
 		}
 		r.matches()
 		require.NoError(s, conn.Context().Err())
+	})
+}
+
+// anew makes the twin begin anew, as the Device Provisioning Service does when it resets a device's
+// data at the hub that it is on already: a connected device is not told.
+func (s *stage) anew(version int64, desired object) {
+	s.Helper()
+	require.NoError(s, s.hub.SetTwin(s.id(), hubtest.Twin{Desired: desired, DesiredVersion: version}))
+}
+
+// follows applies what a loop over Desired yields until ctx ends; a Full may restart the versions.
+func (r *replica) follows(ctx context.Context, conn *hubconn.Conn) <-chan []int64 {
+	done := make(chan []int64, 1)
+	go func() {
+		var versions []int64
+		for d, err := range conn.Desired(ctx) {
+			if err != nil {
+				break
+			}
+			if d.Full {
+				r.version = d.Version - 1
+			}
+			r.apply(d)
+			versions = append(versions, d.Version)
+		}
+		done <- versions
+	}()
+	return done
+}
+
+func TestATwinThatBeginsAnewIsYieldedAsAWhole(t *testing.T) {
+	for name, row := range map[string]struct {
+		change func(s *stage)
+		within time.Duration
+		want   []int64 // versions from the restart on
+	}{
+		"with changes": {func(s *stage) {
+			s.anew(1, object{"new": true})
+			s.desire(object{"b": 1})
+			s.desire(object{"c": 1})
+			s.desire(object{"d": 1})
+		}, 2 * time.Second, []int64{4}},
+		"with changes apart": {func(s *stage) {
+			s.anew(1, object{"new": true})
+			for i := range 4 {
+				s.desire(object{"b": i})
+				time.Sleep(time.Minute)
+			}
+		}, 0, []int64{2, 3, 4, 5}},
+		"up to the same version": {func(s *stage) {
+			s.anew(10, object{"new": true})
+			s.desire(object{"b": 1})
+		}, 2 * time.Second, []int64{11}},
+		"past the version": {func(s *stage) {
+			s.anew(11, object{"new": true})
+			s.desire(object{"b": 1})
+			s.hub.Inject(hubtest.Fault{On: hubtest.Desired, NoAnswer: true})
+			s.desire(object{"c": 1})
+			s.desire(object{"d": 1})
+		}, 0, nil},
+		"without a change": {func(s *stage) { s.anew(1, object{"new": true}) }, 56 * time.Minute, []int64{1}},
+		"without a change, of the same version": {func(s *stage) {
+			s.anew(11, object{"new": true})
+		}, 56 * time.Minute, []int64{11}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(s *stage) {
+				for i := range 10 {
+					s.desire(object{"a": i, "old": true})
+				}
+				ctx, cancel := context.WithCancel(s.Context())
+				r := &replica{stage: s}
+				versions := r.follows(ctx, s.connect())
+				synctest.Wait()
+				row.change(s)
+				time.Sleep(row.within)
+				synctest.Wait()
+				want := slices.Clone(row.want)
+				if want != nil {
+					r.matches()
+					s.desire(object{"later": 1})
+					s.desire(object{"later": 2})
+					want = append(want, r.version+1, r.version+2)
+				}
+				time.Sleep(3 * time.Hour)
+				cancel()
+				got := <-versions
+				r.matches()
+				assert.EqualValues(s, 11, got[0])
+				if want != nil {
+					assert.Equal(s, want, got[1:])
+				}
+			})
+		})
+	}
+}
+
+// A change with a version that the twin has never had: the loop neither waits for that version for
+// ever nor takes it for its own.
+func TestAChangeOfABogusVersionHoldsNothingUp(t *testing.T) {
+	play(t, func(s *stage) {
+		for i := range 10 {
+			s.desire(object{"a": i})
+		}
+		ctx, cancel := context.WithCancel(s.Context())
+		r := &replica{stage: s}
+		versions := r.follows(ctx, s.connect())
+		synctest.Wait()
+		s.anew(1e15, object{"a": "bogus"})
+		s.desire(object{"a": "bogus"})
+		s.anew(12, object{"a": "true"})
+		synctest.Wait()
+		r.matches() // the state is yielded at once
+		time.Sleep(2 * time.Minute)
+		s.desire(object{"b": 1})
+		synctest.Wait()
+		r.matches()
+		gets := 0
+		for _, o := range s.hub.Operations() {
+			if o.On == hubtest.TwinGet {
+				gets++
+			}
+		}
+		assert.LessOrEqual(s, gets, 6)
+		time.Sleep(3 * time.Hour)
+		cancel()
+		assert.Equal(s, []int64{11, 12, 13}, <-versions)
 	})
 }

@@ -22,6 +22,7 @@ func (c *Conn) receive(m mqtt.Message) {
 		return
 	case strings.HasPrefix(m.Topic, twinResponses):
 		if a, ok := parseTwinResponse(m.Topic, m.Payload); ok {
+			a.patches = c.feeds.count()
 			c.twinRequests.deliver(a)
 		}
 	case strings.HasPrefix(m.Topic, desiredPatches):

@@ -13,6 +13,7 @@ const feedSize = 64
 type patch struct {
 	properties Properties
 	readable   bool
+	number     uint64 // the how-manieth it is on the connection, from 1
 }
 
 // parsePatch reads a patch: topic $iothub/twin/PATCH/properties/desired/?$version={version}, body
@@ -76,8 +77,9 @@ func (f *feed) pop() (p patch, ok, stale bool) {
 
 // feeds are those of all loops over Desired.
 type feeds struct {
-	mu  sync.Mutex
-	all map[*feed]struct{}
+	mu       sync.Mutex
+	all      map[*feed]struct{}
+	received uint64 // patches
 }
 
 func (fs *feeds) open() *feed {
@@ -100,9 +102,18 @@ func (fs *feeds) close(f *feed) {
 func (fs *feeds) push(p patch) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
+	fs.received++
+	p.number = fs.received
 	for f := range fs.all {
 		f.push(p)
 	}
+}
+
+// count returns how many patches have arrived.
+func (fs *feeds) count() uint64 {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	return fs.received
 }
 
 // markStale lets every loop request the state, since patches may have been missed, as while there

@@ -38,18 +38,22 @@ func (p Properties) Decode(v any) error { return json.Unmarshal(p.JSON, v) }
 // Twin gets the device's or module's twin. While the hub throttles (429) it waits, no less than the
 // hub's retry-after, and repeats the request, within ctx. A response that does not come within 30
 // s, or has another status, is an *Error; the connection stays up.
-func (c *Conn) Twin(ctx context.Context) (Twin, error) { return c.twin(ctx, "twin") }
+func (c *Conn) Twin(ctx context.Context) (Twin, error) {
+	t, _, err := c.twin(ctx, "twin")
+	return t, err
+}
 
-func (c *Conn) twin(ctx context.Context, op string) (Twin, error) {
+// twin also returns how many patches of desired properties had arrived before the response.
+func (c *Conn) twin(ctx context.Context, op string) (t Twin, patches uint64, err error) {
 	a, err := c.request(ctx, op, "$iothub/twin/GET/", nil)
 	if err != nil {
-		return Twin{}, err
+		return Twin{}, 0, err
 	}
-	t, err := parseTwin(a.body)
+	t, err = parseTwin(a.body)
 	if err != nil {
-		return Twin{}, &Error{Op: op, Hub: c.hub, Class: Server, Err: err}
+		return Twin{}, 0, &Error{Op: op, Hub: c.hub, Class: Server, Err: err}
 	}
-	return t, nil
+	return t, a.patches, nil
 }
 
 // Report changes the reported properties by a patch: whatever encodes as a JSON object, its members

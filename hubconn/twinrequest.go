@@ -28,6 +28,7 @@ type twinResponse struct {
 	version int64 // of the properties that were changed; 0 when the hub gave none
 	wait    time.Duration
 	body    []byte
+	patches uint64 // of desired properties that had arrived before it
 }
 
 // parseTwinResponse reads a response by its topic:
