@@ -232,13 +232,7 @@ func TestARenewalWithoutChangesRepeatsNothing(t *testing.T) {
 		}
 		assert.Equal(s, 1, n)
 		assert.Greater(s, s.accepted(), 20)
-		gets := 0
-		for _, o := range s.hub.Operations() {
-			if o.On == hubtest.TwinGet {
-				gets++
-			}
-		}
-		assert.Equal(s, s.accepted(), gets, "one for each link")
+		assert.Equal(s, s.accepted(), s.gets(), "one for each link")
 	})
 }
 
@@ -459,15 +453,81 @@ func TestAChangeOfABogusVersionHoldsNothingUp(t *testing.T) {
 		s.desire(object{"b": 1})
 		synctest.Wait()
 		r.matches()
-		gets := 0
-		for _, o := range s.hub.Operations() {
-			if o.On == hubtest.TwinGet {
-				gets++
-			}
-		}
-		assert.LessOrEqual(s, gets, 6)
+		assert.LessOrEqual(s, s.gets(), 6)
 		time.Sleep(3 * time.Hour)
 		cancel()
 		assert.Equal(s, []int64{11, 12, 13}, <-versions)
 	})
+}
+
+// lose makes the hub lose the next change of the desired properties on its way, and makes it.
+func (s *stage) lose(patch object) {
+	s.Helper()
+	s.hub.Inject(hubtest.Fault{On: hubtest.Desired, NoAnswer: true})
+	s.desire(patch)
+	synctest.Wait()
+}
+
+func (s *stage) gets() (n int) {
+	for _, o := range s.hub.Operations() {
+		if o.On == hubtest.TwinGet {
+			n++
+		}
+	}
+	return n
+}
+
+// Changes wait while the body is slow, and the state that is read in place of a lost one has them:
+// they are neither repeated nor a reason to read it again.
+func TestChangesThatTheStateHasAreSkipped(t *testing.T) {
+	for name, anew := range map[string]bool{"the same twin": false, "a twin that began anew": true} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(s *stage) {
+				for i := range 9 {
+					s.desire(object{"a": i})
+				}
+				conn := s.connect()
+				r := &replica{stage: s}
+				var versions []int64
+				var start time.Time
+				for d, err := range conn.Desired(s.Context()) {
+					require.NoError(s, err)
+					if d.Full {
+						r.version = d.Version - 1
+					}
+					r.apply(d)
+					if versions = append(versions, d.Version); len(versions) == 1 {
+						s.desire(object{"b": 1})
+						s.lose(object{"c": 1})
+						s.desire(object{"d": 1})
+						s.desire(object{"e": 1})
+						if anew {
+							s.anew(1, object{"new": true})
+							s.desire(object{"f": 1})
+						}
+						synctest.Wait()
+						start = time.Now()
+					}
+					if twin, _ := s.hub.Twin("dev1"); d.Version == twin.DesiredVersion {
+						if r.full == 2 {
+							time.AfterFunc(time.Second, func() { s.desire(object{"last": 1}) })
+						} else {
+							break
+						}
+						r.full++
+					}
+				}
+				r.matches()
+				if anew {
+					assert.Equal(s, []int64{10, 11, 2, 3}, versions)
+					assert.Equal(s, 3, s.gets())
+					assert.LessOrEqual(s, time.Since(start), 12*time.Second)
+				} else {
+					assert.Equal(s, []int64{10, 11, 14, 15}, versions)
+					assert.Equal(s, 2, s.gets())
+					assert.Equal(s, time.Second, time.Since(start))
+				}
+			})
+		})
+	}
 }
