@@ -463,6 +463,7 @@ func TestAChangeOfABogusVersionHoldsNothingUp(t *testing.T) {
 // lose makes the hub lose the next change of the desired properties on its way, and makes it.
 func (s *stage) lose(patch object) {
 	s.Helper()
+	synctest.Wait() // those before it are on their way
 	s.hub.Inject(hubtest.Fault{On: hubtest.Desired, NoAnswer: true})
 	s.desire(patch)
 	synctest.Wait()
