@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -23,6 +24,8 @@ type blobLocation struct {
 	ContainerName string `json:"containerName"`
 	BlobName      string `json:"blobName"`
 	SASToken      string `json:"sasToken"`
+
+	until time.Time // when a new one should be requested; zero: not known
 }
 
 // parseBlobLocation reads the hub's response, and refuses what would make a URL of another host or
@@ -50,6 +53,30 @@ func parseBlobLocation(body []byte) (blobLocation, error) {
 	return p, nil
 }
 
+// lapses is when a new token should be requested: a little before the end of this one, by the
+// monotonic clock. A token that is over when it comes says nothing: the clock here is wrong.
+//
+// Azure docs: "Create a service SAS", the field se.
+func (p blobLocation) lapses(now time.Time) time.Time {
+	query, err := url.ParseQuery(p.SASToken)
+	if err != nil {
+		return time.Time{}
+	}
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04Z07:00", time.DateOnly} {
+		if end, err := time.Parse(layout, query.Get("se")); err == nil && end.After(now) {
+			left := end.Sub(now)
+			return time.Now().Add(left - min(left/10, time.Minute))
+		}
+	}
+	return time.Time{}
+}
+
+// same reports whether two places are those of one blob.
+func (p blobLocation) same(q blobLocation) bool {
+	return p.HostName == q.HostName && p.ContainerName == q.ContainerName &&
+		p.BlobName == q.BlobName
+}
+
 func (p blobLocation) url() string {
 	segments := strings.Split(p.BlobName, "/")
 	for i, s := range segments {
@@ -59,6 +86,57 @@ func (p blobLocation) url() string {
 		}
 	}
 	return "https://" + p.HostName + "/" + escape(p.ContainerName) + "/" + strings.Join(segments, "/") + "?" + p.SASToken
+}
+
+// locate requests the place for the blob from the hub (Azure docs: "Upload files with IoT Hub").
+func (u *upload) locate(ctx context.Context) *Error {
+	body, err := json.Marshal(map[string]string{"blobName": u.name})
+	if err != nil {
+		return &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: err}
+	}
+	var place blobLocation
+	failed := u.call(ctx, "/files", body, func(r https.Response) *Error {
+		if r.Status != http.StatusOK || !json.Valid(r.Body) {
+			return foreignError("upload", u.conn.hub, r.Status, "the hub")
+		}
+		if place, err = parseBlobLocation(r.Body); err != nil {
+			return &Error{Op: "upload", Hub: u.conn.hub, Class: Server, Err: err}
+		}
+		return nil
+	})
+	if failed != nil {
+		return failed
+	}
+	place.until = place.lapses(u.conn.dialer.clock())
+	u.place, u.used, u.told = place, false, false
+	return nil
+}
+
+// locateAgain requests the place anew, since its token is over or the hub has forgotten it. Blocks
+// that were sent stay with the blob until they are committed, for a week (Azure docs: "Put Block").
+func (u *upload) locateAgain(ctx context.Context) *Error {
+	if !u.told {
+		// First, since the hub takes ten at a time. It may have given this one up by itself.
+		_ = u.notify(ctx, http.StatusRequestTimeout, "to be continued")
+		u.told = true
+	}
+	before := u.place
+	if failed := u.locate(ctx); failed != nil {
+		return failed
+	}
+	u.retried = true // the block of the request before may still be read
+	if u.staged > 0 && !u.place.same(before) {
+		return &Error{Op: "upload", Hub: u.conn.hub, Class: Server, Err: errors.New(
+			"the hub has given another place, without the blocks that were sent",
+		)}
+	}
+	u.blob.url = u.place.url()
+	return nil
+}
+
+// over reports whether the place's token ends about now.
+func (u *upload) over() bool {
+	return !u.place.until.IsZero() && !time.Now().Before(u.place.until)
 }
 
 // blob writes one block blob, over a connection of its own that is kept between blocks. The storage

@@ -108,7 +108,7 @@ func (f *follower) run(ctx context.Context) error {
 		case p.properties.Version > f.version:
 			stale, ahead = true, p.properties.Version
 		case p.number > f.read:
-			// It is no part of the state, which was read before: it is late, or the twin began anew.
+			// The state was read before it came: it is late, or the twin began anew.
 			if wait := readPause - time.Since(f.doubted); wait > 0 && !f.doubted.IsZero() {
 				if err := f.conn.pause(ctx, "desired", wait); err != nil {
 					return err

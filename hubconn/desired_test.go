@@ -343,7 +343,8 @@ func TestABurstOfChangesEndsInTheHubsState(t *testing.T) {
 // data at the hub that it is on already: a connected device is not told.
 func (s *stage) anew(version int64, desired object) {
 	s.Helper()
-	require.NoError(s, s.hub.SetTwin(s.id(), hubtest.Twin{Desired: desired, DesiredVersion: version}))
+	twin := hubtest.Twin{Desired: desired, DesiredVersion: version}
+	require.NoError(s, s.hub.SetTwin(s.id(), twin))
 }
 
 // follows applies what a loop over Desired yields until ctx ends; a Full may restart the versions.
@@ -481,7 +482,7 @@ func (s *stage) gets() (n int) {
 // Changes wait while the body is slow, and the state that is read in place of a lost one has them:
 // they are neither repeated nor a reason to read it again.
 func TestChangesThatTheStateHasAreSkipped(t *testing.T) {
-	for name, anew := range map[string]bool{"the same twin": false, "a twin that began anew": true} {
+	for name, anew := range map[string]bool{"the same twin": false, "one that began anew": true} {
 		t.Run(name, func(t *testing.T) {
 			play(t, func(s *stage) {
 				for i := range 9 {

@@ -75,9 +75,10 @@ type Dialer struct {
 	// min. The hub acknowledges late while it throttles; giving up earlier sends the same messages
 	// again.
 	AckTimeout time.Duration
-	// TokenTTL is the life of a SAS token, a minute at least. Default: 1 h. The connection is
-	// renewed at a random 70 to 90 % of it. A longer life lets a stolen token be used for longer, a
-	// shorter one costs more reconnections.
+	// TokenTTL is the life that a SAS token is requested for, a minute at least. Default: 1 h. The
+	// connection is renewed at a random 70 to 90 % of what the token itself says is left of it when
+	// the hub has accepted it, and, should that fail, tried again for as long as the token lives. A
+	// longer life lets a stolen token be used for longer, a shorter one costs more reconnections.
 	TokenTTL time.Duration
 	// MaxInFlight is how many messages may be waiting for their acknowledgement on one connection;
 	// Send waits for a place, first come, first served. Default: 32; at most 16384. Each costs

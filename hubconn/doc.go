@@ -15,7 +15,8 @@
 // [Dialer.Dial] makes one attempt and never retries; [ClassOf] and package retry say what its
 // errors call for. [Conn.Context] is done when the connection is, and its cause says why. A SAS
 // token is renewed behind the same [Conn] before it expires, since the hub ends the connections of
-// expired tokens and MQTT 3.1.1 cannot hand it a new one.
+// expired tokens and MQTT 3.1.1 cannot hand it a new one; what keeps that from working ends the
+// connection when the token is over, and a refusal of the hub at once.
 //
 // # What a device does on its hub
 //

@@ -193,8 +193,8 @@ func TestThereIsOneLoopOverMessagesAtATime(t *testing.T) {
 	})
 }
 
-// listened leaves a session with a subscription to messages at the hub, as a process that was killed
-// does.
+// listened leaves a session with a subscription to messages at the hub, as a process that was
+// killed does.
 func (s *stage) listened() {
 	s.Helper()
 	conn := s.connect()

@@ -81,7 +81,7 @@ func TestARenewalComesBetweenTwoLoopBodies(t *testing.T) {
 		cancel()
 		assert.Len(s, <-got, 200)
 		for _, n := range s.delivered() {
-			assert.LessOrEqual(s, n, 2, "those in a body are not sent again, those behind it may be")
+			assert.LessOrEqual(s, n, 2, "what is in a body is not sent again")
 		}
 		require.NoError(s, conn.Context().Err())
 	})
@@ -94,7 +94,8 @@ func TestAMessageThatComesAgainDuringItsBodyIsAcknowledgedAfterIt(t *testing.T) 
 			play(t, func(s *stage) {
 				conn := s.connect()
 				require.NoError(s, s.hub.SendC2D("dev1", hubtest.C2D{
-					Body: []byte("long"), MessageID: id, Expiry: s.network.Now().Add(24 * time.Hour),
+					Body: []byte("long"), MessageID: id,
+					Expiry: s.network.Now().Add(24 * time.Hour),
 				}))
 				ctx, cancel := context.WithCancel(s.Context())
 				got := s.takes(ctx, conn, func(hubconn.Message) { time.Sleep(4 * time.Hour) })

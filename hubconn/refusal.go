@@ -86,6 +86,7 @@ var codes = map[string]int{
 	"ArgumentNull":                               400005,
 	"IotHubFormatError":                          400006,
 	"InvalidFileUploadCorrelationId":             400015,
+	"ExpiredFileUploadCorrelationId":             400016,
 	"RequestCanceled":                            400021,
 	"RequestTimedOut":                            400024,
 	"ConnectionForcefullyClosedOnNewConnection":  400027,

@@ -16,8 +16,8 @@ const (
 	// link; what is still in flight then is sent again on the new one.
 	drainTimeout = 5 * time.Second
 
-	// maxReserve is the most that a renewal leaves of the old token's life while it waits for a loop
-	// body. It has room for a slow dial and a CONNACK that the hub delays under load.
+	// maxReserve is the most that a renewal leaves of the old token's life while it waits for a
+	// loop body. It has room for a slow dial and a CONNACK that the hub delays under load.
 	maxReserve = 2 * time.Minute
 
 	// soonestRenewal keeps tokens that are nearly over when the credential returns them from

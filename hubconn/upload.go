@@ -29,6 +29,10 @@ const (
 	// uploadUnknown is InvalidFileUploadCorrelationId (Azure docs: "Understand and resolve Azure
 	// IoT Hub errors").
 	uploadUnknown = 400015
+	// uploadExpired is ExpiredFileUploadCorrelationId.
+	uploadExpired = 400016
+
+	maxBarren = 3 // places that an upload gets in a row without getting any further
 )
 
 // uploadRetry spaces the retries of one request of an upload.
@@ -53,10 +57,16 @@ type UploadOptions struct {
 // requests the place from the hub, sends blocks, and notifies the hub of the end, good or bad. It
 // goes over HTTPS beside the connection, but ends with it.
 //
+// The place is good for an hour, unless the hub's owner has set another time. An upload that takes
+// longer requests it again, and goes on with the blocks that are there: the hub learns of the first
+// upload that it failed, and of one more that it went well. If the hub then gives the place of
+// another blob, the upload fails.
+//
 // A block that fails is sent again from memory, so r need not be rewindable; r is read to its end
 // and not closed, and a Read that blocks holds up the end of ctx. The error is an *Error; its class
 // is Caller when r fails or the storage account refuses. 403006 (Throttled) means that ten uploads
-// of the device are under way. Modules have no uploads.
+// of the device are under way. To notify the hub of a failure Upload takes 10 s at most, also when
+// ctx has ended or r panics. Modules have no uploads.
 func (c *Conn) Upload(ctx context.Context, name string, r io.Reader, o UploadOptions) error {
 	if err := o.check(c.hub, name); err != nil {
 		return &Error{Op: "upload", Hub: c.hub, Class: Caller, Err: err}
@@ -65,25 +75,14 @@ func (c *Conn) Upload(ctx context.Context, name string, r io.Reader, o UploadOpt
 	o.MaxRetries = cmp.Or(o.MaxRetries, defaultRetries)
 	uploading, cancel := c.within(ctx)
 	defer cancel()
-	u := &upload{conn: c, options: o}
-	place, err := u.locate(uploading, name)
-	if err != nil {
-		return err
-	}
-	failed := u.send(uploading, place, r)
-	if failed == nil {
-		return u.notify(uploading, place, http.StatusOK, "uploaded")
-	}
+	u := &upload{conn: c, options: o, name: name, told: true}
+	failed := &Error{Op: "upload", Hub: c.hub, Class: Caller} // if r panics
 	// The hub counts an upload as under way until it is notified of the end.
-	reporting, stop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer stop()
-	u.options.MaxRetries = -1
-	status := failed.Status
-	if status < http.StatusBadRequest { // no response, or a success that was somebody else's
-		status = http.StatusInternalServerError
+	defer func() { u.giveUp(ctx, failed) }()
+	if failed = u.run(uploading, r); failed != nil {
+		return failed
 	}
-	_ = u.notify(reporting, place, status, "upload failed: "+failed.Class.String())
-	return failed
+	return nil
 }
 
 func (o UploadOptions) check(hub Hub, name string) error {
@@ -105,50 +104,77 @@ func (o UploadOptions) check(hub Hub, name string) error {
 type upload struct {
 	conn    *Conn
 	options UploadOptions
+	name    string
+	place   blobLocation
+	blob    *blob
+	staged  int  // blocks that the storage account has
+	used    bool // the storage account has taken the place's token
+	barren  int  // places in a row whose token it has not taken
+	told    bool // the hub knows of the end
 	retried bool // the request before, or this one, was tried more than once
 }
 
-// locate requests the place for the blob from the hub (Azure docs: "Upload files with IoT Hub").
-func (u *upload) locate(ctx context.Context, name string) (blobLocation, error) {
-	body, err := json.Marshal(map[string]string{"blobName": name})
+func (u *upload) run(ctx context.Context, r io.Reader) *Error {
+	if failed := u.locate(ctx); failed != nil {
+		return failed
+	}
+	b, err := u.conn.dialer.openBlob(u.place, u.options.ContentType)
 	if err != nil {
-		return blobLocation{}, &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: err}
+		return &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: err}
 	}
-	var place blobLocation
-	failed := u.call(ctx, "/files", body, func(r https.Response) *Error {
-		if r.Status != http.StatusOK || !json.Valid(r.Body) {
-			return foreignError("upload", u.conn.hub, r.Status, "the hub")
-		}
-		if place, err = parseBlobLocation(r.Body); err != nil {
-			return &Error{Op: "upload", Hub: u.conn.hub, Class: Server, Err: err}
-		}
-		return nil
-	})
-	if failed != nil {
-		return blobLocation{}, failed
+	defer b.close()
+	u.blob = b
+	if failed := u.send(ctx, r); failed != nil {
+		return failed
 	}
-	return place, nil
+	failed := u.notify(ctx, http.StatusOK, "uploaded")
+	if failed == nil || failed.Code != uploadExpired {
+		return failed
+	}
+	// The blob is there, but the hub does not take its end under this name any more.
+	if failed := u.locateAgain(ctx); failed != nil {
+		return failed
+	}
+	return u.notify(ctx, http.StatusOK, "uploaded")
 }
 
 // notify sends the hub the end of the upload, good or bad.
-func (u *upload) notify(
-	ctx context.Context, place blobLocation, status int, description string,
-) error {
+func (u *upload) notify(ctx context.Context, status int, description string) *Error {
 	body, err := json.Marshal(map[string]any{
-		"correlationId": place.CorrelationID, "isSuccess": status == http.StatusOK,
+		"correlationId": u.place.CorrelationID, "isSuccess": status == http.StatusOK,
 		"statusCode": status, "statusDescription": description,
 	})
 	if err != nil {
-		return err
+		return &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: err}
 	}
 	u.retried = false
 	failed := u.call(ctx, "/files/notifications", body, nil)
 	if failed == nil || u.retried && failed.Code == uploadUnknown {
 		// the hub gave the correlation ID itself: if it no longer knows it, the first notification
 		// arrived
+		u.told = true
 		return nil
 	}
 	return failed
+}
+
+// giveUp notifies the hub of a failure, unless it knows of the end. It is tried once more, as far
+// as its time allows.
+func (u *upload) giveUp(ctx context.Context, failed *Error) {
+	if u.told {
+		return
+	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer stop()
+	u.options.MaxRetries = 1
+	status, class := http.StatusInternalServerError, Unreachable
+	if failed != nil {
+		class = failed.Class
+		if failed.Status >= http.StatusBadRequest { // not a success that was somebody else's
+			status = failed.Status
+		}
+	}
+	_ = u.notify(ctx, status, "upload failed: "+class.String())
 }
 
 // call sends a request to the hub, and has the body of its response read, if it is to have one.
@@ -168,12 +194,8 @@ func (u *upload) call(
 }
 
 // send sends the content: at once if it fits in a block, else in blocks and then the list of them.
-func (u *upload) send(ctx context.Context, place blobLocation, r io.Reader) *Error {
-	b, err := u.conn.dialer.openBlob(place, u.options.ContentType)
-	if err != nil {
-		return &Error{Op: "upload", Hub: u.conn.hub, Class: Caller, Err: err}
-	}
-	defer b.close()
+func (u *upload) send(ctx context.Context, r io.Reader) *Error {
+	b := u.blob
 	source := bufio.NewReader(r)
 	block := new(bytes.Buffer)
 	var sent int64
@@ -211,6 +233,7 @@ func (u *upload) send(ctx context.Context, place blobLocation, r io.Reader) *Err
 		if failed := u.store(ctx, put); failed != nil {
 			return failed
 		}
+		u.staged++
 		sent += int64(block.Len())
 		if u.options.Progress != nil {
 			u.options.Progress(sent)
@@ -225,18 +248,39 @@ func (u *upload) send(ctx context.Context, place blobLocation, r io.Reader) *Err
 	}
 }
 
-// store sends a request to the storage account. Nothing it says is about the device and its hub.
+// store sends a request to the storage account, with a new token where the one there was is over.
+// Nothing the storage account says is about the device and its hub.
 func (u *upload) store(ctx context.Context, put func() (https.Response, error)) *Error {
-	return u.persist(ctx, func() *Error {
-		response, err := put()
-		if err != nil {
-			if ctx.Err() != nil {
-				err = context.Cause(ctx)
+	for {
+		if u.over() {
+			if failed := u.locateAgain(ctx); failed != nil {
+				return failed
 			}
-			return storageFailed(u.conn.hub, err)
 		}
-		return storageRefused(u.conn.hub, response)
-	})
+		failed := u.persist(ctx, func() *Error {
+			response, err := put()
+			if err != nil {
+				if ctx.Err() != nil {
+					err = context.Cause(ctx)
+				}
+				return storageFailed(u.conn.hub, err)
+			}
+			return storageRefused(u.conn.hub, response)
+		})
+		if failed == nil {
+			u.used, u.barren = true, 0
+			return nil
+		}
+		// A token that it has taken before is over, whatever the clock here says. One that it has
+		// never taken is no better the next time.
+		if failed.Status != http.StatusForbidden || !u.used && !u.over() || u.barren == maxBarren {
+			return failed
+		}
+		u.barren++
+		if again := u.locateAgain(ctx); again != nil {
+			return again
+		}
+	}
 }
 
 // persist tries until it goes well or it is not for trying again.

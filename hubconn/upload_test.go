@@ -3,9 +3,15 @@ package hubconn_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -309,5 +315,213 @@ func TestAReportOfTheEndWhoseAnswerIsLostIsNoFailure(t *testing.T) {
 		})
 		// at the first time it is one
 		s.is(s.upload(conn, content(10), hubconn.UploadOptions{}), hubconn.Caller)
+	})
+}
+
+// told checks that the hub was told the end of every upload, whether or not it had given it up by
+// then, and returns how many there were.
+func (s *stage) told() (uploads int) {
+	s.Helper()
+	notified := 0
+	for _, o := range s.hub.Operations() {
+		if o.On == hubtest.UploadNotify {
+			notified++
+		}
+	}
+	uploads = len(s.hub.Uploads())
+	assert.GreaterOrEqual(s, notified, uploads, "the hub was told of each")
+	return uploads
+}
+
+// The place is good for a minute, and the upload takes seven.
+func TestAnUploadMayTakeLongerThanItsPlaceIsGoodFor(t *testing.T) {
+	for name, offset := range map[string]time.Duration{
+		"right clock": 0, "slow clock": -4 * time.Minute, "fast clock": 4 * time.Minute,
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(s *stage) {
+				s.dialer.TLSConfig.Time = func() time.Time { return time.Now().Add(offset) }
+				s.hub.SetUploadTTL(time.Minute)
+				s.hub.Inject(hubtest.Fault{On: hubtest.BlobPut, Delay: 20 * time.Second, Times: -1})
+				conn := s.connect()
+				body := content(20_000)
+				require.NoError(s, s.upload(conn, body, hubconn.UploadOptions{BlockSize: 1000}))
+				got, _ := s.hub.Blob("dev1/log.txt")
+				assert.True(s, bytes.Equal(body, got))
+				s.uploaded(true)
+				assert.GreaterOrEqual(s, s.told(), 7)
+				for _, u := range s.hub.Uploads()[:s.told()-1] {
+					assert.False(s, u.Success)
+				}
+			})
+		})
+	}
+}
+
+func TestAPlaceThatLapsesBeforeAnythingIsSentIsRequestedAnew(t *testing.T) {
+	play(t, func(s *stage) {
+		conn := s.connect()
+		for _, size := range []int{10, 2500} {
+			r, w := io.Pipe()
+			body := content(size)
+			go func() {
+				time.Sleep(2 * time.Hour)
+				_, _ = w.Write(body)
+				_ = w.Close()
+			}()
+			require.NoError(s, conn.Upload(
+				s.Context(), "log.txt", r, hubconn.UploadOptions{BlockSize: 1000},
+			))
+			got, _ := s.hub.Blob("dev1/log.txt")
+			assert.True(s, bytes.Equal(body, got))
+			s.uploaded(true)
+		}
+		assert.Equal(s, 4, s.told())
+		assert.Equal(s, 1+4, s.puts(), "none with a token that is over")
+	})
+}
+
+// All is written in time, and the hub is told late.
+func TestTheHubIsToldOfAnUploadThatItHasGivenUp(t *testing.T) {
+	play(t, func(s *stage) {
+		conn := s.connect()
+		require.NoError(s, s.upload(conn, content(10), hubconn.UploadOptions{
+			Progress: func(int64) { time.Sleep(61 * time.Minute) },
+		}))
+		u := s.uploaded(true)
+		assert.Equal(s, "dev1/log.txt", u.BlobName)
+		assert.Len(s, s.hub.Uploads(), 2)
+	})
+}
+
+// moving is a hub that gives another blob each time.
+type moving struct {
+	*hubtest.Hub
+	n int
+}
+
+func (m *moving) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasSuffix(r.URL.Path, "/files") {
+		m.n++
+		r.Body = io.NopCloser(strings.NewReader(fmt.Sprintf(`{"blobName":"log-%d.txt"}`, m.n)))
+	}
+	m.Hub.ServeHTTP(w, r)
+}
+
+func TestAPlaceWithoutTheBlocksThatWereSentFailsTheUpload(t *testing.T) {
+	play(t, func(s *stage) {
+		s.network.Handle(host, &moving{Hub: s.hub})
+		s.hub.SetUploadTTL(time.Minute)
+		s.hub.Inject(hubtest.Fault{On: hubtest.BlobPut, Delay: 20 * time.Second, Times: -1})
+		conn := s.connect()
+		err := s.upload(conn, content(20_000), hubconn.UploadOptions{BlockSize: 1000})
+		s.is(err, hubconn.Server)
+		assert.ErrorContains(s, err, "another place")
+		assert.Equal(s, 1, s.told()-1)
+		s.uploaded(false)
+		for _, name := range []string{"dev1/log-1.txt", "dev1/log-2.txt"} {
+			_, ok := s.hub.Blob(name)
+			assert.False(s, ok, "no half a file")
+		}
+	})
+}
+
+// Storage refuses whatever token it is shown.
+func TestANewTokenThatIsRefusedTooFailsTheUpload(t *testing.T) {
+	play(t, func(s *stage) {
+		s.hub.Inject(hubtest.Fault{
+			On: hubtest.BlobPut, Skip: 3, Status: 403, ErrorCode: "AuthenticationFailed", Times: -1,
+		})
+		conn := s.connect()
+		err := s.upload(conn, content(20_000), hubconn.UploadOptions{BlockSize: 1000})
+		assert.Equal(s, 403, s.is(err, hubconn.Caller).Status)
+		assert.Equal(s, 2, s.told())
+		s.uploaded(false)
+		assert.Equal(s, 5, s.puts())
+	})
+}
+
+func TestTheHubIsToldWhateverHappens(t *testing.T) {
+	play(t, func(s *stage) {
+		conn := s.connect()
+		assert.Panics(s, func() {
+			_ = conn.Upload(s.Context(), "x", panicking{}, hubconn.UploadOptions{})
+		})
+		assert.Equal(s, 1, s.told())
+		// the first time the hub is told, nothing comes of it
+		s.hub.Inject(hubtest.Fault{On: hubtest.BlobPut, Status: 400})
+		s.hub.Inject(hubtest.Fault{On: hubtest.UploadNotify, Status: 503})
+		s.is(s.upload(conn, content(10), hubconn.UploadOptions{}), hubconn.Caller)
+		assert.Equal(s, 2, s.told())
+		s.uploaded(false)
+		// ctx ends in the middle of a long upload
+		s.hub.SetUploadTTL(time.Minute)
+		s.hub.Inject(hubtest.Fault{On: hubtest.BlobPut, Delay: 20 * time.Second, Times: -1})
+		for _, seconds := range []time.Duration{30, 54, 90} {
+			ctx, cancel := context.WithTimeout(s.Context(), seconds*time.Second)
+			err := conn.Upload(ctx, "x", bytes.NewReader(content(20_000)), hubconn.UploadOptions{
+				BlockSize: 1000,
+			})
+			cancel()
+			assert.ErrorIs(s, err, context.DeadlineExceeded)
+			s.told()
+			s.uploaded(false)
+		}
+	})
+}
+
+type panicking struct{}
+
+func (panicking) Read([]byte) (int, error) { panic("boom") }
+
+// vault is a storage account that notes whom it takes its client for.
+type vault struct {
+	mu    sync.Mutex
+	shown int // certificates
+	auth  []string
+}
+
+func (*vault) ServeMQTT(nc net.Conn) { _ = nc.Close() }
+
+func (v *vault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	v.mu.Lock()
+	v.shown += len(r.TLS.PeerCertificates)
+	v.auth = append(v.auth, r.Header.Get("Authorization"))
+	v.mu.Unlock()
+	w.Header().Set("x-ms-request-id", "1")
+	w.WriteHeader(http.StatusCreated)
+}
+
+// The storage account gets neither the device's certificate, from wherever it came, nor its token.
+func TestTheStorageAccountIsShownNoIdentity(t *testing.T) {
+	play(t, func(s *stage) {
+		v := &vault{}
+		s.network.Handle(s.hub.BlobHost(), v)
+		device := simnet.NewCA("Devices", time.Now()).Device("dev1")
+		require.NoError(s, s.hub.Put(hubtest.Device{
+			ID: "dev1", PrimaryThumbprint: hubtest.Thumbprint(device.Leaf),
+		}))
+		for name, config := range map[string]func(*tls.Config){
+			"credential": func(*tls.Config) {},
+			"base":       func(c *tls.Config) { c.Certificates = []tls.Certificate{device} },
+			"callback": func(c *tls.Config) {
+				c.GetClientCertificate = func(
+					*tls.CertificateRequestInfo,
+				) (*tls.Certificate, error) {
+					return &device, nil
+				}
+			},
+		} {
+			s.dialer.TLSConfig = s.network.TLSConfig()
+			config(s.dialer.TLSConfig)
+			conn, err := s.dialer.Dial(s.Context(), s.at, clientCert{device})
+			require.NoError(s, err)
+			o := hubconn.UploadOptions{BlockSize: 1000}
+			require.NoError(s, s.upload(conn, content(2500), o))
+			assert.Zero(s, v.shown, name)
+			require.NoError(s, conn.Close())
+		}
+		assert.Equal(s, make([]string, 12), v.auth)
 	})
 }

@@ -22,6 +22,7 @@ type Hub struct {
 	operations []Operation
 	settled    []Settled
 	uploads    []*Upload
+	uploadTTL  time.Duration
 	store      *store
 	generation int
 	grace      time.Duration
@@ -51,7 +52,7 @@ func NewHub(n *simnet.Network, host string) *Hub {
 	h := &Hub{
 		network: n, host: host, devices: make(map[string]*record), links: make(map[string]*link),
 		grace: defaultGrace, changed: make(chan struct{}), calls: make(map[string]*call),
-		oversizeCode: codeArgumentInvalid,
+		oversizeCode: codeArgumentInvalid, uploadTTL: defaultUploadTTL,
 	}
 	h.store = newStore(h)
 	n.Handle(host, h)

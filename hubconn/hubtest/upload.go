@@ -13,8 +13,8 @@ import (
 const (
 	// maxUploads is how many uploads of a device may be under way.
 	maxUploads = 10
-	// uploadTTL is how long a place to upload to is good for.
-	uploadTTL = time.Hour
+	// defaultUploadTTL is how long a place to upload to is good for.
+	defaultUploadTTL = time.Hour
 	// container is the one that all uploads go to.
 	container = "uploads"
 )
@@ -38,6 +38,17 @@ type Upload struct {
 	StatusCode int
 	// StatusDescription is the text the device reported.
 	StatusDescription string
+
+	until time.Time // when its place is no longer good
+}
+
+// SetUploadTTL sets how long the places to upload to are good for that the hub gives from now on:
+// storage refuses the token of one that is over, with 403, and the hub a report of the upload's
+// end, with 400016. The default is an hour.
+func (h *Hub) SetUploadTTL(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.uploadTTL = d
 }
 
 // Uploads returns the log of uploads, in the order of their beginnings. It holds the newest 90,000
@@ -70,6 +81,7 @@ func (h *Hub) beginUpload(id string, body []byte) webReply {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	u.until = now.Add(h.uploadTTL)
 	active := 0
 	for _, other := range h.uploads {
 		if other.DeviceID == id && other.active(now) {
@@ -82,7 +94,7 @@ func (h *Hub) beginUpload(id string, body []byte) webReply {
 	h.uploads = append(trim(h.uploads), u)
 	response, _ := json.Marshal(map[string]string{ // strings: cannot fail
 		"correlationId": u.CorrelationID, "hostName": h.store.host, "containerName": container,
-		"blobName": u.BlobName, "sasToken": h.store.token(u.BlobName, now.Add(uploadTTL)),
+		"blobName": u.BlobName, "sasToken": h.store.token(u.BlobName, u.until),
 	})
 	return webReply{reply: reply{status: http.StatusOK, body: response}, header: http.Header{
 		"Content-Type": {"application/json; charset=utf-8"},
@@ -90,7 +102,7 @@ func (h *Hub) beginUpload(id string, body []byte) webReply {
 }
 
 func (u *Upload) active(now time.Time) bool {
-	return u.Ended.IsZero() && now.Before(u.Started.Add(uploadTTL))
+	return u.Ended.IsZero() && now.Before(u.until)
 }
 
 // endUpload takes a device's report of how an upload went. Older clients have the correlation ID in

@@ -203,6 +203,27 @@ func TestStorageRefuses(t *testing.T) {
 	})
 }
 
+func TestPlacesAreGoodForAsLongAsTheHubSays(t *testing.T) {
+	inWeb(t, func(t *testing.T, h *Hub, c *client) {
+		before := c.begin("a")
+		h.SetUploadTTL(time.Minute)
+		p := c.begin("a")
+		put := func(p place) int {
+			response, _ := c.https(
+				"PUT "+p.url(), map[string]string{"x-ms-blob-type": "BlockBlob"}, "x",
+			)
+			return response.StatusCode
+		}
+		time.Sleep(time.Minute - time.Second)
+		assert.Equal(t, 201, put(p))
+		time.Sleep(time.Second)
+		assert.Equal(t, 403, put(p))
+		assert.Equal(t, 400, c.notify(p, true).StatusCode)
+		assert.Equal(t, 201, put(before), "it keeps its time")
+		assert.Equal(t, 204, c.notify(before, true).StatusCode)
+	})
+}
+
 func TestUploadLimits(t *testing.T) {
 	inWeb(t, func(t *testing.T, h *Hub, c *client) {
 		var places []place
