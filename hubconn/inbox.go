@@ -109,7 +109,7 @@ func (b *inbox) resume() {
 func (b *inbox) detach() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.former.leave(b.body, b.queue, b.claimed)
+	b.former.leave(b.body, b.queue)
 	b.queue = nil
 }
 
@@ -118,7 +118,7 @@ func (b *inbox) attach() {
 	b.resume()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.former.attached = true
+	b.former.attached, b.former.offered = true, b.claimed
 }
 
 // claim reserves the inbox for the caller, unless another loop has it.

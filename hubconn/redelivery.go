@@ -51,7 +51,7 @@ type former struct {
 }
 
 // leave notes what is not acknowledged when a link ends.
-func (f *former) leave(body *handed, queue []mqtt.Message, claimed bool) {
+func (f *former) leave(body *handed, queue []mqtt.Message) {
 	if f.attached && f.offered || f.unsure {
 		for id, k := range f.byID {
 			// it had its chance to come again, or it cannot be told any more
@@ -73,7 +73,7 @@ func (f *former) leave(body *handed, queue []mqtt.Message, claimed bool) {
 			}
 		}
 	}
-	f.unsure, f.attached, f.offered = false, false, claimed
+	f.unsure, f.attached = false, false
 }
 
 // finished notes that a body has finished with a message that cannot be acknowledged at present.

@@ -131,6 +131,29 @@ func TestAMessageWhoseBodyFinishesBetweenTwoLinksIsAcknowledgedWhenItComesAgain(
 	})
 }
 
+// The loop ends there too: the message is not sent again before there is another one.
+func TestAMessageThatWasFinishedWithBetweenTwoLinksIsKnownToTheNextLoop(t *testing.T) {
+	play(t, func(s *stage) {
+		s.hub.Inject(hubtest.Fault{On: hubtest.Connect, Skip: 1, Delay: time.Minute})
+		conn := s.connect()
+		s.sendC2D("long")
+		for _, err := range conn.Messages(s.Context()) {
+			require.NoError(s, err)
+			time.Sleep(58*time.Minute + 30*time.Second)
+			break
+		}
+		time.Sleep(5 * time.Hour)
+		assert.Equal(s, []int{1}, s.counts())
+		s.sendC2D("next")
+		ctx, cancel := context.WithCancel(s.Context())
+		got := s.takes(ctx, conn, func(hubconn.Message) {})
+		time.Sleep(time.Second)
+		cancel()
+		assert.Equal(s, []string{"next"}, <-got)
+		assert.Equal(s, []int{2, 1}, s.delivered())
+	})
+}
+
 // Messages may be equal in everything. Each has a body, however many times it is sent.
 func TestEqualMessagesAreAllYielded(t *testing.T) {
 	play(t, func(s *stage) {

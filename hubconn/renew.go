@@ -65,7 +65,7 @@ func (c *Conn) watch(link *mqtt.Conn) *mqtt.Conn {
 			c.cancel(err)
 		}
 	case <-link.Context().Done():
-		c.cancel(classify("connection", c.hub, context.Cause(link.Context())))
+		c.cancel(c.lost(link))
 	case <-c.ctx.Done():
 	}
 	_ = link.Close()
@@ -82,6 +82,9 @@ func (c *Conn) renew(old *mqtt.Conn) error {
 	for n := 1; ; n++ {
 		if !left {
 			c.awaitBody(old)
+			if old.Context().Err() != nil {
+				return c.lost(old)
+			}
 		}
 		next, err := c.dial(c.ctx)
 		if err == nil {
@@ -118,6 +121,11 @@ func (c *Conn) renew(old *mqtt.Conn) error {
 			return failed
 		}
 	}
+}
+
+// lost is the error of a link that has ended by itself.
+func (c *Conn) lost(link *mqtt.Conn) error {
+	return classify("connection", c.hub, context.Cause(link.Context()))
 }
 
 // passes reports whether a failure to connect may pass by itself: the hub did not answer, or asked
@@ -176,7 +184,7 @@ func (c *Conn) rest(old *mqtt.Conn, left bool, d time.Duration) error {
 	case <-timer.C:
 		return nil
 	case <-lost:
-		return classify("connection", c.hub, context.Cause(old.Context()))
+		return c.lost(old)
 	case <-c.ctx.Done():
 		return context.Cause(c.ctx)
 	}

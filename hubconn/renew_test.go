@@ -241,6 +241,23 @@ func TestALinkThatIsLostBetweenTheTriesOfARenewalEndsTheConnection(t *testing.T)
 	})
 }
 
+func TestALinkThatIsLostWhileARenewalWaitsForALoopBodyEndsTheConnection(t *testing.T) {
+	play(t, func(s *stage) {
+		conn := s.connect()
+		s.sendC2D("work")
+		ctx, cancel := context.WithCancel(s.Context())
+		got := s.takes(ctx, conn, func(hubconn.Message) { time.Sleep(2 * time.Hour) })
+		time.Sleep(55 * time.Minute)
+		require.NoError(s, conn.Context().Err())
+		s.hub.Disconnect("dev1")
+		e := s.ended(conn, hubconn.Unreachable)
+		assert.Equal(s, "connection", e.Op)
+		assert.Equal(s, 1, s.accepted())
+		cancel()
+		<-got
+	})
+}
+
 // Nothing is tried after the end of the token's life; the old link serves until then.
 func TestARenewalIsGivenUpAtTheEndOfTheToken(t *testing.T) {
 	play(t, func(s *stage) {

@@ -225,9 +225,9 @@ func TestEverythingAtOnce(t *testing.T) {
 		})
 		messages := d.backEnd(working)
 		time.Sleep(30 * time.Minute) // for what is left
-		d.replica.matches()
 		stop()
 		program.Wait()
+		d.replica.matches()
 
 		got := map[string]bool{}
 		for _, m := range s.hub.Messages() {
