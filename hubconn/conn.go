@@ -40,6 +40,7 @@ type Conn struct {
 	endedAt       time.Time      // zero while it lives
 	subscriptions []subscription // that each link has
 	lingering     bool           // the hub's session may have the one to messages
+	turn          chan struct{}  // holds one token while that one is made, or given up
 }
 
 // Stats is what has happened on a connection.
@@ -57,15 +58,20 @@ func newConn(ctx context.Context, d Dialer, hub Hub, credential Credential) *Con
 	c := &Conn{
 		dialer: d.withSessions(), hub: hub, events: hub.events(), credential: credential,
 		done: make(chan struct{}), changed: make(chan struct{}), inbox: newInbox(),
-		lingering: true, // an earlier process may have left it
+		turn: make(chan struct{}, 1), lingering: true, // an earlier process may have left it
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	context.AfterFunc(c.ctx, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.endedAt = time.Now()
-	})
 	return c
+}
+
+// end ends the connection, unless it has ended before.
+func (c *Conn) end(cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.endedAt.IsZero() {
+		c.endedAt = time.Now()
+		c.cancel(cause)
+	}
 }
 
 // Hub returns where, and as whom, the connection is.
@@ -98,7 +104,7 @@ func (c *Conn) CloseCause(cause error) error {
 	if cause == nil {
 		cause = ErrClosed
 	}
-	c.cancel(cause)
+	c.end(cause)
 	<-c.done
 	return nil
 }

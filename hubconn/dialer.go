@@ -112,7 +112,7 @@ func (d *Dialer) Dial(ctx context.Context, hub Hub, credential Credential) (*Con
 		err = c.connect(ctx, next)
 	}
 	if err != nil {
-		c.cancel(err)
+		c.end(err)
 		return nil, err
 	}
 	c.since = time.Now()

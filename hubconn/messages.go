@@ -29,8 +29,9 @@ import (
 //
 // When the loop ends, however it does, the subscription ends too, and the hub keeps what comes from
 // then on for the next loop, as long as its messages live. What has arrived already waits here for
-// the next loop, until the connection is renewed or ends; then the hub has it again. Dial ends a
-// subscription that an earlier process left at the hub.
+// the next loop, until the connection is renewed or ends; then the hub has it again. A
+// subscription that an earlier process left at the hub ends when no loop has begun two seconds after
+// Dial.
 //
 // The sequence ends after yielding an error: an *Error with the connection's cause or with that of
 // ctx in its tree, or of class Server if the hub refuses the subscription. There is one loop at a
@@ -46,7 +47,7 @@ func (c *Conn) Messages(ctx context.Context) iter.Seq2[Message, error] {
 			return
 		}
 		defer c.inbox.release()
-		if err := c.subscribe(ctx, "messages", c.hub.toMessages()); err != nil {
+		if err := c.subscribeToMessages(ctx); err != nil {
 			yield(Message{}, err)
 			return
 		}

@@ -53,7 +53,17 @@ func (c *Conn) watch(link *mqtt.Conn) *mqtt.Conn {
 		defer timer.Stop()
 		expiring = timer.C
 	}
+	var lingering <-chan time.Time
+	if c.lingers() {
+		timer := time.NewTimer(lingerTime)
+		defer timer.Stop()
+		lingering = timer.C
+	}
+again:
 	select {
+	case <-lingering:
+		c.giveUpLingering(link, finalTimeout)
+		goto again
 	case <-expiring:
 		err := c.renew(link)
 		if err == nil {
@@ -62,11 +72,12 @@ func (c *Conn) watch(link *mqtt.Conn) *mqtt.Conn {
 		}
 		if c.ctx.Err() == nil {
 			c.log(slog.LevelInfo, "could not renew the connection", slog.Any("error", err))
-			c.cancel(err)
+			c.end(err)
 		}
 	case <-link.Context().Done():
-		c.cancel(c.lost(link))
+		c.end(c.lost(link))
 	case <-c.ctx.Done():
+		c.giveUpLingering(link, lastMoment)
 	}
 	_ = link.Close()
 	return nil

@@ -3,6 +3,7 @@ package hubconn
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/rehome-iot/rehome/internal/mqtt"
 )
@@ -51,6 +52,50 @@ func (c *Conn) subscribe(ctx context.Context, op string, s subscription) error {
 	}
 }
 
+// subscribeToMessages is subscribe for a loop over Messages.
+func (c *Conn) subscribeToMessages(ctx context.Context) error {
+	select {
+	case c.turn <- struct{}{}:
+	case <-c.ctx.Done():
+		return c.ended(ctx, "messages")
+	case <-ctx.Done():
+		return c.ended(ctx, "messages")
+	}
+	defer func() { <-c.turn }()
+	return c.subscribe(ctx, "messages", c.hub.toMessages())
+}
+
+// lingerTime is how long a subscription that nobody made here is left alone: a loop over Messages
+// commonly begins as soon as there is a connection, and then goes on with it.
+const lingerTime = 2 * time.Second
+
+// lastMoment is how long a connection that is being closed waits for the end of such a subscription.
+const lastMoment = 40 * time.Millisecond
+
+// lingers reports whether the hub's session may have a subscription to messages that nobody made
+// here: a former link's or process's. The hub would deliver each message at each connection until
+// it gives it up.
+func (c *Conn) lingers() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lingering && !slices.Contains(c.subscriptions, c.hub.toMessages())
+}
+
+// giveUpLingering ends such a subscription, unless a loop is just about to make it its own. A device
+// that wakes to send and sleeps again does so as well, if only once: else it would use up the
+// deliveries of what waits for it.
+func (c *Conn) giveUpLingering(link *mqtt.Conn, wait time.Duration) {
+	select {
+	case c.turn <- struct{}{}:
+	default:
+		return
+	}
+	defer func() { <-c.turn }()
+	if c.lingers() {
+		_ = c.giveUp(context.WithoutCancel(c.ctx), link, c.hub.toMessages(), wait)
+	}
+}
+
 func (c *Conn) subscribed(s subscription) (*mqtt.Conn, <-chan struct{}, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -79,8 +124,8 @@ func (c *Conn) record(link *mqtt.Conn, s subscription) bool {
 }
 
 // unsubscribe gives a subscription up, whether ctx has ended or not. That it fails does no harm:
-// what still comes is not for anybody, and restore gives up on the next link what the hub's session
-// still has.
+// what still comes is not for anybody, and what the hub's session still has is given up on the next
+// link.
 func (c *Conn) unsubscribe(ctx context.Context, s subscription) {
 	c.mu.Lock()
 	link := c.link
@@ -91,13 +136,15 @@ func (c *Conn) unsubscribe(ctx context.Context, s subscription) {
 	if link == nil || c.ctx.Err() != nil {
 		return
 	}
-	_ = c.giveUp(context.WithoutCancel(ctx), link, s)
+	_ = c.giveUp(context.WithoutCancel(ctx), link, s, finalTimeout)
 }
 
 // giveUp ends a subscription on a link. It does not wait long for the hub to say so: what follows
 // over the link is served after it anyway (MQTT 3.1.1 §4.6).
-func (c *Conn) giveUp(ctx context.Context, link *mqtt.Conn, s subscription) error {
-	ctx, cancel := context.WithTimeout(ctx, finalTimeout)
+func (c *Conn) giveUp(
+	ctx context.Context, link *mqtt.Conn, s subscription, wait time.Duration,
+) error {
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	err := link.Unsubscribe(ctx, s.filter)
 	if err == nil && s == c.hub.toMessages() {
@@ -109,18 +156,11 @@ func (c *Conn) giveUp(ctx context.Context, link *mqtt.Conn, s subscription) erro
 }
 
 // restore makes all subscriptions on a new link, then puts it in use. What was given up meanwhile
-// does not stand on it either: the hub would go on sending what nothing here receives. That goes
-// for the one to messages even if it was not made here, but by a former link or process: the hub
-// keeps it with the session, and would deliver each message at each connection until it gives it
-// up.
+// does not stand on it either: the hub would go on sending what nothing here receives.
 func (c *Conn) restore(ctx context.Context, link *mqtt.Conn) error {
 	c.mu.Lock()
 	made := slices.Clone(c.subscriptions)
-	lingering := c.lingering && !slices.Contains(made, c.hub.toMessages())
 	c.mu.Unlock()
-	if lingering {
-		_ = c.giveUp(ctx, link, c.hub.toMessages())
-	}
 	for _, s := range made {
 		if err := link.Subscribe(ctx, s.filter, s.qos); err != nil {
 			return err

@@ -156,8 +156,8 @@ func (c *Conn) ended(err error) {
 // *TimeoutError, *ProtocolError, or the network's error.
 func (c *Conn) Context() context.Context { return c.tap.ctx }
 
-// Acknowledged counts the acknowledgements of what was sent, and the responses to pings: signs that
-// the server is alive.
+// Acknowledged counts the acknowledgements of messages and subscriptions, and the responses to
+// pings: signs that the connection serves.
 func (c *Conn) Acknowledged() uint64 { return c.tap.acks.Load() }
 
 // SessionPresent reports whether the server still held a session for the client ID (MQTT 3.1.1

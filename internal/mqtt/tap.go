@@ -241,7 +241,9 @@ func (t *tap) answered(e event) bool {
 	for i, q := range t.asked {
 		if q.answer == e.kind && q.id == e.id && q.end <= t.handed {
 			t.asked = append(t.asked[:i], t.asked[i+1:]...)
-			t.acks.Add(1)
+			if e.kind == typeSuback {
+				t.acks.Add(1)
+			}
 			return true
 		}
 	}
