@@ -166,7 +166,8 @@ func (m *Module) newCore(d *core) *core {
 	registrationID := d.store.owner.attestation.RegistrationID()
 	c := &core{
 		identity: &identity{credential: m.Credential, moduleID: m.ID}, device: d,
-		toHub: newHubChoice(m.Device), settings: d.settings, maxAttempts: d.maxAttempts, client: d.client, dialer: &dialer,
+		toHub: newHubChoice(m.Device), toDPS: newDPSChoice(m.Device), settings: d.settings,
+		maxAttempts: d.maxAttempts, client: d.client, dialer: &dialer,
 		clock: d.clock, limiter: d.limiter, random: newRandom(registrationID + "/" + m.ID),
 		log: d.log.With(slog.String("module", m.ID)), lease: newLease(), calls: make(chan *call),
 		nudges: make(chan struct{}, 1), published: make(chan struct{}),
