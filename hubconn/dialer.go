@@ -121,7 +121,7 @@ func (d *Dialer) Dial(ctx context.Context, hub Hub, credential Credential) (*Con
 }
 
 func (d *Dialer) validate(hub Hub, credential Credential) error {
-	if err := hub.validate(); err != nil {
+	if err := hub.Validate(); err != nil {
 		return err
 	}
 	if credential == nil {

@@ -49,6 +49,9 @@ type wallClock struct {
 	ahead   time.Duration // of the system's clock, if learned
 	seen    reading       // when ahead was last found to hold
 
+	told   time.Time // when DPS last settled what time it is, by the monotonic clock
+	mended time.Time // when that last corrected this clock
+
 	lower   time.Time // DPS's latest answer, if it is below what is remembered; zero if not
 	lowerAt reading
 }
@@ -177,16 +180,46 @@ func (c *wallClock) learn(service time.Time) (corrected bool) {
 			return false
 		}
 		c.floor, c.start = service, r.awake // what was remembered was wrong
-		c.lower = time.Time{}
+		c.lower, c.told, c.mended = time.Time{}, r.awake, r.awake
 		c.follow(service, r)
 		return true
 	}
-	c.lower = time.Time{}
+	c.lower, c.told = time.Time{}, r.awake
 	corrected = service.Sub(c.now(r)).Abs() > skewTolerance
 	if corrected || !c.learned || service.Sub(r.wall).Abs() <= skewTolerance {
 		c.follow(service, r)
 	}
+	if corrected {
+		c.mended = r.awake
+	}
 	return corrected
+}
+
+// mendedSince says that a token made at a time may have been wrong: a module's question may correct
+// the clock as well as the device's own.
+func (c *wallClock) mendedSince(used time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mendedAfter(used)
+}
+
+func (c *wallClock) mendedAfter(used time.Time) bool {
+	return !c.mended.IsZero() && !c.mended.Before(used)
+}
+
+// since says what DPS has told of the clock of late, to one who used it at a time; ClockUnknown is
+// that DPS is to be asked.
+func (c *wallClock) since(used time.Time) rules.ClockVerdict {
+	suspect := c.suspect()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.mendedAfter(used):
+		return rules.ClockCorrected
+	case !c.told.IsZero() && time.Since(c.told) < rules.ClockValid && !suspect:
+		return rules.ClockRight
+	}
+	return rules.ClockUnknown
 }
 
 // follow takes a time for right. The system's clock is as good where it agrees, and better later,
@@ -226,8 +259,17 @@ func (c *wallClock) offset() time.Duration {
 	return c.now(r).Sub(r.wall).Round(time.Second)
 }
 
-// askTime asks DPS for the time, and once more where one answer does not do.
-func (c *core) askTime(ctx context.Context) rules.ClockVerdict {
+// askTime asks DPS for the time, and once more where one answer does not do, on behalf of what used
+// the clock at a time.
+func (c *core) askTime(ctx context.Context, used time.Time) rules.ClockVerdict {
+	verdict := c.tellTime(ctx)
+	if c.clock.mendedSince(used) { // whoever has done it
+		return rules.ClockCorrected
+	}
+	return verdict
+}
+
+func (c *core) tellTime(ctx context.Context) rules.ClockVerdict {
 	for first := true; ; first = false {
 		now, err := c.client.Time(ctx)
 		if err == nil && c.clock.learn(now) {

@@ -29,6 +29,7 @@ func newCore(d *Device) (*core, error) {
 		return nil, err
 	}
 	c := &core{
+		identity: &identity{credential: d.Attestation}, question: make(chan struct{}, 1),
 		payload: d.payload(), settings: d.settings(),
 		maxAttempts: d.Retry.MaxAttempts, client: client, dialer: d.dialer(clock), clock: clock,
 		toHub: newHubChoice(d), toDPS: newDPSChoice(d),

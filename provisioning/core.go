@@ -11,9 +11,11 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// core is what the methods of a Device share. One goroutine at a time holds the lease and drives
-// it; the others see what it publishes.
+// core is what the methods of a Device share, or those of a Module. One goroutine at a time holds
+// the lease and drives it; the others see what it publishes.
 type core struct {
+	identity    *identity      // behind a pointer, where %v does not look
+	device      *core          // of a module: its device's
 	payload     any            // of a registration
 	settings    rules.Settings // but for what the credential adds
 	maxAttempts int            // in a row; 0: for ever
@@ -52,6 +54,30 @@ type core struct {
 	target    *known
 	live      *hubconn.Conn
 	ending    bool // Run is, and its session has not returned yet
+	home      home // for modules
+	modules   map[*core]struct{}
+
+	question chan struct{} // room for one: modules ask one after the other
+}
+
+// identity is whom the hub knows: the device, or a module of it.
+type identity struct {
+	credential hubconn.Credential
+	moduleID   string // empty: the device
+}
+
+// at is the identity at a hub.
+func (i *identity) at(hub hubconn.Hub) hubconn.Hub {
+	hub.ModuleID = i.moduleID
+	return hub
+}
+
+// String is what the identity is called in the log.
+func (i *identity) String() string {
+	if i.moduleID != "" {
+		return "module"
+	}
+	return "device"
 }
 
 // lastFailure is what explains the state to a person.

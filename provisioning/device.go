@@ -137,9 +137,9 @@ const (
 	// KeepProbing tries this hub again at the same distances, and asks DPS for the time at most:
 	// for devices that are disabled at their hub for a while, and nowhere else.
 	KeepProbing
-	// StopWhenRejected ends Run, Connect, Send and Receive with the hub's error. A device with a
-	// key has DPS tell the time first, since a wrong clock looks like a wrong key: where DPS does
-	// not answer, that takes a quarter of an hour or more.
+	// StopWhenRejected ends Run, Connect, Send and Receive with the hub's error, and the Run of a
+	// Module that is rejected. A device with a key has DPS tell the time first, since a wrong clock
+	// looks like a wrong key: where DPS does not answer, that takes a quarter of an hour or more.
 	StopWhenRejected
 )
 

@@ -17,7 +17,8 @@
 //
 // A device that wakes, sends and sleeps needs no connection: [Device.Send] and [Device.Receive] are
 // single requests over HTTPS, by the same rules, one request in place of an attempt to connect.
-// What the hub has taken confirms an assignment as a connection does. Device.ModelID announces the
+// What the hub has taken confirms an assignment as a connection does. A [Module] is kept connected
+// beside its device. Device.ModelID announces the
 // device's IoT Plug and Play model to the hub and to DPS.
 //
 // The package does not set the system's clock, does not store messages while there is no
@@ -167,6 +168,31 @@
 // does not know.
 //
 // Status lookups, the time, and the single requests of Send and Receive use HTTPS alone.
+//
+// # Modules
+//
+// DPS knows no modules. A [Module] lives at the hub that its device is assigned to, by the rules
+// above, with a credential and waits of its own; what differs:
+//
+//   - It belongs where its device was accepted last. It moves when the device does, and waits while
+//     nobody knows where that belongs. While no call drives the device, it goes by the last that
+//     DPS said, and asks as the device would if that is nothing.
+//   - Where a device would ask DPS, a module asks its device, which registers (Reprovision, with
+//     the module and the failure's class as the reason), if that can be news: not while a call is
+//     about to connect the device, which asks for itself; not if DPS has named the same hub within
+//     1 h, or since the device has been connected there; one module at a time.
+//   - A rejected module asks at its first rejection since a stable connection and, lest nobody ever
+//     does, at every 24th gap from then on. At the other gaps the hub alone is tried. A DPS that
+//     refuses the device has answered.
+//   - About a hub that is down a module asks only while no call drives its device.
+//   - A rejection with a token is the clock's fault until shown otherwise, as the device's is.
+//     What DPS has told the device of the time, or another module, within 1 h is not asked again.
+//   - A question that the process did not live to hear the answer of counts as asked. Everything
+//     else that a module was told to wait for survives as its device's waits do.
+//
+// A module that was removed from its hub tries that about 33 times in the first day, then 24 times
+// a day, and causes one registration, if its device stays connected, and one a day, if nothing
+// drives that.
 //
 // # What is stored
 //

@@ -10,10 +10,10 @@ import (
 )
 
 // ErrReprovisioned is the cause with which a session's context ends when the device was moved to
-// another hub, or got another device ID, by Reprovision. The next session runs there. A service
-// that removes the device from the old hub before it has told the device ends that connection
-// first; the cause is then the lost connection, and the next session runs on the new hub all the
-// same.
+// another hub, or got another device ID, by Reprovision; those of its modules' sessions, too. The
+// next session runs there. A service that removes the device from the old hub before it has told
+// the device ends that connection first; the cause is then the lost connection, and the next
+// session runs on the new hub all the same.
 var ErrReprovisioned = errors.New("provisioning: the device was assigned to another hub")
 
 // ErrRunning is returned by Run, Connect, Send and Receive while Run or Connect is under way or a
@@ -41,7 +41,9 @@ func (e *TooSoonError) RetryAfter() time.Duration { return e.Wait }
 func (e *TooSoonError) Verdict() retry.Verdict { return retry.Wait }
 
 // invalid is an error in what the program set.
-func invalid(err error) error { return &dps.Error{Op: "validate", Err: err} }
+func invalid(err error) error { return &dps.Error{Op: opValidate, Err: err} }
+
+const opValidate = "validate"
 
 // errUnserved tells a caller that the loop it had called ended first, and to call the next one.
 var errUnserved = errors.New("provisioning: the device stopped before dps had answered")

@@ -110,6 +110,34 @@ func ExampleDevice_Run() {
 	// <nil>
 }
 
+// A module runs beside its device, with a key of its own, and follows it from hub to hub.
+func ExampleModule_Run() {
+	dev := simulated().device()
+	_ = simulated().a.PutModule(exampleID, hubtest.Module{ID: "camera", PrimaryKey: exampleKey})
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	running.Go(func() {
+		_ = dev.Run(ctx, func(ctx context.Context, hub *hubconn.Conn) error {
+			<-ctx.Done() // a device does its work here
+			return nil
+		})
+	})
+
+	camera := &provisioning.Module{
+		Device: dev, ID: "camera", Credential: dps.SymmetricKey{ID: "camera", Key: exampleKey},
+	}
+	err := camera.Run(ctx, func(ctx context.Context, hub *hubconn.Conn) error {
+		fmt.Println("connected as", hub.Hub())
+		return hub.Send(ctx, hubconn.Message{Body: []byte(`{"frames":25}`)})
+	})
+	fmt.Println(err)
+	// Output:
+	// connected as hub-a.azure-devices.net/sensor-042/camera
+	// <nil>
+}
+
 // Connect follows the same rules up to the connection, and leaves it to the caller.
 func ExampleDevice_Connect() {
 	dev := simulated().device()

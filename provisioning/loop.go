@@ -17,6 +17,8 @@ type loop struct {
 	task
 	ctx context.Context
 
+	tried    time.Time // when the last attempt at the hub began: its token is of then
+	asked    time.Time // the same of the last request to DPS
 	results  chan result
 	progress chan progress // of the request to DPS under way
 	hub      *request      // under way
@@ -81,6 +83,10 @@ func (l *loop) boot() {
 	l.usesToken = l.tokensInUse()
 	l.state = rules.State{Settings: l.settings}
 	l.state.Settings.Tokens = l.usesToken
+	if l.device != nil {
+		l.bootModule()
+		return
+	}
 	boot, why := l.store.read(l.ctx)
 	if why != nil && l.ctx.Err() != nil { // interrupted: the store is read again the next time
 		l.booted = false
@@ -96,7 +102,7 @@ func (l *loop) boot() {
 		l.store.fallback = e.Fallback
 		l.toHub.since, l.toDPS.since = e.Fallback.Hub, e.Fallback.DPS
 	}
-	l.loadWaits(&boot)
+	l.loadWaits(&boot, l.owner)
 	l.beginWith(boot)
 }
 
@@ -113,12 +119,13 @@ func (l *loop) beginWith(e rules.Event) {
 // tokensInUse: a device that authenticates with a certificate has no tokens that a wrong clock
 // could spoil.
 func (l *loop) tokensInUse() bool {
-	certificate, err := l.store.owner.attestation.Certificate(l.ctx)
+	certificate, err := l.identity.credential.Certificate(l.ctx)
 	return certificate == nil || err != nil
 }
 
 // turn waits for the next thing to happen.
 func (l *loop) turn() {
+	moved := l.follow()
 	var due <-chan time.Time
 	if at, ok := l.wake(); ok {
 		timer := time.NewTimer(time.Until(at))
@@ -144,6 +151,7 @@ func (l *loop) turn() {
 		l.finish(l.interrupted())
 	case <-yield:
 		l.finish(errUnserved)
+	case <-moved: // the next turn takes it in
 	case <-due:
 		l.fire()
 	case r := <-l.results:

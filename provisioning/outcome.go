@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/internal/rules"
@@ -81,15 +82,15 @@ func telling(err error) int {
 	return 0
 }
 
-// dpsFailure is what the rules need to know of a failure at DPS.
-func (c *core) dpsFailure(err error, source Source) rules.Event {
+// dpsFailure is what the rules need to know of a failure at DPS, of a request that began at a time.
+func (c *core) dpsFailure(err error, source Source, began time.Time) rules.Event {
 	e := rules.DPSFailed{RetryAfter: retry.After(err), Dates: onlyDates(err)}
 	failure, ok := errors.AsType[*dps.Error](err)
 	if !ok {
 		return e
 	}
 	e.Operation, e.Silent = failure.OperationID, !failure.Answered()
-	clockWasWrong := c.clock.learn(failure.Date) // whatever else DPS says
+	clockWasWrong := c.clock.learn(failure.Date) || c.clock.mendedSince(began) // whatever DPS says
 	e.Dated = c.tellsTime(failure.Date)
 	verdict := failure.Verdict()
 	switch {
@@ -155,6 +156,10 @@ func (l *loop) receive(r result) {
 		}
 		return
 	}
+	if r.event == nil {
+		l.finish(r.err)
+		return
+	}
 	failures := l.counts.StoreFailures
 	l.step(r.event)
 	connected := l.conn != nil && r.conn == l.conn
@@ -190,8 +195,13 @@ func (l *loop) hubAnswered(r result) bool {
 }
 
 func (l *loop) dpsAnswered(r *result) {
+	if l.device != nil {
+		l.deviceAnswered(r)
+		return
+	}
 	switch e := r.event.(type) {
 	case rules.Assigned:
+		l.named(knownFrom(e.Assignment))
 		e.Stable = l.conn != nil && isStable(l.conn)
 		r.event = e
 	case rules.DPSFailed:

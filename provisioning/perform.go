@@ -22,10 +22,22 @@ func (l *loop) perform(a rules.Action) {
 	case rules.CancelConnect:
 		l.cancel(&l.hub)
 	case rules.Register:
+		if l.device != nil {
+			l.askDevice(a.Reason, true)
+			return
+		}
 		l.register(a)
 	case rules.Lookup:
+		if l.device != nil {
+			l.askDevice(a.Reason, false)
+			return
+		}
 		l.lookup(a)
 	case rules.CheckClock:
+		if l.device != nil {
+			l.askDeviceForTime()
+			return
+		}
 		l.checkClock(a)
 	case rules.CancelDPS:
 		l.cancel(&l.dps)
@@ -98,6 +110,7 @@ func (l *loop) start(slot **request, run func(ctx context.Context) result) {
 
 // connect tries a hub.
 func (l *loop) connect(hub hubconn.Hub) {
+	hub, l.tried = l.identity.at(hub), time.Now()
 	now := l.clock.Now()
 	plan := l.toHub.plan(now, cmp.Or(l.dialer.DialTimeout, firstTryTimeout))
 	toDPS := l.toDPS.plan(now, 0)
@@ -113,7 +126,8 @@ func (l *loop) connect(hub hubconn.Hub) {
 			return r
 		}
 		failure := hubFailure(r.err)
-		failure.NameNotFound = nameNotFound(r.err, hub.Host) && l.dpsResolves(ctx, toDPS)
+		failure.NameNotFound = l.device == nil && nameNotFound(r.err, hub.Host) &&
+			l.dpsResolves(ctx, toDPS)
 		r.event = failure
 		return r
 	})
@@ -165,13 +179,15 @@ func (l *loop) requestAssignment(
 	request func(context.Context) assigned,
 ) {
 	l.traceRequest(kind, why)
+	began := time.Now()
+	l.asked = began
 	l.start(&l.dps, func(ctx context.Context) result {
 		if err := l.admit(ctx); err != nil {
 			return result{event: rules.DPSFailed{Silent: true}, err: err}
 		}
 		a := request(ctx)
 		if a.err != nil {
-			return result{event: l.dpsFailure(a.err, source), err: a.err, toDPS: a.toDPS}
+			return result{event: l.dpsFailure(a.err, source, began), err: a.err, toDPS: a.toDPS}
 		}
 		l.clock.learn(a.assignment.Date)
 		k := &known{Assignment: a.assignment, source: source}
@@ -184,11 +200,15 @@ func (l *loop) requestAssignment(
 func (l *loop) checkClock(a rules.CheckClock) {
 	l.counts.ClockChecks++
 	l.traceRequest("time", a.Reason)
+	used := l.tried
+	if l.state.DPS.Clock == rules.ClockForDPS {
+		used = l.asked
+	}
 	l.start(&l.dps, func(ctx context.Context) result {
 		if l.admit(ctx) != nil {
 			return result{event: rules.ClockAnswered{Clock: rules.ClockUnknown}}
 		}
-		return result{event: rules.ClockAnswered{Clock: l.askTime(ctx)}}
+		return result{event: rules.ClockAnswered{Clock: l.askTime(ctx, used)}}
 	})
 }
 
@@ -216,6 +236,9 @@ func (l *loop) report(ctx context.Context, e rules.Event) {
 
 // why is the reason for a request to DPS, with the program's own if it has asked for it.
 func (c *core) why(reason rules.Reason) string {
+	if c.device != nil && reason == rules.ReasonBoot {
+		return "the device has no assignment yet"
+	}
 	if reason != rules.ReasonManual || c.manualReason == "" {
 		return reason.String()
 	}

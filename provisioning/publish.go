@@ -25,6 +25,7 @@ func (c *core) publish() {
 	c.mu.Lock()
 	before := c.status
 	c.status, c.target, c.live = s, knownFrom(c.state.Target()), c.conn
+	c.home = c.homeNow()
 	close(c.published)
 	c.published = make(chan struct{})
 	c.mu.Unlock()
@@ -52,8 +53,9 @@ func (c *core) logChange(s, before Status) {
 		wait = max(time.Until(at), 0).Round(100 * time.Millisecond)
 	}
 	c.log.Log(
-		context.Background(), level, "device "+string(s.State), "state", string(s.State), "hub",
-		s.Hub.Host, "source", string(s.Source), "cause", s.Cause, "wait", wait.String(),
+		context.Background(), level, c.identity.String()+" "+string(s.State),
+		"state", string(s.State), "hub", s.Hub.Host, "source", string(s.Source),
+		"cause", s.Cause, "wait", wait.String(),
 	)
 }
 
@@ -65,7 +67,7 @@ func (c *core) describe() Status {
 	s.HubTransport, s.DPSTransport = c.toHub.first(), c.toDPS.first()
 	inUse := t.InUse()
 	if k := knownFrom(inUse); k != nil {
-		s.Hub, s.Source = k.Target(), k.source
+		s.Hub, s.Source = c.identity.at(k.Target()), k.source
 		s.Confirmed = inUse.Record == t.Confirmed.Record
 	}
 	if t.Hub.Phase == rules.Waiting && !c.hubless {
@@ -118,7 +120,8 @@ func (c *core) foreign() string {
 func (c *core) doing() State {
 	t := &c.state
 	switch {
-	case t.DPS.Phase == rules.UnderWay && c.driving && !t.Connected:
+	case t.DPS.Phase == rules.UnderWay && c.driving && !t.Connected &&
+		(c.device == nil || t.DPS.Clock != rules.ClockForNone): // a module's device does the rest
 		switch {
 		case t.DPS.Clock != rules.ClockForNone:
 			return StateCheckingClock

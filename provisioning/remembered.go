@@ -71,22 +71,31 @@ func isEntryProblem(err error) bool {
 	return false
 }
 
-// loadWaits takes up what an earlier process was told to wait for.
-func (c *core) loadWaits(boot *rules.Boot) {
-	if c.waits.Store == nil {
-		return
-	}
+// owner is whose waits a device's are.
+func (c *core) owner() (waits.Owner, error) {
 	o := c.store.owner
 	owner := waits.Owner{
 		Scope: o.scope, RegistrationID: o.attestation.RegistrationID(), Endpoint: o.endpoint,
 	}
-	var err error
 	if e := c.store.last; e != nil { // an entry is only used if its fingerprint is the credential's
 		owner.Fingerprint = e.Fingerprint
-	} else if owner.Fingerprint, err = o.attestation.Fingerprint(context.Background()); err != nil {
+		return owner, nil
+	}
+	var err error
+	owner.Fingerprint, err = o.attestation.Fingerprint(context.Background())
+	return owner, err
+}
+
+// loadWaits takes up what an earlier process was told to wait for.
+func (c *core) loadWaits(boot *rules.Boot, owner func() (waits.Owner, error)) {
+	if c.waits.Store == nil {
+		return
+	}
+	o, err := owner()
+	if err != nil {
 		return // the credential cannot be used either, which the requests tell
 	}
-	boot.Waits, boot.WaitsUnknown, err = c.waits.Load(context.Background(), owner)
+	boot.Waits, boot.WaitsUnknown, err = c.waits.Load(context.Background(), o)
 	if err != nil {
 		c.storeFailed("what was to be waited for could not be read", err)
 	}

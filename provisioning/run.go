@@ -110,6 +110,10 @@ func (d *Device) Reprovision(ctx context.Context, reason string) (dps.Assignment
 	if err != nil {
 		return dps.Assignment{}, err
 	}
+	return c.reprovision(ctx, reason)
+}
+
+func (c *core) reprovision(ctx context.Context, reason string) (dps.Assignment, error) {
 	a := newCall(rules.Reprovision{})
 	a.reason = oneline.Of(reason, reasonMax)
 	return c.serve(ctx, a)
@@ -117,8 +121,8 @@ func (d *Device) Reprovision(ctx context.Context, reason string) (dps.Assignment
 
 // Nudge tells the device that the network may be back, as when a link has come up or an address was
 // assigned. The next try is brought forward where nobody answered the last one: within seconds, and
-// never before what hub and DPS have asked for. It does nothing to a device that is connected, or
-// that no method drives. It returns at once.
+// never before what hub and DPS have asked for. The device's modules are told, too. It does nothing
+// to a device that is connected, or that no method drives. It returns at once.
 func (d *Device) Nudge() {
 	d.mu.Lock()
 	c := d.core
@@ -126,6 +130,15 @@ func (d *Device) Nudge() {
 	if c == nil {
 		return
 	}
+	c.nudge()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for m := range c.modules {
+		m.nudge()
+	}
+}
+
+func (c *core) nudge() {
 	select {
 	case c.nudges <- struct{}{}:
 	default: // one is on its way

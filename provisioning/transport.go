@@ -204,7 +204,7 @@ func (l *loop) dial(
 		func(ctx context.Context, over hubconn.Transport, w *witness) (err error) {
 			d := *l.dialer
 			d.Transport, d.TLSConfig = over, w.watch(d.TLSConfig)
-			conn, err = d.Dial(ctx, hub, l.store.owner.attestation)
+			conn, err = d.Dial(ctx, hub, l.identity.credential)
 			return err
 		}, hubReach)
 	return conn, a, err

@@ -86,6 +86,11 @@ var options = []option{
 	},
 	{name: "cert-key", value: "FILE", usage: "the certificate's private key in PEM",
 		assign: text(func(s *settings) *string { return &s.certKey })},
+	{name: "module", value: "ID", usage: "module ID of this device at the hub, to report the " +
+		"program's health as; needs -module-key (default none)",
+		assign: text(func(s *settings) *string { return &s.module })},
+	{name: "module-key", value: "BASE64", usage: "the module's own symmetric key; better in the " +
+		"environment, as -key", assign: text(func(s *settings) *string { return &s.moduleKey })},
 	{
 		name: "store", value: "DIR",
 		usage:  "directory to remember the assignment in; without it every start asks DPS",

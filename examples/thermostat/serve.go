@@ -39,6 +39,9 @@ func serve(dev *provisioning.Device, s *settings, log *slog.Logger, signals *inb
 	ended := make(chan error, 1)
 	var running sync.WaitGroup
 	running.Go(func() { ended <- dev.Run(ctx, t.session) })
+	if s.module != "" {
+		running.Go(func() { t.runModule(ctx, s.newModule(dev)) })
+	}
 	running.Go(func() { reprovisionOnRequest(ctx, dev, signals, orders, log) })
 	gone := make(chan struct{})
 	go func() {

@@ -21,6 +21,8 @@ type settings struct {
 	groupKey       string
 	cert           string
 	certKey        string
+	module         string
+	moduleKey      string
 	store          string
 	endpoint       string
 	ca             string
@@ -96,6 +98,9 @@ func (s *settings) check(dev *provisioning.Device) error {
 	client.Endpoint = s.endpoint
 	if err := client.Validate(); err != nil {
 		return s.wrong("endpoint", err)
+	}
+	if err := s.checkModule(); err != nil {
+		return err
 	}
 	return s.checkStore()
 }

@@ -16,13 +16,17 @@ type reading struct {
 	Temperature float64 `json:"temperature"`
 }
 
-// sendTelemetry sends a reading at once and then at every interval. What cannot be sent is not
-// kept: the next reading is worth more than the last.
 func (t *thermostat) sendTelemetry(ctx context.Context, hub *hubconn.Conn) error {
+	return t.sendEach(ctx, hub, func() any { return reading{Temperature: t.room.read()} })
+}
+
+// sendEach sends what read returns, at once and then at every interval. What cannot be sent is not
+// kept: the next reading is worth more than the last.
+func (t *thermostat) sendEach(ctx context.Context, hub *hubconn.Conn, read func() any) error {
 	ticker := time.NewTicker(t.interval)
 	defer ticker.Stop()
 	for {
-		body, err := json.Marshal(reading{Temperature: t.room.read()})
+		body, err := json.Marshal(read())
 		if err != nil {
 			return err
 		}

@@ -101,7 +101,8 @@ func (e ClockAnswered) apply(t *transition) {
 		t.armOutage()
 	case purpose == ClockForHub && t.Settings.AfterRejection == GiveUpRejected:
 		t.giveUpOn(t.DPS.Rejecting)
-	case purpose == ClockForHub && t.Settings.AfterRejection == KeepProbing:
+	case purpose == ClockForHub && (t.Settings.AfterRejection == KeepProbing ||
+		t.Settings.AfterRejection == ReregisterRarely && t.DPS.Request == StatusLookup):
 		t.disarmDPS()
 	case purpose == ClockForHub:
 		t.DPS.Failures = 0

@@ -77,6 +77,9 @@ const (
 	AfterDPS           = 10 * time.Minute
 )
 
+// RareGaps is at every how many gaps a module asks about its rejection: about once a day.
+const RareGaps = 24
+
 // GapSpread is the random part of a gap, and of the wait after DPS has refused the device, as a
 // share of it to either side.
 const GapSpread = 0.2
@@ -127,9 +130,10 @@ type AfterRejection uint8
 
 // What a device may do whose hub turns it away.
 const (
-	Reregister     AfterRejection = iota // asks DPS where it belongs
-	KeepProbing                          // tries the hub again, at the same gaps
-	GiveUpRejected                       // ends
+	Reregister       AfterRejection = iota // asks DPS where it belongs
+	KeepProbing                            // tries the hub again, at the same gaps
+	GiveUpRejected                         // ends
+	ReregisterRarely                       // asks DPS at the first gap, then once a day: a module
 )
 
 // Defaults are the delays of the package documentation.

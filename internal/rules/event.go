@@ -88,6 +88,13 @@ type Reprovision struct{}
 // registers.
 type Forget struct{}
 
+// Follow says where the device belongs whose module this is: it goes wherever its device goes, and
+// nowhere else. None says that nobody knows: a live connection is not touched.
+type Follow struct {
+	Assignment Assignment
+	Named      bool // by DPS, in this process: the hub may lag behind
+}
+
 // Nudge says that the network may be back.
 type Nudge struct{}
 

@@ -117,6 +117,42 @@ func (Forget) apply(t *transition) {
 	}
 }
 
+// apply: a module holds one assignment, that of its device, and never one that DPS named since.
+func (e Follow) apply(t *transition) {
+	a := e.Assignment
+	t.Confirmed, t.Candidate = a, Assignment{}
+	busy := t.Connected || t.Hub.Phase == UnderWay
+	switch {
+	case !a.Known() && t.Connected:
+	case !a.Known():
+		t.cancelConnect()
+		t.disarmDPS()
+		t.startOver()
+	case busy && t.Hub.Tried.Target.SameAs(a):
+		t.Hub.Tried = Attempt{Slot: Confirmed, Target: a}
+	default:
+		t.followTo(a, e.Named)
+	}
+}
+
+// followTo leaves what was tried for another hub, at once unless that has asked to be left alone.
+// What was to be asked about the old one is void.
+func (t *transition) followTo(a Assignment, named bool) {
+	t.cancelConnect()
+	t.disarmDPS()
+	r := t.record(a)
+	if named {
+		t.mayLag(r)
+	}
+	if !t.NotBefore(a.Hub).After(t.now) {
+		r.Failures, r.At = 0, time.Time{}
+	}
+	if t.Connected {
+		t.Connected = false
+		t.do(EndSession{})
+	}
+}
+
 // apply brings the next try forward where nobody answered the last one, as far as floors, what was
 // asked for, gaps and Stagger allow.
 func (Nudge) apply(t *transition) {
@@ -149,7 +185,8 @@ func (t *transition) restore(w Waits, remembers bool) (planned bool) {
 	}
 	t.DPS = w.DPS.timer(t.now)
 	forWant, resumable := t.DPS.Reason.isForWant(), !remembers && t.DPS.Operation != ""
-	// where DPS is not asked about a rejection, it is for the hub to say again that there is one
+	// where DPS is not asked about a rejection, it is for the hub to say again that there is one; a
+	// module that dies again and again before its device has answered has asked all the same
 	hubOnly := t.DPS.Reason == ReasonRejected && t.Settings.AfterRejection != Reregister
 	if remembers == forWant && !resumable || hubOnly {
 		t.disarmDPS()

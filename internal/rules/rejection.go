@@ -46,11 +46,27 @@ func (t *transition) askAboutRejection(r *HubRecord, e HubFailure) {
 		t.armDPS(t.staggered(t.clockWindow()))
 	case !t.dpsFree(): // it is asked already
 	case checkClock:
-		t.planClockCheck(Registration, ReasonRejected)
+		t.planClockCheck(t.afterClockCheck(r), ReasonRejected)
 	case answered && t.Settings.AfterRejection == KeepProbing:
+	case t.skipsGap(r):
 	default:
 		t.planDPS(t.staggered(t.Settings.Stagger), Registration, ReasonRejected)
 	}
+}
+
+// afterClockCheck is what follows a look at the clock if that was right. A lookup stands for
+// nothing where this gap is none for a question about the rejection.
+func (t *transition) afterClockCheck(r *HubRecord) Request {
+	if t.skipsGap(r) {
+		return StatusLookup
+	}
+	return Registration
+}
+
+// skipsGap says that the hub alone is tried at this gap: a module's device asks for itself, so that
+// the module asks when it is rejected first, and then once in a while lest nobody does.
+func (t *transition) skipsGap(r *HubRecord) bool {
+	return t.Settings.AfterRejection == ReregisterRarely && r.Gap%RareGaps != 1
 }
 
 // waitsAfterRefusal says that DPS is asked for nothing now because it has refused the device, and
