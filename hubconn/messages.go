@@ -29,9 +29,9 @@ import (
 //
 // When the loop ends, however it does, the subscription ends too, and the hub keeps what comes from
 // then on for the next loop, as long as its messages live. What has arrived already waits here for
-// the next loop, until the connection is renewed or ends; then the hub has it again. A
-// subscription that an earlier process left at the hub ends when no loop has begun two seconds after
-// Dial.
+// the next loop, until the connection is renewed or ends; then the hub has it again. A subscription
+// that an earlier process left at the hub ends when no loop has begun two seconds after Dial, or
+// when the connection is closed before.
 //
 // The sequence ends after yielding an error: an *Error with the connection's cause or with that of
 // ctx in its tree, or of class Server if the hub refuses the subscription. There is one loop at a
@@ -51,7 +51,7 @@ func (c *Conn) Messages(ctx context.Context) iter.Seq2[Message, error] {
 			yield(Message{}, err)
 			return
 		}
-		defer c.unsubscribe(ctx, c.hub.toMessages())
+		defer c.unsubscribe(c.hub.toMessages())
 		for {
 			m, err := c.nextMessage(ctx)
 			if err != nil {

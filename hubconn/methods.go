@@ -18,7 +18,9 @@ const MaxMethodPayload = 128 << 10
 const (
 	defaultConcurrent    = 8
 	defaultMethodTimeout = 30 * time.Second
-	finalTimeout         = 500 * time.Millisecond // for what is sent at the end
+	// finalTimeout is for what is sent at the end: it is on its way long before, and nobody waits
+	// any longer to hear that it arrived.
+	finalTimeout = 40 * time.Millisecond
 )
 
 // Methods says how to serve direct methods (Azure docs: "Understand and invoke direct methods from
@@ -79,7 +81,7 @@ func (c *Conn) HandleMethods(ctx context.Context, m Methods) error {
 	}
 	serving, cancel := c.within(ctx)
 	defer cancel()
-	defer c.unsubscribe(ctx, toMethodCalls)
+	defer c.unsubscribe(toMethodCalls)
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -130,7 +132,7 @@ func (c *Conn) respond(serving context.Context, call call, limit time.Duration, 
 	defer cancel()
 	defer context.AfterFunc(serving, func() { time.AfterFunc(finalTimeout, cancel) })()
 	err := c.publish(ctx, "methods", r.topic(call.id), r.payload)
-	if err != nil {
+	if err != nil && serving.Err() == nil {
 		c.log(
 			slog.LevelWarn, "could not respond to a direct method",
 			slog.String("method", oneline.ASCII(call.name, 128)), slog.Any("error", err),

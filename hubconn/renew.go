@@ -62,7 +62,7 @@ func (c *Conn) watch(link *mqtt.Conn) *mqtt.Conn {
 again:
 	select {
 	case <-lingering:
-		c.giveUpLingering(link, finalTimeout)
+		c.giveUpLingering(link)
 		goto again
 	case <-expiring:
 		err := c.renew(link)
@@ -77,7 +77,7 @@ again:
 	case <-link.Context().Done():
 		c.end(c.lost(link))
 	case <-c.ctx.Done():
-		c.giveUpLingering(link, lastMoment)
+		c.giveUpLingering(link)
 	}
 	_ = link.Close()
 	return nil

@@ -66,11 +66,8 @@ func (c *Conn) subscribeToMessages(ctx context.Context) error {
 }
 
 // lingerTime is how long a subscription that nobody made here is left alone: a loop over Messages
-// commonly begins as soon as there is a connection, and then goes on with it.
+// commonly begins as soon as there is a connection, and goes on with it then.
 const lingerTime = 2 * time.Second
-
-// lastMoment is how long a connection that is being closed waits for the end of such a subscription.
-const lastMoment = 40 * time.Millisecond
 
 // lingers reports whether the hub's session may have a subscription to messages that nobody made
 // here: a former link's or process's. The hub would deliver each message at each connection until
@@ -81,10 +78,10 @@ func (c *Conn) lingers() bool {
 	return c.lingering && !slices.Contains(c.subscriptions, c.hub.toMessages())
 }
 
-// giveUpLingering ends such a subscription, unless a loop is just about to make it its own. A device
-// that wakes to send and sleeps again does so as well, if only once: else it would use up the
-// deliveries of what waits for it.
-func (c *Conn) giveUpLingering(link *mqtt.Conn, wait time.Duration) {
+// giveUpLingering ends such a subscription, unless a loop is just about to make it its own. A
+// device that wakes to send and sleeps again does so as well, if only once: else it would use up
+// the deliveries of what waits for it.
+func (c *Conn) giveUpLingering(link *mqtt.Conn) {
 	select {
 	case c.turn <- struct{}{}:
 	default:
@@ -92,7 +89,7 @@ func (c *Conn) giveUpLingering(link *mqtt.Conn, wait time.Duration) {
 	}
 	defer func() { <-c.turn }()
 	if c.lingers() {
-		_ = c.giveUp(context.WithoutCancel(c.ctx), link, c.hub.toMessages(), wait)
+		c.giveUp(link, c.hub.toMessages())
 	}
 }
 
@@ -123,10 +120,10 @@ func (c *Conn) record(link *mqtt.Conn, s subscription) bool {
 	return true
 }
 
-// unsubscribe gives a subscription up, whether ctx has ended or not. That it fails does no harm:
+// unsubscribe gives a subscription up. That it fails does no harm:
 // what still comes is not for anybody, and what the hub's session still has is given up on the next
 // link.
-func (c *Conn) unsubscribe(ctx context.Context, s subscription) {
+func (c *Conn) unsubscribe(s subscription) {
 	c.mu.Lock()
 	link := c.link
 	c.subscriptions = slices.DeleteFunc(c.subscriptions, func(have subscription) bool {
@@ -136,23 +133,27 @@ func (c *Conn) unsubscribe(ctx context.Context, s subscription) {
 	if link == nil || c.ctx.Err() != nil {
 		return
 	}
-	_ = c.giveUp(context.WithoutCancel(ctx), link, s, finalTimeout)
+	c.giveUp(link, s)
 }
 
 // giveUp ends a subscription on a link. It does not wait long for the hub to say so: what follows
 // over the link is served after it anyway (MQTT 3.1.1 §4.6).
-func (c *Conn) giveUp(
-	ctx context.Context, link *mqtt.Conn, s subscription, wait time.Duration,
-) error {
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	err := link.Unsubscribe(ctx, s.filter)
-	if err == nil && s == c.hub.toMessages() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.lingering = false
+func (c *Conn) giveUp(link *mqtt.Conn, s subscription) {
+	done := make(chan struct{})
+	go func() { // until the hub says so, or the link ends
+		defer close(done)
+		if link.Unsubscribe(link.Context(), s.filter) == nil && s == c.hub.toMessages() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.lingering = slices.Contains(c.subscriptions, s) // by a loop that has begun since
+		}
+	}()
+	timer := time.NewTimer(finalTimeout)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
 	}
-	return err
 }
 
 // restore makes all subscriptions on a new link, then puts it in use. What was given up meanwhile

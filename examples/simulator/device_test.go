@@ -156,9 +156,10 @@ func TestScenarioMovesADeviceAndBreaksTheNetworkOnTime(t *testing.T) {
 		{"at":"3s","network":{"host":"`+hubA+`","certificate":"expired"},"for":"100ms"}]}`))
 	defer p.stop(t)
 	require.Eventually(t, func() bool {
-		_, err := p.client(t, "kitchen").Register(t.Context(), dps.Registration{})
-		return err == nil
-	}, 2*time.Second, 10*time.Millisecond, "the fault is for one request")
+		return len(p.scenario()) >= 2
+	}, limit, time.Millisecond, "the steps of the start")
+	_, err := p.client(t, "kitchen").Register(t.Context(), dps.Registration{})
+	require.ErrorContains(t, err, "status 503")
 	a := p.register(t, "kitchen")
 	require.Equal(t, hubA, a.Hub)
 	c := p.connect(t, a, "kitchen")
