@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rehome-iot/rehome/internal/dial"
 	"github.com/rehome-iot/rehome/internal/mqtt"
 )
 
@@ -56,10 +57,11 @@ type Stats struct {
 
 func newConn(ctx context.Context, d Dialer, hub Hub, credential Credential) *Conn {
 	c := &Conn{
-		dialer: d.withSessions(), hub: hub, events: hub.events(), credential: credential,
+		dialer: d, hub: hub, events: hub.events(), credential: credential,
 		done: make(chan struct{}), changed: make(chan struct{}), inbox: newInbox(),
 		turn: make(chan struct{}, 1), lingering: true, // an earlier process may have left it
 	}
+	c.dialer.sessions = &dial.Session{}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	return c
 }

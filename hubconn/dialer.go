@@ -96,6 +96,8 @@ type Dialer struct {
 	// Logger gets renewals, handlers that panic and messages that there was no room for; never the
 	// content of a message. Default: nothing is logged.
 	Logger *slog.Logger
+
+	sessions tls.ClientSessionCache // of one connection, where TLSConfig has no cache
 }
 
 // Dial connects to a hub as a device: one attempt, bounded by ctx, DialTimeout and ConnectTimeout.
@@ -167,27 +169,10 @@ func (d *Dialer) clock() time.Time {
 	return time.Now()
 }
 
-// maxSessions is how many TLS sessions a connection keeps: that with its hub, of MQTT and of HTTPS,
-// and that with a storage account.
-const maxSessions = 4
-
-// withSessions is a copy of the Dialer that keeps TLS sessions, unless it has a cache for them.
-func (d Dialer) withSessions() Dialer {
-	config := &tls.Config{}
-	if d.TLSConfig != nil {
-		config = d.TLSConfig.Clone()
-	}
-	if config.ClientSessionCache == nil {
-		config.ClientSessionCache = tls.NewLRUClientSessionCache(maxSessions)
-	}
-	d.TLSConfig = config
-	return d
-}
-
 // forgetSession drops the TLS session with a hub, after an attempt that failed: whom the hub took
 // the device for when it began may be why, and the next attempt introduces it anew.
 func (d *Dialer) forgetSession(hub Hub, certificate *tls.Certificate) {
-	dial.Forget(d.TLSConfig, certificate, hub.Host)
+	dial.Forget(d.TLSConfig, certificate, d.sessions, hub.Host)
 }
 
 // open makes the network connection, with the client certificate if there is one.
@@ -196,7 +181,7 @@ func (d *Dialer) open(
 ) (net.Conn, error) {
 	dialer := &mqtt.Dialer{
 		DialContext: d.DialContext, TLSConfig: d.TLSConfig, Certificate: certificate,
-		Proxy: d.Proxy, Timeout: d.DialTimeout,
+		Sessions: d.sessions, Proxy: d.Proxy, Timeout: d.DialTimeout,
 	}
 	if d.Transport == MQTTWebSocket {
 		return dialer.WebSocket(ctx, "wss://"+hub.Host+"/$iothub/websocket", nil)

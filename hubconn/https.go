@@ -108,6 +108,9 @@ func (d *Dialer) httpsOptions(certificate *tls.Certificate) https.Options {
 		config = d.TLSConfig.Clone()
 	}
 	config.Renegotiation = tls.RenegotiateOnceAsClient
+	if config.ClientSessionCache == nil {
+		config.ClientSessionCache = d.sessions
+	}
 	return https.Options{
 		DialContext: d.DialContext,
 		TLSConfig:   config,

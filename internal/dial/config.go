@@ -21,7 +21,11 @@ const minRSABits = 2048
 // The certificate is the device's, nil for none. It is shown whatever authorities the server lists:
 // the services know enrolled leaf certificates that no authority signed. A front end may request it
 // only once it has seen the path, by TLS 1.2 renegotiation.
-func Config(base *tls.Config, certificate *tls.Certificate) (*tls.Config, error) {
+//
+// sessions are kept where the program's own configuration has no cache for them; nil keeps none.
+func Config(
+	base *tls.Config, certificate *tls.Certificate, sessions tls.ClientSessionCache,
+) (*tls.Config, error) {
 	config := &tls.Config{}
 	if base != nil {
 		config = base.Clone()
@@ -41,6 +45,9 @@ func Config(base *tls.Config, certificate *tls.Certificate) (*tls.Config, error)
 	identified := len(config.Certificates) > 0 || config.GetClientCertificate != nil
 	if identified {
 		config.Renegotiation = tls.RenegotiateOnceAsClient
+	}
+	if config.ClientSessionCache == nil {
+		config.ClientSessionCache = sessions
 	}
 	if config.ClientSessionCache != nil {
 		config.ClientSessionCache = scopeOf(config.ClientSessionCache, certificate, identified)

@@ -44,7 +44,7 @@ func TestOneChainHasToBeOfKeysThatAreLongEnough(t *testing.T) {
 		"no way is good":     {chains{chainOf(2048, 1024), chainOf(2048, 1536)}, "RSA key of 1024"},
 		"no way":             {nil, "no chain"},
 	} {
-		config, err := dial.Config(nil, nil)
+		config, err := dial.Config(nil, nil, nil)
 		require.NoError(t, err)
 		err = config.VerifyConnection(tls.ConnectionState{VerifiedChains: row.verified})
 		if row.refusal == "" {
@@ -65,7 +65,7 @@ func TestTheProgramsOwnCheckOfAConnectionCounts(t *testing.T) {
 		asked++
 		return own
 	}}
-	config, err := dial.Config(base, nil)
+	config, err := dial.Config(base, nil, nil)
 	require.NoError(t, err)
 	strong := tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{chainOf(2048)}}
 	assert.ErrorIs(t, config.VerifyConnection(strong), own)

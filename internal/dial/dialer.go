@@ -20,6 +20,8 @@ type Dialer struct {
 	// Certificate is the device's own, shown to every server that asks for one, and to no proxy.
 	// nil: those of TLSConfig, if it has any.
 	Certificate *tls.Certificate
+	// Sessions are kept where TLSConfig has no cache for them. nil: none are.
+	Sessions tls.ClientSessionCache
 	// Proxy chooses the proxy for a target, by its scheme and host: http, https, socks5 or socks5h.
 	// Default: http.ProxyFromEnvironment, which has none for the scheme mqtts.
 	Proxy func(*http.Request) (*url.URL, error)
@@ -45,7 +47,7 @@ func addressOf(u *url.URL) string {
 // another) or "mqtts" (8883). It goes through the proxy, if there is one, and returns when the TLS
 // handshake is done. A proxy's refusal is a *RefusedError. An error because ctx ended is its cause.
 func (d *Dialer) TLS(ctx context.Context, target *url.URL) (*tls.Conn, error) {
-	config, err := Config(d.TLSConfig, d.Certificate)
+	config, err := Config(d.TLSConfig, d.Certificate, d.Sessions)
 	if err != nil {
 		return nil, err
 	}

@@ -45,7 +45,7 @@ func (d *Dialer) through(
 // toProxy connects to a proxy that is itself spoken to over TLS. It learns nothing that identifies
 // the device: a certificate would, and so might a session.
 func (d *Dialer) toProxy(ctx context.Context, proxy *url.URL) (net.Conn, error) {
-	config, err := Config(d.TLSConfig, nil)
+	config, err := Config(d.TLSConfig, nil, nil)
 	if err != nil {
 		return nil, err
 	}

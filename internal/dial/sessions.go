@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
+	"sync"
 )
 
 // scoped is a session cache as one identity sees it. crypto/tls keeps a session under the name of
@@ -41,9 +42,34 @@ func (s scoped) Put(server string, session *tls.ClientSessionState) {
 	s.cache.Put(s.scope+server, session)
 }
 
+// Session keeps one session, the last: for a device that has one server.
+type Session struct {
+	mu    sync.Mutex
+	key   string
+	state *tls.ClientSessionState
+}
+
+// Get returns the session, if it is the one that is asked for.
+func (s *Session) Get(key string) (*tls.ClientSessionState, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state, s.state != nil && s.key == key
+}
+
+// Put replaces the session; nil drops it.
+func (s *Session) Put(key string, state *tls.ClientSessionState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if state != nil || key == s.key {
+		s.key, s.state = key, state
+	}
+}
+
 // Forget drops the session of a certificate, nil for none, with a server.
-func Forget(base *tls.Config, certificate *tls.Certificate, server string) {
-	config, err := Config(base, certificate)
+func Forget(
+	base *tls.Config, certificate *tls.Certificate, sessions tls.ClientSessionCache, server string,
+) {
+	config, err := Config(base, certificate, sessions)
 	if err == nil && config.ClientSessionCache != nil {
 		config.ClientSessionCache.Put(server, nil)
 	}

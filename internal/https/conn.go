@@ -52,7 +52,7 @@ type Conn struct {
 
 // Open prepares a Conn; it does not use the network. The caller closes it.
 func Open(o Options) (*Conn, error) {
-	if _, err := dial.Config(o.TLSConfig, o.Certificate); err != nil {
+	if _, err := dial.Config(o.TLSConfig, o.Certificate, nil); err != nil {
 		return nil, err
 	}
 	return &Conn{timeout: o.DialTimeout, single: o.Single, dialer: dial.Dialer{

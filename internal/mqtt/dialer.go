@@ -23,6 +23,8 @@ type Dialer struct {
 	TLSConfig *tls.Config
 	// Certificate is the device's own, nil for none.
 	Certificate *tls.Certificate
+	// Sessions are TLS sessions to be resumed, where TLSConfig has no cache for them. nil: none.
+	Sessions tls.ClientSessionCache
 	// Proxy chooses the proxy. It is asked with the scheme mqtts for the MQTT port, and with https
 	// for WebSocket. Default: http.ProxyFromEnvironment, which has none for mqtts.
 	Proxy func(*http.Request) (*url.URL, error)
@@ -52,7 +54,8 @@ func (d *Dialer) open(
 ) (net.Conn, error) {
 	nc, err := (&dial.Dialer{
 		DialContext: d.DialContext, TLSConfig: config, Certificate: d.Certificate, Proxy: d.Proxy,
-		Wrap: func(nc net.Conn) net.Conn { return newLine(nc) },
+		Sessions: d.Sessions,
+		Wrap:     func(nc net.Conn) net.Conn { return newLine(nc) },
 	}).TLS(ctx, target)
 	if refused, ok := errors.AsType[*dial.RefusedError](err); ok {
 		return nil, &UpgradeError{
