@@ -29,14 +29,14 @@ type Conn struct {
 	expiry time.Time     // of the token that the link was opened with; zero: it has none
 	life   time.Duration // what was left until then when the link came into use
 
-	inbox        *inbox       // messages for Messages
+	inbox        inbox        // messages for Messages
 	twinRequests twinRequests // to twin operations
 	feeds        feeds        // of desired properties
 	calls        calls        // of methods
 
 	mu            sync.Mutex
 	link          *mqtt.Conn     // nil while one replaces another
-	changed       chan struct{}  // closed when link is replaced
+	changed       chan struct{}  // closed when link is replaced; nil: nobody waits for that
 	acks          uint64         // of former links
 	endedAt       time.Time      // zero while it lives
 	subscriptions []subscription // that each link has
@@ -58,8 +58,8 @@ type Stats struct {
 func newConn(ctx context.Context, d Dialer, hub Hub, credential Credential) *Conn {
 	c := &Conn{
 		dialer: d, hub: hub, events: hub.events(), credential: credential,
-		done: make(chan struct{}), changed: make(chan struct{}), inbox: newInbox(),
-		turn: make(chan struct{}, 1), lingering: true, // an earlier process may have left it
+		done:      make(chan struct{}),
+		lingering: true, // an earlier process may have left it
 	}
 	c.dialer.sessions = &dial.Session{}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
@@ -173,14 +173,16 @@ func (c *Conn) exchangeLink(link *mqtt.Conn) {
 		c.acks += c.link.Acknowledged()
 	}
 	c.link = link
-	close(c.changed)
-	c.changed = make(chan struct{})
+	if c.changed != nil {
+		close(c.changed)
+		c.changed = nil
+	}
 }
 
-func (c *Conn) current() (*mqtt.Conn, <-chan struct{}) {
+func (c *Conn) current() *mqtt.Conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.link, c.changed
+	return c.link
 }
 
 // ended is the error of an operation when the connection or ctx has ended.
@@ -206,8 +208,18 @@ func (c *Conn) pause(ctx context.Context, op string, d time.Duration) error {
 	return c.ended(ctx, op)
 }
 
-// await waits for another link; its error is the end of the connection or of ctx.
-func (c *Conn) await(ctx context.Context, op string, changed <-chan struct{}) error {
+// await waits for another link than this one; its error is the end of the connection or of ctx.
+func (c *Conn) await(ctx context.Context, op string, link *mqtt.Conn) error {
+	c.mu.Lock()
+	if c.link != link {
+		c.mu.Unlock()
+		return nil
+	}
+	if c.changed == nil {
+		c.changed = make(chan struct{})
+	}
+	changed := c.changed
+	c.mu.Unlock()
 	select {
 	case <-changed:
 		return nil

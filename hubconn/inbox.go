@@ -21,11 +21,7 @@ type inbox struct {
 	free    chan struct{} // closed when it has none; nil: nobody waits for that
 	dropped int
 	former  former        // what came over former links
-	arrived chan struct{} // holds one token when the queue may have something
-}
-
-func newInbox() *inbox {
-	return &inbox{arrived: make(chan struct{}, 1), former: former{byID: map[identity]*known{}}}
+	arrived chan struct{} // holds one token when the queue may have something; nil before any loop
 }
 
 func (b *inbox) push(m mqtt.Message) {
@@ -127,6 +123,10 @@ func (b *inbox) claim() bool {
 	defer b.mu.Unlock()
 	free := !b.claimed
 	b.claimed = true
+	if b.arrived == nil {
+		b.arrived = make(chan struct{}, 1)
+		signal(b.arrived)
+	}
 	b.former.offered = true
 	return free
 }

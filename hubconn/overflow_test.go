@@ -12,7 +12,7 @@ import (
 )
 
 func TestAFullInboxDropsWhatTheHubKeeps(t *testing.T) {
-	b := newInbox()
+	b := &inbox{}
 	acknowledged := 0
 	for i := range inboxSize + 3 {
 		b.push(mqtt.Message{Topic: fmt.Sprint(i), Ack: func() { acknowledged++ }})
@@ -56,7 +56,7 @@ func TestNothingIsRecognisedWhileEqualMessagesMayBeAtTheHub(t *testing.T) {
 			b.queue = nil
 		},
 	} {
-		b := newInbox()
+		b := &inbox{}
 		b.attach()
 		b.claim()
 		before(b)
@@ -76,7 +76,7 @@ func TestNothingIsRecognisedWhileEqualMessagesMayBeAtTheHub(t *testing.T) {
 // What has not come again over a whole link will not: it does not wait for a message that is new.
 func TestWhatDidNotComeAgainIsForgotten(t *testing.T) {
 	m := mqtt.Message{Topic: "t", Duplicate: true, Ack: func() {}}
-	b := newInbox()
+	b := &inbox{}
 	b.attach()
 	b.claim()
 	b.push(m)

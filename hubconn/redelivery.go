@@ -63,6 +63,9 @@ func (f *former) leave(body *handed, queue []mqtt.Message) {
 	if body != nil {
 		body.ack = nil
 		if !f.unsure && f.byID[body.id] == nil {
+			if f.byID == nil {
+				f.byID = map[identity]*known{}
+			}
 			f.byID[body.id] = &known{}
 		}
 	}

@@ -39,7 +39,7 @@ func renewAt(left time.Duration, u float64) time.Duration {
 // supervise watches the links until the connection ends, and ends it with the reason.
 func (c *Conn) supervise() {
 	defer close(c.done)
-	link, _ := c.current()
+	link := c.current()
 	for link != nil {
 		link = c.watch(link)
 	}
@@ -67,8 +67,7 @@ again:
 	case <-expiring:
 		err := c.renew(link)
 		if err == nil {
-			link, _ = c.current()
-			return link
+			return c.current()
 		}
 		if c.ctx.Err() == nil {
 			c.log(slog.LevelInfo, "could not renew the connection", slog.Any("error", err))

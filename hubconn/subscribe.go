@@ -33,7 +33,7 @@ func (h Hub) toMessages() subscription {
 // subscribe returns once a subscription stands; from then on every new link has it from its start.
 func (c *Conn) subscribe(ctx context.Context, op string, s subscription) error {
 	for {
-		link, changed, stands := c.subscribed(s)
+		link, stands := c.subscribed(s)
 		if stands {
 			return nil
 		}
@@ -46,7 +46,7 @@ func (c *Conn) subscribe(ctx context.Context, op string, s subscription) error {
 				return classify(op, c.hub, err) // refused, or ctx ended
 			}
 		}
-		if err := c.await(ctx, op, changed); err != nil {
+		if err := c.await(ctx, op, link); err != nil {
 			return err
 		}
 	}
@@ -54,15 +54,26 @@ func (c *Conn) subscribe(ctx context.Context, op string, s subscription) error {
 
 // subscribeToMessages is subscribe for a loop over Messages.
 func (c *Conn) subscribeToMessages(ctx context.Context) error {
+	turn := c.messagesTurn()
 	select {
-	case c.turn <- struct{}{}:
+	case turn <- struct{}{}:
 	case <-c.ctx.Done():
 		return c.ended(ctx, "messages")
 	case <-ctx.Done():
 		return c.ended(ctx, "messages")
 	}
-	defer func() { <-c.turn }()
+	defer func() { <-turn }()
 	return c.subscribe(ctx, "messages", c.hub.toMessages())
+}
+
+// messagesTurn is what one holds who makes the subscription to messages, or gives it up.
+func (c *Conn) messagesTurn() chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.turn == nil {
+		c.turn = make(chan struct{}, 1)
+	}
+	return c.turn
 }
 
 // lingerTime is how long a subscription that nobody made here is left alone: a loop over Messages
@@ -82,21 +93,25 @@ func (c *Conn) lingers() bool {
 // device that wakes to send and sleeps again does so as well, if only once: else it would use up
 // the deliveries of what waits for it.
 func (c *Conn) giveUpLingering(link *mqtt.Conn) {
+	if !c.lingers() {
+		return
+	}
+	turn := c.messagesTurn()
 	select {
-	case c.turn <- struct{}{}:
+	case turn <- struct{}{}:
 	default:
 		return
 	}
-	defer func() { <-c.turn }()
+	defer func() { <-turn }()
 	if c.lingers() {
 		c.giveUp(link, c.hub.toMessages())
 	}
 }
 
-func (c *Conn) subscribed(s subscription) (*mqtt.Conn, <-chan struct{}, bool) {
+func (c *Conn) subscribed(s subscription) (*mqtt.Conn, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.link, c.changed, slices.Contains(c.subscriptions, s)
+	return c.link, slices.Contains(c.subscriptions, s)
 }
 
 // listens reports whether the hub may be sending messages.

@@ -28,7 +28,7 @@ func (c *Conn) Send(ctx context.Context, m Message) error {
 // it sends again over the next one.
 func (c *Conn) publish(ctx context.Context, op, topic string, body []byte) error {
 	for {
-		link, changed := c.current()
+		link := c.current()
 		if link != nil {
 			err := link.Publish(ctx, topic, 1, body)
 			if err == nil {
@@ -39,7 +39,7 @@ func (c *Conn) publish(ctx context.Context, op, topic string, body []byte) error
 			}
 		}
 		// No link, or a dead one: it is either replaced or the end of the connection.
-		if err := c.await(ctx, op, changed); err != nil {
+		if err := c.await(ctx, op, link); err != nil {
 			return err
 		}
 	}

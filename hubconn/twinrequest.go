@@ -128,7 +128,7 @@ func (c *Conn) requestOnce(
 	ctx context.Context, op, topic string, body []byte,
 ) (twinResponse, error) {
 	for {
-		link, changed := c.current()
+		link := c.current()
 		if link != nil {
 			id, arrived := c.twinRequests.expect()
 			r, err := c.exchange(ctx, link, topic+"?$rid="+id, body, arrived)
@@ -140,7 +140,7 @@ func (c *Conn) requestOnce(
 				return r, classify(op, c.hub, err)
 			}
 		}
-		if err := c.await(ctx, op, changed); err != nil {
+		if err := c.await(ctx, op, link); err != nil {
 			return twinResponse{}, err
 		}
 	}

@@ -120,10 +120,13 @@ func (o Options) check(ctx context.Context) error {
 	return nil
 }
 
+// broker is a name that is never dialed.
+var broker = &url.URL{Scheme: "tcp", Host: "tap"}
+
 func (c *Conn) pahoOptions() *paho.ClientOptions {
 	const never = 24 * time.Hour // the tap has the deadlines; Paho must not act before it
 	o := paho.NewClientOptions()
-	o.AddBroker("tcp://tap") // a name that is never dialed
+	o.Servers = []*url.URL{broker}
 	o.SetCustomOpenConnectionFn(c.open)
 	o.SetProtocolVersion(4) // or every refusal is tried again as MQTT 3.1
 	o.SetClientID(c.tap.options.ClientID)
@@ -141,6 +144,7 @@ func (c *Conn) pahoOptions() *paho.ClientOptions {
 	o.SetConnectionLostHandler(func(_ paho.Client, err error) { c.ended(err) })
 	o.SetConnectTimeout(never)
 	o.SetWriteTimeout(never)
+	o.Dialer, o.WebsocketOptions, o.HTTPHeaders = nil, nil, nil // for connections it does not open
 	return o
 }
 

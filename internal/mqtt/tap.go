@@ -133,6 +133,7 @@ func (t *tap) end(cause error) bool {
 		t.goodbye = time.AfterFunc(closeTimeout, func() { abort(t.nc) })
 	}
 	t.cancel(cause)
+	t.wake()
 	return true
 }
 

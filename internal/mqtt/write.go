@@ -131,10 +131,7 @@ func (t *tap) next() (batch []byte, ping, ok bool) {
 			return nil, false, false
 		}
 		t.mu.Unlock()
-		select {
-		case <-t.some:
-		case <-t.ctx.Done():
-		}
+		<-t.some          // also at the end
 		runtime.Gosched() // let everyone who is about to send put his packet in the same batch
 	}
 }
