@@ -62,9 +62,9 @@ func resolver(t *testing.T) *net.Resolver {
 	}
 }
 
-// A name may have addresses of a family that leads nowhere. The race between the two is net.Dialer's
-// (RFC 8305); what is shown here is that nothing in between takes one family's part. The resolver is
-// the process's, so a process of its own has it.
+// A name may have addresses of a family that leads nowhere. The race between the two families is
+// net.Dialer's (RFC 8305); what is shown here is that nothing in between takes the part of one. The
+// resolver is the process's, so a process of its own has it.
 func TestANameIsDialedInBothFamilies(t *testing.T) {
 	if os.Getenv("DIAL_TEST_CHILD") == "" {
 		child := exec.Command(os.Args[0], "-test.run=^TestANameIsDialedInBothFamilies$", "-test.v")
