@@ -237,9 +237,9 @@ func measure(
 	return first, again
 }
 
-// The figures of docs/guide.md. Most of a ClientHello is the key share of X25519MLKEM768. What a
-// resumed session saves is the server's chain, a round trip of TLS 1.2 and the work of both sides;
-// this server's ticket is longer than what it replaces in the other direction.
+// Most of a ClientHello is the key share of X25519MLKEM768. What a resumed session saves is the
+// server's chain, a round trip of TLS 1.2 and the work of both sides; this server's ticket is
+// longer than what it replaces in the other direction.
 func TestAConnectionTakesFewBytesWithTheSettingForThem(t *testing.T) {
 	few := []tls.CurveID{tls.X25519, tls.CurveP256}
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {

@@ -30,7 +30,8 @@ type Site interface {
 // program in any language.
 //
 // Every host shares two ports, HTTPS (443) and MQTT (8883), and is told apart by the TLS server
-// name.
+// name. A TLS session is resumed with the client certificate that it began with, as long as the
+// host shows the same certificate of its own.
 //
 // All methods are safe for concurrent use. A Network must be closed.
 type Network struct {

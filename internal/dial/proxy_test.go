@@ -172,3 +172,45 @@ func TestAProxyWhoseCertificateDoesNotVerifyIsToldNothing(t *testing.T) {
 		assert.Empty(w, w.asked)
 	})
 }
+
+func TestASOCKSProxyIsToldAddressesAsSuch(t *testing.T) {
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		explore(t, func(w *world) {
+			w.network.SetDefault(hub)
+			w.proxies["proxy.example:1080"] = w.socks(0)
+			w.through("socks5", "proxy.example")
+			address := net.JoinHostPort(host, "8883")
+			nc, err := w.dialer.TLS(w.Context(), &url.URL{Scheme: "mqtts", Host: address})
+			require.NoError(w, err)
+			assert.Equal(w, []string{"SOCKS " + address + " user:secret"}, w.asked)
+			_ = nc.Close()
+		})
+	}
+	explore(t, func(w *world) {
+		w.proxies["proxy.example:1080"] = w.socks(0)
+		w.through("socks5", "proxy.example")
+		long := &url.URL{Scheme: "mqtts", Host: strings.Repeat("x", 256)}
+		_, err := w.dialer.TLS(w.Context(), long)
+		require.ErrorContains(w, err, "longer than the 255 bytes")
+	})
+}
+
+// keys notes under which keys sessions are asked for and kept.
+type keys map[string]bool
+
+func (k keys) Get(key string) (*tls.ClientSessionState, bool) { k[key] = true; return nil, false }
+
+func (k keys) Put(key string, _ *tls.ClientSessionState) { k[key] = true }
+
+func TestNoSessionWithAProxyIsKept(t *testing.T) {
+	explore(t, func(w *world) {
+		w.proxies["proxy.example:443"] = w.secured(
+			w.network.CA().Server("proxy.example"), w.tunnel,
+		)
+		w.through("https", "proxy.example")
+		kept := keys{}
+		w.dialer.TLSConfig.ClientSessionCache = kept
+		require.NoError(w, w.speak("https"))
+		assert.Equal(w, keys{"rehome anonymous " + hub: true}, kept)
+	})
+}

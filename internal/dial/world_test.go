@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -184,7 +185,7 @@ func (w *world) socks(code byte) func(net.Conn) {
 		case 3:
 			host = string(take(int(take(1)[0])))
 		case 4:
-			host = net.IP(take(16)).String()
+			host = netip.AddrFrom16([16]byte(take(16))).String() // tells a mapped one
 		}
 		port := strconv.Itoa(int(binary.BigEndian.Uint16(take(2))))
 		w.ask("SOCKS " + net.JoinHostPort(host, port) + " " + user)

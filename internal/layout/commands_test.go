@@ -54,7 +54,9 @@ var runners = map[string]runner{
 	"(cd internal/officialclients/testdata && npm ci --ignore-scripts)":   ci("official", `"npm", "ci", "--ignore-scripts"`),
 	"REHOME_OFFICIAL_CLIENTS=required go test ./internal/officialclients": ci("official", "REHOME_OFFICIAL_CLIENTS=required"),
 
-	`GOOS=linux GOARCH=arm GOARM=6 CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" ./examples/thermostat`: ci("cross", `"go", "build", "-trimpath", "-ldflags", "-s -w"`),
+	`GOOS=linux GOARCH=arm GOARM=6 CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" ./examples/thermostat`: ci("cross", `"build", "-trimpath", "-ldflags", "-s -w"`),
+
+	`GOOS=linux GOARCH=arm GOARM=6 CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -gcflags all=-l -gcflags crypto/...= -gcflags runtime/...= ./examples/thermostat`: ci("cross", `buildFor(s, small...)`),
 }
 
 var (

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/dial"
 )
 
 const (
@@ -130,7 +132,7 @@ func (t *tap) end(cause error) bool {
 	t.err = cause
 	t.life.timer.Stop()
 	if cause == ErrClosed { //nolint:errorlint // it is ours
-		t.goodbye = time.AfterFunc(closeTimeout, func() { abort(t.nc) })
+		t.goodbye = time.AfterFunc(closeTimeout, func() { dial.Abort(t.nc) })
 	}
 	t.cancel(cause)
 	t.wake()
@@ -140,7 +142,7 @@ func (t *tap) end(cause error) bool {
 // fail ends the connection at once.
 func (t *tap) fail(cause error) {
 	if t.end(cause) {
-		abort(t.nc)
+		dial.Abort(t.nc)
 	}
 }
 
@@ -148,21 +150,6 @@ func (t *tap) cause() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.err
-}
-
-// abort closes a network connection from below first: a TLS or WebSocket close writes a last
-// message, which a stalled peer would block.
-func abort(nc net.Conn) {
-	under := nc
-	for {
-		u, ok := under.(interface{ NetConn() net.Conn })
-		if !ok {
-			break
-		}
-		under = u.NetConn()
-	}
-	_ = under.Close()
-	_ = nc.Close()
 }
 
 // Read hands on the server's bytes as far as the scanner lets them. At the end of the connection it

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"runtime"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/dial"
 )
 
 const (
@@ -101,7 +103,7 @@ func (t *tap) writeLoop() {
 	}
 	_, _ = t.nc.Write([]byte{0xe0, 0x00})
 	_ = t.nc.Close()
-	abort(t.nc)
+	dial.Abort(t.nc)
 }
 
 func (t *tap) stopGoodbye() {
