@@ -87,6 +87,23 @@ func TestARenewalComesBetweenTwoLoopBodies(t *testing.T) {
 	})
 }
 
+func TestMessagesAreHandledBetweenTheTriesOfARenewal(t *testing.T) {
+	play(t, func(s *stage) {
+		conn := s.connect()
+		ctx, cancel := context.WithCancel(s.Context())
+		got := s.takes(ctx, conn, func(hubconn.Message) {})
+		s.network.RefuseFor(host, time.Hour-time.Minute)
+		for range 59 {
+			s.sendC2D("x")
+			time.Sleep(time.Minute)
+			assert.Empty(s, s.counts())
+		}
+		cancel()
+		assert.Len(s, <-got, 59)
+		assert.Equal(s, 1, s.accepted())
+	})
+}
+
 // A body that takes longer than a token lives: the hub sends the message again at each renewal.
 func TestAMessageThatComesAgainDuringItsBodyIsAcknowledgedAfterIt(t *testing.T) {
 	for name, id := range map[string]string{"by DUP": "", "by MessageID": "17"} {
