@@ -135,9 +135,8 @@ func (c *Conn) record(link *mqtt.Conn, s subscription) bool {
 	return true
 }
 
-// unsubscribe gives a subscription up. That it fails does no harm:
-// what still comes is not for anybody, and what the hub's session still has is given up on the next
-// link.
+// unsubscribe gives a subscription up. That it fails does no harm: what still comes is not for
+// anybody, and what the hub's session still has is given up on the next link.
 func (c *Conn) unsubscribe(s subscription) {
 	c.mu.Lock()
 	link := c.link
