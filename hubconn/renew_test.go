@@ -274,6 +274,20 @@ func TestARenewalIsGivenUpAtTheEndOfTheToken(t *testing.T) {
 	})
 }
 
+// With no link left there is nothing to wait for when no further try fits into the token's life.
+func TestARenewalWithoutALinkIsGivenUpWithItsLastTry(t *testing.T) {
+	play(t, func(s *stage) {
+		start := time.Now()
+		s.hub.Inject(hubtest.Fault{On: hubtest.Connect, Skip: 1, ReturnCode: 3, Times: -1})
+		conn := s.connect()
+		s.ended(conn, hubconn.Server)
+		assert.Less(s, time.Since(start), time.Hour)
+		attempts := s.hub.Attempts()
+		assert.GreaterOrEqual(s, len(attempts), 4)
+		assert.Equal(s, attempts[len(attempts)-1].Time.Sub(start), time.Since(start))
+	})
+}
+
 // cached is a credential whose tokens live as they please.
 type cached struct {
 	sasKey
