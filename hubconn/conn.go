@@ -24,7 +24,8 @@ type Conn struct {
 	since      time.Time
 	ctx        context.Context
 	cancel     context.CancelCauseFunc
-	done       chan struct{} // supervise has returned
+	done       chan struct{}  // supervise has returned
+	late       sync.WaitGroup // those who hear from the hub what nobody waits for any more
 
 	expiry time.Time     // of the token that the link was opened with; zero: it has none
 	life   time.Duration // what was left until then when the link came into use

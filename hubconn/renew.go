@@ -43,6 +43,7 @@ func (c *Conn) supervise() {
 	for link != nil {
 		link = c.watch(link)
 	}
+	c.late.Wait()
 }
 
 // watch returns the next link, or nil when the connection has ended.
@@ -76,7 +77,7 @@ again:
 	case <-link.Context().Done():
 		c.end(c.lost(link))
 	case <-c.ctx.Done():
-		c.giveUpLingering(link)
+		c.leaveNothingBehind(link)
 	}
 	_ = link.Close()
 	return nil

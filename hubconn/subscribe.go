@@ -89,9 +89,7 @@ func (c *Conn) lingers() bool {
 	return c.lingering && !slices.Contains(c.subscriptions, c.hub.toMessages())
 }
 
-// giveUpLingering ends such a subscription, unless a loop is just about to make it its own. A
-// device that wakes to send and sleeps again does so as well, if only once: else it would use up
-// the deliveries of what waits for it.
+// giveUpLingering ends such a subscription, unless a loop is just about to make it its own.
 func (c *Conn) giveUpLingering(link *mqtt.Conn) {
 	if !c.lingers() {
 		return
@@ -105,6 +103,16 @@ func (c *Conn) giveUpLingering(link *mqtt.Conn) {
 	defer func() { <-turn }()
 	if c.lingers() {
 		c.giveUp(link, c.hub.toMessages())
+	}
+}
+
+// leaveNothingBehind ends such a subscription on a link that is about to be closed: else a device
+// that wakes to send and sleeps again would use up the deliveries of what waits for it.
+func (c *Conn) leaveNothingBehind(link *mqtt.Conn) {
+	if c.lingers() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), finalTimeout)
+		defer cancel()
+		c.unsubscribeOn(ctx, link, c.hub.toMessages())
 	}
 }
 
@@ -154,19 +162,30 @@ func (c *Conn) unsubscribe(s subscription) {
 // over the link is served after it anyway (MQTT 3.1.1 §4.6).
 func (c *Conn) giveUp(link *mqtt.Conn, s subscription) {
 	done := make(chan struct{})
-	go func() { // until the hub says so, or the link ends
-		defer close(done)
-		if link.Unsubscribe(link.Context(), s.filter) == nil && s == c.hub.toMessages() {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.lingering = slices.Contains(c.subscriptions, s) // by a loop that has begun since
-		}
-	}()
+	c.mu.Lock()
+	if c.endedAt.IsZero() {
+		c.late.Go(func() { // until the hub says so, or the link ends
+			defer close(done)
+			c.unsubscribeOn(link.Context(), link, s)
+		})
+	} else {
+		close(done)
+	}
+	c.mu.Unlock()
 	timer := time.NewTimer(finalTimeout)
 	defer timer.Stop()
 	select {
 	case <-done:
 	case <-timer.C:
+	}
+}
+
+// unsubscribeOn returns when the hub says that it has ended a subscription, or with ctx.
+func (c *Conn) unsubscribeOn(ctx context.Context, link *mqtt.Conn, s subscription) {
+	if link.Unsubscribe(ctx, s.filter) == nil && s == c.hub.toMessages() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.lingering = slices.Contains(c.subscriptions, s) // by a loop that has begun since
 	}
 }
 
