@@ -77,6 +77,14 @@ func newDPSChoice(d *Device) choice[dps.Transport] {
 	return choiceOf("dps", d.Transport, dps.Auto, order)
 }
 
+// resume takes up that the service was silent to an earlier process: one that lives for a minute
+// has no time for several attempts at a service that says nothing.
+func (c *choice[T]) resume(silent bool) {
+	if silent {
+		c.silent = silentTries - 1
+	}
+}
+
 func (c *choice[T]) open() bool { return len(c.order) > 1 }
 
 // first is the transport that is known to work, as far as one is.
@@ -87,16 +95,20 @@ func (c *choice[T]) first() T {
 	return c.order[0]
 }
 
+// lately says that the other transport goes first.
+func (c *choice[T]) lately(now time.Time) bool {
+	return !c.since.IsZero() && now.Sub(c.since).Abs() < preferredAfter
+}
+
 // plan is the order of the next attempt, and how long its first try may take to reach the service.
 func (c *choice[T]) plan(now time.Time, limit time.Duration) plan[T] {
 	if !c.open() {
 		return plan[T]{order: c.order}
 	}
-	other := !c.since.IsZero() && now.Sub(c.since).Abs() < preferredAfter
 	if c.patient {
 		limit = 0
 	}
-	if other != c.swapped {
+	if c.lately(now) != c.swapped {
 		return plan[T]{order: []T{c.order[1], c.order[0]}, limit: limit}
 	}
 	return plan[T]{order: c.order, limit: limit}
@@ -115,17 +127,16 @@ func (c *choice[T]) learn(a attempt[T], now time.Time) (changed bool) {
 	} else if c.silent++; c.silent >= silentTries {
 		c.silent, c.swapped = 0, !c.swapped
 	}
-	last, passedOver := a.tried[len(a.tried)-1], len(a.tried) > 1
-	if a.reached == nobody || a.reached == certificate && !passedOver {
-		return false // nothing that tells one from the other
+	if a.reached != answer {
+		return false // a handshake does not tell that what follows it gets through
 	}
-	switch {
+	switch last := a.tried[len(a.tried)-1]; {
 	case last == c.order[0]:
 		c.since = time.Time{}
-	case c.since.IsZero(), passedOver, c.swapped:
+	case (len(a.tried) > 1 || c.swapped) && !c.lately(now):
 		c.since = now.Truncate(time.Second)
 	}
-	c.swapped = c.swapped && a.reached == certificate
+	c.swapped = false
 	return !c.since.Equal(before)
 }
 

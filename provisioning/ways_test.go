@@ -177,3 +177,24 @@ func slowTo(dev *provisioning.Device, port string, by time.Duration) {
 		return open(ctx, network, address)
 	}
 }
+
+// blackholed loses all that is sent to a port after the handshake.
+func blackholed(dev *provisioning.Device, port string) {
+	open := dev.DialContext
+	dev.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		nc, err := open(ctx, network, address)
+		if err == nil && strings.HasSuffix(address, port) {
+			nc = handshakeAlone{nc}
+		}
+		return nc, err
+	}
+}
+
+type handshakeAlone struct{ net.Conn }
+
+func (c handshakeAlone) Write(b []byte) (int, error) {
+	if len(b) > 0 && b[0] == 23 { // application data, RFC 8446 §5.1
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
+}
