@@ -43,6 +43,8 @@ type Conn struct {
 	subscriptions []subscription // that each link has
 	lingering     bool           // the hub's session may have the one to messages
 	turn          chan struct{}  // holds one token while that one is made, or given up
+	partings      int            // subscriptions given up of which the hub has not said so yet
+	partUntil     time.Time      // how long that is waited for
 }
 
 // Stats is what has happened on a connection.

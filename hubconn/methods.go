@@ -81,7 +81,6 @@ func (c *Conn) HandleMethods(ctx context.Context, m Methods) error {
 	}
 	serving, cancel := c.within(ctx)
 	defer cancel()
-	defer c.unsubscribe(toMethodCalls)
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -109,6 +108,7 @@ func (c *Conn) HandleMethods(ctx context.Context, m Methods) error {
 		case <-serving.Done():
 		}
 	}
+	c.unsubscribe(toMethodCalls) // while the last responses are on their way
 	running.Wait()
 	return classify("methods", c.hub, context.Cause(serving))
 }

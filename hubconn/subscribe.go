@@ -159,21 +159,29 @@ func (c *Conn) unsubscribe(s subscription) {
 }
 
 // giveUp ends a subscription on a link. It does not wait long for the hub to say so: what follows
-// over the link is served after it anyway (MQTT 3.1.1 §4.6).
+// over the link is served after it anyway (MQTT 3.1.1 §4.6). Of several at one end, one after the
+// other, the last waits no longer than the first.
 func (c *Conn) giveUp(link *mqtt.Conn, s subscription) {
 	done := make(chan struct{})
 	c.mu.Lock()
+	if c.partings == 0 {
+		c.partUntil = time.Now().Add(finalTimeout)
+	}
+	timer := time.NewTimer(time.Until(c.partUntil))
+	defer timer.Stop()
 	if c.endedAt.IsZero() {
+		c.partings++
 		c.late.Go(func() { // until the hub says so, or the link ends
 			defer close(done)
 			c.unsubscribeOn(link.Context(), link, s)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.partings--
 		})
 	} else {
 		close(done)
 	}
 	c.mu.Unlock()
-	timer := time.NewTimer(finalTimeout)
-	defer timer.Stop()
 	select {
 	case <-done:
 	case <-timer.C:

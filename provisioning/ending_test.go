@@ -3,6 +3,7 @@ package provisioning_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning"
 	"github.com/rehome-iot/rehome/provisioning/dps"
@@ -214,4 +216,67 @@ func TestAssignmentAfterForgetAsksDPS(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestRunEndsAtOnceWhoseHubHasStoppedReading(t *testing.T) {
+	each(t, hubWirings, func(t *testing.T, r *rig) {
+		r.boot()
+		stopped := errors.New("stopped by the test")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		full := make(chan struct{})
+		done := make(chan error, 1)
+		go func() {
+			done <- r.device().Run(ctx, func(ctx context.Context, hub *hubconn.Conn) error {
+				return r.busy(ctx, hub, full)
+			})
+		}()
+		<-full
+		at := time.Now()
+		cancel(stopped)
+		require.ErrorIs(t, <-done, stopped)
+		took := time.Since(at)
+		t.Log(took)
+		require.LessOrEqual(t, took, 100*time.Millisecond)
+		time.Sleep(5 * time.Second) // the goodbye ends by itself
+	})
+}
+
+// busy is a session of a program that uses all that a hub has for it, whose peer stops reading.
+func (r *rig) busy(ctx context.Context, hub *hubconn.Conn, full chan struct{}) error {
+	var loops sync.WaitGroup
+	loops.Go(func() {
+		for range hub.Messages(ctx) {
+		}
+	})
+	loops.Go(func() {
+		for range hub.Desired(ctx) {
+		}
+	})
+	called := make(chan struct{}, 1)
+	loops.Go(func() {
+		_ = hub.HandleMethods(ctx, hubconn.Methods{
+			Default: func(ctx context.Context, _ hubconn.MethodRequest) (int, any, error) {
+				called <- struct{}{}
+				<-ctx.Done()
+				return 200, "done", nil
+			},
+		})
+	})
+	time.Sleep(time.Second)
+	loops.Go(func() {
+		_, _, _ = r.a.Invoke(ctx, rigID, "m", nil, hubtest.InvokeOptions{})
+	})
+	<-called
+	r.network.Stall(hubA, true)
+	for range 6 {
+		loops.Go(func() {
+			for ctx.Err() == nil {
+				_ = hub.Send(ctx, hubconn.Message{Body: make([]byte, 200<<10)})
+			}
+		})
+	}
+	time.Sleep(5 * time.Second)
+	close(full)
+	loops.Wait()
+	return ctx.Err()
 }
