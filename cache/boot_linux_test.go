@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -52,6 +53,28 @@ func TestWithoutProcThereIsNoBootTime(t *testing.T) {
 		*variable = path
 	}
 	require.NotZero(t, readBootTime())
+}
+
+// At most boots there is nothing to wait for. The files that tell the time would be opened for nobody.
+func TestTheClockIsReadOnlyWhereThereAreWaits(t *testing.T) {
+	setBoot(t, someID, "700.57 1264.21\n")
+	dir := Dir(t.TempDir())
+	pipe := filepath.Join(t.TempDir(), "boot_id")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	replaceWith(t, &bootIDFile, pipe) // who opens it waits for its writer
+	read := make(chan error, 1)
+	go func() {
+		_, _, err := dir.GetWaits(t.Context(), "key")
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		require.ErrorIs(t, err, ErrMiss)
+	case <-time.After(10 * time.Second):
+		require.NoError(t, os.WriteFile(pipe, []byte(someID), 0))
+		<-read
+		require.Fail(t, "the clock was read")
+	}
 }
 
 // setBoot makes the kernel show this.

@@ -122,6 +122,9 @@ func latestWaits(p waitPlaces) (foundWaits, error) {
 		// Errors do not matter: what cannot be read there was not written there.
 		runtime, _ = readWaits(p.runtime)
 	}
+	if beside.path == "" && runtime.path == "" {
+		return beside, err // as at most boots, which need no clock then
+	}
 	// Only now: a file that was written since would seem to be of another run.
 	now := readBootTime()
 	beside.age, runtime.age = beside.at.since(now), runtime.at.since(now)

@@ -97,6 +97,8 @@ func firstBoot(tb testing.TB, dir string) {
 	require.NoError(tb, err)
 	require.Equal(tb, hubconn.Hub{Host: target.Host, DeviceID: target.DeviceID}, conn.Hub())
 	require.NoError(tb, conn.Close())
+	// A connection that lasts leaves nothing to wait for.
+	require.NoError(tb, cache.Dir(dir).PutWaits(tb.Context(), target.DeviceID, nil))
 }
 
 // running is a program that is connected.

@@ -531,3 +531,10 @@ func TestRegisterNamesItselfToTheService(t *testing.T) {
 		}
 	})
 }
+
+func TestARegistrationWithoutAPayloadIsCheckedWithoutEncoding(t *testing.T) {
+	// each boot checks it, and few register
+	require.Zero(t, testing.AllocsPerRun(10, func() {
+		_ = dps.Registration{}.Validate()
+	}))
+}
