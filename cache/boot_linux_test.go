@@ -55,7 +55,8 @@ func TestWithoutProcThereIsNoBootTime(t *testing.T) {
 	require.NotZero(t, readBootTime())
 }
 
-// At most boots there is nothing to wait for. The files that tell the time would be opened for nobody.
+// At most boots there is nothing to wait for: the files that tell the time would be opened for
+// nobody.
 func TestTheClockIsReadOnlyWhereThereAreWaits(t *testing.T) {
 	setBoot(t, someID, "700.57 1264.21\n")
 	dir := Dir(t.TempDir())

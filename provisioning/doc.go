@@ -160,13 +160,14 @@
 // (but no 429 and no 5xx, which may be its front end's) make an attempt go on.
 //
 // The first of the two has 15 s (at the hub Hub.DialTimeout, if that is set) to reach the service;
-// after an attempt that has reached nobody, its full time. The other goes first from then on, also
-// after a restart, once the service has responded over it. The preferred one goes first again at
-// the first attempt after 24 h: networks change, and a port that drops everything costs those 15 s
-// once a day. A live connection is left where it is. Where the service has shown its certificate
-// and then nothing, in 3 attempts in a row, the next one begins with the other: a firewall may cut
-// what it does not know. Where an outage is remembered, one such attempt will do, since a process
-// may have no time for three; one that lives for less than 45 s names the transport.
+// after an attempt that has reached nobody, or not within that, its full time: a link may be slow.
+// The other goes first from then on, also after a restart, once the service has responded over it.
+// The preferred one goes first again at the first attempt after 24 h: networks change, and a port
+// that drops everything costs those 15 s once a day. A live connection is left where it is. Where
+// the service has shown its certificate and then nothing, in 3 attempts in a row, the next one
+// begins with the other: a firewall may cut what it does not know. Where an outage is remembered,
+// one such attempt will do, since a process may have no time for three; one that lives for less
+// than 45 s names the transport.
 //
 // Status lookups, the time, and the single requests of Send and Receive use HTTPS alone.
 //

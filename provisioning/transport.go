@@ -2,6 +2,7 @@ package provisioning
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -48,7 +49,7 @@ type choice[T transport] struct {
 
 	silent  int  // attempts in a row in which the service said nothing after its certificate
 	swapped bool // because of these the one goes first that otherwise would not
-	patient bool // nobody was reached last time: the first may be slow, and has its full time now
+	patient bool // the last attempt showed that the first may be slow: it has its full time now
 }
 
 type transport interface {
@@ -105,13 +106,11 @@ func (c *choice[T]) plan(now time.Time, limit time.Duration) plan[T] {
 	if !c.open() {
 		return plan[T]{order: c.order}
 	}
-	if c.patient {
-		limit = 0
-	}
+	p := plan[T]{order: c.order, limit: limit, patient: c.patient}
 	if c.lately(now) != c.swapped {
-		return plan[T]{order: []T{c.order[1], c.order[0]}, limit: limit}
+		p.order = []T{c.order[1], c.order[0]}
 	}
-	return plan[T]{order: c.order, limit: limit}
+	return p
 }
 
 // learn takes in which transport reached the service, and says whether another one than before is
@@ -121,14 +120,16 @@ func (c *choice[T]) learn(a attempt[T], now time.Time) (changed bool) {
 		return false
 	}
 	before := c.since
-	c.patient = a.reached == nobody
+	c.patient = a.reached == nobody || a.slow
 	if a.reached != certificate {
 		c.silent = 0
 	} else if c.silent++; c.silent >= silentTries {
 		c.silent, c.swapped = 0, !c.swapped
 	}
-	if a.reached != answer {
-		return false // a handshake does not tell that what follows it gets through
+	if a.reached != answer || a.slow && errors.Is(a.passed, errNoHandshake) {
+		// A handshake does not tell that what follows it gets through. Where one takes long, the
+		// other port may be slow as well, and not closed.
+		return false
 	}
 	switch last := a.tried[len(a.tried)-1]; {
 	case last == c.order[0]:
@@ -142,8 +143,9 @@ func (c *choice[T]) learn(a attempt[T], now time.Time) (changed bool) {
 
 // plan is in which order the transports are tried in one attempt.
 type plan[T transport] struct {
-	order []T
-	limit time.Duration // of the first, to reach the service, where there is a second; 0: its own
+	order   []T
+	limit   time.Duration // of the first, to reach the service, where there is a second
+	patient bool          // it has its own, which is longer, all the same
 }
 
 // attempt is over which transports one was made. The last one got as far as reached says; those
@@ -152,6 +154,7 @@ type attempt[T transport] struct {
 	tried   []T
 	reached reach
 	passed  error // why the first was given up
+	slow    bool  // the service was reached, and not within the time of a first try
 }
 
 // try makes an attempt: over the first transport, and over the next only where the service has not
@@ -165,15 +168,16 @@ func (p plan[T]) try(
 	}
 	var a attempt[T]
 	for i, over := range p.order {
-		w := &witness{host: host}
+		w := &witness{host: host, began: time.Now()}
 		limited := ctx
-		if i == 0 && p.limit > 0 {
+		if i == 0 && !p.patient {
 			var end context.CancelFunc
 			limited, end = w.within(ctx, p.limit)
 			defer end()
 		}
 		err := once(limited, over, w)
 		a.tried, a.reached = append(a.tried, over), max(judge(err), w.reached(err))
+		a.slow = w.took() > p.limit
 		if a.reached != nobody || ctx.Err() != nil {
 			return a, err
 		}

@@ -26,10 +26,12 @@ const (
 // witness sees the certificate of the service, which nobody shows in its place: from then on there
 // is no other try, and no limit but the transport's own.
 type witness struct {
-	host string
+	host  string
+	began time.Time
 
 	mu      sync.Mutex
 	saw     bool
+	sawAt   time.Time
 	heard   bool
 	expired bool
 }
@@ -71,11 +73,26 @@ func (w *witness) watch(config *tls.Config) *tls.Config {
 		if address || strings.EqualFold(state.ServerName, strings.TrimSuffix(w.host, ".")) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.saw = !w.expired
+			if w.expired {
+				return errNoHandshake // lest a request follows, beside that of the other try
+			}
+			if !w.saw {
+				w.saw, w.sawAt = true, time.Now()
+			}
 		}
 		return nil
 	}
 	return config
+}
+
+// took is how long it took until the certificate was seen; 0: it was not.
+func (w *witness) took() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.saw {
+		return 0
+	}
+	return w.sawAt.Sub(w.began)
 }
 
 // hear notes an answer in the course of an exchange, which has more than one.

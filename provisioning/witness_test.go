@@ -48,7 +48,8 @@ func TestTheWitnessSeesNothingAfterItsTime(t *testing.T) {
 	<-ctx.Done()
 	require.ErrorIs(t, context.Cause(ctx), errNoHandshake)
 	verify := w.watch(&tls.Config{}).VerifyConnection
-	require.NoError(t, verify(tls.ConnectionState{ServerName: "a"}))
+	require.ErrorIs(t, verify(tls.ConnectionState{ServerName: "a"}), errNoHandshake,
+		"no request follows")
 	require.Equal(t, nobody, w.reached(nil))
 }
 
