@@ -167,7 +167,9 @@
 // the service has shown its certificate and then nothing, in 3 attempts in a row, the next one
 // begins with the other: a firewall may cut what it does not know. Where an outage is remembered,
 // one such attempt will do, since a process may have no time for three; one that lives for less
-// than 45 s names the transport.
+// than 45 s names the transport. After 3 connections to the hub in a row that were lost before they
+// were stable, the other goes first as well, and is remembered once a connection has become stable
+// over it.
 //
 // Status lookups, the time, and the single requests of Send and Receive use HTTPS alone.
 //

@@ -64,7 +64,7 @@ func (c *core) describe() Status {
 	t := &c.state
 	s := c.counts
 	s.State = c.doing()
-	s.HubTransport, s.DPSTransport = c.toHub.first(), c.toDPS.first()
+	s.HubTransport, s.DPSTransport = c.toHub.current(c.state.Connected), c.toDPS.first()
 	inUse := t.InUse()
 	if k := knownFrom(inUse); k != nil {
 		s.Hub, s.Source = c.identity.at(k.Target()), k.source

@@ -7,6 +7,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/internal/rules"
+	"github.com/rehome-iot/rehome/retry"
 )
 
 // A connection is stable once it has lasted this long and the hub has acknowledged something. Only
@@ -95,6 +96,12 @@ func (l *loop) lost(cause error, e rules.Lost) {
 	l.last.err, l.last.class = cause, e.Class
 	switch {
 	case e.Stable:
+		l.transportLasted()
+	case e.Class == retry.Unreachable:
+		l.toHub.broke()
+	}
+	switch {
+	case e.Stable:
 		l.failures, l.unstable = 0, false
 	case l.unstable:
 		l.failed(cause, e.Class)
@@ -109,6 +116,7 @@ func (l *loop) checkStable() {
 		return
 	}
 	l.stable, l.failures, l.unstable = true, 0, false
+	l.transportLasted()
 	l.step(rules.Stable{})
 }
 

@@ -31,8 +31,8 @@ const (
 	preferredAfter = 24 * time.Hour
 
 	// silentTries is after how many attempts in a row, at a service that showed its certificate and
-	// then said nothing, the other transport goes first: a firewall may cut what it finds to be
-	// MQTT once it is under way.
+	// then said nothing, or connections that did not last, the other transport goes first: a
+	// firewall may cut what it finds to be MQTT once it is under way.
 	silentTries = 3
 )
 
@@ -48,7 +48,10 @@ type choice[T transport] struct {
 	since time.Time
 
 	silent  int  // attempts in a row in which the service said nothing after its certificate
-	swapped bool // because of these the one goes first that otherwise would not
+	broken  int  // connections in a row that were lost before they were stable
+	swapped bool // because of either the one goes first that otherwise would not
+	trial   bool // because of the latter: what is used now has to last before it is remembered
+	used    T    // by the last attempt that the service responded to
 	patient bool // the last attempt showed that the first may be slow: it has its full time now
 }
 
@@ -131,14 +134,50 @@ func (c *choice[T]) learn(a attempt[T], now time.Time) (changed bool) {
 		// other port may be slow as well, and not closed.
 		return false
 	}
-	switch last := a.tried[len(a.tried)-1]; {
-	case last == c.order[0]:
+	c.used = a.tried[len(a.tried)-1]
+	if c.trial {
+		return false
+	}
+	c.keep(len(a.tried) > 1 || c.swapped, now)
+	return !c.since.Equal(before)
+}
+
+// keep remembers the one that is used; inVain says that the other was tried before it.
+func (c *choice[T]) keep(inVain bool, now time.Time) {
+	switch {
+	case c.used == c.order[0]:
 		c.since = time.Time{}
-	case (len(a.tried) > 1 || c.swapped) && !c.lately(now):
+	case inVain && !c.lately(now):
 		c.since = now.Truncate(time.Second)
 	}
-	c.swapped = false
+	c.swapped, c.trial = false, false
+}
+
+// broke takes in that a connection was lost before it was stable. What ends them may be the way
+// there, and may be anything else: the other transport is tried in turn, and no news by itself.
+func (c *choice[T]) broke() {
+	if c.broken++; c.open() && c.broken >= silentTries {
+		c.broken, c.swapped, c.trial = 0, !c.swapped, true
+	}
+}
+
+// lasted takes in that a connection is stable, and says whether its transport is news.
+func (c *choice[T]) lasted(now time.Time) (changed bool) {
+	c.broken = 0
+	if !c.trial {
+		return false
+	}
+	before := c.since
+	c.keep(true, now)
 	return !c.since.Equal(before)
+}
+
+// current is what a connection runs over, or else what is known to work.
+func (c *choice[T]) current(connected bool) T {
+	if c.trial && connected {
+		return c.used
+	}
+	return c.first()
 }
 
 // plan is in which order the transports are tried in one attempt.
@@ -196,19 +235,32 @@ func learned[T transport](l *loop, c *choice[T], a attempt[T]) (changed bool) {
 	if changed = c.learn(a, l.clock.Now()); !changed {
 		return false
 	}
+	why := "it reaches the service again"
+	switch {
+	case a.passed != nil:
+		why = oneline.Of(a.passed.Error(), causeMax)
+	case c.first() != c.order[0]:
+		why = fmt.Sprintf("the service said nothing over %v", from)
+	}
+	switched(l, c, from, why)
+	return true
+}
+
+func switched[T transport](l *loop, c *choice[T], from T, why string) {
 	l.store.fallback.Hub, l.store.fallback.DPS = l.toHub.since, l.toDPS.since
 	if to := c.first(); to != from {
-		why := "it reaches the service again"
-		switch {
-		case a.passed != nil:
-			why = oneline.Of(a.passed.Error(), causeMax)
-		case to != c.order[0]:
-			why = fmt.Sprintf("the service said nothing over %v", from)
-		}
 		l.log.Info("transport switched", "service", c.service, "from", from.String(), "to",
 			to.String(), "cause", why)
 	}
-	return true
+}
+
+// transportLasted takes in that a connection has become stable.
+func (l *loop) transportLasted() {
+	from := l.toHub.first()
+	if l.toHub.lasted(l.clock.Now()) {
+		switched(l, &l.toHub, from, fmt.Sprintf("no connection lasted over %v", from))
+		l.rememberUnstored()
+	}
 }
 
 // dial makes one attempt to connect to the hub.

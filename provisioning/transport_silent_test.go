@@ -137,3 +137,56 @@ func TestAPortThatIsClosedOnASlowLinkIsFoundOut(t *testing.T) {
 		require.Equal(t, 1, out.count(switchedLine))
 	})
 }
+
+// A firewall may take some packets to know what it sees.
+func TestAPortThatLetsNoConnectionLastIsFoundOut(t *testing.T) {
+	each(t, autoWiring, func(t *testing.T, r *rig) {
+		r.boot()
+		dials := r.countDials(hubA)
+		dev := r.device()
+		shortLived(dev, ":8883")
+		out := logged(dev)
+		stop := r.run(dev)
+		between(t, 0, 2*time.Minute, r.await(3, 3*time.Minute).at)
+		require.Zero(t, out.count(switchedLine), "it may not last over the other either")
+		time.Sleep(time.Minute)
+		require.Equal(t, hubconn.MQTTWebSocket, dev.Status().HubTransport)
+		require.Equal(t, 1, out.count(switchedLine))
+		require.Contains(t, out.String(), "no connection lasted over mqtt")
+		r.network.Cut(hubA)
+		r.await(4, time.Minute)
+		stop()
+		dials.require(2, 3)
+
+		r.reset() // remembered
+		dials = r.countDials(hubA)
+		dev = r.device()
+		shortLived(dev, ":8883")
+		stop = r.run(dev)
+		require.Less(t, r.await(0, time.Minute).at, time.Second)
+		stop()
+		dials.require(1, 0)
+	})
+}
+
+// What ends the connections may be another device of the same identity.
+func TestConnectionsThatDoNotLastOverAnyPortAreNoNews(t *testing.T) {
+	each(t, autoWiring, func(t *testing.T, r *rig) {
+		r.boot()
+		dev := r.device()
+		shortLived(dev, "s.net:8883")
+		shortLived(dev, "s.net:443")
+		store := &countingStore{Store: r.store}
+		dev.Store = store
+		out := logged(dev)
+		dials := r.countDials(hubA)
+		stop := r.run(dev)
+		time.Sleep(24 * time.Hour)
+		stop()
+		require.Zero(t, out.count(switchedLine))
+		require.LessOrEqual(t, store.puts, 8)
+		now := r.countDials(hubA)
+		require.Equal(t, len(r.a.Attempts()), now.https-dials.https+now.mqtt-dials.mqtt)
+		require.InDelta(t, now.https-dials.https, now.mqtt-dials.mqtt, 3)
+	})
+}

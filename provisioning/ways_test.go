@@ -198,3 +198,15 @@ func (c handshakeAlone) Write(b []byte) (int, error) {
 	}
 	return c.Conn.Write(b)
 }
+
+// shortLived cuts each connection to a port that has lasted for 2 s.
+func shortLived(dev *provisioning.Device, port string) {
+	open := dev.DialContext
+	dev.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		nc, err := open(ctx, network, address)
+		if err == nil && strings.HasSuffix(address, port) {
+			time.AfterFunc(2*time.Second, func() { _ = nc.Close() })
+		}
+		return nc, err
+	}
+}
