@@ -165,11 +165,11 @@
 // The preferred one goes first again at the first attempt after 24 h: networks change, and a port
 // that drops everything costs those 15 s once a day. A live connection is left where it is. Where
 // the service has shown its certificate and then nothing, in 3 attempts in a row, the next one
-// begins with the other: a firewall may cut what it does not know. Where an outage is remembered,
-// one such attempt will do, since a process may have no time for three; one that lives for less
-// than 45 s names the transport. After 3 connections to the hub in a row that were lost before they
-// were stable, the other goes first as well, and is remembered once a connection has become stable
-// over it.
+// begins with the other: a firewall may cut what it does not know. Where an earlier process has
+// found the service silent, one such attempt will do, and after three they take turns: a process
+// may have no time for more than one. One that lives for less than 45 s, and keeps no waits, names
+// the transport. After 3 connections to the hub in a row that were lost before they were stable,
+// the other goes first as well, and is remembered once a connection has become stable over it.
 //
 // Status lookups, the time, and the single requests of Send and Receive use HTTPS alone.
 //

@@ -103,8 +103,7 @@ func (l *loop) boot() {
 		l.toHub.since, l.toDPS.since = e.Fallback.Hub, e.Fallback.DPS
 	}
 	l.loadWaits(&boot, l.owner)
-	l.toHub.resume(boot.Waits.Outage.Silent > 0)
-	l.toDPS.resume(boot.Waits.DPS.Silent)
+	l.resumeTransports(&boot.Waits)
 	l.beginWith(boot)
 }
 

@@ -197,7 +197,7 @@ func (l *loop) bootModule() {
 	l.toHub.since = h.over
 	boot := rules.Boot{Next: retry.Wait, Confirmed: h.assignment.named()}
 	l.loadWaits(&boot, l.moduleOwner)
-	l.toHub.resume(boot.Waits.Outage.Silent > 0)
+	l.resumeTransports(&boot.Waits)
 	l.beginWith(boot)
 }
 

@@ -9,7 +9,9 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/internal/oneline"
+	"github.com/rehome-iot/rehome/internal/rules"
 	"github.com/rehome-iot/rehome/provisioning/dps"
+	"github.com/rehome-iot/rehome/retry"
 )
 
 // The transports that a device which leaves the choice open uses, the preferred one first. DPS
@@ -81,11 +83,27 @@ func newDPSChoice(d *Device) choice[dps.Transport] {
 	return choiceOf("dps", d.Transport, dps.Auto, order)
 }
 
-// resume takes up that the service was silent to an earlier process: one that lives for a minute
-// has no time for several attempts at a service that says nothing.
-func (c *choice[T]) resume(silent bool) {
+// resumeTransports takes up that a service was silent to an earlier process.
+func (l *loop) resumeTransports(w *rules.Waits) {
+	failures := 0
+	for i := range w.Hubs {
+		if h := &w.Hubs[i]; h.Class == retry.Unreachable {
+			failures = max(failures, h.Failures)
+		}
+	}
+	l.toHub.resume(w.Outage.Silent > 0, failures)
+	if w.DPS.Silent {
+		l.toDPS.resume(true, w.DPS.Failures)
+	}
+}
+
+// resume begins where no attempt before has reached the service, as far as that is known. A process
+// that lives for a minute has no time for several attempts, and where the waits have grown, for no
+// more than one.
+func (c *choice[T]) resume(silent bool, failures int) {
 	if silent {
 		c.silent = silentTries - 1
+		c.swapped = c.open() && failures >= silentTries && failures%2 == 1
 	}
 }
 

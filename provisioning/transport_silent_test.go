@@ -8,6 +8,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
 // Ports through which a handshake passes, and nothing after it, or one that takes long.
@@ -188,5 +189,23 @@ func TestConnectionsThatDoNotLastOverAnyPortAreNoNews(t *testing.T) {
 		now := r.countDials(hubA)
 		require.Equal(t, len(r.a.Attempts()), now.https-dials.https+now.mqtt-dials.mqtt)
 		require.InDelta(t, now.https-dials.https, now.mqtt-dials.mqtt, 3)
+	})
+}
+
+// The waits of a service that says nothing outgrow the lives, which have one attempt each then.
+func TestAServiceThatSaysNothingToShortLivesIsAskedOverTheOtherPort(t *testing.T) {
+	each(t, []wiring{{auto: true, x509: true}}, func(t *testing.T, r *rig) {
+		live := func(port string, life time.Duration) {
+			for lives := 0; len(r.seen()) == 0; lives++ {
+				require.Less(t, lives, 100)
+				dev := r.device()
+				firewalled(dev, port)
+				r.life(dev, life)
+			}
+		}
+		live("ioning.net:443", 16*time.Second)
+		require.Equal(t, 1, r.asked(dpstest.Register))
+		r.reset()
+		live("s.net:8883", 5*time.Second) // the hub's
 	})
 }
