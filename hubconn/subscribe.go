@@ -110,7 +110,11 @@ func (c *Conn) giveUpLingering(link *mqtt.Conn) {
 // that wakes to send and sleeps again would use up the deliveries of what waits for it.
 func (c *Conn) leaveNothingBehind(link *mqtt.Conn) {
 	if c.lingers() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), finalTimeout)
+		c.mu.Lock()
+		left := c.finalWait()
+		c.mu.Unlock()
+		left = max(left, time.Millisecond) // to be on its way
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), left)
 		defer cancel()
 		c.unsubscribeOn(ctx, link, c.hub.toMessages())
 	}
@@ -164,10 +168,7 @@ func (c *Conn) unsubscribe(s subscription) {
 func (c *Conn) giveUp(link *mqtt.Conn, s subscription) {
 	done := make(chan struct{})
 	c.mu.Lock()
-	if c.partings == 0 {
-		c.partUntil = time.Now().Add(finalTimeout)
-	}
-	timer := time.NewTimer(time.Until(c.partUntil))
+	timer := time.NewTimer(c.finalWait())
 	defer timer.Stop()
 	if c.endedAt.IsZero() {
 		c.partings++
@@ -186,6 +187,14 @@ func (c *Conn) giveUp(link *mqtt.Conn, s subscription) {
 	case <-done:
 	case <-timer.C:
 	}
+}
+
+// finalWait is how long to wait for the hub at an end; mu is held.
+func (c *Conn) finalWait() time.Duration {
+	if c.partings == 0 {
+		c.partUntil = time.Now().Add(finalTimeout)
+	}
+	return time.Until(c.partUntil)
 }
 
 // unsubscribeOn returns when the hub says that it has ended a subscription, or with ctx.
