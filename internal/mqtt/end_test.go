@@ -314,3 +314,23 @@ func TestConnectLoseAndCloseAgainAndAgain(t *testing.T) {
 		}
 	})
 }
+
+// The network may fail on what is written after Close, before the time for the goodbye is over.
+func TestAGoodbyeThatFailsLeavesNothingOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nc, p := link(t)
+		play(t, p, func(p *peer) { p.accept(0); p.ignore() })
+		c, err := Connect(t.Context(), nc, Options{ClientID: "dev1"})
+		require.NoError(t, err)
+		p.nc.(*memnet.Conn).Stall(true)
+		ctx, cancel := context.WithTimeout(t.Context(), 9*time.Second)
+		defer cancel()
+		assert.Error(t, c.Publish(ctx, "a", 1, make([]byte, 200<<10)))
+		require.NoError(t, c.Close()) // a second before the write gives up
+		select {
+		case <-c.done:
+		case <-time.After(closeTimeout):
+			assert.Fail(t, "something is left")
+		}
+	})
+}

@@ -80,6 +80,7 @@ func (t *tap) wake() {
 func (t *tap) writeLoop() {
 	defer close(t.drained)
 	defer t.stopGoodbye()
+	defer dial.Abort(t.nc) // also when Close was called and the network fails before its time is over
 	for {
 		batch, ping, ok := t.next()
 		if !ok {
@@ -103,7 +104,6 @@ func (t *tap) writeLoop() {
 	}
 	_, _ = t.nc.Write([]byte{0xe0, 0x00})
 	_ = t.nc.Close()
-	dial.Abort(t.nc)
 }
 
 func (t *tap) stopGoodbye() {
