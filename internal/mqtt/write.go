@@ -164,7 +164,7 @@ func (t *tap) wrote(n int) {
 	t.window.wrote(t.written, now)
 	t.grant()
 	if t.window.used > 0 {
-		t.arm(now + int64(lateAfter))
+		t.arm(now + t.lateness())
 	}
 }
 
