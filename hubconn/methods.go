@@ -76,12 +76,12 @@ func (c *Conn) HandleMethods(ctx context.Context, m Methods) error {
 		return caller("methods are being handled already")
 	}
 	defer c.calls.release()
+	defer c.unsubscribe(toMethodCalls) // the hub makes it also if nobody waits for that
 	if err := c.subscribe(ctx, "methods", toMethodCalls); err != nil {
 		return err
 	}
 	serving, cancel := c.within(ctx)
 	defer cancel()
-	defer c.unsubscribe(toMethodCalls)
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {

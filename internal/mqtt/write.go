@@ -80,7 +80,7 @@ func (t *tap) wake() {
 func (t *tap) writeLoop() {
 	defer close(t.drained)
 	defer t.stopGoodbye()
-	defer dial.Abort(t.nc) // also when Close was called and the network fails before its time is over
+	defer dial.Abort(t.nc) // also when the network fails on the goodbye
 	for {
 		batch, ping, ok := t.next()
 		if !ok {
