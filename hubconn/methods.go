@@ -84,12 +84,11 @@ func (c *Conn) HandleMethods(ctx context.Context, m Methods) error {
 	defer cancel()
 	var running sync.WaitGroup
 	running.Go(func() {
-		for {
+		for serving.Err() == nil {
 			select {
 			case call := <-refused:
 				c.respond(serving, call, m.Timeout, methodResponse{status: 429})
 			case <-serving.Done():
-				return
 			}
 		}
 	})
