@@ -43,6 +43,35 @@ func TestAMessageIsNotAcknowledgedBeforeItIsWritten(t *testing.T) {
 	})
 }
 
+// What the network has been handed but not taken may be acknowledged: once, and not at QoS 0.
+func TestAnAcknowledgementOfWhatIsBeingWrittenCountsOnce(t *testing.T) {
+	for qos, want := range []uint64{0, 1} {
+		synctest.Test(t, func(t *testing.T) {
+			acknowledge := make(chan struct{})
+			nc, p := link(t)
+			play(t, p, func(p *peer) {
+				p.accept(0)
+				<-acknowledge
+				for range 2 {
+					anyID(func(id uint16) { p.send(typePuback<<4, 2, byte(id>>8), byte(id)) })
+				}
+			})
+			c, err := Connect(t.Context(), nc, Options{ClientID: "dev1"})
+			require.NoError(t, err)
+			_, _ = nc.Write(make([]byte, 64<<10)) // all that there is room for
+			result := make(chan error, 1)
+			go func() { result <- c.Publish(t.Context(), "a", byte(qos), nil) }()
+			synctest.Wait()
+			close(acknowledge)
+			synctest.Wait()
+			assert.Equal(t, want, c.Acknowledged())
+			assert.Empty(t, result)
+			require.NoError(t, c.Close())
+			assert.Error(t, <-result)
+		})
+	}
+}
+
 func TestOnlyTheRightPacketAcknowledges(t *testing.T) {
 	for name, wrong := range map[string][]byte{
 		"PUBACK":   {typePuback << 4, 2, 0, 0},
