@@ -208,7 +208,6 @@ func (t *tap) arrived(e event) bool {
 		if t.life.pinged != 0 {
 			t.life.pinged = 0
 			t.acks.Add(1)
-			t.arm(t.now() + t.interval())
 		}
 	case typePuback:
 		if s := t.window.find(e.id); s != nil && s.end <= t.handed && s.qos > 0 && !s.acked {
