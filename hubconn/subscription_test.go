@@ -54,9 +54,32 @@ type forgetful struct {
 }
 
 func (f *forgetful) ServeMQTT(nc net.Conn) {
+	present := byte(0)
+	packets(nc, func(kind byte, body []byte) {
+		switch kind {
+		case 1: // CONNECT
+			if f.accepted.Add(1) > 1 && f.mute {
+				present = 1
+			}
+			_, _ = nc.Write([]byte{0x20, 2, present, 0})
+		case 8: // SUBSCRIBE
+			if !f.mute || present == 1 {
+				_, _ = nc.Write([]byte{0x90, 3, body[0], body[1], 1})
+			}
+		case 10: // UNSUBSCRIBE
+			if !f.mute || present == 1 {
+				f.unsubscribed.Add(1)
+				_, _ = nc.Write([]byte{0xb0, 2, body[0], body[1]})
+			}
+		}
+	})
+}
+
+// packets hands on what a client sends, but pings, until it is gone.
+func packets(nc net.Conn, take func(kind byte, body []byte)) {
 	defer nc.Close()
 	r := bufio.NewReader(nc)
-	for present := byte(0); ; {
+	for {
 		kind, err := r.ReadByte()
 		if err != nil {
 			return
@@ -66,26 +89,11 @@ func (f *forgetful) ServeMQTT(nc net.Conn) {
 		if _, failed := io.ReadFull(r, body); err != nil || failed != nil {
 			return
 		}
-		switch kind >> 4 {
-		case 1: // CONNECT
-			if f.accepted.Add(1) > 1 && f.mute {
-				present = 1
-			}
-			_, _ = nc.Write([]byte{0x20, 2, present, 0})
-		case 8: // SUBSCRIBE
-			if f.mute && present == 0 {
-				continue
-			}
-			_, _ = nc.Write([]byte{0x90, 3, body[0], body[1], 1})
-		case 10: // UNSUBSCRIBE
-			if f.mute && present == 0 {
-				continue
-			}
-			f.unsubscribed.Add(1)
-			_, _ = nc.Write([]byte{0xb0, 2, body[0], body[1]})
-		case 12: // PINGREQ
+		if kind>>4 == 12 { // PINGREQ
 			_, _ = nc.Write([]byte{0xd0, 0})
+			continue
 		}
+		take(kind>>4, body)
 	}
 }
 
@@ -127,5 +135,65 @@ func TestASubscriptionThatTheHubMayHaveMadeIsGivenUpOnTheNextLink(t *testing.T) 
 		}
 		time.Sleep(5 * time.Second)
 		assert.EqualValues(s, 1, hub.unsubscribed.Load())
+	})
+}
+
+// abrupt is a hub that has a message for the device, and reads no acknowledgement that comes after
+// the end of the subscription.
+type abrupt struct {
+	leaving      chan struct{} // the subscription ends
+	links, acked atomic.Int64
+}
+
+func (a *abrupt) ServeMQTT(nc net.Conn) {
+	link := a.links.Add(1)
+	packets(nc, func(kind byte, body []byte) {
+		switch kind {
+		case 1: // CONNECT
+			_, _ = nc.Write([]byte{0x20, 2, 1, 0})
+		case 8: // SUBSCRIBE
+			const topic = "devices/dev1/messages/devicebound/"
+			_, _ = nc.Write([]byte{0x90, 3, body[0], body[1], 1})
+			header := byte(0x32)
+			if link > 1 {
+				header |= 8 // DUP
+			}
+			message := append([]byte{header, 4 + byte(len(topic)), 0, byte(len(topic))}, topic...)
+			if a.acked.Load() == 0 {
+				_, _ = nc.Write(append(message, 0, 1))
+			}
+		case 10: // UNSUBSCRIBE
+			if link == 1 {
+				close(a.leaving)
+				time.Sleep(time.Second)
+			}
+			_, _ = nc.Write([]byte{0xb0, 2, body[0], body[1]})
+		case 4: // PUBACK
+			if link > 1 {
+				a.acked.Add(1)
+			}
+		}
+	})
+}
+
+func (*abrupt) ServeHTTP(http.ResponseWriter, *http.Request) {}
+
+func TestABodyThatFinishesWhileTheLinkIsLeftIsNotHandedItsMessageAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, simnet.New(), hubconn.MQTT)
+		hub := &abrupt{leaving: make(chan struct{})}
+		s.network.Handle(host, hub)
+		s.dialer.TokenTTL = time.Minute
+		conn := s.connect()
+		ctx, cancel := context.WithCancel(s.Context())
+		got := s.takes(ctx, conn, func(hubconn.Message) {
+			<-hub.leaving
+			time.Sleep(100 * time.Millisecond)
+		})
+		time.Sleep(90 * time.Second)
+		cancel()
+		assert.Len(s, <-got, 1)
+		assert.EqualValues(s, 1, hub.acked.Load())
+		require.NoError(s, conn.Context().Err())
 	})
 }
