@@ -38,6 +38,7 @@ func TestCloseSaysGoodbyeAndWaits(t *testing.T) {
 		assert.ErrorIs(t, c.Subscribe(t.Context(), "a", 1), ErrClosed)
 		assert.ErrorIs(t, c.Drain(t.Context()), ErrClosed)
 		assert.False(t, c.tap.life.timer.Stop(), "nothing keeps its memory")
+		assert.False(t, c.tap.goodbye.Stop(), "nothing keeps its memory")
 	})
 }
 

@@ -108,11 +108,7 @@ func (t *tap) review(now, heard int64) error {
 	if since != 0 {
 		next = min(next, max(since, heard)+int64(lateAfter))
 	}
-	if l.pinged != 0 {
-		// The server counts the keep-alive by what it gets, however long its response takes.
-		next = l.sent + t.interval()
-	}
-	if now >= next {
+	if now >= next { // also while a response is under way: the server counts what it gets
 		l.wanted = true
 		t.wake()
 		next = now + int64(lateAfter)

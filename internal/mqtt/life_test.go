@@ -232,6 +232,59 @@ func TestAShortAckTimeoutIsKept(t *testing.T) {
 	}
 }
 
+func TestAnAckTimeoutIsKeptBetweenPings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := connect(t, Options{AckTimeout: 47 * time.Second}, func(p *peer) {
+			p.accept(0)
+			for packet := p.next(); packet != nil; packet = p.next() {
+				if _, ok := packet.(*packets.PingreqPacket); ok {
+					p.send(0xd0, 0)
+				}
+			}
+		})
+		start := time.Now()
+		require.Error(t, c.Publish(t.Context(), "a", 1, nil))
+		assert.Equal(t, 47*time.Second, time.Since(start))
+	})
+}
+
+func TestADeadLinkIsNoticedWithAnyKeepAlive(t *testing.T) {
+	for _, keepAlive := range []time.Duration{time.Second, 4 * time.Second, 20 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			c := connect(t, Options{KeepAlive: keepAlive}, func(p *peer) {
+				p.accept(0)
+				p.ignore()
+			})
+			start := time.Now()
+			<-c.Context().Done()
+			assert.Equal(t, keepAlive/2+10*time.Second, time.Since(start))
+		})
+	}
+}
+
+// A device that only receives is silent to the server.
+func TestAConnectionThatOnlyReceivesIsPinged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := connect(t, Options{}, func(p *peer) {
+			p.accept(0)
+			start, done := time.Now(), make(chan struct{})
+			go func() {
+				defer close(done)
+				for range 300 {
+					p.publish("a", 0, 0, nil)
+					time.Sleep(time.Second)
+				}
+			}()
+			_, ok := p.next().(*packets.PingreqPacket)
+			assert.True(t, ok)
+			assert.Equal(t, 225*time.Second, time.Since(start))
+			<-done
+		})
+		time.Sleep(5 * time.Minute)
+		require.NoError(t, c.Close())
+	})
+}
+
 func TestTheLongestAckTimeoutIsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := connect(t, Options{AckTimeout: math.MaxInt64}, func(p *peer) {
