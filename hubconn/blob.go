@@ -118,7 +118,6 @@ func (u *upload) locateAgain(ctx context.Context) *Error {
 	if !u.told {
 		// First, since the hub takes ten at a time. It may have given this one up by itself.
 		_ = u.notify(ctx, http.StatusRequestTimeout, "to be continued")
-		u.told = true
 	}
 	before := u.place
 	if failed := u.locate(ctx); failed != nil {

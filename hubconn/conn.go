@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -150,7 +151,8 @@ func (c *Conn) connect(ctx context.Context, n next) error {
 		return classify("connect", c.hub, err)
 	}
 	c.mu.Lock()
-	c.lingering = c.lingering && link.SessionPresent()
+	c.lingering = c.lingering && link.SessionPresent() ||
+		slices.Contains(c.subscriptions, c.hub.toMessages())
 	c.mu.Unlock()
 	if err := c.restore(ctx, link); err != nil {
 		c.inbox.detach()

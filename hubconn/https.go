@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"math"
 	"net/http"
 	"time"
 
@@ -37,6 +38,9 @@ func (d *Dialer) call(
 ) (https.Response, *Error) {
 	caller := ctx
 	limit := d.dialTimeout() + cmp.Or(d.ConnectTimeout, defaultConnectTimeout)
+	if limit < 0 { // two that stand for none are more than there is
+		limit = math.MaxInt64
+	}
 	ctx, cancel := https.WithLimit(ctx, limit) // the credential's own work counts too
 	defer cancel()
 

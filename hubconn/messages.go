@@ -47,11 +47,11 @@ func (c *Conn) Messages(ctx context.Context) iter.Seq2[Message, error] {
 			return
 		}
 		defer c.inbox.release()
+		defer c.unsubscribe(c.hub.toMessages()) // the hub makes it also if nobody waits for that
 		if err := c.subscribeToMessages(ctx); err != nil {
 			yield(Message{}, err)
 			return
 		}
-		defer c.unsubscribe(c.hub.toMessages())
 		for {
 			m, err := c.nextMessage(ctx)
 			if err != nil {

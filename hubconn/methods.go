@@ -76,6 +76,7 @@ func (c *Conn) HandleMethods(ctx context.Context, m Methods) error {
 		return caller("methods are being handled already")
 	}
 	defer c.calls.release()
+	defer c.unsubscribe(toMethodCalls) // the hub makes it also if nobody waits for that
 	if err := c.subscribe(ctx, "methods", toMethodCalls); err != nil {
 		return err
 	}
@@ -83,12 +84,11 @@ func (c *Conn) HandleMethods(ctx context.Context, m Methods) error {
 	defer cancel()
 	var running sync.WaitGroup
 	running.Go(func() {
-		for {
+		for serving.Err() == nil {
 			select {
 			case call := <-refused:
 				c.respond(serving, call, m.Timeout, methodResponse{status: 429})
 			case <-serving.Done():
-				return
 			}
 		}
 	})

@@ -360,6 +360,23 @@ func TestMethodsThatNobodyHandlesAreNotOnline(t *testing.T) {
 }
 
 // The new link is being set up, with the subscription, when the handlers' time ends.
+// The hub makes a subscription also when ctx ends before it says so.
+func TestMethodsThatEndBeforeTheirSubscriptionIsMadeAreNotOnline(t *testing.T) {
+	play(t, func(s *stage) {
+		s.hub.Inject(hubtest.Fault{On: hubtest.Subscribe, Delay: 5 * time.Second, Times: -1})
+		conn := s.connect()
+		ctx, cancel := context.WithTimeout(s.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		err := conn.HandleMethods(ctx, hubconn.Methods{Default: echo})
+		assert.ErrorIs(s, err, context.DeadlineExceeded)
+		assert.LessOrEqual(s, time.Since(start), time.Second+100*time.Millisecond)
+		time.Sleep(time.Minute)
+		_, _, err = s.invoke("x", nil)
+		assert.ErrorContains(s, err, "404103")
+	})
+}
+
 func TestMethodsThatEndDuringARenewalAreNotOnline(t *testing.T) {
 	play(t, func(s *stage) {
 		conn := s.connect()

@@ -3,6 +3,7 @@ package hubconn_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -263,5 +264,19 @@ func TestALockThatIsGoneIsTheCallersFault(t *testing.T) {
 			s.Context(), hubconn.Hub{Host: host, DeviceID: "dev1", ModuleID: "m"}, s.key,
 		)
 		assert.Equal(s, hubconn.Caller, hubconn.ClassOf(err))
+	})
+}
+
+func TestTheLongestTimeoutIsNone(t *testing.T) {
+	play(t, func(s *stage) {
+		s.dialer.DialTimeout, s.dialer.ConnectTimeout = math.MaxInt64, math.MaxInt64
+		s.dialer.AckTimeout = math.MaxInt64
+		require.NoError(s, s.post(hubconn.Message{}))
+		conn := s.connect()
+		require.NoError(s, s.upload(conn, []byte("x"), hubconn.UploadOptions{}))
+		require.NoError(s, conn.Send(s.Context(), hubconn.Message{}))
+		_, err := conn.Twin(s.Context())
+		require.NoError(s, err)
+		require.NoError(s, conn.Close())
 	})
 }

@@ -120,9 +120,11 @@ func (c *Conn) leaveNothingBehind(link *mqtt.Conn) {
 	}
 }
 
-func (c *Conn) subscribed(s subscription) (*mqtt.Conn, bool) {
+// subscribed reports whether a subscription stands. If not, it is about to be made on link.
+func (c *Conn) subscribed(s subscription) (link *mqtt.Conn, stands bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.lingering = c.lingering || s == c.hub.toMessages()
 	return c.link, slices.Contains(c.subscriptions, s)
 }
 

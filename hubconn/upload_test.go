@@ -470,6 +470,27 @@ func TestTheHubIsToldWhateverHappens(t *testing.T) {
 	})
 }
 
+// The place is over, the hub is in trouble while it is told of that, and gives no other.
+func TestTheHubIsToldWhenThereIsNoOtherPlace(t *testing.T) {
+	play(t, func(s *stage) {
+		conn := s.connect()
+		r, w := io.Pipe()
+		go func() {
+			_, _ = w.Write(content(1001))
+			time.Sleep(59*time.Minute + 10*time.Second)
+			_, _ = w.Write(content(10))
+			_ = w.Close()
+		}()
+		s.hub.Inject(hubtest.Fault{On: hubtest.UploadNotify, Status: 503, Times: 2})
+		s.hub.Inject(hubtest.Fault{On: hubtest.UploadStart, Skip: 1, Status: 400})
+		err := conn.Upload(
+			s.Context(), "x", r, hubconn.UploadOptions{BlockSize: 1000, MaxRetries: 1},
+		)
+		s.is(err, hubconn.Caller)
+		s.uploaded(false)
+	})
+}
+
 type panicking struct{}
 
 func (panicking) Read([]byte) (int, error) { panic("boom") }

@@ -186,3 +186,17 @@ func TestConnectRefusesOptionsThatCannotBeSent(t *testing.T) {
 		assert.Empty(t, sent, name)
 	}
 }
+
+// A refusal may be there before CONNECT is: it has taken no time then.
+func TestARefusalThatComesTooEarlyTookNoTime(t *testing.T) {
+	for range 200 {
+		synctest.Test(t, func(t *testing.T) {
+			nc, p := link(t)
+			p.send(0x20, 2, 0, 5)
+			_, err := Connect(t.Context(), nc, Options{ClientID: "dev1"})
+			refused, ok := errors.AsType[*RefusedError](err)
+			require.True(t, ok)
+			require.Zero(t, refused.Elapsed)
+		})
+	}
+}

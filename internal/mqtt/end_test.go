@@ -37,6 +37,8 @@ func TestCloseSaysGoodbyeAndWaits(t *testing.T) {
 		assert.ErrorIs(t, lost, ErrClosed)
 		assert.ErrorIs(t, c.Subscribe(t.Context(), "a", 1), ErrClosed)
 		assert.ErrorIs(t, c.Drain(t.Context()), ErrClosed)
+		assert.False(t, c.tap.life.timer.Stop(), "nothing keeps its memory")
+		assert.False(t, c.tap.goodbye.Stop(), "nothing keeps its memory")
 	})
 }
 
@@ -285,8 +287,27 @@ func TestAHostilePeerEndsTheConnection(t *testing.T) {
 	}
 }
 
+// A call into a Paho client that knows of the end may block for its write timeout.
+func TestPahoLearnsOfTheEndWhenNoCallIsInsideIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nc, p := link(t)
+		play(t, p, func(p *peer) { p.accept(0); p.ignore() })
+		c, err := Connect(t.Context(), nc, Options{ClientID: "dev1"})
+		require.NoError(t, err)
+		require.NoError(t, c.tap.enter())
+		_ = p.nc.Close()
+		<-c.Context().Done()
+		synctest.Wait()
+		assert.True(t, c.client.IsConnected())
+		c.tap.leave()
+		<-c.done
+		assert.False(t, c.client.IsConnected())
+	})
+}
+
 func TestConnectLoseAndCloseAgainAndAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
 		for i := range 200 {
 			client, server := memnet.Pipe("device:1", "hub:8883")
 			p := &peer{t: t, nc: server}
@@ -303,6 +324,7 @@ func TestConnectLoseAndCloseAgainAndAgain(t *testing.T) {
 				var sending sync.WaitGroup
 				for range 4 {
 					sending.Go(func() { _ = c.Publish(t.Context(), "a", 1, []byte("x")) })
+					sending.Go(func() { _ = c.Subscribe(t.Context(), "a", 1) })
 				}
 				if i%3 == 0 {
 					require.NoError(t, c.Close())
@@ -311,6 +333,27 @@ func TestConnectLoseAndCloseAgainAndAgain(t *testing.T) {
 				require.NoError(t, c.Close())
 			}
 			playing.Wait()
+		}
+		assert.Zero(t, time.Since(start), "no call was inside Paho when the connection ended")
+	})
+}
+
+// The network may fail on what is written after Close, before the time for the goodbye is over.
+func TestAGoodbyeThatFailsLeavesNothingOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nc, p := link(t)
+		play(t, p, func(p *peer) { p.accept(0); p.ignore() })
+		c, err := Connect(t.Context(), nc, Options{ClientID: "dev1"})
+		require.NoError(t, err)
+		p.nc.(*memnet.Conn).Stall(true)
+		ctx, cancel := context.WithTimeout(t.Context(), 9*time.Second)
+		defer cancel()
+		assert.Error(t, c.Publish(ctx, "a", 1, make([]byte, 200<<10)))
+		require.NoError(t, c.Close()) // a second before the write gives up
+		select {
+		case <-c.done:
+		case <-time.After(closeTimeout):
+			assert.Fail(t, "something is left")
 		}
 	})
 }

@@ -274,6 +274,8 @@ func TestStrayAcknowledgementsAreHarmless(t *testing.T) {
 			p.send(0xd0, 0)           // PINGRESP
 			p.acknowledge(nil)
 		})
+		synctest.Wait()
+		assert.Zero(t, c.Acknowledged())
 		require.NoError(t, c.Publish(t.Context(), "a", 1, nil))
 		require.NoError(t, c.Subscribe(t.Context(), "a", 1))
 	})

@@ -81,6 +81,21 @@ func TestPlacesAreGivenInOrder(t *testing.T) {
 	})
 }
 
+func TestAWindowIsFilledToItsLimitsAndNotBeyond(t *testing.T) {
+	w := newWindow(2)
+	for _, row := range []struct {
+		used, size, load int
+		fits             bool
+	}{
+		{0, maxLoad, 0, true}, {0, maxLoad + 1, 0, true}, {0, maxLoad, 1, false},
+		{0, maxLoad - 1, 1, true}, {0, 1, maxLoad - 1, true}, {0, 1, maxLoad, false},
+		{1, 1, 0, true}, {2, 1, 0, false},
+	} {
+		w.used = row.used
+		assert.Equal(t, row.fits, w.fits(&request{places: 1, size: row.size}, row.load), "%+v", row)
+	}
+}
+
 func TestNoMoreThan256KiBAreOnTheirWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nc, p := link(t)

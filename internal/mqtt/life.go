@@ -29,6 +29,14 @@ func (t *tap) interval() int64 {
 	return int64(k - min(k/2, pingMargin))
 }
 
+// lateness is after how long a PUBACK that has not come has to be seen to.
+func (t *tap) lateness() int64 {
+	if limit := t.options.AckTimeout; limit > 0 {
+		return int64(min(lateAfter, limit))
+	}
+	return int64(lateAfter)
+}
+
 // begin starts the care for a connection that is up.
 func (t *tap) begin() {
 	t.mu.Lock()
@@ -63,10 +71,13 @@ func (t *tap) heard() int64 { return int64(t.line.lastHeard().Sub(t.start)) }
 func (t *tap) ping() {
 	t.mu.Lock()
 	now := t.now()
-	_, size := t.window.owed()
-	t.life.pinged, t.life.sent = now, now
-	t.life.patience = int64(pingTimeout) + int64(size)*int64(time.Second)/slowest
-	t.arm(now + int64(pingTimeout))
+	t.life.sent = now
+	if t.life.pinged == 0 { // else the response to the first is still on its way
+		_, size := t.window.owed()
+		t.life.pinged = now
+		t.life.patience = int64(pingTimeout) + int64(size)*int64(time.Second)/slowest
+	}
+	t.arm(now + min(int64(pingTimeout), t.interval()))
 	t.mu.Unlock()
 	if _, err := t.nc.Write([]byte{typePingreq << 4, 0}); err != nil {
 		t.fail(err)
@@ -97,22 +108,23 @@ func (t *tap) review(now, heard int64) error {
 	if since != 0 {
 		next = min(next, max(since, heard)+int64(lateAfter))
 	}
-	switch {
-	case l.pinged != 0:
-		next = max(l.pinged, heard) + l.patience
-		if now >= next {
-			return &TimeoutError{For: "PINGRESP", After: time.Duration(l.patience)}
-		}
-	case now >= next:
+	if now >= next { // also while a response is under way: the server counts what it gets
 		l.wanted = true
 		t.wake()
 		next = now + int64(lateAfter)
 	}
+	if l.pinged != 0 {
+		end := max(l.pinged, heard) + l.patience
+		if now >= end {
+			return &TimeoutError{For: "PINGRESP", After: time.Duration(l.patience)}
+		}
+		next = min(next, end)
+	}
 	if limit := int64(t.options.AckTimeout); limit > 0 && since != 0 {
-		if now >= since+limit {
+		if now-since >= limit {
 			return &TimeoutError{For: "acknowledgement", After: t.options.AckTimeout}
 		}
-		next = min(next, since+limit)
+		next = since + min(next-since, limit) // which may be the longest time there is
 	}
 	t.release() // nothing has been written for a while
 	t.arm(next)

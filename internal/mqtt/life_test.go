@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"math"
 	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -179,5 +181,119 @@ func TestAnAcknowledgedWindowSaysNothing(t *testing.T) {
 		}
 		assert.Zero(t, pings)
 		assert.NoError(t, context.Cause(c.Context()))
+	})
+}
+
+// A server counts the keep-alive by what it is sent, so a ping whose response takes its time is not
+// the last one (MQTT 3.1.1 §3.1.2.10).
+func TestPingsGoOnWhileAResponseIsUnderWay(t *testing.T) {
+	for _, keepAlive := range []time.Duration{time.Second, 4 * time.Second, 240 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			c := connect(t, Options{KeepAlive: keepAlive}, func(p *peer) {
+				p.accept(0)
+				var responding sync.WaitGroup
+				defer responding.Wait()
+				last := time.Now()
+				for n := 0; p.next() != nil; n++ {
+					assert.LessOrEqual(t, time.Since(last), keepAlive)
+					last = time.Now()
+					if n == 0 {
+						responding.Go(func() { // a message that takes four keep-alives goes first
+							p.send(0x30, 0xe8, 0x07)
+							for range 1000 {
+								p.send(0)
+								time.Sleep(4 * keepAlive / 1000)
+							}
+							p.send(0xd0, 0)
+						})
+					}
+				}
+			})
+			time.Sleep(4 * keepAlive)
+			require.NoError(t, context.Cause(c.Context()))
+			assert.EqualValues(t, 0, c.Acknowledged())
+			time.Sleep(keepAlive)
+			assert.EqualValues(t, 1, c.Acknowledged())
+		})
+	}
+}
+
+func TestAShortAckTimeoutIsKept(t *testing.T) {
+	for _, limit := range []time.Duration{time.Second, 20 * time.Second, 29 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			c := connect(t, Options{AckTimeout: limit}, func(p *peer) {
+				p.accept(0)
+				p.ignore()
+			})
+			start := time.Now()
+			require.Error(t, c.Publish(t.Context(), "a", 1, nil))
+			assert.Equal(t, limit, time.Since(start))
+		})
+	}
+}
+
+func TestAnAckTimeoutIsKeptBetweenPings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := connect(t, Options{AckTimeout: 47 * time.Second}, func(p *peer) {
+			p.accept(0)
+			for packet := p.next(); packet != nil; packet = p.next() {
+				if _, ok := packet.(*packets.PingreqPacket); ok {
+					p.send(0xd0, 0)
+				}
+			}
+		})
+		start := time.Now()
+		require.Error(t, c.Publish(t.Context(), "a", 1, nil))
+		assert.Equal(t, 47*time.Second, time.Since(start))
+	})
+}
+
+func TestADeadLinkIsNoticedWithAnyKeepAlive(t *testing.T) {
+	for _, keepAlive := range []time.Duration{time.Second, 4 * time.Second, 20 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			c := connect(t, Options{KeepAlive: keepAlive}, func(p *peer) {
+				p.accept(0)
+				p.ignore()
+			})
+			start := time.Now()
+			<-c.Context().Done()
+			assert.Equal(t, keepAlive/2+10*time.Second, time.Since(start))
+		})
+	}
+}
+
+// A device that only receives is silent to the server.
+func TestAConnectionThatOnlyReceivesIsPinged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := connect(t, Options{}, func(p *peer) {
+			p.accept(0)
+			start, done := time.Now(), make(chan struct{})
+			go func() {
+				defer close(done)
+				for range 300 {
+					p.publish("a", 0, 0, nil)
+					time.Sleep(time.Second)
+				}
+			}()
+			_, ok := p.next().(*packets.PingreqPacket)
+			assert.True(t, ok)
+			assert.Equal(t, 225*time.Second, time.Since(start))
+			<-done
+		})
+		time.Sleep(5 * time.Minute)
+		require.NoError(t, c.Close())
+	})
+}
+
+func TestTheLongestAckTimeoutIsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := connect(t, Options{AckTimeout: math.MaxInt64}, func(p *peer) {
+			p.serve(func(packet packets.ControlPacket) {
+				if _, ok := packet.(*packets.PublishPacket); ok {
+					time.Sleep(35 * time.Second)
+				}
+			})
+		})
+		require.NoError(t, c.Publish(t.Context(), "a", 1, nil))
 	})
 }

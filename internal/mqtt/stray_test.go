@@ -24,23 +24,58 @@ func TestAMessageIsNotAcknowledgedBeforeItIsWritten(t *testing.T) {
 		c := connect(t, Options{}, func(p *peer) {
 			p.accept(0)
 			time.Sleep(time.Second)
-			anyID(func(id uint16) { p.send(typePuback<<4, 2, byte(id>>8), byte(id)) })
+			anyID(func(id uint16) {
+				p.send(typePuback<<4, 2, byte(id>>8), byte(id))
+				p.send(typeSuback<<4, 3, byte(id>>8), byte(id), 0)
+			})
 			<-read
 			p.acknowledge(nil)
 		})
-		long, short := make(chan error, 1), make(chan error, 1)
+		long, short, subscribed := make(chan error, 1), make(chan error, 1), make(chan error, 1)
 		go func() { long <- c.Publish(t.Context(), "a", 1, make([]byte, 250<<10)) }()
 		synctest.Wait()
 		go func() { short <- c.Publish(t.Context(), "a", 1, nil) }()
+		go func() { subscribed <- c.Subscribe(t.Context(), "a", 0) }()
 		time.Sleep(2 * time.Second)
+		assert.Empty(t, subscribed)
 		assert.Empty(t, long, "a part of it has left")
 		assert.Empty(t, short)
 		assert.Zero(t, c.Acknowledged())
 		close(read)
 		require.NoError(t, <-long)
 		require.NoError(t, <-short)
-		assert.EqualValues(t, 2, c.Acknowledged())
+		require.NoError(t, <-subscribed)
+		assert.EqualValues(t, 3, c.Acknowledged())
 	})
+}
+
+// What the network has been handed but not taken may be acknowledged: once, and not at QoS 0.
+func TestAnAcknowledgementOfWhatIsBeingWrittenCountsOnce(t *testing.T) {
+	for qos, want := range []uint64{0, 1} {
+		synctest.Test(t, func(t *testing.T) {
+			acknowledge := make(chan struct{})
+			nc, p := link(t)
+			play(t, p, func(p *peer) {
+				p.accept(0)
+				<-acknowledge
+				for range 2 {
+					anyID(func(id uint16) { p.send(typePuback<<4, 2, byte(id>>8), byte(id)) })
+				}
+			})
+			c, err := Connect(t.Context(), nc, Options{ClientID: "dev1"})
+			require.NoError(t, err)
+			_, _ = nc.Write(make([]byte, 64<<10)) // all that there is room for
+			result := make(chan error, 1)
+			go func() { result <- c.Publish(t.Context(), "a", byte(qos), nil) }()
+			synctest.Wait()
+			close(acknowledge)
+			synctest.Wait()
+			assert.Equal(t, want, c.Acknowledged())
+			assert.Empty(t, result)
+			require.NoError(t, c.Close())
+			assert.Error(t, <-result)
+		})
+	}
 }
 
 func TestOnlyTheRightPacketAcknowledges(t *testing.T) {
@@ -138,4 +173,18 @@ func TestIdentifiersOfMessagesAndSubscriptionsDoNotMix(t *testing.T) {
 	assert.Nil(t, w.find(1))
 	assert.Nil(t, w.find(firstID))
 	assert.Nil(t, w.find(firstID|1<<2))
+}
+
+func TestAPlaceThatIsFreeHasNoIdentifier(t *testing.T) {
+	w := newWindow(4)
+	r := &request{places: 1, size: 10, qos: 1, done: make(chan struct{}, 1)}
+	s := w.open(r, func(uint16) bool { return false })
+	assert.Equal(t, s, w.find(s.id))
+	w.sent(s)
+	s.acked = true
+	w.wrote(0, 1)
+	assert.Len(t, r.done, 1)
+	for id := range 1 << 16 {
+		assert.Nil(t, w.find(uint16(id)), id)
+	}
 }

@@ -185,15 +185,15 @@ func (t *tap) fill() {
 	var bad error
 	t.ready, bad = t.scan.feed(t.chunk[maxHeld:maxHeld+n], t.chunk[:0], t.pass)
 	started := t.grant()
+	if refused, ok := errors.AsType[*RefusedError](bad); ok && !t.connect.IsZero() {
+		refused.Elapsed = time.Since(t.connect)
+	}
 	t.mu.Unlock()
 	if started {
 		t.wake()
 	}
 	switch {
 	case bad != nil:
-		if refused, ok := errors.AsType[*RefusedError](bad); ok {
-			refused.Elapsed = time.Since(t.connect)
-		}
 		t.fail(bad)
 	case err != nil:
 		t.fail(err)
@@ -208,7 +208,6 @@ func (t *tap) arrived(e event) bool {
 		if t.life.pinged != 0 {
 			t.life.pinged = 0
 			t.acks.Add(1)
-			t.arm(t.now() + t.interval())
 		}
 	case typePuback:
 		if s := t.window.find(e.id); s != nil && s.end <= t.handed && s.qos > 0 && !s.acked {

@@ -80,6 +80,7 @@ func (t *tap) wake() {
 func (t *tap) writeLoop() {
 	defer close(t.drained)
 	defer t.stopGoodbye()
+	defer dial.Abort(t.nc) // also when the network fails on the goodbye
 	for {
 		batch, ping, ok := t.next()
 		if !ok {
@@ -103,7 +104,6 @@ func (t *tap) writeLoop() {
 	}
 	_, _ = t.nc.Write([]byte{0xe0, 0x00})
 	_ = t.nc.Close()
-	dial.Abort(t.nc)
 }
 
 func (t *tap) stopGoodbye() {
@@ -164,7 +164,7 @@ func (t *tap) wrote(n int) {
 	t.window.wrote(t.written, now)
 	t.grant()
 	if t.window.used > 0 {
-		t.arm(now + int64(lateAfter))
+		t.arm(now + t.lateness())
 	}
 }
 
