@@ -452,9 +452,11 @@ func TestAChangeOfABogusVersionHoldsNothingUp(t *testing.T) {
 		r := &replica{stage: s}
 		versions := r.follows(ctx, s.connect())
 		synctest.Wait()
+		s.network.Stall(host, true) // so that no state is read before the last one
 		s.anew(1e15, object{"a": "bogus"})
 		s.desire(object{"a": "bogus"})
 		s.anew(12, object{"a": "true"})
+		s.network.Stall(host, false)
 		synctest.Wait()
 		r.matches() // the state is yielded at once
 		time.Sleep(2 * time.Minute)
