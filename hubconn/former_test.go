@@ -1,7 +1,11 @@
 package hubconn
 
 import (
+	"context"
+	"net"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 
@@ -106,6 +110,22 @@ func TestABodyAcknowledgesNoOtherMessageThanItsOwn(t *testing.T) {
 	assert.True(t, b.yields())
 }
 
+// The body's own message may be gone at the hub: an equal one that waited has not had its body yet.
+func TestAMessageThatWaitedIsNotTakenForTheBodysThroughSeveralLinks(t *testing.T) {
+	b := listening()
+	b.deliver("t", false)
+	b.deliver("t", false)
+	b.yields()
+	for range 3 {
+		b.detach()
+		b.attach()
+	}
+	waited := b.deliver("t", true)
+	b.finish(true)
+	assert.False(t, waited.acknowledged)
+	assert.True(t, b.yields())
+}
+
 func TestLinksThatDoNotComeIntoUseLetNothingBeForgotten(t *testing.T) {
 	b := finishedBetweenLinks()
 	b.detach()
@@ -157,4 +177,24 @@ func TestAPausedInboxHandsNothingOut(t *testing.T) {
 	assert.False(t, b.yields())
 	b.resume()
 	assert.True(t, b.yields())
+}
+
+// What arrives while the last link is being closed can no longer be acknowledged.
+func TestTheNextLinkBeginsWithAnEmptyInbox(t *testing.T) {
+	c := newConn(t.Context(), Dialer{}, Hub{Host: "h", DeviceID: "d"}, nil)
+	c.inbox.deliver("t", false)
+	nc, peer := net.Pipe()
+	_ = peer.Close()
+	assert.Error(t, c.connect(t.Context(), next{nc: nc}))
+	assert.False(t, c.inbox.yields())
+}
+
+func TestALinkThatHasBeenReplacedIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newConn(t.Context(), Dialer{}, Hub{Host: "h", DeviceID: "d"}, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		assert.NoError(t, c.await(ctx, "send", &mqtt.Conn{}))
+		assert.ErrorIs(t, c.await(ctx, "send", nil), context.DeadlineExceeded)
+	})
 }

@@ -21,7 +21,7 @@ type inbox struct {
 	free    chan struct{} // closed when it has none; nil: nobody waits for that
 	dropped int
 	former  former        // what came over former links
-	arrived chan struct{} // holds one token when the queue may have something; nil before any loop
+	arrived chan struct{} // holds one token after a push or resume; nil before any loop
 }
 
 func (b *inbox) push(m mqtt.Message) {
@@ -125,7 +125,6 @@ func (b *inbox) claim() bool {
 	b.claimed = true
 	if b.arrived == nil {
 		b.arrived = make(chan struct{}, 1)
-		signal(b.arrived)
 	}
 	b.former.offered = true
 	return free
@@ -135,9 +134,6 @@ func (b *inbox) release() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.claimed = false
-	if len(b.queue) > 0 {
-		signal(b.arrived)
-	}
 }
 
 // signal puts a token into c, unless there is one already.

@@ -171,6 +171,33 @@ func TestAMessageThatWasFinishedWithBetweenTwoLinksIsKnownToTheNextLoop(t *testi
 	})
 }
 
+// It had come again over a link that was given up before it came into use: that link takes no
+// acknowledgement any more.
+func TestAMessageThatCameAgainOverALinkThatFailedIsAcknowledgedOverTheNext(t *testing.T) {
+	play(t, func(s *stage) {
+		conn := s.connect()
+		s.sendC2D("long")
+		begun := make(chan struct{})
+		ctx, cancel := context.WithCancel(s.Context())
+		got := s.takes(ctx, conn, func(hubconn.Message) {
+			close(begun)
+			for len(s.hub.Attempts()) < 2 {
+				time.Sleep(time.Second)
+			}
+			time.Sleep(2 * time.Second) // between two tries
+			assert.False(s, s.hub.Connected("dev1"))
+		})
+		<-begun
+		_, err := conn.Twin(s.Context())
+		require.NoError(s, err)
+		s.hub.Inject(hubtest.Fault{On: hubtest.Subscribe, Skip: 1, SubackFailure: true})
+		time.Sleep(2 * time.Hour)
+		assert.Equal(s, []int{3}, s.delivered())
+		cancel()
+		assert.Equal(s, []string{"long"}, <-got)
+	})
+}
+
 // Messages may be equal in everything. Each has a body, however many times it is sent.
 func TestEqualMessagesAreAllYielded(t *testing.T) {
 	play(t, func(s *stage) {

@@ -250,11 +250,49 @@ func TestALinkThatIsLostWhileARenewalWaitsForALoopBodyEndsTheConnection(t *testi
 		time.Sleep(55 * time.Minute)
 		require.NoError(s, conn.Context().Err())
 		s.hub.Disconnect("dev1")
+		lost := time.Now()
 		e := s.ended(conn, hubconn.Unreachable)
+		assert.Zero(s, time.Since(lost))
 		assert.Equal(s, "connection", e.Op)
 		assert.Equal(s, 1, s.accepted())
 		cancel()
 		<-got
+	})
+}
+
+func TestCloseDoesNotWaitForTheRenewalThatWaitsForALoopBody(t *testing.T) {
+	play(t, func(s *stage) {
+		conn := s.connect()
+		s.sendC2D("work")
+		got := s.takes(s.Context(), conn, func(hubconn.Message) { time.Sleep(2 * time.Hour) })
+		time.Sleep(55 * time.Minute)
+		start := time.Now()
+		require.NoError(s, conn.Close())
+		assert.Less(s, time.Since(start), time.Second)
+		<-got
+	})
+}
+
+// A renewal of a short token leaves a tenth of its life, and not the two minutes of a long one.
+func TestARenewalOfAShortTokenWaitsForALoopBody(t *testing.T) {
+	play(t, func(s *stage) {
+		s.dialer.TokenTTL = time.Minute
+		conn := s.connect()
+		ctx, cancel := context.WithCancel(s.Context())
+		got := s.takes(ctx, conn, func(hubconn.Message) { time.Sleep(52 * time.Second) })
+		for n := 1; n <= 10; n++ {
+			for s.accepted() < n {
+				require.NoError(s, conn.Context().Err())
+				time.Sleep(100 * time.Millisecond)
+			}
+			s.sendC2D("x")
+		}
+		time.Sleep(time.Minute)
+		cancel()
+		assert.Len(s, <-got, 10)
+		for _, n := range s.delivered() {
+			assert.Equal(s, 1, n)
+		}
 	})
 }
 

@@ -91,9 +91,6 @@ func (c *Conn) lingers() bool {
 
 // giveUpLingering ends such a subscription, unless a loop is just about to make it its own.
 func (c *Conn) giveUpLingering(link *mqtt.Conn) {
-	if !c.lingers() {
-		return
-	}
 	turn := c.messagesTurn()
 	select {
 	case turn <- struct{}{}:

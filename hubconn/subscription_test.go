@@ -50,6 +50,7 @@ func TestALoopThatEndsBeforeItsSubscriptionIsMadeLeavesNone(t *testing.T) {
 // anything of subscriptions over its first link, and remembers them then.
 type forgetful struct {
 	mute                   bool
+	subacks, unsubacks     time.Duration // how long each takes
 	accepted, unsubscribed atomic.Int64
 }
 
@@ -64,12 +65,16 @@ func (f *forgetful) ServeMQTT(nc net.Conn) {
 			_, _ = nc.Write([]byte{0x20, 2, present, 0})
 		case 8: // SUBSCRIBE
 			if !f.mute || present == 1 {
-				_, _ = nc.Write([]byte{0x90, 3, body[0], body[1], 1})
+				time.AfterFunc(f.subacks, func() {
+					_, _ = nc.Write([]byte{0x90, 3, body[0], body[1], 1})
+				})
 			}
 		case 10: // UNSUBSCRIBE
 			if !f.mute || present == 1 {
 				f.unsubscribed.Add(1)
-				_, _ = nc.Write([]byte{0xb0, 2, body[0], body[1]})
+				time.AfterFunc(f.unsubacks, func() {
+					_, _ = nc.Write([]byte{0xb0, 2, body[0], body[1]})
+				})
 			}
 		}
 	})
@@ -116,6 +121,78 @@ func TestARenewalLeavesALinkInOrderThatTheHubKeptNoSessionFor(t *testing.T) {
 		assert.Equal(s, hub.accepted.Load()-1, hub.unsubscribed.Load())
 		cancel()
 		<-got
+	})
+}
+
+// The next loop makes the subscription again before the hub has said that it ended the last one.
+func TestARenewalLeavesALinkInOrderWhereOneLoopFollowedAnother(t *testing.T) {
+	for name, hub := range map[string]*forgetful{
+		"UNSUBACK first": {subacks: 2 * time.Second, unsubacks: time.Second},
+		"SUBACK first":   {unsubacks: time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, simnet.New(), hubconn.MQTT)
+				s.network.Handle(host, hub)
+				s.dialer.TokenTTL = time.Minute
+				conn := s.connect()
+				ctx, cancel := context.WithTimeout(s.Context(), 10*time.Second)
+				defer cancel()
+				assert.Empty(s, <-s.takes(ctx, conn, func(hubconn.Message) {}))
+				ctx, cancel = context.WithCancel(s.Context())
+				got := s.takes(ctx, conn, func(hubconn.Message) {})
+				for hub.accepted.Load() < 2 {
+					require.NoError(s, conn.Context().Err())
+					time.Sleep(time.Second)
+				}
+				assert.EqualValues(s, 2, hub.unsubscribed.Load())
+				cancel()
+				<-got
+			})
+		})
+	}
+}
+
+// The SUBACK comes over the old link, which has been given up for the next one.
+func TestASubscriptionThatIsMadeWhileItsLinkIsLeftStandsOnTheNext(t *testing.T) {
+	play(t, func(s *stage) {
+		dials, renewing := 0, make(chan struct{})
+		dial := s.dialer.DialContext
+		s.dialer.DialContext = func(ctx context.Context, n, address string) (net.Conn, error) {
+			if dials++; dials == 2 {
+				close(renewing)
+				time.Sleep(time.Second)
+			}
+			return dial(ctx, n, address)
+		}
+		conn := s.connect()
+		s.hub.Inject(hubtest.Fault{On: hubtest.Subscribe, Delay: 2 * time.Second})
+		<-renewing
+		ctx, cancel := context.WithCancel(s.Context())
+		got := s.takes(ctx, conn, func(hubconn.Message) {})
+		time.Sleep(10 * time.Second)
+		assert.Equal(s, 2, s.accepted())
+		s.sendC2D("x")
+		time.Sleep(time.Second)
+		cancel()
+		assert.Equal(s, []string{"x"}, <-got)
+	})
+}
+
+// It is given up two seconds after Dial, but not when a loop is about to make it.
+func TestASubscriptionOfAnEarlierProcessIsLeftToTheLoopThatHasBegun(t *testing.T) {
+	play(t, func(s *stage) {
+		s.listened()
+		conn := s.connect()
+		s.hub.Inject(hubtest.Fault{On: hubtest.Subscribe, Delay: 5 * time.Second})
+		time.Sleep(time.Second)
+		ctx, cancel := context.WithCancel(s.Context())
+		got := s.takes(ctx, conn, func(hubconn.Message) {})
+		time.Sleep(10 * time.Second)
+		s.sendC2D("x")
+		time.Sleep(time.Second)
+		cancel()
+		assert.Equal(s, []string{"x"}, <-got)
 	})
 }
 
