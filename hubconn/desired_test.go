@@ -441,6 +441,56 @@ func TestATwinThatBeginsAnewIsYieldedAsAWhole(t *testing.T) {
 	}
 }
 
+// The hub responds once from before the changes, several times in a day: each time it is asked
+// again, and the twin has not begun anew.
+func TestALateStateIsNotBelievedBecauseAnotherWasLateBefore(t *testing.T) {
+	play(t, func(s *stage) {
+		for i := range 10 {
+			s.desire(object{"a": i})
+		}
+		ctx, cancel := context.WithCancel(s.Context())
+		r := &replica{stage: s}
+		versions := r.follows(ctx, s.connect())
+		synctest.Wait()
+		for i := range 3 {
+			s.hub.Inject(hubtest.Fault{On: hubtest.TwinGet, Delay: 5 * time.Second})
+			s.lose(object{"c": i})
+			s.desire(object{"d": i})
+			time.Sleep(4 * time.Second)
+			twin, _ := s.hub.Twin("dev1")
+			s.anew(3, object{"a": "before"})
+			time.Sleep(time.Second + 10*time.Millisecond)
+			require.NoError(s, s.hub.SetTwin("dev1", twin))
+			time.Sleep(time.Minute)
+			r.matches()
+		}
+		cancel()
+		assert.Equal(s, []int64{11, 13, 15, 17}, <-versions)
+	})
+}
+
+func TestLateChangesHaveTheStateReadOnceAMinute(t *testing.T) {
+	play(t, func(s *stage) {
+		for i := range 10 {
+			s.desire(object{"a": i})
+		}
+		ctx, cancel := context.WithCancel(s.Context())
+		r := &replica{stage: s}
+		versions := r.follows(ctx, s.connect())
+		synctest.Wait()
+		twin, _ := s.hub.Twin("dev1")
+		for range 60 {
+			s.anew(3, object{"a": "before"})
+			s.desire(object{"b": 1})
+			require.NoError(s, s.hub.SetTwin("dev1", twin))
+			time.Sleep(time.Second)
+		}
+		assert.LessOrEqual(s, s.gets(), 10)
+		cancel()
+		<-versions
+	})
+}
+
 // A change with a version that the twin has never had: the loop neither waits for that version for
 // ever nor takes it for its own.
 func TestAChangeOfABogusVersionHoldsNothingUp(t *testing.T) {

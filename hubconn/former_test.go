@@ -126,6 +126,18 @@ func TestAMessageThatWaitedIsNotTakenForTheBodysThroughSeveralLinks(t *testing.T
 	assert.True(t, b.yields())
 }
 
+func TestNoMoreIsRememberedThanWhatOneLinkLeft(t *testing.T) {
+	b := listening()
+	for _, topic := range []string{"t", "u", "v"} {
+		b.deliver(topic, false)
+		b.yields()
+		b.detach()
+		b.finish(true)
+		b.attach()
+	}
+	assert.Len(t, b.former.byID, 1)
+}
+
 func TestLinksThatDoNotComeIntoUseLetNothingBeForgotten(t *testing.T) {
 	b := finishedBetweenLinks()
 	b.detach()
@@ -187,6 +199,14 @@ func TestTheNextLinkBeginsWithAnEmptyInbox(t *testing.T) {
 	_ = peer.Close()
 	assert.Error(t, c.connect(t.Context(), next{nc: nc}))
 	assert.False(t, c.inbox.yields())
+}
+
+// The next link may have been given its subscriptions by then.
+func TestASubscriptionMadeOnALinkThatIsNotInUseIsNotRecorded(t *testing.T) {
+	c := newConn(t.Context(), Dialer{}, Hub{Host: "h", DeviceID: "d"}, nil)
+	assert.False(t, c.record(&mqtt.Conn{}, toMethodCalls))
+	_, stands := c.subscribed(toMethodCalls)
+	assert.False(t, stands)
 }
 
 func TestALinkThatHasBeenReplacedIsNotWaitedFor(t *testing.T) {

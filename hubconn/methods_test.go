@@ -270,6 +270,57 @@ func TestAHandlerHasUntilTheCallsTimeIsUp(t *testing.T) {
 	})
 }
 
+func TestACallWhoseTimePassesBeforeItsTurnIsNotHandled(t *testing.T) {
+	play(t, func(s *stage) {
+		handled := make(chan string, 2)
+		s.serve(s.connect(), hubconn.Methods{
+			MaxConcurrent: 1, Timeout: 10 * time.Second,
+			Handlers: map[string]hubconn.MethodHandler{
+				"long": func(context.Context, hubconn.MethodRequest) (int, any, error) {
+					time.Sleep(time.Minute)
+					return 200, nil, nil
+				},
+				"next": func(context.Context, hubconn.MethodRequest) (int, any, error) {
+					handled <- "next"
+					return 200, nil, nil
+				},
+			},
+		})
+		var calling sync.WaitGroup
+		for _, method := range []string{"long", "next"} {
+			calling.Go(func() { _, _, _ = s.invoke(method, nil) })
+			synctest.Wait()
+		}
+		time.Sleep(2 * time.Minute)
+		calling.Wait()
+		assert.Empty(s, handled)
+	})
+}
+
+func TestNoCallComesWhileTheLastHandlersFinish(t *testing.T) {
+	play(t, func(s *stage) {
+		conn := s.connect()
+		ctx, cancel := context.WithCancel(s.Context())
+		done := make(chan error, 1)
+		go func() {
+			done <- conn.HandleMethods(ctx, hubconn.Methods{
+				Default: func(context.Context, hubconn.MethodRequest) (int, any, error) {
+					time.Sleep(20 * time.Second)
+					return 200, nil, nil
+				},
+			})
+		}()
+		synctest.Wait()
+		go func() { _, _, _ = s.invoke("last", nil) }()
+		synctest.Wait()
+		cancel()
+		time.Sleep(time.Second)
+		_, _, err := s.invoke("x", nil)
+		assert.ErrorContains(s, err, "404103")
+		<-done
+	})
+}
+
 func TestHandleMethodsReturnsAfterItsHandlers(t *testing.T) {
 	play(t, func(s *stage) {
 		conn := s.connect()
@@ -359,7 +410,6 @@ func TestMethodsThatNobodyHandlesAreNotOnline(t *testing.T) {
 	})
 }
 
-// The new link is being set up, with the subscription, when the handlers' time ends.
 // The hub makes a subscription also when ctx ends before it says so.
 func TestMethodsThatEndBeforeTheirSubscriptionIsMadeAreNotOnline(t *testing.T) {
 	play(t, func(s *stage) {
@@ -377,6 +427,7 @@ func TestMethodsThatEndBeforeTheirSubscriptionIsMadeAreNotOnline(t *testing.T) {
 	})
 }
 
+// The new link is being set up, with the subscription, when the handlers' time ends.
 func TestMethodsThatEndDuringARenewalAreNotOnline(t *testing.T) {
 	play(t, func(s *stage) {
 		conn := s.connect()

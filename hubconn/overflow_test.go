@@ -157,6 +157,18 @@ func TestTheVersionsOfLostChangesAreRemembered(t *testing.T) {
 	assert.Zero(t, p.properties.Version)
 }
 
+// What cannot be decoded here is not taken for another state, also after changes.
+func TestAStateThatCannotBeDecodedEqualsAny(t *testing.T) {
+	var s shadow
+	s.add(Desired{Full: true, JSON: []byte(`{"a":1e999}`)})
+	assert.True(t, s.equals([]byte(`{"a":1}`)))
+	s.add(Desired{JSON: []byte(`{"b":1}`)})
+	assert.True(t, s.equals([]byte(`{"a":1}`)))
+	s.add(Desired{Full: true, JSON: []byte(`{"a":1}`)})
+	assert.True(t, s.equals([]byte(`{"a":1}`)))
+	assert.False(t, s.equals([]byte(`{"a":2}`)))
+}
+
 func TestMessagesOfOtherTopicsAreLeftToTheHub(t *testing.T) {
 	c := newConn(t.Context(), Dialer{}, Hub{Host: "h", DeviceID: "d"}, nil)
 	acknowledged := 0

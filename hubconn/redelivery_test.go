@@ -177,10 +177,10 @@ func TestAMessageThatCameAgainOverALinkThatFailedIsAcknowledgedOverTheNext(t *te
 	play(t, func(s *stage) {
 		conn := s.connect()
 		s.sendC2D("long")
-		begun := make(chan struct{})
+		begun := make(chan struct{}, 2)
 		ctx, cancel := context.WithCancel(s.Context())
 		got := s.takes(ctx, conn, func(hubconn.Message) {
-			close(begun)
+			begun <- struct{}{}
 			for len(s.hub.Attempts()) < 2 {
 				time.Sleep(time.Second)
 			}
