@@ -471,6 +471,8 @@ func TestManyCallsAtOnceAreAllAnswered(t *testing.T) {
 
 func TestASilentHubDoesNotHoldUpTheEnd(t *testing.T) {
 	play(t, func(s *stage) {
+		var log bytes.Buffer
+		s.dialer.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		conn := s.connect()
 		ctx, cancel := context.WithCancel(s.Context())
 		done := make(chan error, 1)
@@ -492,5 +494,6 @@ func TestASilentHubDoesNotHoldUpTheEnd(t *testing.T) {
 		assert.LessOrEqual(s, time.Since(start), time.Second)
 		require.NoError(s, conn.Close())
 		assert.LessOrEqual(s, time.Since(start), 3*time.Second)
+		assert.NotContains(s, log.String(), "could not respond", "nothing is wrong with the end")
 	})
 }

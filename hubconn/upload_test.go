@@ -442,6 +442,19 @@ func TestANewTokenThatIsRefusedTooFailsTheUpload(t *testing.T) {
 	})
 }
 
+func TestTheHubIsToldOnceThatAnUploadWentWell(t *testing.T) {
+	play(t, func(s *stage) {
+		require.NoError(s, s.upload(s.connect(), content(10), hubconn.UploadOptions{}))
+		told := 0
+		for _, o := range s.hub.Operations() {
+			if o.On == hubtest.UploadNotify {
+				told++
+			}
+		}
+		assert.Equal(s, 1, told)
+	})
+}
+
 func TestTheHubIsToldWhateverHappens(t *testing.T) {
 	play(t, func(s *stage) {
 		conn := s.connect()
