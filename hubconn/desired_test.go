@@ -462,6 +462,7 @@ func TestALateStateIsNotBelievedBecauseAnotherWasLateBefore(t *testing.T) {
 			time.Sleep(time.Second + 10*time.Millisecond)
 			require.NoError(s, s.hub.SetTwin("dev1", twin))
 			time.Sleep(time.Minute)
+			synctest.Wait()
 			r.matches()
 		}
 		cancel()
@@ -479,6 +480,7 @@ func TestLateChangesHaveTheStateReadOnceAMinute(t *testing.T) {
 		versions := r.follows(ctx, s.connect())
 		synctest.Wait()
 		twin, _ := s.hub.Twin("dev1")
+		s.hub.Inject(hubtest.Fault{On: hubtest.TwinGet, Delay: time.Millisecond, Times: -1})
 		for range 60 {
 			s.anew(3, object{"a": "before"})
 			s.desire(object{"b": 1})
