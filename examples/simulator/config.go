@@ -19,6 +19,7 @@ type config struct {
 	Enrollments      []dpstest.IndividualEnrollment `json:"enrollments"`
 	EnrollmentGroups []dpstest.EnrollmentGroup      `json:"enrollmentGroups"`
 	Limits           limits                         `json:"limits"`
+	Feed             feedConfig                     `json:"feed"`
 	// milliseconds, by registration ID (or *) and hub
 	Latency map[string]map[string]float64 `json:"latency"`
 
@@ -29,6 +30,12 @@ type hubConfig struct {
 	HostName          string `json:"hostName"`
 	AllocationWeight  *int   `json:"allocationWeight"`
 	ConnectionProfile string `json:"connectionProfile"`
+}
+
+// feedConfig bounds what the feed keeps for readers that come late.
+type feedConfig struct {
+	MaxEvents int `json:"maxEvents"` // 0: simnet.DefaultMaxEvents
+	MaxBytes  int `json:"maxBytes"`  // 0: simnet.DefaultMaxEventBytes
 }
 
 // limits are those of the service. What is absent is as the service has it.
@@ -115,6 +122,13 @@ func (c *config) check() error {
 	}
 	if err := c.Limits.check(); err != nil {
 		return fmt.Errorf("limits.%w", err)
+	}
+	for name, n := range map[string]int{
+		"maxEvents": c.Feed.MaxEvents, "maxBytes": c.Feed.MaxBytes,
+	} {
+		if n < 0 {
+			return fmt.Errorf("feed.%s: %d is negative: 0 means the default", name, n)
+		}
 	}
 	for device, hubs := range c.Latency {
 		for hub, ms := range hubs {

@@ -29,7 +29,7 @@ const (
 )
 
 // trust returns a TLS configuration with the simulator's CA.
-func (p *program) trust(t *testing.T) *tls.Config {
+func (p *program) trust(t testing.TB) *tls.Config {
 	t.Helper()
 	pem, err := os.ReadFile(p.CA)
 	require.NoError(t, err)

@@ -18,6 +18,7 @@ type flags struct {
 	config  string
 	faults  string
 	state   string
+	feedKey string
 }
 
 func (f *flags) set() *flag.FlagSet {
@@ -38,6 +39,10 @@ func (f *flags) set() *flag.FlagSet {
 	s.StringVar(
 		&f.state, "state", "",
 		"`file` to keep enrollments, registrations, devices and twins in, across restarts",
+	)
+	s.StringVar(
+		&f.feedKey, "feed-key-file", "",
+		"`file` with the key of the feed, made if there is none (default: a new key at each start)",
 	)
 	return s
 }

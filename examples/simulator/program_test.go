@@ -48,6 +48,8 @@ type ready struct {
 	DPS                     string            `json:"dps"`
 	Hubs                    []string          `json:"hubs"`
 	CA                      string            `json:"ca"`
+	Feed                    string            `json:"feed"`
+	FeedKey                 string            `json:"feedKey"`
 	ServiceConnectionString string            `json:"serviceConnectionString"`
 	HubConnectionStrings    map[string]string `json:"hubConnectionStrings"`
 }

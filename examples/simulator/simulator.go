@@ -24,6 +24,8 @@ type simulator struct {
 	ca      string // file with the CA's certificate
 	scratch string // directory to remove at the end
 	keeper  *keeper
+	feed    *feed
+	feedKey string
 	tasks   sync.WaitGroup
 }
 
@@ -47,15 +49,23 @@ func start(f *flags, cfg *config, log *slog.Logger) (s *simulator, err error) {
 		return s, usageError{fmt.Errorf("-ca-dir %w", err)}
 	}
 	s.ca = file
+	if s.feedKey, err = feedKey(f.feedKey); err != nil {
+		return s, usageError{fmt.Errorf("-feed-key-file %w", err)}
+	}
 	if s.network, err = simnet.Listen(simnet.ListenConfig{
 		Addr: f.addr, HTTPSPort: f.https, MQTTPort: f.mqtt, CA: ca,
 	}); err != nil {
 		return s, hintPorts(err)
 	}
+	events := &simnet.EventLog{MaxEvents: cfg.Feed.MaxEvents, MaxBytes: cfg.Feed.MaxBytes}
+	s.network.RecordEvents(events)
+	s.feed = newFeed(events)
 	s.dps = dpstest.New(s.network, cfg.service())
+	s.mount()
 	for _, h := range cfg.Hubs {
 		hub := hubtest.NewHub(s.network, strings.ToLower(h.HostName))
 		hub.SetConnectionProfile(h.ConnectionProfile)
+		hub.SweepC2D()
 		s.hubs = append(s.hubs, hub)
 		if err := s.link(hub.Host()); err != nil {
 			return s, err

@@ -50,6 +50,7 @@ type link struct {
 	expiry  time.Time // of the token; zero: none
 
 	accepted bool
+	ended    bool          // its end is recorded; guarded by hub.mu
 	durable  bool          // CleanSession 0: its cloud-to-device subscription outlives it
 	work     chan struct{} // holds one: there is something to deliver
 
@@ -141,7 +142,11 @@ func (h *Hub) accept(l *link, c *mqttserver.Connect, model string) (present bool
 		h.devices[l.id].twin.ModelID = model
 	}
 	old := h.links[l.id]
+	if old != nil {
+		h.recordDisconnected(old, errTakenOver)
+	}
 	h.links[l.id] = l
+	h.recordConnected(l, model)
 	h.announce()
 	h.mu.Unlock()
 	if old != nil {
@@ -283,6 +288,7 @@ func (h *Hub) receive(l *link, to address, m mqttserver.Message) error {
 		DeviceID: device, ModuleID: module, Transport: l.transport, Time: at, Body: m.Payload,
 		Properties: properties, System: system, QoS: m.QoS, Duplicate: m.Duplicate,
 	})
+	h.recordMessage(&h.messages[len(h.messages)-1])
 	return nil
 }
 
@@ -380,6 +386,7 @@ func (l *link) Disconnected(_ *mqttserver.Session, err error) {
 		delete(l.hub.links, l.id)
 		l.hub.releaseAll(r, now)
 	}
+	l.hub.recordDisconnected(l, err)
 	l.hub.mu.Unlock()
 	if err == nil || l.will == nil || !exists {
 		return

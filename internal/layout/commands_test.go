@@ -38,6 +38,7 @@ var runners = map[string]runner{
 	"go doc -all ./hubconn":          documented,
 	"go doc ./hubconn/hubtest":       documented,
 	"go doc ./hubconn/simnet":        documented,
+	"go doc ./hubconn/simnet Event":  documented,
 	"go doc ./provisioning/dpstest":  documented,
 	"go doc -all ./provisioning/dps": documented,
 

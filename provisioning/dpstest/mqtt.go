@@ -81,7 +81,7 @@ func (d *device) Connect(
 			refused = f.ReturnCode
 		}
 	}
-	d.server.log.update(entry, func(e *Request) { e.ReturnCode = refused })
+	d.server.conclude(entry, "", func(e *Request) { e.ReturnCode = refused })
 	return mqttserver.Connack{ReturnCode: refused}, nil
 }
 
