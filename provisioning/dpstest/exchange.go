@@ -63,7 +63,7 @@ func (s *Server) serve(ctx context.Context, c *call) reply {
 		OperationID: c.operationID, APIVersion: c.version,
 	}
 	if c.service != nil {
-		arrived.Method, arrived.Path = c.service.method, "/"+strings.Join(c.service.path, "/")
+		arrived.Method, arrived.Path = c.service.method, c.service.target
 	}
 	entry := s.log.add(arrived)
 	f := s.faults.next(occasion{op: c.op, registrationID: c.registrationID, transport: c.transport})
