@@ -193,11 +193,16 @@ func TestLogTellsWhoAsksAndWhoConnects(t *testing.T) {
 	p.connect(t, p.register(t, "kitchen"), "kitchen")
 	_, err := p.client(t, "cellar").Register(t.Context(), dps.Registration{})
 	require.Error(t, err)
+	p.service(t, "", "GET", "/registrations/kitchen", "")
+	hub := p.lookup(t, "kitchen").Hub
+	p.service(t, hub, "PATCH", "/twins/kitchen", `{"tags":{"floor":1}}`)
 	for _, line := range []string{
 		`msg="dps register" transport=https registrationId=kitchen status=202`,
 		`msg="dps poll" transport=https registrationId=kitchen status=200`,
 		`msg="dps register" transport=https registrationId=cellar status=401`,
 		`msg="device connected" hub=`,
+		`msg="dps service" method=GET path=/registrations/kitchen status=200`,
+		`msg="hub service" hub=` + hub + ` method=PATCH path=/twins/kitchen status=200`,
 	} {
 		require.Eventually(t, func() bool {
 			return strings.Count(p.stderr.String(), line) == 1

@@ -24,6 +24,7 @@ type simulator struct {
 	ca      string // file with the CA's certificate
 	scratch string // directory to remove at the end
 	keeper  *keeper
+	events  *simnet.EventLog
 	feed    *feed
 	feedKey string
 	tasks   sync.WaitGroup
@@ -57,9 +58,9 @@ func start(f *flags, cfg *config, log *slog.Logger) (s *simulator, err error) {
 	}); err != nil {
 		return s, hintPorts(err)
 	}
-	events := &simnet.EventLog{MaxEvents: cfg.Feed.MaxEvents, MaxBytes: cfg.Feed.MaxBytes}
-	s.network.RecordEvents(events)
-	s.feed = newFeed(events)
+	s.events = &simnet.EventLog{MaxEvents: cfg.Feed.MaxEvents, MaxBytes: cfg.Feed.MaxBytes}
+	s.network.RecordEvents(s.events)
+	s.feed = newFeed(s.events)
 	s.dps = dpstest.New(s.network, cfg.service())
 	s.mount()
 	for _, h := range cfg.Hubs {

@@ -57,6 +57,17 @@ func (h *Hub) recordRefused(a *Attempt) {
 	h.network.Record(e)
 }
 
+// recordUnanswered records an attempt that got no response before its connection ended.
+func (h *Hub) recordUnanswered(l *link) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !l.attempt.Answered {
+		a := *l.attempt
+		a.Reason = "not answered"
+		h.recordRefused(&a)
+	}
+}
+
 func (h *Hub) recordOperation(o *Operation) {
 	e := h.event(simnet.EventOperation, o.DeviceID)
 	e.Transport, e.Operation, e.Status, e.Code = o.Transport, o.On.String(), o.Status, o.Code

@@ -179,3 +179,19 @@ func TestAMethodThatIsGivenUpIsRecorded(t *testing.T) {
 		c.close()
 	})
 }
+
+func TestAnAttemptThatIsNotAnsweredIsRecorded(t *testing.T) {
+	inMemory(t, func(t *testing.T, n *simnet.Network) {
+		l := recorded(n)
+		h := NewHub(n, hubHost)
+		require.NoError(t, h.Put(Device{ID: "dev1"}))
+		h.Inject(Fault{On: Connect, NoAnswer: true, Times: 1})
+		c := device(t, h, "dev1")
+		c.start("mqtt")
+		synctest.Wait()
+		assert.Empty(t, story(l, "dev1"))
+		c.close()
+		synctest.Wait()
+		assert.Equal(t, []string{"refused mqtt not answered"}, story(l, "dev1"))
+	})
+}

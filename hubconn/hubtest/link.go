@@ -48,6 +48,7 @@ type link struct {
 	id      string // "device", or "device/module"
 	will    *mqttserver.Message
 	expiry  time.Time // of the token; zero: none
+	attempt *Attempt
 
 	accepted bool
 	ended    bool          // its end is recorded; guarded by hub.mu
@@ -92,6 +93,7 @@ func (l *link) Connect(
 		DeviceID: c.ClientID, Transport: l.transport, ModelID: name.query.Get("model-id"),
 		ClientType: name.query.Get("DeviceClientType"),
 	})
+	l.attempt = attempt
 	if f, ok := l.hub.strike(Connect, l.id); ok {
 		if err := l.applyFault(ctx, f); err != nil {
 			return mqttserver.Connack{}, err
@@ -376,6 +378,7 @@ func (l *link) Unsubscribe(_ context.Context, _ *mqttserver.Session, filters []s
 // Disconnected forgets the connection, and publishes its will when it did not end in order.
 func (l *link) Disconnected(_ *mqttserver.Session, err error) {
 	if !l.accepted {
+		l.hub.recordUnanswered(l)
 		return
 	}
 	now := l.hub.network.Now()

@@ -39,7 +39,7 @@ const (
 	EventOperation EventKind = "operation"
 	// EventRequest is a request of a device to the provisioning service, once it is answered:
 	// RegistrationID, Transport, Operation, OperationID, APIVersion, Status or ReturnCode, Code,
-	// RetryAfter, Reason (a note on old clients).
+	// RetryAfter, Reason ("not answered", or a note on old clients).
 	EventRequest EventKind = "request"
 	// EventRegistration is a registration record that was written: RegistrationID, Registration,
 	// and Hub and DeviceID where the device is assigned.

@@ -10,6 +10,17 @@ import (
 // What happens at the server is recorded in the log of its network, if that has one; see
 // [simnet.Network.RecordEvents].
 
+const unanswered = "not answered"
+
+// recordUnanswered records a CONNECT that gets no response, and returns why its connection ends.
+func (s *Server) recordUnanswered(r *Request, why error) error {
+	s.network.Record(simnet.Event{
+		Kind: simnet.EventRequest, RegistrationID: r.RegistrationID, Transport: r.Transport,
+		Operation: r.Op.String(), APIVersion: r.APIVersion, Reason: unanswered,
+	})
+	return why
+}
+
 // recordRequest records a request once its response is known. A Clock is none of a device's.
 func (s *Server) recordRequest(r Request, retryAfter string) {
 	e := simnet.Event{
@@ -17,6 +28,9 @@ func (s *Server) recordRequest(r Request, retryAfter string) {
 		Operation: r.Op.String(), OperationID: r.OperationID, APIVersion: r.APIVersion,
 		Status: r.Status, Code: r.Code, ReturnCode: r.ReturnCode, RetryAfter: retryAfter,
 		Reason: r.Note, Method: r.Method, Path: r.Path,
+	}
+	if r.Status == 0 && r.Op != Connect {
+		e.Reason = unanswered
 	}
 	switch r.Op {
 	case Clock:

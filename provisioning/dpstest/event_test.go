@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 
@@ -19,7 +20,7 @@ func story(l *simnet.EventLog, id string) (lines []string) {
 			continue
 		}
 		words := []string{string(e.Kind)}
-		for _, word := range []string{e.Transport, e.Operation, e.Method, e.Path} {
+		for _, word := range []string{e.Transport, e.Operation, e.Method, e.Path, e.Reason} {
 			if word != "" {
 				words = append(words, word)
 			}
@@ -78,5 +79,27 @@ func TestOperatorsRequestsAreLoggedWithMethodAndPath(t *testing.T) {
 		last := requests[len(requests)-1]
 		assert.Equal(w.t, "GET", last.Method)
 		assert.Equal(w.t, "/enrollments/a%20b", last.Path)
+	})
+}
+
+func TestRequestsThatAreNotAnsweredAreRecorded(t *testing.T) {
+	inBubble(t, dpstest.Config{}, func(w *world) {
+		l := new(simnet.EventLog)
+		w.net.RecordEvents(l)
+		w.enroll("dev")
+		w.dps.Inject(dpstest.Fault{On: dpstest.Register, Cut: true, Times: 1})
+		_, err := w.https("dev", version, byKey("dev", key1)).do(
+			w.t.Context(), "PUT", "/"+scope+"/registrations/dev/register?api-version="+version, "",
+		)
+		assert.Error(w.t, err)
+		w.dps.Inject(dpstest.Fault{On: dpstest.Connect, Cut: true, Times: 1})
+		d, err := w.dialMQTT("mqtt", credential{})
+		assert.NoError(w.t, err)
+		d.connect("dev", userName("dev", version), token("dev", key1))
+		d.ended()
+		synctest.Wait()
+		assert.Equal(w.t, []string{
+			"request https register not answered", "request mqtt connect not answered",
+		}, story(l, "dev"))
 	})
 }
