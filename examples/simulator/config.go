@@ -164,11 +164,14 @@ func (c *config) checkEnrollments() error {
 	return nil
 }
 
-var errTwice = errors.New("is enrolled twice")
+// twiceError is an ID that two enrollments, or two groups, have.
+type twiceError string
+
+func (id twiceError) Error() string { return fmt.Sprintf("%q is enrolled twice", string(id)) }
 
 func (c *config) checkTerms(ids map[string]bool, id string, hubs []string) error {
 	if ids[strings.ToLower(id)] {
-		return errTwice
+		return twiceError(id)
 	}
 	ids[strings.ToLower(id)] = true
 	for _, hub := range hubs {
@@ -180,7 +183,7 @@ func (c *config) checkTerms(ids map[string]bool, id string, hubs []string) error
 }
 
 func prefixed(field string, err error) error {
-	if errors.Is(err, errTwice) {
+	if _, ok := errors.AsType[twiceError](err); ok {
 		return fmt.Errorf("%s: %w", field, err)
 	}
 	return err

@@ -155,9 +155,6 @@ func TestScenarioMovesADeviceAndBreaksTheNetworkOnTime(t *testing.T) {
 		{"at":"3s","moveNow":{"registrationId":"kitchen","hub":"`+hubB+`"}},
 		{"at":"3s","network":{"host":"`+hubA+`","certificate":"expired"},"for":"100ms"}]}`))
 	defer p.stop(t)
-	require.Eventually(t, func() bool {
-		return len(p.scenario()) >= 2
-	}, limit, time.Millisecond, "the steps of the start")
 	_, err := p.client(t, "kitchen").Register(t.Context(), dps.Registration{})
 	require.ErrorContains(t, err, "status 503")
 	a := p.register(t, "kitchen")

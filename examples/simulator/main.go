@@ -68,6 +68,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	sim.begin(scenario)
 	if err := sim.announce(stdout, stderr); err != nil {
 		return errors.Join(err, sim.close())
 	}

@@ -260,7 +260,8 @@ func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
 		"allocation policy":       {config(`{"allocationPolicy":"random"}`), []string{"allocationPolicy", "random"}},
 		"enrollment's key":        {config(`{"enrollments":[{"registrationId":"a","attestation":{"symmetricKey":{"primaryKey":"x"}}}]}`), []string{"enrollments[0]", "primaryKey"}},
 		"enrollment's id":         {config(`{"enrollments":[{"registrationId":"a b"}]}`), []string{"enrollments[0]", "registrationId"}},
-		"enrolled twice":          {config(`{"enrollments":[{"registrationId":"a"},{"registrationId":"A"}]}`), []string{"enrollments[1].registrationId"}},
+		"enrolled twice":          {config(`{"enrollments":[{"registrationId":"a"},{"registrationId":"A"}]}`), []string{"enrollments[1].registrationId", `"A" is enrolled twice`}},
+		"group enrolled twice":    {config(`{"enrollmentGroups":[{"enrollmentGroupId":"g-1"},{"enrollmentGroupId":"G-1"}]}`), []string{"enrollmentGroups[1].enrollmentGroupId", `"G-1" is enrolled twice`}},
 		"enrollment's hub":        {config(`{"enrollments":[{"registrationId":"a","iotHubs":["hub-c.net"]}]}`), []string{"enrollments[0].iotHubs", "hub-c.net"}},
 		"limit":                   {config(`{"limits":{"registrationsPerMinute":-1}}`), []string{"limits.registrationsPerMinute", "-1"}},
 		"latency of no hub":       {config(`{"latency":{"*":{"hub-c.net":5}}}`), []string{`latency["*"]`, "hub-c.net"}},
@@ -326,6 +327,9 @@ func TestTakenPortIsAFailureAndNotAMistake(t *testing.T) {
 	assert.Equal(t, 1, cmd.ProcessState.ExitCode())
 	assert.Equal(t, 1, strings.Count(string(out), "\n"), string(out))
 	assert.Contains(t, string(out), port)
+	for _, text := range []string{"another program has the port", "-https", "-mqtt", "0 takes a"} {
+		assert.Contains(t, string(out), text)
+	}
 }
 
 func TestHelpGoesToStandardOutput(t *testing.T) {

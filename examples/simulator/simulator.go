@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
@@ -135,11 +136,20 @@ func (s *simulator) close() error {
 	return err
 }
 
+// addressInUse is WSAEADDRINUSE: how Windows says that a port is taken.
+const addressInUse = syscall.Errno(10048)
+
 // hintPorts says what to do where the ports of the real service cannot be had.
 func hintPorts(err error) error {
-	if errors.Is(err, os.ErrPermission) {
+	switch {
+	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf(
 			"%w: ports below 1024 need privileges, -https 0 and -mqtt 0 take free ones", err,
+		)
+	case errors.Is(err, syscall.EADDRINUSE), errors.Is(err, addressInUse):
+		return fmt.Errorf(
+			"%w: another program has the port: end it, or name another one with -https or -mqtt "+
+				"(0 takes a free one)", err,
 		)
 	}
 	return err
