@@ -20,6 +20,7 @@ type config struct {
 	EnrollmentGroups []dpstest.EnrollmentGroup      `json:"enrollmentGroups"`
 	Limits           limits                         `json:"limits"`
 	Feed             feedConfig                     `json:"feed"`
+	Webhook          webhookConfig                  `json:"webhook"`
 	// milliseconds, by registration ID (or *) and hub
 	Latency map[string]map[string]float64 `json:"latency"`
 
@@ -75,6 +76,13 @@ func readConfig(f *flags) (*config, error) {
 		}
 		c.IDScope = f.idScope
 	}
+	if f.webhook != "" {
+		flagged := webhookConfig{URL: f.webhook}
+		if err := flagged.check(); err != nil {
+			return nil, fmt.Errorf("-webhook %w", err)
+		}
+		c.Webhook.URL = f.webhook
+	}
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", f.config, err)
 	}
@@ -122,6 +130,9 @@ func (c *config) check() error {
 	}
 	if err := c.Limits.check(); err != nil {
 		return fmt.Errorf("limits.%w", err)
+	}
+	if err := c.Webhook.check(); err != nil {
+		return fmt.Errorf("webhook.%w", err)
 	}
 	for name, n := range map[string]int{
 		"maxEvents": c.Feed.MaxEvents, "maxBytes": c.Feed.MaxBytes,

@@ -19,6 +19,7 @@ type flags struct {
 	faults  string
 	state   string
 	feedKey string
+	webhook string
 }
 
 func (f *flags) set() *flag.FlagSet {
@@ -44,6 +45,8 @@ func (f *flags) set() *flag.FlagSet {
 		&f.feedKey, "feed-key-file", "",
 		"`file` with the key of the feed, made if there is none (default: a new key at each start)",
 	)
+	s.StringVar(&f.webhook, "webhook", "", "`URL` that telemetry is sent to, in batches "+
+		"(default: the configuration's, or none)")
 	return s
 }
 

@@ -65,7 +65,8 @@ func TestAClientOfBeforeReprovisioningIsLoggedWithWhatThatMeans(t *testing.T) {
 		defer network.Close()
 		var out bytes.Buffer
 		s := &simulator{
-			network: network, events: recorded(network), dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out),
+			network: network, events: recorded(network),
+			dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out),
 		}
 		require.NoError(t, s.dps.Enroll(dpstest.IndividualEnrollment{
 			RegistrationID: "kitchen", Attestation: dpstest.Keys(journalKey, ""),

@@ -73,6 +73,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return errors.Join(err, sim.close())
 	}
 	sim.journal(ctx)
+	sim.route(ctx)
 	sim.play(ctx, scenario)
 	<-ctx.Done()
 	return sim.close()

@@ -280,6 +280,11 @@ func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
 		"id scope":                {config(`{"idScope":"a/b"}`), []string{"simulator.json", "idScope", "a/b"}},
 		"id scope of the flag":    {[]string{"-id-scope", "a b"}, []string{"-id-scope", "a b"}},
 		"repeat too soon":         {faults(`{"repeat":"5s","steps":[{"at":"50s","clear":true}]}`), []string{"repeat"}},
+		"webhook":                 {config(`{"webhook":{"url":"127.0.0.1:80/?code=` + key + `"}}`), []string{"webhook.url", "http://"}},
+		"webhook of the flag":     {[]string{"-webhook", "ftp://x/" + key}, []string{"-webhook", "http://"}},
+		"webhook's batch":         {config(`{"webhook":{"maxMessages":5000}}`), []string{"webhook.maxMessages", "1000"}},
+		"feed's bound":            {config(`{"feed":{"maxEvents":-1}}`), []string{"feed.maxEvents", "-1"}},
+		"feed's key":              {[]string{"-feed-key-file", write(t, "feed.key", "short")}, []string{"feed.key", "16"}},
 		"half a CA":               {[]string{"-ca-dir", half}, []string{"-ca-dir", "ca-key.pem"}},
 		"state of something else": {[]string{"-state", write(t, "state.json", `{"hello":1}`)}, []string{"state.json"}},
 	} {
@@ -338,6 +343,7 @@ func TestHelpGoesToStandardOutput(t *testing.T) {
 	require.NoError(t, err)
 	for _, name := range []string{
 		"-addr", "-https", "-mqtt", "-id-scope", "-ca-dir", "-config", "-faults", "-state",
+		"-feed-key-file", "-webhook",
 	} {
 		assert.Contains(t, string(out), name+" ")
 	}
