@@ -70,7 +70,7 @@ var (
 const (
 	walkPage    = "examples/simulator/README.md"
 	walkHeading = "moving-devices-between-hubs-step-by-step"
-	walkBlocks  = 6
+	walkBlocks  = 7
 )
 
 // Programs whose name makes a code span a command, if an argument follows.
