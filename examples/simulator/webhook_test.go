@@ -21,6 +21,7 @@ import (
 
 // backend is a back end under test: a host of its own, which answers as it is told.
 type backend struct {
+	network *simnet.Network
 	mu      sync.Mutex
 	answer  func(w http.ResponseWriter, r *http.Request) bool // true: it has answered
 	batches [][]delivered
@@ -93,7 +94,7 @@ func routed(
 		network := simnet.New()
 		defer network.Close()
 		network.RecordEvents(events)
-		b := new(backend)
+		b := &backend{network: network}
 		network.Handle("backend.test", b)
 		var out bytes.Buffer
 		c.URL = "https://backend.test/telemetry?code=" + journalKey
@@ -176,6 +177,21 @@ func TestABackEndThatIsAwayGetsAllOfItLaterAndIsLoggedOnce(t *testing.T) {
 		}
 		// back-off: not a request each half a second
 		assert.Less(t, len(b.times), 2*30)
+	})
+}
+
+func TestABackEndThatCannotBeReachedIsLoggedWithoutItsKey(t *testing.T) {
+	routed(t, webhookConfig{}, new(simnet.EventLog), func(
+		b *backend, send func(string, string), out *bytes.Buffer,
+	) {
+		b.network.SetFault("backend.test", simnet.Refused)
+		send("dev", "1")
+		time.Sleep(time.Minute)
+		assert.Equal(t, 1, strings.Count(out.String(), "takes no telemetry")) // and no key
+		assert.Contains(t, out.String(), "refused")
+		b.network.SetFault("backend.test", simnet.None)
+		time.Sleep(time.Minute)
+		assert.Equal(t, []string{"dev 1"}, b.bodies())
 	})
 }
 
