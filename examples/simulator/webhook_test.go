@@ -138,6 +138,7 @@ func TestTelemetryIsSentInBatchesInItsOrder(t *testing.T) {
 		require.Len(t, b.batches, 3)
 		assert.Len(t, b.batches[0], 4)
 		time.Sleep(time.Minute) // nothing is sent twice
+		synctest.Wait()
 		assert.Len(t, b.times, 3)
 	})
 }
@@ -167,11 +168,13 @@ func TestABackEndThatIsAwayGetsAllOfItLaterAndIsLoggedOnce(t *testing.T) {
 				send("dev", fmt.Sprint(outage, i))
 				want = append(want, fmt.Sprint("dev ", outage, i))
 				time.Sleep(10 * time.Second)
+				synctest.Wait()
 			}
 			assert.Equal(t, 1+outage, strings.Count(out.String(), "takes no telemetry"))
 			assert.Contains(t, out.String(), "status 503")
 			b.set(nil)
 			time.Sleep(2 * time.Minute) // the longest back-off, and all of it
+			synctest.Wait()
 			assert.Equal(t, want, b.bodies())
 			assert.Equal(t, 1+outage, strings.Count(out.String(), "takes telemetry again"))
 		}
@@ -187,10 +190,12 @@ func TestABackEndThatCannotBeReachedIsLoggedWithoutItsKey(t *testing.T) {
 		b.network.SetFault("backend.test", simnet.Refused)
 		send("dev", "1")
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		assert.Equal(t, 1, strings.Count(out.String(), "takes no telemetry")) // and no key
 		assert.Contains(t, out.String(), "refused")
 		b.network.SetFault("backend.test", simnet.None)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		assert.Equal(t, []string{"dev 1"}, b.bodies())
 	})
 }
@@ -206,6 +211,7 @@ func TestRetryAfterOfTheBackEndIsKept(t *testing.T) {
 		require.Len(t, b.times, 1)
 		b.set(nil)
 		time.Sleep(2 * time.Minute)
+		synctest.Wait()
 		require.Len(t, b.times, 2)
 		assert.GreaterOrEqual(t, b.times[1].Sub(b.times[0]), 10*time.Minute)
 	})
@@ -218,9 +224,11 @@ func TestABatchThatTheBackEndWillNeverTakeIsLeftOut(t *testing.T) {
 		b.set(status(413))
 		send("dev", "1")
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		b.set(nil)
 		send("dev", "2")
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		assert.Equal(t, []string{"dev 2"}, b.bodies())
 		assert.Contains(t, out.String(), "status 413")
 	})
@@ -233,12 +241,15 @@ func TestTheQueueIsBoundedAndTheBackEndIsToldWhatIsMissing(t *testing.T) {
 		b.set(status(500))
 		send("dev", "0")
 		time.Sleep(time.Second)
+		synctest.Wait()
 		for i := range 100 {
 			send("dev", fmt.Sprint(1+i))
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		b.set(nil)
 		time.Sleep(5 * time.Minute)
+		synctest.Wait()
 		got := b.bodies()
 		assert.Equal(t, []string{"dev 0", "gap of 180", "dev 91"}, got[:3])
 		assert.Equal(t, "dev 100", got[len(got)-1])
