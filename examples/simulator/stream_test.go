@@ -116,7 +116,8 @@ func TestAStreamThatNobodyReadsIsEnded(t *testing.T) {
 		n.Stall("feed.test", true)
 		for range 200 {
 			n.Record(simnet.Event{
-				Kind: simnet.EventTelemetry, Message: &simnet.EventMessage{Body: make([]byte, 100<<10)},
+				Kind:    simnet.EventTelemetry,
+				Message: &simnet.EventMessage{Body: make([]byte, 100<<10)},
 			})
 		}
 		time.Sleep(time.Minute)
