@@ -19,6 +19,8 @@ type config struct {
 	Enrollments      []dpstest.IndividualEnrollment `json:"enrollments"`
 	EnrollmentGroups []dpstest.EnrollmentGroup      `json:"enrollmentGroups"`
 	Limits           limits                         `json:"limits"`
+	Feed             feedConfig                     `json:"feed"`
+	Webhook          webhookConfig                  `json:"webhook"`
 	// milliseconds, by registration ID (or *) and hub
 	Latency map[string]map[string]float64 `json:"latency"`
 
@@ -29,6 +31,12 @@ type hubConfig struct {
 	HostName          string `json:"hostName"`
 	AllocationWeight  *int   `json:"allocationWeight"`
 	ConnectionProfile string `json:"connectionProfile"`
+}
+
+// feedConfig bounds what the feed keeps for readers that come late.
+type feedConfig struct {
+	MaxEvents int `json:"maxEvents"` // 0: simnet.DefaultMaxEvents
+	MaxBytes  int `json:"maxBytes"`  // 0: simnet.DefaultMaxEventBytes
 }
 
 // limits are those of the service. What is absent is as the service has it.
@@ -67,6 +75,13 @@ func readConfig(f *flags) (*config, error) {
 			return nil, fmt.Errorf("-id-scope %w", noScope(f.idScope))
 		}
 		c.IDScope = f.idScope
+	}
+	if f.webhook != "" {
+		flagged := webhookConfig{URL: f.webhook}
+		if err := flagged.check(); err != nil {
+			return nil, fmt.Errorf("-webhook %w", err)
+		}
+		c.Webhook.URL = f.webhook
 	}
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", f.config, err)
@@ -116,6 +131,16 @@ func (c *config) check() error {
 	if err := c.Limits.check(); err != nil {
 		return fmt.Errorf("limits.%w", err)
 	}
+	if err := c.Webhook.check(); err != nil {
+		return fmt.Errorf("webhook.%w", err)
+	}
+	for name, n := range map[string]int{
+		"maxEvents": c.Feed.MaxEvents, "maxBytes": c.Feed.MaxBytes,
+	} {
+		if n < 0 {
+			return fmt.Errorf("feed.%s: %d is negative: 0 means the default", name, n)
+		}
+	}
 	for device, hubs := range c.Latency {
 		for hub, ms := range hubs {
 			if !c.hasHub(hub) {
@@ -150,11 +175,14 @@ func (c *config) checkEnrollments() error {
 	return nil
 }
 
-var errTwice = errors.New("is enrolled twice")
+// twiceError is an ID that two enrollments, or two groups, have.
+type twiceError string
+
+func (id twiceError) Error() string { return fmt.Sprintf("%q is enrolled twice", string(id)) }
 
 func (c *config) checkTerms(ids map[string]bool, id string, hubs []string) error {
 	if ids[strings.ToLower(id)] {
-		return errTwice
+		return twiceError(id)
 	}
 	ids[strings.ToLower(id)] = true
 	for _, hub := range hubs {
@@ -166,7 +194,7 @@ func (c *config) checkTerms(ids map[string]bool, id string, hubs []string) error
 }
 
 func prefixed(field string, err error) error {
-	if errors.Is(err, errTwice) {
+	if _, ok := errors.AsType[twiceError](err); ok {
 		return fmt.Errorf("%s: %w", field, err)
 	}
 	return err

@@ -29,7 +29,7 @@ const (
 )
 
 // trust returns a TLS configuration with the simulator's CA.
-func (p *program) trust(t *testing.T) *tls.Config {
+func (p *program) trust(t testing.TB) *tls.Config {
 	t.Helper()
 	pem, err := os.ReadFile(p.CA)
 	require.NoError(t, err)
@@ -155,9 +155,6 @@ func TestScenarioMovesADeviceAndBreaksTheNetworkOnTime(t *testing.T) {
 		{"at":"3s","moveNow":{"registrationId":"kitchen","hub":"`+hubB+`"}},
 		{"at":"3s","network":{"host":"`+hubA+`","certificate":"expired"},"for":"100ms"}]}`))
 	defer p.stop(t)
-	require.Eventually(t, func() bool {
-		return len(p.scenario()) >= 2
-	}, limit, time.Millisecond, "the steps of the start")
 	_, err := p.client(t, "kitchen").Register(t.Context(), dps.Registration{})
 	require.ErrorContains(t, err, "status 503")
 	a := p.register(t, "kitchen")
@@ -193,11 +190,16 @@ func TestLogTellsWhoAsksAndWhoConnects(t *testing.T) {
 	p.connect(t, p.register(t, "kitchen"), "kitchen")
 	_, err := p.client(t, "cellar").Register(t.Context(), dps.Registration{})
 	require.Error(t, err)
+	p.service(t, "", "GET", "/registrations/kitchen", "")
+	hub := p.lookup(t, "kitchen").Hub
+	p.service(t, hub, "PATCH", "/twins/kitchen", `{"tags":{"floor":1}}`)
 	for _, line := range []string{
 		`msg="dps register" transport=https registrationId=kitchen status=202`,
 		`msg="dps poll" transport=https registrationId=kitchen status=200`,
 		`msg="dps register" transport=https registrationId=cellar status=401`,
 		`msg="device connected" hub=`,
+		`msg="dps service" method=GET path=/registrations/kitchen status=200`,
+		`msg="hub service" hub=` + hub + ` method=PATCH path=/twins/kitchen status=200`,
 	} {
 		require.Eventually(t, func() bool {
 			return strings.Count(p.stderr.String(), line) == 1

@@ -18,6 +18,8 @@ type flags struct {
 	config  string
 	faults  string
 	state   string
+	feedKey string
+	webhook string
 }
 
 func (f *flags) set() *flag.FlagSet {
@@ -39,6 +41,12 @@ func (f *flags) set() *flag.FlagSet {
 		&f.state, "state", "",
 		"`file` to keep enrollments, registrations, devices and twins in, across restarts",
 	)
+	s.StringVar(
+		&f.feedKey, "feed-key-file", "",
+		"`file` with the key of the feed, made if there is none (default: a new key at each start)",
+	)
+	s.StringVar(&f.webhook, "webhook", "", "`URL` that telemetry is sent to, in batches "+
+		"(default: the configuration's, or none)")
 	return s
 }
 

@@ -27,7 +27,7 @@ func TestEachConnectionIsLoggedOnceHoweverTheServicesClockJumps(t *testing.T) {
 		require.NoError(t, hub.Put(hubtest.Device{ID: "kitchen", PrimaryKey: journalKey}))
 		var out bytes.Buffer
 		s := &simulator{
-			network: network, hubs: []*hubtest.Hub{hub},
+			network: network, events: recorded(network), hubs: []*hubtest.Hub{hub},
 			dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out),
 		}
 		ctx, stop := context.WithCancel(t.Context())
@@ -65,7 +65,8 @@ func TestAClientOfBeforeReprovisioningIsLoggedWithWhatThatMeans(t *testing.T) {
 		defer network.Close()
 		var out bytes.Buffer
 		s := &simulator{
-			network: network, dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out),
+			network: network, events: recorded(network),
+			dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out),
 		}
 		require.NoError(t, s.dps.Enroll(dpstest.IndividualEnrollment{
 			RegistrationID: "kitchen", Attestation: dpstest.Keys(journalKey, ""),
@@ -110,7 +111,7 @@ func TestRefusalTellsOnlyWhatTheDeviceWasTold(t *testing.T) {
 		hub.Inject(hubtest.Fault{On: hubtest.Upgrade, Status: 503})
 		var out bytes.Buffer
 		s := &simulator{
-			network: network, hubs: []*hubtest.Hub{hub},
+			network: network, events: recorded(network), hubs: []*hubtest.Hub{hub},
 			dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out),
 		}
 		ctx, stop := context.WithCancel(t.Context())
@@ -129,4 +130,10 @@ func TestRefusalTellsOnlyWhatTheDeviceWasTold(t *testing.T) {
 		assert.Contains(t, out.String(), "status=503")
 		assert.NotContains(t, out.String(), "returnCode") // 0 would mean accepted
 	})
+}
+
+func recorded(n *simnet.Network) *simnet.EventLog {
+	l := new(simnet.EventLog)
+	n.RecordEvents(l)
+	return l
 }

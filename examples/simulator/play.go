@@ -17,33 +17,57 @@ type moment struct {
 	do   func() error
 }
 
-// play plays a scenario in the background, until ctx ends.
-func (s *simulator) play(ctx context.Context, sc *scenario) {
-	var moments []moment
+// begin does what a scenario has for its beginning, so that whoever reads the ready line finds it
+// done.
+func (s *simulator) begin(sc *scenario) {
+	for _, m := range s.plan(sc) {
+		if m.at == 0 {
+			s.carryOut(m)
+		}
+	}
+}
+
+// plan is all that happens in a scenario, in its order.
+func (s *simulator) plan(sc *scenario) (moments []moment) {
 	for i := range sc.Steps {
 		moments = append(moments, s.moments(&sc.Steps[i])...)
 	}
+	slices.SortStableFunc(moments, func(a, b moment) int { return cmp.Compare(a.at, b.at) })
+	return moments
+}
+
+// play plays what a scenario has after its beginning in the background, until ctx ends.
+func (s *simulator) play(ctx context.Context, sc *scenario) {
+	moments := s.plan(sc)
 	if len(moments) == 0 {
 		return
 	}
-	slices.SortStableFunc(moments, func(a, b moment) int { return cmp.Compare(a.at, b.at) })
 	s.tasks.Go(func() {
+		done := true // what begin has done; not so when it is repeated
 		for begun := time.Now(); ; begun = begun.Add(time.Duration(sc.Repeat)) {
 			for _, m := range moments {
+				if done && m.at == 0 {
+					continue
+				}
 				if !sleep(ctx, time.Until(begun.Add(m.at))) {
 					return
 				}
-				if err := m.do(); err != nil {
-					s.log.Warn("scenario", "at", m.at, "step", m.what, "error", err)
-					continue
-				}
-				s.log.Info("scenario", "at", m.at, "step", m.what)
+				s.carryOut(m)
 			}
+			done = false
 			if sc.Repeat == 0 || !sleep(ctx, time.Until(begun.Add(time.Duration(sc.Repeat)))) {
 				return
 			}
 		}
 	})
+}
+
+func (s *simulator) carryOut(m moment) {
+	if err := m.do(); err != nil {
+		s.log.Warn("scenario", "at", m.at, "step", m.what, "error", err)
+		return
+	}
+	s.log.Info("scenario", "at", m.at, "step", m.what)
 }
 
 // moments are the beginning of a step and, if it has one, its end.

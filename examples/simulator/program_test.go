@@ -24,6 +24,9 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if os.Getenv("REHOME_STATE_WRITER") != "" { // a process that a test has started, to kill it
+		os.Exit(m.Run())
+	}
 	dir, err := os.MkdirTemp("", "simulator-test-")
 	if err != nil {
 		panic(err)
@@ -48,6 +51,8 @@ type ready struct {
 	DPS                     string            `json:"dps"`
 	Hubs                    []string          `json:"hubs"`
 	CA                      string            `json:"ca"`
+	Feed                    string            `json:"feed"`
+	FeedKey                 string            `json:"feedKey"`
 	ServiceConnectionString string            `json:"serviceConnectionString"`
 	HubConnectionStrings    map[string]string `json:"hubConnectionStrings"`
 }
@@ -258,7 +263,8 @@ func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
 		"allocation policy":       {config(`{"allocationPolicy":"random"}`), []string{"allocationPolicy", "random"}},
 		"enrollment's key":        {config(`{"enrollments":[{"registrationId":"a","attestation":{"symmetricKey":{"primaryKey":"x"}}}]}`), []string{"enrollments[0]", "primaryKey"}},
 		"enrollment's id":         {config(`{"enrollments":[{"registrationId":"a b"}]}`), []string{"enrollments[0]", "registrationId"}},
-		"enrolled twice":          {config(`{"enrollments":[{"registrationId":"a"},{"registrationId":"A"}]}`), []string{"enrollments[1].registrationId"}},
+		"enrolled twice":          {config(`{"enrollments":[{"registrationId":"a"},{"registrationId":"A"}]}`), []string{"enrollments[1].registrationId", `"A" is enrolled twice`}},
+		"group enrolled twice":    {config(`{"enrollmentGroups":[{"enrollmentGroupId":"g-1"},{"enrollmentGroupId":"G-1"}]}`), []string{"enrollmentGroups[1].enrollmentGroupId", `"G-1" is enrolled twice`}},
 		"enrollment's hub":        {config(`{"enrollments":[{"registrationId":"a","iotHubs":["hub-c.net"]}]}`), []string{"enrollments[0].iotHubs", "hub-c.net"}},
 		"limit":                   {config(`{"limits":{"registrationsPerMinute":-1}}`), []string{"limits.registrationsPerMinute", "-1"}},
 		"latency of no hub":       {config(`{"latency":{"*":{"hub-c.net":5}}}`), []string{`latency["*"]`, "hub-c.net"}},
@@ -277,6 +283,11 @@ func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
 		"id scope":                {config(`{"idScope":"a/b"}`), []string{"simulator.json", "idScope", "a/b"}},
 		"id scope of the flag":    {[]string{"-id-scope", "a b"}, []string{"-id-scope", "a b"}},
 		"repeat too soon":         {faults(`{"repeat":"5s","steps":[{"at":"50s","clear":true}]}`), []string{"repeat"}},
+		"webhook":                 {config(`{"webhook":{"url":"127.0.0.1:80/?code=` + key + `"}}`), []string{"webhook.url", "http://"}},
+		"webhook of the flag":     {[]string{"-webhook", "ftp://x/" + key}, []string{"-webhook", "http://"}},
+		"webhook's batch":         {config(`{"webhook":{"maxMessages":5000}}`), []string{"webhook.maxMessages", "1000"}},
+		"feed's bound":            {config(`{"feed":{"maxEvents":-1}}`), []string{"feed.maxEvents", "-1"}},
+		"feed's key":              {[]string{"-feed-key-file", write(t, "feed.key", "short")}, []string{"feed.key", "16"}},
 		"half a CA":               {[]string{"-ca-dir", half}, []string{"-ca-dir", "ca-key.pem"}},
 		"state of something else": {[]string{"-state", write(t, "state.json", `{"hello":1}`)}, []string{"state.json"}},
 	} {
@@ -324,6 +335,9 @@ func TestTakenPortIsAFailureAndNotAMistake(t *testing.T) {
 	assert.Equal(t, 1, cmd.ProcessState.ExitCode())
 	assert.Equal(t, 1, strings.Count(string(out), "\n"), string(out))
 	assert.Contains(t, string(out), port)
+	for _, text := range []string{"another program has the port", "-https", "-mqtt", "0 takes a"} {
+		assert.Contains(t, string(out), text)
+	}
 }
 
 func TestHelpGoesToStandardOutput(t *testing.T) {
@@ -332,6 +346,7 @@ func TestHelpGoesToStandardOutput(t *testing.T) {
 	require.NoError(t, err)
 	for _, name := range []string{
 		"-addr", "-https", "-mqtt", "-id-scope", "-ca-dir", "-config", "-faults", "-state",
+		"-feed-key-file", "-webhook",
 	} {
 		assert.Contains(t, string(out), name+" ")
 	}

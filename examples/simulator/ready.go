@@ -17,6 +17,9 @@ type ready struct {
 	Hubs    []string `json:"hubs"`
 	CA      string   `json:"ca"`
 
+	Feed    string `json:"feed"`    // where the simulator's own interface is
+	FeedKey string `json:"feedKey"` // and the key that it wants
+
 	ServiceConnectionString string            `json:"serviceConnectionString"`
 	HubConnectionStrings    map[string]string `json:"hubConnectionStrings"`
 }
@@ -30,7 +33,7 @@ func (s *simulator) announce(stdout, stderr io.Writer) error {
 	line, err := json.Marshal(ready{
 		Ready: true, HTTPS: s.network.HTTPSAddr(), MQTT: s.network.MQTTAddr(),
 		IDScope: s.dps.IDScope(), DPS: s.dps.Endpoint(),
-		Hubs: s.hubHosts(), CA: s.ca,
+		Hubs: s.hubHosts(), CA: s.ca, Feed: s.feedURL(), FeedKey: s.feedKey,
 		ServiceConnectionString: s.dps.ServiceConnectionString(), HubConnectionStrings: hubs,
 	})
 	if err != nil {
@@ -54,6 +57,12 @@ func (s *simulator) announce(stdout, stderr io.Writer) error {
 	}
 	_, err = fmt.Fprintf(stdout, "%s\n", line)
 	return err
+}
+
+// feedURL is where a client on this machine finds the feed.
+func (s *simulator) feedURL() string {
+	_, port := reachable(s.network.HTTPSAddr())
+	return "https://" + net.JoinHostPort("localhost", port) + prefix
 }
 
 func (s *simulator) hubHosts() []string {

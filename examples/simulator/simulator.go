@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
@@ -24,6 +25,9 @@ type simulator struct {
 	ca      string // file with the CA's certificate
 	scratch string // directory to remove at the end
 	keeper  *keeper
+	events  *simnet.EventLog
+	feed    *feed
+	feedKey string
 	tasks   sync.WaitGroup
 }
 
@@ -47,15 +51,23 @@ func start(f *flags, cfg *config, log *slog.Logger) (s *simulator, err error) {
 		return s, usageError{fmt.Errorf("-ca-dir %w", err)}
 	}
 	s.ca = file
+	if s.feedKey, err = feedKey(f.feedKey); err != nil {
+		return s, usageError{fmt.Errorf("-feed-key-file %w", err)}
+	}
 	if s.network, err = simnet.Listen(simnet.ListenConfig{
 		Addr: f.addr, HTTPSPort: f.https, MQTTPort: f.mqtt, CA: ca,
 	}); err != nil {
 		return s, hintPorts(err)
 	}
+	s.events = &simnet.EventLog{MaxEvents: cfg.Feed.MaxEvents, MaxBytes: cfg.Feed.MaxBytes}
+	s.network.RecordEvents(s.events)
+	s.feed = newFeed(s.events)
 	s.dps = dpstest.New(s.network, cfg.service())
+	s.mount()
 	for _, h := range cfg.Hubs {
 		hub := hubtest.NewHub(s.network, strings.ToLower(h.HostName))
 		hub.SetConnectionProfile(h.ConnectionProfile)
+		hub.SweepC2D()
 		s.hubs = append(s.hubs, hub)
 		if err := s.link(hub.Host()); err != nil {
 			return s, err
@@ -124,11 +136,20 @@ func (s *simulator) close() error {
 	return err
 }
 
+// addressInUse is WSAEADDRINUSE: how Windows says that a port is taken.
+const addressInUse = syscall.Errno(10048)
+
 // hintPorts says what to do where the ports of the real service cannot be had.
 func hintPorts(err error) error {
-	if errors.Is(err, os.ErrPermission) {
+	switch {
+	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf(
 			"%w: ports below 1024 need privileges, -https 0 and -mqtt 0 take free ones", err,
+		)
+	case errors.Is(err, syscall.EADDRINUSE), errors.Is(err, addressInUse):
+		return fmt.Errorf(
+			"%w: another program has the port: end it, or name another one with -https or -mqtt "+
+				"(0 takes a free one)", err,
 		)
 	}
 	return err

@@ -17,8 +17,8 @@
 //	fmt.Println(hub.Attempts()) // and how the device went on
 //
 // Hubs, like net/http/httptest's servers, are services: a test plays the back end by methods of
-// [Hub], and sees what the device did in logs. Nothing is routed between clients: a hub is not a
-// broker.
+// [Hub], and sees what the device did in logs, or in the network's log of events
+// ([simnet.Network.RecordEvents]). Nothing is routed between clients: a hub is not a broker.
 //
 // # What is simulated
 //

@@ -90,6 +90,9 @@ func (h *Hub) Disconnect(id string) bool {
 	h.mu.Lock()
 	l := h.links[id]
 	delete(h.links, id)
+	if l != nil {
+		h.recordDisconnected(l, errDisconnected)
+	}
 	h.mu.Unlock()
 	if l == nil {
 		return false
@@ -176,6 +179,9 @@ func (h *Hub) concludeAttempt(a *Attempt, returnCode byte, status int, reason st
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	a.Answered, a.ReturnCode, a.Status, a.Reason = true, returnCode, status, reason
+	if !a.Accepted() { // a connection is recorded when it is the device's
+		h.recordRefused(a)
+	}
 }
 
 // removeAttempt takes a try out of the log again: it goes on, and is logged by its CONNECT.
@@ -226,4 +232,5 @@ func (h *Hub) logOperation(o Operation) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.operations = append(trim(h.operations), o)
+	h.recordOperation(&o)
 }

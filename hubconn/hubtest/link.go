@@ -48,8 +48,10 @@ type link struct {
 	id      string // "device", or "device/module"
 	will    *mqttserver.Message
 	expiry  time.Time // of the token; zero: none
+	attempt *Attempt
 
 	accepted bool
+	ended    bool          // its end is recorded; guarded by hub.mu
 	durable  bool          // CleanSession 0: its cloud-to-device subscription outlives it
 	work     chan struct{} // holds one: there is something to deliver
 
@@ -91,6 +93,7 @@ func (l *link) Connect(
 		DeviceID: c.ClientID, Transport: l.transport, ModelID: name.query.Get("model-id"),
 		ClientType: name.query.Get("DeviceClientType"),
 	})
+	l.attempt = attempt
 	if f, ok := l.hub.strike(Connect, l.id); ok {
 		if err := l.applyFault(ctx, f); err != nil {
 			return mqttserver.Connack{}, err
@@ -141,7 +144,11 @@ func (h *Hub) accept(l *link, c *mqttserver.Connect, model string) (present bool
 		h.devices[l.id].twin.ModelID = model
 	}
 	old := h.links[l.id]
+	if old != nil {
+		h.recordDisconnected(old, errTakenOver)
+	}
 	h.links[l.id] = l
+	h.recordConnected(l, model)
 	h.announce()
 	h.mu.Unlock()
 	if old != nil {
@@ -283,6 +290,7 @@ func (h *Hub) receive(l *link, to address, m mqttserver.Message) error {
 		DeviceID: device, ModuleID: module, Transport: l.transport, Time: at, Body: m.Payload,
 		Properties: properties, System: system, QoS: m.QoS, Duplicate: m.Duplicate,
 	})
+	h.recordMessage(&h.messages[len(h.messages)-1])
 	return nil
 }
 
@@ -370,6 +378,7 @@ func (l *link) Unsubscribe(_ context.Context, _ *mqttserver.Session, filters []s
 // Disconnected forgets the connection, and publishes its will when it did not end in order.
 func (l *link) Disconnected(_ *mqttserver.Session, err error) {
 	if !l.accepted {
+		l.hub.recordUnanswered(l)
 		return
 	}
 	now := l.hub.network.Now()
@@ -380,6 +389,7 @@ func (l *link) Disconnected(_ *mqttserver.Session, err error) {
 		delete(l.hub.links, l.id)
 		l.hub.releaseAll(r, now)
 	}
+	l.hub.recordDisconnected(l, err)
 	l.hub.mu.Unlock()
 	if err == nil || l.will == nil || !exists {
 		return

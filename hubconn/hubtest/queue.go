@@ -160,6 +160,7 @@ func (h *Hub) SendC2D(id string, m C2D) error {
 	r.queue = append(
 		r.queue, &queuedC2D{Queued: Queued{C2D: m, SequenceNumber: r.sequence, EnqueuedTime: now}},
 	)
+	h.recordC2D(id, &r.queue[len(r.queue)-1].Queued, "")
 	h.links[id].wake()
 	return nil
 }
@@ -210,9 +211,14 @@ func (h *Hub) SettledC2D() []Settled {
 // Feedback returns the outcomes that the messages' senders asked to be told, by C2D.Ack.
 func (h *Hub) Feedback() []Settled {
 	return slices.DeleteFunc(h.SettledC2D(), func(s Settled) bool {
-		good := s.Outcome == OutcomeSuccess
-		return !(s.Ack == "full" || s.Ack == "positive" && good || s.Ack == "negative" && !good)
+		return !s.wantsFeedback(s.Outcome)
 	})
+}
+
+// wantsFeedback reports whether the sender asked to be told of an outcome.
+func (q *Queued) wantsFeedback(o Outcome) bool {
+	good := o == OutcomeSuccess
+	return q.Ack == "full" || q.Ack == "positive" && good || q.Ack == "negative" && !good
 }
 
 func (c *queuedC2D) copy() Queued {
@@ -281,6 +287,7 @@ func (h *Hub) finish(r *record, c *queuedC2D, o Outcome, now time.Time) bool {
 	h.settled = append(
 		trim(h.settled), Settled{Queued: c.Queued, DeviceID: r.ID, Outcome: o, Time: now},
 	)
+	h.recordC2D(r.ID, &c.Queued, o)
 	return true
 }
 

@@ -92,6 +92,7 @@ func (h *Hub) beginUpload(id string, body []byte) webReply {
 		return webRefusal(codeUploadsFull, "Number of active file upload requests cannot exceed 10")
 	}
 	h.uploads = append(trim(h.uploads), u)
+	h.recordUpload(u)
 	response, _ := json.Marshal(map[string]string{ // strings: cannot fail
 		"correlationId": u.CorrelationID, "hostName": h.store.host, "containerName": container,
 		"blobName": u.BlobName, "sasToken": h.store.token(u.BlobName, u.until),
@@ -135,6 +136,7 @@ func (h *Hub) endUpload(e endpoint, body []byte) webReply {
 	u := h.uploads[at]
 	u.Ended, u.Success, u.StatusCode, u.StatusDescription = now, *report.IsSuccess,
 		report.StatusCode, report.StatusDescription
+	h.recordUpload(u)
 	return webReply{reply: reply{status: http.StatusNoContent}}
 }
 

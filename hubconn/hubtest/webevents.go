@@ -67,6 +67,7 @@ func (h *Hub) storeEvents(r *http.Request, id string, body []byte) webReply {
 	for _, m := range messages {
 		m.DeviceID, m.ModuleID, m.Transport, m.Time = device, module, "https", at
 		h.messages = append(trim(h.messages), m)
+		h.recordMessage(&m)
 	}
 	return webReply{reply: reply{status: http.StatusNoContent}}
 }

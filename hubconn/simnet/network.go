@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -45,6 +46,8 @@ type Network struct {
 	real   *sockets // nil in memory
 
 	ticketSecret [32]byte
+
+	events atomic.Pointer[EventLog] // nil: nothing is recorded
 
 	mu           sync.Mutex
 	closed       bool

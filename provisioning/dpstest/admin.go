@@ -208,7 +208,10 @@ func (s *Server) removeEnrollment(registrationID string, allowed precondition) (
 		return true, err
 	}
 	delete(s.individuals, foldID(registrationID))
-	delete(s.records, foldID(registrationID))
+	if r := s.records[foldID(registrationID)]; r != nil {
+		delete(s.records, foldID(registrationID))
+		s.recordDeletion(r)
+	}
 	return true, nil
 }
 
@@ -297,5 +300,6 @@ func (s *Server) deleteRegistration(registrationID string, allowed precondition)
 		return true, err
 	}
 	delete(s.records, foldID(registrationID))
+	s.recordDeletion(r)
 	return true, nil
 }

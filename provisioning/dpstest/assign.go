@@ -157,6 +157,7 @@ func (s *Server) write(
 	next.record.LastUpdatedDateTimeUTC, next.record.ETag = &now, newRecordETag()
 	next.terms, next.identity, next.by = dev.terms, dev.identity, dev.by
 	change(next)
+	s.recordRegistration(next, s.records[foldID(c.registrationID)])
 	s.records[foldID(c.registrationID)] = next
 	return next
 }

@@ -58,10 +58,14 @@ type reply struct {
 // serve answers one request: it logs it, lets faults strike, and carries it out. It may take as
 // long as a fault's Delay.
 func (s *Server) serve(ctx context.Context, c *call) reply {
-	entry := s.log.add(Request{
+	arrived := Request{
 		Op: c.op, Transport: c.transport, RegistrationID: c.registrationID,
 		OperationID: c.operationID, APIVersion: c.version,
-	})
+	}
+	if c.service != nil {
+		arrived.Method, arrived.Path = c.service.method, c.service.target
+	}
+	entry := s.log.add(arrived)
 	f := s.faults.next(occasion{op: c.op, registrationID: c.registrationID, transport: c.transport})
 	r := reply{fault: f}
 	if f == nil {
@@ -80,7 +84,7 @@ func (s *Server) serve(ctx context.Context, c *call) reply {
 		r.silent = r.silent || f.NoAnswer
 		r.cut = f.Cut
 	}
-	s.log.update(entry, func(e *Request) {
+	s.conclude(entry, r.retryAfter, func(e *Request) {
 		e.Payload, e.Note = c.payload, c.note
 		if r.operationID != "" {
 			e.OperationID = r.operationID

@@ -128,7 +128,9 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 			a.silent = true
 		}
 		if !a.silent && !a.cut {
-			s.log.update(entry, func(e *Request) { e.Status, e.Code = a.status, a.code })
+			s.conclude(entry, a.retryAfter, func(e *Request) {
+				e.Status, e.Code = a.status, a.code
+			})
 		}
 		s.send(w, r, a)
 		return

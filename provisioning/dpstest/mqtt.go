@@ -68,20 +68,20 @@ func (d *device) Connect(
 		op: Connect, registrationID: user.registrationID, transport: d.transport,
 	}); f != nil {
 		if !pause(ctx, f.Delay) {
-			return mqttserver.Connack{}, context.Cause(ctx)
+			return mqttserver.Connack{}, d.server.recordUnanswered(entry, context.Cause(ctx))
 		}
 		if f.NoAnswer {
 			<-ctx.Done()
-			return mqttserver.Connack{}, context.Cause(ctx)
+			return mqttserver.Connack{}, d.server.recordUnanswered(entry, context.Cause(ctx))
 		}
 		if f.Cut {
-			return mqttserver.Connack{}, mqttserver.ErrReset
+			return mqttserver.Connack{}, d.server.recordUnanswered(entry, mqttserver.ErrReset)
 		}
 		if f.ReturnCode != 0 {
 			refused = f.ReturnCode
 		}
 	}
-	d.server.log.update(entry, func(e *Request) { e.ReturnCode = refused })
+	d.server.conclude(entry, "", func(e *Request) { e.ReturnCode = refused })
 	return mqttserver.Connack{ReturnCode: refused}, nil
 }
 

@@ -83,6 +83,9 @@ type Request struct {
 	Code int
 	// ReturnCode is that of the CONNACK; 0 for all but a refused CONNECT.
 	ReturnCode byte
+	// Method and Path are the HTTP method and the path, without the query, of an operator's
+	// request; "" for a device's.
+	Method, Path string
 	// Note says of a register request that its client is of before native reprovisioning, and what
 	// that means for the device, in one line for people; "" for any other.
 	Note string
@@ -113,11 +116,13 @@ func (l *requestLog) add(r Request) *Request {
 	return &r
 }
 
-// update changes an entry under the log's lock.
-func (l *requestLog) update(r *Request, change func(*Request)) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// conclude writes a request's response into its entry, and records it.
+func (s *Server) conclude(r *Request, retryAfter string, change func(*Request)) {
+	s.log.mu.Lock()
 	change(r)
+	concluded := *r
+	s.log.mu.Unlock()
+	s.recordRequest(concluded, retryAfter)
 }
 
 // Requests returns every request since the last ResetLog, in order of arrival: at least the last

@@ -88,7 +88,6 @@ func (s *Server) Save(w io.Writer) error {
 		out.Hubs[strings.ToLower(h.Host())] = b.Bytes()
 	}
 	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
 	return e.Encode(out) // enrollments are never changed in place
 }
 

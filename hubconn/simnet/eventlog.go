@@ -1,0 +1,107 @@
+package simnet
+
+import "sync"
+
+// The bounds of an [EventLog] that sets none.
+const (
+	DefaultMaxEvents     = 100_000
+	DefaultMaxEventBytes = 64 << 20
+)
+
+// EventLog keeps what happened on a network, for readers that each go at their own pace: a reader
+// asks for what came after the position it has. The log is bounded, and nobody waits for a reader:
+// one that comes too late is told how many events it missed. The zero value is ready for use, and
+// safe for concurrent use.
+type EventLog struct {
+	// MaxEvents is how many events are kept. 0 means DefaultMaxEvents.
+	MaxEvents int
+	// MaxBytes is how much memory they may take, about. 0 means DefaultMaxEventBytes.
+	MaxBytes int
+
+	mu      sync.Mutex
+	events  []*Event // never changed once they are here
+	bytes   int
+	last    uint64
+	changed chan struct{} // nil while nobody waits
+}
+
+// Add appends an event, gives it its position, and drops the oldest ones that there is no room for.
+func (l *EventLog) Add(e Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last++
+	e.Position = l.last
+	l.events = append(l.events, &e)
+	l.bytes += e.size()
+	maxEvents, maxBytes := l.MaxEvents, l.MaxBytes
+	if maxEvents <= 0 {
+		maxEvents = DefaultMaxEvents
+	}
+	if maxBytes <= 0 {
+		maxBytes = DefaultMaxEventBytes
+	}
+	for len(l.events) > maxEvents || l.bytes > maxBytes {
+		l.bytes -= l.events[0].size()
+		l.events[0] = nil // append moves what is left when it runs out of room
+		l.events = l.events[1:]
+	}
+	if l.changed != nil {
+		close(l.changed)
+		l.changed = nil
+	}
+}
+
+// Read returns the events that came after a position (0: from the oldest), max of them at most, and
+// how many before those the log no longer has. The events are shared: they must not be changed. A
+// position that the log has not reached yet yields none.
+func (l *EventLog) Read(after uint64, max int) (events []*Event, missed uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	first := l.last - uint64(len(l.events)) // the position before the oldest
+	if after < first {
+		after, missed = first, first-after
+	}
+	if after >= l.last || max <= 0 {
+		return nil, missed
+	}
+	from := l.events[after-first:]
+	if len(from) > max {
+		from = from[:max]
+	}
+	return append(events, from...), missed
+}
+
+// Last returns the position of the newest event; 0: there has been none.
+func (l *EventLog) Last() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
+}
+
+// Changed returns a channel that is closed when the next event comes. Ask for it before Read, so
+// that no event is overlooked.
+func (l *EventLog) Changed() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.changed == nil {
+		l.changed = make(chan struct{})
+	}
+	return l.changed
+}
+
+// RecordEvents lets the network's sites record in a log what happens at them, from now on; nil
+// ends it. Without a log nothing is recorded, and nothing is spent on it.
+func (n *Network) RecordEvents(l *EventLog) { n.events.Store(l) }
+
+// Recording reports whether there is a log for events. A site asks before it makes an event that is
+// dear.
+func (n *Network) Recording() bool { return n.events.Load() != nil }
+
+// Record adds an event to the log of RecordEvents, with the time of the network's clock. Without a
+// log it does nothing. It never waits for a reader.
+func (n *Network) Record(e Event) {
+	if l := n.events.Load(); l != nil {
+		e.Time = n.Now().UTC()
+		l.Add(e)
+	}
+}
