@@ -24,7 +24,8 @@
 //
 //	identities       keys and thumbprints; disabled and deleted devices lose their
 //	                 connections (Put, Get, Delete, Disable, PutModule …)
-//	connecting       CONNECT in its old and new forms, SAS tokens and certificates,
+//	connecting       CONNECT in its old and new forms, SAS tokens of devices and of
+//	                 policies, certificates, sessions with all their subscriptions,
 //	                 five minutes of grace, take-over, keep-alive (1.5 times, or
 //	                 29.45 minutes), token expiry, five subscriptions,
 //	                 DeviceClientType and model ID (Attempts, Connected, Disconnect);

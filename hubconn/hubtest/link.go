@@ -50,7 +50,7 @@ type link struct {
 	expiry  time.Time // of the token; zero: none
 
 	accepted bool
-	durable  bool          // CleanSession 0: its cloud-to-device subscription outlives it
+	durable  bool          // CleanSession 0: its subscriptions outlive it
 	work     chan struct{} // holds one: there is something to deliver
 
 	mu            sync.Mutex      // never held while another lock is taken
@@ -150,8 +150,9 @@ func (h *Hub) accept(l *link, c *mqttserver.Connect, model string) (present bool
 	return present, ""
 }
 
-// resume gives a link the subscription of the session before it, or clears what that left: a client
-// that asks for a clean session loses its queue, too. Azure SDK for C, "MQTT state machine": "will
+// resume gives a link the subscriptions of the session before it, all of them (MQTT 3.1.1
+// §3.1.2.4): the official Python client makes them once. Or it clears what that session left: a
+// client that asks for a clean one loses its queue, too. Azure SDK for C, "MQTT state machine": "will
 // remove all enqueued C2D messages". h.mu is held.
 func (h *Hub) resume(l *link, now time.Time) (present bool) {
 	r := h.devices[l.id]
@@ -332,8 +333,8 @@ func (l *link) resumeSending() {
 	l.wake()
 }
 
-// saveSubscriptions writes the subscriptions that outlive the connection into the device's record,
-// and lets the back end look at what is new.
+// saveSubscriptions writes the subscriptions of a session that outlives its connection into the
+// device's record, and lets the back end look at what is new.
 func (l *link) saveSubscriptions() {
 	h := l.hub
 	h.mu.Lock()
@@ -342,9 +343,6 @@ func (l *link) saveSubscriptions() {
 		l.mu.Lock()
 		r.session = maps.Clone(l.subscriptions)
 		l.mu.Unlock()
-		maps.DeleteFunc(r.session, func(filter string, _ byte) bool {
-			return !isCommandFilter(filter)
-		})
 	}
 	h.announce()
 }
