@@ -50,7 +50,8 @@ func route(method string, u *url.URL) *call {
 	c := &call{op: Clock}
 	// The path is split before it is unescaped: an ID may hold an escaped slash, and is then not a
 	// valid one.
-	parts := strings.Split(strings.TrimPrefix(u.EscapedPath(), "/"), "/")
+	path := strings.TrimPrefix(u.EscapedPath(), "/")
+	parts := strings.Split(strings.TrimSuffix(path, "/"), "/") // some clients end it with a slash
 	for i, part := range parts {
 		text, err := url.PathUnescape(part)
 		if err != nil {
