@@ -96,7 +96,7 @@
 //   - reported properties above 32 KB are refused with 400 ([Hub.SetOversizeStatus] makes it 413).
 //     Keys with $ are refused, $version among them;
 //   - over HTTPS an unknown device and a disabled one are both 404001; names of application
-//     properties come in lower case, for headers have none, but those of a batch as they are;
+//     properties keep the case they have in the header;
 //   - while traffic shaping delays a packet, those behind it wait, pings included;
 //   - the API version may be any date, and over MQTT it may be missing.
 package hubtest

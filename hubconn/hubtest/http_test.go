@@ -70,7 +70,7 @@ func TestEventOverHTTPS(t *testing.T) {
 		assert.Equal(t, "dev1", m.DeviceID)
 		assert.Equal(t, "https", m.Transport)
 		assert.Equal(t, "hello", string(m.Body))
-		assert.Equal(t, map[string]string{"room": "attic", "floor": "2"}, m.Properties)
+		assert.Equal(t, map[string]string{"room": "attic", "Floor": "2"}, m.Properties)
 		assert.Equal(t, map[string]string{
 			"$.mid": "m1", "$.cid": "c1", "$.ct": "text/plain", "$.ce": "utf-8",
 			"$.ctime": "2026-01-01T00:00:00Z", "$.sub": "thermostat1",

@@ -467,7 +467,9 @@ func TestBackEndSendsMessages(t *testing.T) {
 		require.Len(t, queue, 1)
 		assert.Equal(t, "hello", string(queue[0].Body))
 		assert.Equal(t, "m1", queue[0].MessageID)
-		assert.Equal(t, map[string]string{"color": "red"}, queue[0].Properties)
+		assert.Equal(
+			t, map[string]string{"Color": "red"}, queue[0].Properties, "as this client writes headers",
+		)
 		assert.True(t, expiry.Equal(queue[0].Expiry))
 		assert.Equal(t, 1.0, b.must("GET", "/devices/dev", nil)["cloudToDeviceMessageCount"])
 		assert.Equal(t, 1.0, b.must("DELETE", "/devices/dev/commands", nil)["totalMessagesPurged"])

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 // twinChange is a twin as a back end writes it. A member that is absent is nil.
@@ -169,10 +171,9 @@ func (c *restCall) sendCommand() (restResponse, error) {
 		}
 		m.Expiry = t
 	}
-	for name, values := range c.Header {
-		if key, ok := strings.CutPrefix(strings.ToLower(name), "iothub-app-"); ok &&
-			len(values) > 0 {
-			m.Properties[key] = values[0]
+	for name, values := range simnet.SentHeader(c.Request) {
+		if strings.HasPrefix(strings.ToLower(name), appPrefix) {
+			m.Properties[name[len(appPrefix):]] = values[0]
 		}
 	}
 	if err := c.hub.SendC2D(c.path[1], m); err != nil {

@@ -105,7 +105,7 @@ func start(ca *CA, real *sockets) *Network {
 		ReadHeaderTimeout: handshakeTimeout, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		// clients that misbehave are the point of a simulator
 		ErrorLog:    log.New(io.Discard, "", 0),
-		BaseContext: func(net.Listener) context.Context { return n.ctx },
+		BaseContext: func(net.Listener) context.Context { return n.ctx }, ConnContext: withConn,
 	}
 	n.tasks.Go(func() { _ = n.web.Serve(n.https) }) // ends when the queue is closed
 	return n

@@ -72,7 +72,7 @@ func (n *Network) serve(c *conn, p protocol) {
 	}
 	_ = c.SetDeadline(time.Time{})
 	if p == protocolHTTPS {
-		n.https.put(tc)
+		n.https.put(&webConn{Conn: tc})
 		return
 	}
 	site := n.site(tc.ConnectionState().ServerName)
@@ -166,6 +166,10 @@ func (n *Network) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	n.tasks.Add(1) // the connection's own count is given back when it is hijacked
 	defer n.tasks.Done()
 	w.Header().Set("Date", n.Now().UTC().Format(http.TimeFormat))
+	if c, ok := r.Context().Value(webConnKey{}).(*webConn); ok {
+		state := c.ConnectionState()
+		r.TLS = &state // the server knows it of a *tls.Conn alone
+	}
 	site := n.site(r.TLS.ServerName)
 	if site == nil {
 		http.NotFound(w, r)
@@ -175,8 +179,10 @@ func (n *Network) serveHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // webState counts the HTTP server's connections, so that Close can wait for them.
-func (n *Network) webState(_ net.Conn, state http.ConnState) {
+func (n *Network) webState(nc net.Conn, state http.ConnState) {
 	switch state {
+	case http.StateIdle:
+		nc.(*webConn).next()
 	case http.StateNew:
 		n.tasks.Add(1)
 	case http.StateClosed, http.StateHijacked:
