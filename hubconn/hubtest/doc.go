@@ -41,8 +41,8 @@
 //	                 32 KB, keys, strings, depth, integers (Twin, PatchDesired,
 //	                 PatchTags, PatchTwin, ReplaceTwin, SetTwin)
 //	uploads          ten at a time, an hour each (SetUploadTTL); blob storage with
-//	                 Put Blob, Put Block and Put Block List (Blob, BlobType,
-//	                 Uploads, BlobHost)
+//	                 Put Blob, Put Block and Put Block List, read back by Get
+//	                 Blob (Blob, BlobType, Uploads, BlobHost)
 //	modules          all of the above but uploads and cloud-to-device over HTTPS;
 //	                 inputs and outputs ("device/module" as ID)
 //	REST API         devices and modules (create, get, update, delete, list, bulk),
