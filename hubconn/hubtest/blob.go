@@ -221,7 +221,8 @@ func (s *store) put(r *http.Request, name string) *blobError {
 	}
 	if r.Method != http.MethodPut {
 		return &blobError{
-			http.StatusMethodNotAllowed, "UnsupportedHttpVerb", "blobs are written by PUT, and read by GET and HEAD",
+			http.StatusMethodNotAllowed, "UnsupportedHttpVerb",
+			"blobs are written by PUT, and read by GET and HEAD",
 		}
 	}
 	if r.ContentLength < 0 {

@@ -43,7 +43,8 @@ type endpoint struct {
 }
 
 // parseEndpoint parses method, escaped path and query of a request. Fixed parts of a path have no
-// case, and a slash may end it, as some SDKs put one before the query. The code is 0, 404000 or 405000. Azure REST API: IoT Hub, Device.
+// case, and a slash may end it, as some SDKs put one before the query. The code is 0, 404000 or
+// 405000. Azure REST API: IoT Hub, Device.
 func parseEndpoint(method, path string, query url.Values) (e endpoint, code int) {
 	parts, ok := splitPath(strings.TrimSuffix(path, "/"))
 	if !ok || len(parts) < 3 || !strings.EqualFold(parts[0], "devices") || parts[1] == "" ||

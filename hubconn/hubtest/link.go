@@ -152,8 +152,8 @@ func (h *Hub) accept(l *link, c *mqttserver.Connect, model string) (present bool
 
 // resume gives a link the subscriptions of the session before it, all of them (MQTT 3.1.1
 // §3.1.2.4): the official Python client makes them once. Or it clears what that session left: a
-// client that asks for a clean one loses its queue, too. Azure SDK for C, "MQTT state machine": "will
-// remove all enqueued C2D messages". h.mu is held.
+// client that asks for a clean one loses its queue, too. Azure SDK for C, "MQTT state machine":
+// "will remove all enqueued C2D messages". h.mu is held.
 func (h *Hub) resume(l *link, now time.Time) (present bool) {
 	r := h.devices[l.id]
 	h.releaseAll(r, now) // what an older connection has not acknowledged comes first

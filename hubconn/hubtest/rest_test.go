@@ -468,7 +468,7 @@ func TestBackEndSendsMessages(t *testing.T) {
 		assert.Equal(t, "hello", string(queue[0].Body))
 		assert.Equal(t, "m1", queue[0].MessageID)
 		assert.Equal(
-			t, map[string]string{"Color": "red"}, queue[0].Properties, "as this client writes headers",
+			t, map[string]string{"Color": "red"}, queue[0].Properties, "as this client writes it",
 		)
 		assert.True(t, expiry.Equal(queue[0].Expiry))
 		assert.Equal(t, 1.0, b.must("GET", "/devices/dev", nil)["cloudToDeviceMessageCount"])

@@ -108,7 +108,7 @@ func maySubscribe(clientID, filter string) bool {
 }
 
 // ownFilter puts a client's own IDs in the place of the wildcards that stand for them: the SDK
-// Embedded C subscribes to "devices/+/messages/devicebound/#". Nobody gets more by it, since the hub
+// Embedded C subscribes to "devices/+/messages/devicebound/#". Nobody gets more by it: the hub
 // sends a client no other's messages.
 func ownFilter(clientID, filter string) string {
 	device, module := splitID(clientID)

@@ -240,5 +240,8 @@ func (s *Server) IDScope() string { return s.cfg.IDScope }
 // Endpoint returns the host name the server answers under.
 func (s *Server) Endpoint() string { return s.cfg.Endpoint }
 
+// ServiceHost returns the host name of the instance, which operators use.
+func (s *Server) ServiceHost() string { return s.cfg.ServiceHost }
+
 // foldID is how registration IDs and group IDs are looked up: they are case-insensitive.
 func foldID(id string) string { return strings.ToLower(id) }
