@@ -17,7 +17,7 @@ const journalEvery = 250 * time.Millisecond
 // ends. It reads the logs that the services keep anyway, so that no device waits for it.
 func (s *simulator) journal(ctx context.Context) {
 	s.tasks.Go(func() {
-		j := journal{simulator: s, last: map[string]hubtest.Attempt{}}
+		j := journal{simulator: s, attempts: map[string]int{}}
 		for sleep(ctx, journalEvery) {
 			j.write()
 		}
@@ -26,31 +26,27 @@ func (s *simulator) journal(ctx context.Context) {
 
 type journal struct {
 	*simulator
-	requests      int // how many there have been; to read them all costs something
-	late          bool
-	requestsUntil time.Time                  // by this machine's clock
-	last          map[string]hubtest.Attempt // of each hub, the last that is written
+	// positions of what is to be written next, in the logs of DPS and of each hub
+	requests int
+	attempts map[string]int
 }
 
 func (j *journal) write() {
-	if n := j.dps.Count(); n != j.requests || j.late {
-		j.late, j.requests = n != j.requests, n
-		until := time.Now().Add(-journalEvery)
-		for _, r := range j.dps.Requests() {
-			if r.Op != dpstest.Clock && r.Time.After(j.requestsUntil) && !r.Time.After(until) {
-				j.log.Info("dps "+string(r.Op), requestDetails(r)...)
-				if r.Note != "" {
-					j.log.Info(
-						"client is old", "registrationId", r.RegistrationID, "meaning", r.Note,
-					)
-				}
-			}
+	requests, next := j.dps.RequestsFrom(j.requests)
+	for i, r := range requests {
+		if time.Since(r.Time) < journalEvery {
+			next -= len(requests) - i // it may yet be answered
+			break
 		}
-		j.requestsUntil = until
-	} else {
-		j.requestsUntil = time.Now().Add(-journalEvery)
+		if r.Op == dpstest.Clock {
+			continue
+		}
+		j.log.Info("dps "+string(r.Op), requestDetails(r)...)
+		if r.Note != "" {
+			j.log.Info("client is old", "registrationId", r.RegistrationID, "meaning", r.Note)
+		}
 	}
-
+	j.requests = next
 	for _, h := range j.hubs {
 		j.writeAttempts(h)
 	}
@@ -59,20 +55,13 @@ func (j *journal) write() {
 // writeAttempts writes what is new since the last one written. It goes by the order of the log and
 // not by its times, which jump with the services' clock.
 func (j *journal) writeAttempts(h *hubtest.Hub) {
-	attempts, now := h.Attempts(), j.network.Now()
-	if last, ok := j.last[h.Host()]; ok {
-		for i := len(attempts) - 1; i >= 0; i-- {
-			if attempts[i].Time.Equal(last.Time) && attempts[i].DeviceID == last.DeviceID {
-				attempts = attempts[i+1:]
-				break
-			}
-		}
-	}
-	for _, a := range attempts {
+	attempts, next := h.AttemptsFrom(j.attempts[h.Host()])
+	now := j.network.Now()
+	for i, a := range attempts {
 		if age := now.Sub(a.Time); !a.Answered && age >= 0 && age < journalEvery {
-			break // it may yet be answered
+			next -= len(attempts) - i // it may yet be answered
+			break
 		}
-		j.last[h.Host()] = a
 		if a.Accepted() {
 			j.log.Info(
 				"device connected", "hub", h.Host(), "deviceId", a.DeviceID, "transport",
@@ -84,6 +73,7 @@ func (j *journal) writeAttempts(h *hubtest.Hub) {
 			}, refusal(a)...)...)
 		}
 	}
+	j.attempts[h.Host()] = next
 }
 
 // refusal is what the device was told, if anything, and why.

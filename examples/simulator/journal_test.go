@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -129,4 +131,32 @@ func TestRefusalTellsOnlyWhatTheDeviceWasTold(t *testing.T) {
 		assert.Contains(t, out.String(), "status=503")
 		assert.NotContains(t, out.String(), "returnCode") // 0 would mean accepted
 	})
+}
+
+// What one look of the journal costs when devices have tried to connect 20,000 times, and nothing
+// is new.
+//
+//	go test -run '^$' -bench Journal ./examples/simulator
+func BenchmarkJournal(b *testing.B) {
+	network := simnet.New()
+	defer network.Close()
+	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
+	s := &simulator{
+		network: network, hubs: []*hubtest.Hub{hub},
+		dps: dpstest.New(network, dpstest.Config{}), log: slog.New(slog.DiscardHandler),
+	}
+	for range 20_000 {
+		hub.ServeHTTP(
+			httptest.NewRecorder(), httptest.NewRequest("GET", "/$iothub/websocket", nil),
+		)
+	}
+	j := journal{simulator: s, attempts: map[string]int{}}
+	j.write()
+	if n := testing.AllocsPerRun(10, j.write); n > 5 {
+		b.Errorf("%v allocations though nothing is new", n)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		j.write()
+	}
 }

@@ -40,17 +40,22 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // applyUpgradeFault lets a fault have an upgrade request. It reports false if the fault was no more
 // than a delay.
 func (h *Hub) applyUpgradeFault(w http.ResponseWriter, r *http.Request, f Fault) bool {
+	if !f.silent() && f.Status == 0 {
+		// The try goes on, and is logged by its CONNECT.
+		if pause(r.Context(), f.Delay) == nil {
+			return false
+		}
+		h.logAttempt(Attempt{Transport: "ws"})
+		return true
+	}
 	attempt := h.logAttempt(Attempt{Transport: "ws"})
 	switch {
 	case pause(r.Context(), f.Delay) != nil:
 	case f.silent():
 		h.leaveUnanswered(w, r, f)
-	case f.Status != 0:
+	default:
 		h.concludeAttempt(attempt, 0, f.Status, "injected fault")
 		h.refuse(w, f)
-	default:
-		h.removeAttempt(attempt)
-		return false
 	}
 	return true
 }

@@ -46,13 +46,17 @@ var arrows = map[string][]string{
 	"internal/oneline":    {},
 
 	// The simulators, and what they stand on.
-	"hubconn/simnet":  {"internal/memnet"},
-	"hubconn/hubtest": {"hubconn/simnet", "internal/mqttserver", "internal/sas"},
+	"hubconn/simnet": {"internal/memnet"},
+	"hubconn/hubtest": {
+		"hubconn/simnet", "internal/boundedlog", "internal/mqttserver", "internal/sas",
+	},
 	"provisioning/dpstest": {
-		"hubconn/hubtest", "hubconn/simnet", "internal/mqttserver", "internal/sas",
+		"hubconn/hubtest", "hubconn/simnet", "internal/boundedlog", "internal/mqttserver",
+		"internal/sas",
 	},
 	"internal/memnet":     {},
 	"internal/weakcert":   {},
+	"internal/boundedlog": {},
 	"internal/mqttserver": {packets, websocket},
 
 	// The project's own checks.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/boundedlog"
 )
 
 // An Op is a kind of request. It is one of the constants; a [Fault] also has the empty one, for
@@ -88,48 +90,54 @@ type Request struct {
 	Note string
 }
 
-// maxRequests is how many entries the log keeps; the oldest go first. Count counts them all.
-const maxRequests = 100_000
-
 type requestLog struct {
 	mu      sync.Mutex
-	entries []*Request
-	counts  map[Op]int
+	entries *boundedlog.Log[Request]
+	counts  map[Op]int // of those that are gone, too
+}
+
+func newRequestLog() requestLog {
+	return requestLog{entries: boundedlog.New(requestSize), counts: map[Op]int{}}
+}
+
+// requestSize is what an entry takes in memory, about. Its texts are the client's.
+func requestSize(r *Request) int {
+	return 256 + len(r.RegistrationID) + len(r.OperationID) + len(r.APIVersion) + len(r.Payload) +
+		len(r.Note)
 }
 
 // add logs a request when it arrives, so that requests that are never answered are seen too.
-func (l *requestLog) add(r Request) *Request {
+func (l *requestLog) add(r Request) (position int) {
 	r.Time = time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.counts == nil {
-		l.counts = map[Op]int{}
-	}
-	if len(l.entries) == maxRequests {
-		l.entries = slices.Delete(l.entries, 0, maxRequests/10)
-	}
-	l.entries = append(l.entries, &r)
 	l.counts[r.Op]++
-	return &r
+	return l.entries.Append(r)
 }
 
-// update changes an entry under the log's lock.
-func (l *requestLog) update(r *Request, change func(*Request)) {
+// update changes an entry, if it is still there.
+func (l *requestLog) update(position int, change func(*Request)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	change(r)
+	l.entries.Update(position, change)
 }
 
-// Requests returns every request since the last ResetLog, in order of arrival: at least the last
-// 90,000.
+// Requests returns the requests since the last ResetLog, in order of arrival: the newest 100,000,
+// and no more of them than have 64 MB together.
 func (s *Server) Requests() []Request {
+	all, _ := s.RequestsFrom(0)
+	return all
+}
+
+// RequestsFrom returns what is in the log of requests at a position and behind it, and the position
+// of the request to come, for the next call: so a reader copies only what is new. It begins at 0,
+// and each entry has the position after its neighbor's, the last of them next-1. Entries that are
+// gone are missing at the beginning. An entry is logged when a request arrives, and changes when it
+// is answered.
+func (s *Server) RequestsFrom(position int) (requests []Request, next int) {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
-	all := make([]Request, len(s.log.entries))
-	for i, r := range s.log.entries {
-		all[i] = *r
-	}
-	return all
+	return s.log.entries.From(position)
 }
 
 // Count returns how many requests of the given kinds came since the last ResetLog. When none is
@@ -146,9 +154,10 @@ func (s *Server) Count(ops ...Op) int {
 	return n
 }
 
-// ResetLog empties the request log.
+// ResetLog empties the request log. Positions go on.
 func (s *Server) ResetLog() {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
-	s.log.entries, s.log.counts = nil, nil
+	s.log.entries.Reset()
+	clear(s.log.counts)
 }

@@ -209,6 +209,7 @@ func New(n *simnet.Network, cfg Config) *Server {
 	s := &Server{
 		network:     n,
 		cfg:         cfg,
+		log:         newRequestLog(),
 		turn:        make(chan struct{}, 1),
 		individuals: map[string]*IndividualEnrollment{},
 		groups:      map[string]*EnrollmentGroup{},
