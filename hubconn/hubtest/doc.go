@@ -47,8 +47,8 @@
 //	                 inputs and outputs ("device/module" as ID)
 //	REST API         devices and modules (create, get, update, delete, list, bulk),
 //	                 twins (get, patch, replace), methods, cloud-to-device messages,
-//	                 statistics, queries of twins by comparisons; SAS of the five
-//	                 built-in policies (ConnectionString)
+//	                 statistics, queries of twins of devices and modules; SAS of
+//	                 the five built-in policies (ConnectionString)
 //	state            keys, registry, twins, queues and sessions over a restart
 //	                 (Save, Load)
 //	limits           rates, shaped and then refused; a daily quota (SetLimits)
@@ -59,8 +59,8 @@
 //
 // AMQP (over which the service SDKs send cloud-to-device messages and get feedback: here POST
 // /devices/{id}/messages/deviceBound and [Hub.SendC2D] do it), MQTT 5, IoT Edge and its gateways,
-// certificates by authority, IP filters, routing and endpoints, jobs, configurations, all else of
-// the query language, when each member of a twin was changed ($metadata), device streams, the
+// certificates by authority, IP filters, routing and endpoints, jobs, configurations, functions of
+// values in queries, when each member of a twin was changed ($metadata), device streams, the
 // limits of the tiers beyond what SetLimits sets.
 //
 // # What can go wrong on demand

@@ -48,15 +48,17 @@ var arrows = map[string][]string{
 	// The simulators, and what they stand on.
 	"hubconn/simnet": {"internal/memnet"},
 	"hubconn/hubtest": {
-		"hubconn/simnet", "internal/boundedlog", "internal/mqttserver", "internal/sas",
+		"hubconn/simnet", "internal/boundedlog", "internal/mqttserver", "internal/query",
+		"internal/sas",
 	},
 	"provisioning/dpstest": {
 		"hubconn/hubtest", "hubconn/simnet", "internal/boundedlog", "internal/mqttserver",
-		"internal/sas",
+		"internal/query", "internal/sas",
 	},
 	"internal/memnet":     {},
 	"internal/weakcert":   {},
 	"internal/boundedlog": {},
+	"internal/query":      {},
 	"internal/mqttserver": {packets, websocket},
 
 	// The project's own checks.

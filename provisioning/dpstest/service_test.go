@@ -184,9 +184,24 @@ func TestQueriesComeInPages(t *testing.T) {
 		_, answer = o.do("POST", "/registrations/g/query", nil)
 		assert.JSONEq(t, `[]`, string(answer))
 		assert.Equal(t, "DeviceRegistration", o.header.Get("x-ms-item-type"))
-		o.refused(400, "POST", "/enrollments/query", document{
-			"query": "SELECT * FROM enrollments WHERE a = 1",
-		})
+		for query, want := range map[string]int{
+			"SELECT * FROM enrollments WHERE registrationId = 'dev-3'":                        1,
+			"SELECT TOP 3 * FROM enrollments WHERE provisioningStatus = 'enabled'":            3,
+			"SELECT * FROM enrollments WHERE attestation.type = 'x509'":                       0,
+			"SELECT * FROM enrollments WHERE registrationId IN ['dev-1', 'dev-2'] AND a != 1": 0,
+			"SELECT * FROM enrollments WHERE NOT is_defined(deviceId)":                        8,
+		} {
+			_, answer := o.do("POST", "/enrollments/query", document{"query": query})
+			var page []document
+			require.NoError(t, json.Unmarshal(answer, &page), query)
+			assert.Len(t, page, want, query)
+		}
+		for _, bad := range []string{
+			"SELECT registrationId FROM enrollments", "SELECT * FROM devices",
+			"SELECT * FROM enrollments WHERE a LIKE 'b'", "SELECT COUNT() AS n FROM enrollments",
+		} {
+			o.refused(400, "POST", "/enrollments/query", document{"query": bad})
+		}
 		o.refused(400, "POST", "/enrollments/query", nil, "x-ms-continuation", "%%%")
 		o.refused(400, "POST", "/enrollments/query", "[]")
 	})
