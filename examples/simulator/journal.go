@@ -42,7 +42,7 @@ func (j *journal) write() {
 			continue
 		}
 		j.log.Info("dps "+string(r.Op), requestDetails(r)...)
-		if r.Note != "" {
+		if r.Note != "" && r.Op == dpstest.Register {
 			j.log.Info("client is old", "registrationId", r.RegistrationID, "meaning", r.Note)
 		}
 	}
@@ -94,6 +94,8 @@ func requestDetails(r dpstest.Request) []any {
 		details = append(details, "registrationId", r.RegistrationID)
 	}
 	switch {
+	case r.Op == dpstest.Connect && r.Note != "":
+		details = append(details, "reason", r.Note)
 	case r.Op == dpstest.Connect:
 		details = append(details, "returnCode", r.ReturnCode)
 	default:

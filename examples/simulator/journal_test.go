@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -101,6 +102,39 @@ func TestAClientOfBeforeReprovisioningIsLoggedWithWhatThatMeans(t *testing.T) {
 		s.tasks.Wait()
 		assert.Equal(t, 2, strings.Count(out.String(), `msg="client is old"`), out.String())
 		assert.Contains(t, out.String(), `registrationId=kitchen meaning="Node SDK 1.3.3 registers`)
+	})
+}
+
+func TestClientsOfAMQPAreLoggedWithWhatToUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := simnet.New()
+		defer network.Close()
+		hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
+		var out bytes.Buffer
+		s := &simulator{
+			network: network, hubs: []*hubtest.Hub{hub},
+			dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out),
+		}
+		for _, host := range []string{hub.Host(), dpstest.GlobalEndpoint} {
+			raw, err := network.DialContext(t.Context(), "tcp", host+":5671")
+			require.NoError(t, err)
+			cfg := network.TLSConfig()
+			cfg.ServerName = host
+			nc := tls.Client(raw, cfg)
+			require.NoError(t, nc.Handshake())
+			require.NoError(t, nc.Close())
+		}
+		time.Sleep(time.Second)
+		j := journal{simulator: s, attempts: map[string]int{}}
+		j.write()
+		for _, line := range []string{
+			`msg="device refused" hub=hub-a.azure-devices.net deviceId="" transport=amqp ` +
+				`reason="AMQP is not simulated`,
+			`msg="dps connect" transport=amqp reason="AMQP is not simulated`,
+		} {
+			assert.Equal(t, 1, strings.Count(out.String(), line), out.String())
+		}
+		assert.Equal(t, 2, strings.Count(out.String(), "\n"), out.String())
 	})
 }
 

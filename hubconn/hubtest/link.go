@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rehome-iot/rehome/internal/amqp"
 	"github.com/rehome-iot/rehome/internal/mqttserver"
 )
 
@@ -67,6 +68,12 @@ func (h *Hub) ServeMQTT(nc net.Conn) {
 		state = &s
 	}
 	h.serve(nc, "mqtt", state)
+}
+
+// ServeAMQP tells a client on port 5671 that AMQP is not simulated.
+func (h *Hub) ServeAMQP(nc net.Conn) {
+	h.concludeAttempt(h.logAttempt(Attempt{Transport: "amqp"}), 0, 0, amqp.Reason)
+	_ = amqp.Refuse(nc, amqp.Reason) // what came of it is the client's matter
 }
 
 func (h *Hub) serve(nc net.Conn, transport string, state *tls.ConnectionState) {

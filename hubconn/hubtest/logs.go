@@ -6,13 +6,14 @@ import (
 )
 
 // Attempt is one try of a device to get in: a CONNECT, or a WebSocket upgrade that was refused
-// before there was one.
+// before there was one, or a connection of AMQP.
 type Attempt struct {
 	// Time is when the attempt arrived, by the services' clock ([simnet.Network.Now]).
 	Time time.Time
 	// DeviceID is the client ID: "device", or "device/module". It is "" for an upgrade.
 	DeviceID string
-	// Transport is "mqtt" or "ws" (MQTT over WebSocket).
+	// Transport is "mqtt" or "ws" (MQTT over WebSocket); or "amqp" or "amqp-ws" (AMQP over
+	// WebSocket), which are always refused.
 	Transport string
 	// Answered says that a CONNACK or an HTTP response was sent. It is false while there is none.
 	Answered bool
@@ -29,7 +30,9 @@ type Attempt struct {
 }
 
 // Accepted reports whether the device got in.
-func (a Attempt) Accepted() bool { return a.Answered && a.ReturnCode == 0 && a.Status == 0 }
+func (a Attempt) Accepted() bool {
+	return a.Answered && a.ReturnCode == 0 && a.Status == 0 && a.Transport != "amqp"
+}
 
 // Attempts returns the log of tries, in the order of their arrival. Each of a hub's logs holds the
 // newest 100,000 entries, and no more of them than have 64 MB together: a simulator may run for

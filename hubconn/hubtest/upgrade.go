@@ -4,10 +4,12 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 
+	"github.com/rehome-iot/rehome/internal/amqp"
 	"github.com/rehome-iot/rehome/internal/mqttserver"
 )
 
@@ -29,9 +31,11 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	nc, err := mqttserver.WebSocket(w, r)
 	if err != nil {
-		h.concludeAttempt(
-			h.logAttempt(Attempt{Transport: "ws"}), 0, http.StatusBadRequest, err.Error(),
-		)
+		transport, status, reason := "ws", http.StatusBadRequest, err.Error()
+		if errors.Is(err, mqttserver.ErrAMQP) {
+			transport, status, reason = "amqp-ws", http.StatusNotImplemented, amqp.Reason
+		}
+		h.concludeAttempt(h.logAttempt(Attempt{Transport: transport}), 0, status, reason)
 		return
 	}
 	h.serve(nc, "ws", r.TLS)

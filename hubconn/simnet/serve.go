@@ -10,12 +10,14 @@ import (
 	"time"
 )
 
-// protocol tells the two ports apart that every host shares.
+// protocol tells the ports apart that every host shares.
 type protocol int
 
 const (
 	protocolHTTPS protocol = iota
 	protocolMQTT
+	protocolAMQP
+	protocols = iota // how many there are
 )
 
 // handshakeTimeout is how long a client may take for its TLS handshake, and for the header of a
@@ -81,7 +83,11 @@ func (n *Network) serve(c *conn, p protocol) {
 		return
 	}
 	defer tc.Close()
-	site.ServeMQTT(tc)
+	if p == protocolMQTT {
+		site.ServeMQTT(tc)
+	} else if site, ok := site.(AMQPSite); ok {
+		site.ServeAMQP(tc)
+	}
 }
 
 // configFor is called with the server name of a ClientHello: the first moment at which a connection

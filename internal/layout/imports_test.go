@@ -48,18 +48,19 @@ var arrows = map[string][]string{
 	// The simulators, and what they stand on.
 	"hubconn/simnet": {"internal/memnet"},
 	"hubconn/hubtest": {
-		"hubconn/simnet", "internal/boundedlog", "internal/mqttserver", "internal/query",
-		"internal/sas",
+		"hubconn/simnet", "internal/amqp", "internal/boundedlog", "internal/mqttserver",
+		"internal/query", "internal/sas",
 	},
 	"provisioning/dpstest": {
-		"hubconn/hubtest", "hubconn/simnet", "internal/boundedlog", "internal/mqttserver",
-		"internal/query", "internal/sas",
+		"hubconn/hubtest", "hubconn/simnet", "internal/amqp", "internal/boundedlog",
+		"internal/mqttserver", "internal/query", "internal/sas",
 	},
 	"internal/memnet":     {},
 	"internal/weakcert":   {},
 	"internal/boundedlog": {},
 	"internal/query":      {},
-	"internal/mqttserver": {packets, websocket},
+	"internal/amqp":       {},
+	"internal/mqttserver": {"internal/amqp", packets, websocket},
 
 	// The project's own checks.
 	"internal/layout":          {},

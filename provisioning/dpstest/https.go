@@ -3,11 +3,13 @@ package dpstest
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
 
+	"github.com/rehome-iot/rehome/internal/amqp"
 	"github.com/rehome-iot/rehome/internal/mqttserver"
 )
 
@@ -136,7 +138,11 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	nc, err := mqttserver.WebSocket(w, r)
 	if err != nil {
-		s.log.add(Request{Op: Connect, Transport: WebSocket, Status: http.StatusBadRequest})
+		r := Request{Op: Connect, Transport: WebSocket, Status: http.StatusBadRequest}
+		if errors.Is(err, mqttserver.ErrAMQP) {
+			r.Transport, r.Status, r.Note = AMQPWebSocket, http.StatusNotImplemented, amqp.Reason
+		}
+		s.log.add(r)
 		return // answered already
 	}
 	// A hijacked request's context ends only when its handler returns, which is after this.

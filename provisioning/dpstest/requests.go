@@ -59,6 +59,10 @@ const (
 	MQTT = "mqtt"
 	// WebSocket is MQTT 3.1.1 over a WebSocket on port 443.
 	WebSocket = "ws"
+	// AMQP is AMQP on port 5671, which is not simulated: a Connect is all that comes of it.
+	AMQP = "amqp"
+	// AMQPWebSocket is AMQP over a WebSocket on port 443, which is not simulated either.
+	AMQPWebSocket = "amqp-ws"
 )
 
 // A Request is an entry of the request log.
@@ -67,7 +71,7 @@ type Request struct {
 	Time time.Time
 	// Op is the kind of request: what the device or operator wanted.
 	Op Op
-	// Transport is HTTPS, MQTT or WebSocket.
+	// Transport is HTTPS, MQTT or WebSocket; or AMQP or AMQPWebSocket, which are refused.
 	Transport string
 	// RegistrationID is the device's as it wrote it; "" for Clock, for operators, and for a refused
 	// upgrade.
@@ -86,7 +90,8 @@ type Request struct {
 	// ReturnCode is that of the CONNACK; 0 for all but a refused CONNECT.
 	ReturnCode byte
 	// Note says of a register request that its client is of before native reprovisioning, and what
-	// that means for the device, in one line for people; "" for any other.
+	// that means for the device, in one line for people; of a Connect by AMQP, what to use in its
+	// place. "" for any other.
 	Note string
 }
 
