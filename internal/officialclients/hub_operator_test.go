@@ -188,7 +188,7 @@ func TestOfficialHubClientIsToldThatAMQPIsNotSimulated(t *testing.T) {
 	w := newWorld(t, dpstest.Config{})
 	node := newDriver(t, w.network)
 	require.NoError(t, w.a.Put(hubtest.Device{ID: "sensor-1"}))
-	err := clientErr(t, node.try("send", with{
+	err := clientErr(t, node.try("serviceSend", with{
 		"connectionString": w.a.ConnectionString(), "device": "sensor-1", "body": "hello",
 	}, nil))
 	assert.Contains(t, err.Error(), "NotImplementedError: AMQP")
