@@ -60,6 +60,41 @@ func TestEachConnectionIsLoggedOnceHoweverTheServicesClockJumps(t *testing.T) {
 	})
 }
 
+func TestAConnectionIsLoggedWithItsAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := simnet.New()
+		defer network.Close()
+		hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
+		require.NoError(t, hub.Put(hubtest.Device{ID: "kitchen", PrimaryKey: journalKey}))
+		hub.Inject(hubtest.Fault{On: hubtest.Connect, Delay: 200 * time.Millisecond})
+		var out bytes.Buffer
+		j := journal{attempts: map[string]int{}, simulator: &simulator{
+			network: network, hubs: []*hubtest.Hub{hub},
+			dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out),
+		}}
+		done := make(chan error)
+		go func() {
+			d := &hubconn.Dialer{TLSConfig: network.TLSConfig(), DialContext: network.DialContext}
+			c, err := d.Dial(
+				t.Context(), hubconn.Hub{Host: hub.Host(), DeviceID: "kitchen"},
+				dps.SymmetricKey{ID: "kitchen", Key: journalKey},
+			)
+			if err == nil {
+				err = c.Close()
+			}
+			done <- err
+		}()
+		time.Sleep(100 * time.Millisecond)
+		j.write()
+		assert.Empty(t, out.String(), "it may yet be answered")
+		require.NoError(t, <-done)
+		time.Sleep(time.Second)
+		j.write()
+		j.write()
+		assert.Equal(t, 1, strings.Count(out.String(), `msg="device connected"`), out.String())
+	})
+}
+
 const journalKey = "Y2FuYXJ5LWtleS1vZi1hLWtpdGNoZW4tMDAwMDAwMDE="
 
 func TestAClientOfBeforeReprovisioningIsLoggedWithWhatThatMeans(t *testing.T) {

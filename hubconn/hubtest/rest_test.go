@@ -415,6 +415,9 @@ func TestBackEndQueriesTwins(t *testing.T) {
 		assert.Equal(t, []document{{"deviceId": "d", "n": 3.0}}, b.list("POST", "/devices/query",
 			document{"query": "SELECT deviceId, tags.n FROM devices WHERE status = 'disabled'"}))
 		assert.Equal(t, "Raw", b.header.Get("x-ms-item-type"))
+		assert.Equal(t, []document{{"n": 0.0}}, b.list("POST", "/devices/query", document{
+			"query": "SELECT COUNT() AS n FROM devices WHERE deviceId = 'none'",
+		}))
 		groups := document{
 			"query": "SELECT tags.site.name AS site, COUNT() AS n FROM devices " +
 				"GROUP BY tags.site.name",

@@ -47,7 +47,7 @@ type webConn struct {
 
 type webConnKey struct{}
 
-// withConn makes the connection of a request known to serveHTTP and SentHeader.
+// withConn makes the connection of a request known to SentHeader.
 func withConn(ctx context.Context, nc net.Conn) context.Context {
 	return context.WithValue(ctx, webConnKey{}, nc)
 }

@@ -22,11 +22,11 @@ type namer struct{}
 func (namer) ServeMQTT(nc net.Conn) { _ = nc.Close() }
 
 func (namer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
 	header := SentHeader(r)
 	maps.DeleteFunc(header, func(name string, _ []string) bool {
 		return !strings.HasPrefix(strings.ToLower(name), "x-")
 	})
-	_, _ = io.Copy(io.Discard, r.Body)
 	for _, name := range slices.Sorted(maps.Keys(header)) {
 		fmt.Fprintf(w, "%s=%s ", name, strings.Join(header[name], ","))
 	}
@@ -71,6 +71,9 @@ func TestNamesOfHeadersAreKnownAsTheyWereSent(t *testing.T) {
 		two := "GET /1 HTTP/1.1\r\n" + host + "x-Ee: 1\r\n\r\n"
 		assert.Equal(t, "x-Ee=1 a.example", ask(two+strings.Replace(two, "/1 ", "/2 ", 1)))
 		assert.Equal(t, "X-Ee=1 a.example", ask())
+		early := strings.Replace(two, "\r\n\r\n", "\r\nContent-Length: 17\r\n\r\n", 1)
+		assert.Equal(t, "x-Ee=1 a.example", ask(two+early))
+		assert.Equal(t, "X-Ee=1 a.example", ask("body\r\nx-Ee: 2\r\n\r\n"))
 		assert.Equal(t, "x-Ff=1 a.example", ask(strings.Replace(two, "x-Ee", "x-Ff", 1)))
 	})
 }

@@ -172,10 +172,6 @@ func (n *Network) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	n.tasks.Add(1) // the connection's own count is given back when it is hijacked
 	defer n.tasks.Done()
 	w.Header().Set("Date", n.Now().UTC().Format(http.TimeFormat))
-	if c, ok := r.Context().Value(webConnKey{}).(*webConn); ok {
-		state := c.ConnectionState()
-		r.TLS = &state // the server knows it of a *tls.Conn alone
-	}
 	site := n.site(r.TLS.ServerName)
 	if site == nil {
 		http.NotFound(w, r)

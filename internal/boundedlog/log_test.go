@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"weak"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -69,6 +70,36 @@ func TestAReaderGetsWhatIsNew(t *testing.T) {
 	assert.Empty(t, entries)
 	entries, _ = l.From(-5)
 	assert.Len(t, entries, 3)
+}
+
+func TestAnEntryThatGrowsCountsAsItIs(t *testing.T) {
+	l := text(9, 10)
+	l.Append("a")
+	at := l.Append("b")
+	l.Append("c")
+	l.Update(at, func(s *string) { *s = "123456789" })
+	all, _ := l.From(0)
+	assert.Equal(t, []string{"123456789", "c"}, all)
+	l.Update(at, func(s *string) { *s = "" })
+	l.Append("123456789")
+	all, _ = l.From(0)
+	assert.Equal(t, []string{"", "c", "123456789"}, all, "and what shrinks makes room")
+}
+
+func TestWhatIsGoneIsFreed(t *testing.T) {
+	l := New(func(*[]byte) int { return 1 })
+	l.Limit(8, 1<<20)
+	var first weak.Pointer[byte]
+	for i := range 10 {
+		body := make([]byte, 64<<10)
+		if i == 0 {
+			first = weak.Make(&body[0])
+		}
+		l.Append(body)
+	}
+	runtime.GC()
+	assert.Nil(t, first.Value())
+	runtime.KeepAlive(l)
 }
 
 func TestALogThatGoesOnForEverHoldsWhatItMay(t *testing.T) {

@@ -52,6 +52,8 @@ func TestConditions(t *testing.T) {
 		"tags.n = 1 OR status = 'enabled'":                           "a b küche",
 		"IS_DEFINED(tags.site)":                                      "a b c",
 		"NOT is_defined(tags.site)":                                  "küche",
+		"NOT (tags.n = 1 OR tags.n = 2)":                             "c",
+		"NOT (tags.n = 1 AND status = 'enabled')":                    "b c",
 		"is_defined(properties.reported.none)":                       "c",
 		"properties.reported.none = null":                            "c",
 		"is_null(properties.reported.none)":                          "c",

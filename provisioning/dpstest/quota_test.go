@@ -30,6 +30,16 @@ func TestPollsAreCountedWithoutLookingThroughAllDevices(t *testing.T) {
 	now = now.Add(8 * time.Second)
 	assert.True(t, poll("a"))
 
+	// Nor does a change between two polls forget what was counted.
+	now = now.Add(time.Minute)
+	assert.True(t, poll("a"))
+	now = now.Add(9 * time.Second)
+	assert.True(t, poll("a"))
+	now = now.Add(time.Second)
+	assert.True(t, poll("a"))
+	now = now.Add(time.Second)
+	assert.False(t, poll("a"))
+
 	// A fleet leaves nothing behind once it is quiet.
 	for i := range 250_000 {
 		assert.True(t, poll(fmt.Sprint("device-", i)))
