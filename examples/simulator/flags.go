@@ -8,11 +8,15 @@ import (
 	"strings"
 )
 
+// amqpPort is that of AMQP at the service.
+const amqpPort = 5671
+
 // flags is what the command line says.
 type flags struct {
 	addr    string
 	https   int
 	mqtt    int
+	amqp    int
 	idScope string
 	caDir   string
 	config  string
@@ -28,6 +32,8 @@ func (f *flags) set() *flag.FlagSet {
 	s.StringVar(&f.addr, "addr", "127.0.0.1", "`address` to listen on")
 	s.IntVar(&f.https, "https", 443, "`port` for HTTPS and MQTT over WebSocket; 0 takes a free one")
 	s.IntVar(&f.mqtt, "mqtt", 8883, "`port` for MQTT; 0 takes a free one")
+	s.IntVar(&f.amqp, "amqp", amqpPort, "`port` that tells clients of AMQP that it is not "+
+		"simulated; 0 leaves it closed, and so does 5671 where that is taken")
 	s.StringVar(
 		&f.idScope, "id-scope", "",
 		"ID `scope` of the DPS instance (default: the configuration's, or 0ne00000001)",
@@ -64,7 +70,7 @@ func readFlags(args []string) (*flags, error) {
 			plainArgument(s.Arg(0)),
 		)
 	}
-	for name, port := range map[string]int{"-https": f.https, "-mqtt": f.mqtt} {
+	for name, port := range map[string]int{"-https": f.https, "-mqtt": f.mqtt, "-amqp": f.amqp} {
 		if port < 0 || port > 65535 {
 			return nil, fmt.Errorf(
 				"%s %d is no port: ports are 0 to 65535, 0 takes a free one", name, port,

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn/simnet"
+	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
 // journalEvery is how often the journal is written, at most: events that come close together are
@@ -66,7 +67,7 @@ func (s *simulator) writeEvent(e *simnet.Event) {
 		s.log.Info("device refused", append(details, "reason", e.Reason)...)
 	case simnet.EventRequest:
 		s.log.Info("dps "+e.Operation, requestDetails(e)...)
-		if e.Reason != "" && e.Status != 0 {
+		if e.Operation == string(dpstest.Register) && e.Reason != "" && e.Status != 0 {
 			s.log.Info(
 				"client is old", "registrationId", e.RegistrationID, "meaning", e.Reason,
 			)
@@ -99,9 +100,12 @@ func requestDetails(e *simnet.Event) []any {
 			details = append(details, "registrationId", e.RegistrationID)
 		}
 	}
-	if e.Operation == "connect" && e.Status == 0 {
+	switch connect := e.Operation == string(dpstest.Connect); {
+	case connect && e.Reason != "":
+		details = append(details, "reason", e.Reason)
+	case connect && e.Status == 0:
 		details = append(details, "returnCode", e.ReturnCode)
-	} else {
+	default:
 		details = append(details, "status", e.Status)
 	}
 	if e.Code != 0 {

@@ -5,11 +5,14 @@ package main_test
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -49,7 +52,9 @@ type ready struct {
 	MQTT                    string            `json:"mqtt"`
 	IDScope                 string            `json:"idScope"`
 	DPS                     string            `json:"dps"`
+	Service                 string            `json:"service"`
 	Hubs                    []string          `json:"hubs"`
+	Blobs                   map[string]string `json:"blobs"`
 	CA                      string            `json:"ca"`
 	Feed                    string            `json:"feed"`
 	FeedKey                 string            `json:"feedKey"`
@@ -164,6 +169,20 @@ func TestReadyLineTellsAllThatAClientNeeds(t *testing.T) {
 		t, p.ServiceConnectionString,
 		";SharedAccessKeyName=provisioningserviceowner;SharedAccessKey=",
 	)
+	assert.Equal(t, "0ne0000beef.azure-devices-provisioning.net", p.Service)
+	assert.Equal(t, map[string]string{
+		"hub-a.azure-devices.net": "hub-a.blob.core.windows.net",
+		"hub-b.azure-devices.net": "hub-b.blob.core.windows.net",
+	}, p.Blobs)
+	// Each name has a certificate of its own.
+	names := append(slices.Collect(maps.Values(p.Blobs)), p.Service, p.DPS)
+	for _, name := range append(names, p.Hubs...) {
+		cfg := p.trust(t)
+		cfg.ServerName = name
+		nc, err := tls.Dial("tcp", p.HTTPS, cfg)
+		require.NoError(t, err, name)
+		_ = nc.Close()
+	}
 	for _, hub := range p.Hubs {
 		assert.True(t, strings.HasPrefix(
 			p.HubConnectionStrings[hub],

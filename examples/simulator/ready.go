@@ -14,8 +14,11 @@ type ready struct {
 	MQTT    string   `json:"mqtt"`
 	IDScope string   `json:"idScope"`
 	DPS     string   `json:"dps"`
+	Service string   `json:"service"` // DPS's name for operators
 	Hubs    []string `json:"hubs"`
-	CA      string   `json:"ca"`
+	// where devices upload to, by hub
+	Blobs map[string]string `json:"blobs"`
+	CA    string            `json:"ca"`
 
 	Feed    string `json:"feed"`    // where the simulator's own interface is
 	FeedKey string `json:"feedKey"` // and the key that it wants
@@ -26,14 +29,14 @@ type ready struct {
 
 // announce prints the ready line, and for people how to connect.
 func (s *simulator) announce(stdout, stderr io.Writer) error {
-	hubs := map[string]string{}
+	hubs, blobs := map[string]string{}, map[string]string{}
 	for _, h := range s.hubs {
-		hubs[h.Host()] = h.ConnectionString()
+		hubs[h.Host()], blobs[h.Host()] = h.ConnectionString(), h.BlobHost()
 	}
 	line, err := json.Marshal(ready{
 		Ready: true, HTTPS: s.network.HTTPSAddr(), MQTT: s.network.MQTTAddr(),
-		IDScope: s.dps.IDScope(), DPS: s.dps.Endpoint(),
-		Hubs: s.hubHosts(), CA: s.ca, Feed: s.feedURL(), FeedKey: s.feedKey,
+		IDScope: s.dps.IDScope(), DPS: s.dps.Endpoint(), Service: s.dps.ServiceHost(),
+		Hubs: s.hubHosts(), Blobs: blobs, CA: s.ca, Feed: s.feedURL(), FeedKey: s.feedKey,
 		ServiceConnectionString: s.dps.ServiceConnectionString(), HubConnectionStrings: hubs,
 	})
 	if err != nil {

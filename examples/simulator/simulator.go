@@ -54,9 +54,16 @@ func start(f *flags, cfg *config, log *slog.Logger) (s *simulator, err error) {
 	if s.feedKey, err = feedKey(f.feedKey); err != nil {
 		return s, usageError{fmt.Errorf("-feed-key-file %w", err)}
 	}
-	if s.network, err = simnet.Listen(simnet.ListenConfig{
-		Addr: f.addr, HTTPSPort: f.https, MQTTPort: f.mqtt, CA: ca,
-	}); err != nil {
+	listen := simnet.ListenConfig{
+		Addr: f.addr, HTTPSPort: f.https, MQTTPort: f.mqtt, AMQPPort: f.amqp, CA: ca,
+	}
+	s.network, err = simnet.Listen(listen)
+	if err != nil && f.amqp == amqpPort {
+		// A broker has that port, maybe, or another simulator: it is not needed for anything.
+		listen.AMQPPort = 0
+		s.network, err = simnet.Listen(listen)
+	}
+	if err != nil {
 		return s, hintPorts(err)
 	}
 	s.events = &simnet.EventLog{MaxEvents: cfg.Feed.MaxEvents, MaxBytes: cfg.Feed.MaxBytes}

@@ -166,9 +166,12 @@ type record struct {
 }
 
 // keys returns the device's keys.
-func (r *record) keys() [][]byte {
+func (r *record) keys() [][]byte { return decodeKeys(r.PrimaryKey, r.SecondaryKey) }
+
+// decodeKeys returns those of some keys in base64 that are any.
+func decodeKeys(texts ...string) [][]byte {
 	var keys [][]byte
-	for _, k := range []string{r.PrimaryKey, r.SecondaryKey} {
+	for _, k := range texts {
 		if raw, err := base64.StdEncoding.DecodeString(k); err == nil && len(raw) > 0 {
 			keys = append(keys, raw)
 		}

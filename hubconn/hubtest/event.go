@@ -62,7 +62,7 @@ func (h *Hub) recordUnanswered(l *link) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !l.attempt.Answered {
-		a := *l.attempt
+		a := l.attempt.Attempt
 		a.Reason = "not answered"
 		h.recordRefused(&a)
 	}

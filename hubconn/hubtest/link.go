@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rehome-iot/rehome/internal/amqp"
 	"github.com/rehome-iot/rehome/internal/mqttserver"
 )
 
@@ -48,11 +49,11 @@ type link struct {
 	id      string // "device", or "device/module"
 	will    *mqttserver.Message
 	expiry  time.Time // of the token; zero: none
-	attempt *Attempt
+	attempt *try
 
 	accepted bool
 	ended    bool          // its end is recorded; guarded by hub.mu
-	durable  bool          // CleanSession 0: its cloud-to-device subscription outlives it
+	durable  bool          // CleanSession 0: its subscriptions outlive it
 	work     chan struct{} // holds one: there is something to deliver
 
 	mu            sync.Mutex      // never held while another lock is taken
@@ -69,6 +70,12 @@ func (h *Hub) ServeMQTT(nc net.Conn) {
 		state = &s
 	}
 	h.serve(nc, "mqtt", state)
+}
+
+// ServeAMQP tells a client on port 5671 that AMQP is not simulated.
+func (h *Hub) ServeAMQP(nc net.Conn) {
+	h.concludeAttempt(h.logAttempt(Attempt{Transport: "amqp"}), 0, 0, amqp.Reason)
+	_ = amqp.Refuse(nc, amqp.Reason) // what came of it is the client's matter
 }
 
 func (h *Hub) serve(nc net.Conn, transport string, state *tls.ConnectionState) {
@@ -157,9 +164,10 @@ func (h *Hub) accept(l *link, c *mqttserver.Connect, model string) (present bool
 	return present, ""
 }
 
-// resume gives a link the subscription of the session before it, or clears what that left: a client
-// that asks for a clean session loses its queue, too. Azure SDK for C, "MQTT state machine": "will
-// remove all enqueued C2D messages". h.mu is held.
+// resume gives a link the subscriptions of the session before it, all of them (MQTT 3.1.1
+// §3.1.2.4): the official Python client makes them once. Or it clears what that session left: a
+// client that asks for a clean one loses its queue, too. Azure SDK for C, "MQTT state machine":
+// "will remove all enqueued C2D messages". h.mu is held.
 func (h *Hub) resume(l *link, now time.Time) (present bool) {
 	r := h.devices[l.id]
 	h.releaseAll(r, now) // what an older connection has not acknowledged comes first
@@ -286,11 +294,12 @@ func (h *Hub) receive(l *link, to address, m mqttserver.Message) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	device, module := splitID(l.id)
-	h.messages = append(trim(h.messages), Message{
+	stored := Message{
 		DeviceID: device, ModuleID: module, Transport: l.transport, Time: at, Body: m.Payload,
 		Properties: properties, System: system, QoS: m.QoS, Duplicate: m.Duplicate,
-	})
-	h.recordMessage(&h.messages[len(h.messages)-1])
+	}
+	h.messages.Append(stored)
+	h.recordMessage(&stored)
 	return nil
 }
 
@@ -340,8 +349,8 @@ func (l *link) resumeSending() {
 	l.wake()
 }
 
-// saveSubscriptions writes the subscriptions that outlive the connection into the device's record,
-// and lets the back end look at what is new.
+// saveSubscriptions writes the subscriptions of a session that outlives its connection into the
+// device's record, and lets the back end look at what is new.
 func (l *link) saveSubscriptions() {
 	h := l.hub
 	h.mu.Lock()
@@ -350,9 +359,6 @@ func (l *link) saveSubscriptions() {
 		l.mu.Lock()
 		r.session = maps.Clone(l.subscriptions)
 		l.mu.Unlock()
-		maps.DeleteFunc(r.session, func(filter string, _ byte) bool {
-			return !isCommandFilter(filter)
-		})
 	}
 	h.announce()
 }

@@ -47,14 +47,17 @@ const (
 	UploadStart
 	// UploadNotify is a device's report of how an upload went.
 	UploadNotify
-	// BlobPut is a request to blob storage, with responses in the manner of blob storage.
+	// BlobPut is a request to write to blob storage, with responses in the manner of blob storage.
 	BlobPut
+	// BlobGet is a request to read from blob storage, with responses of the same manner.
+	BlobGet
 )
 
 // stageNames are the texts of the stages, from Upgrade on.
 var stageNames = []string{
 	"upgrade", "connect", "connected", "publish", "subscribe", "twinGet", "twinPatch", "desired",
 	"method", "deliverC2D", "send", "receive", "settle", "uploadStart", "uploadNotify", "blobPut",
+	"blobGet",
 }
 
 // String returns the stage's text, "unknown stage" for a value that is none.

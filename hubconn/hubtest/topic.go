@@ -99,11 +99,28 @@ func maySubscribe(clientID, filter string) bool {
 		return true
 	}
 	device, module, isModule := strings.Cut(clientID, "/")
+	filter = ownFilter(clientID, filter)
 	if !isModule {
 		return filter == "devices/"+device+"/messages/devicebound/#"
 	}
 	rest, ok := strings.CutPrefix(filter, "devices/"+device+"/modules/"+module+"/")
 	return ok && (rest == "#" || rest == "inputs/#" || rest == "messages/devicebound/#")
+}
+
+// ownFilter puts a client's own IDs in the place of the wildcards that stand for them: the SDK
+// Embedded C subscribes to "devices/+/messages/devicebound/#". Nobody gets more by it: the hub
+// sends a client no other's messages.
+func ownFilter(clientID, filter string) string {
+	device, module := splitID(clientID)
+	rest, ok := strings.CutPrefix(filter, "devices/+/")
+	if ok {
+		filter = "devices/" + device + "/" + rest
+	}
+	own := "devices/" + device + "/modules/"
+	if rest, ok = strings.CutPrefix(filter, own+"+/"); ok && module != "" {
+		filter = own + module + "/" + rest
+	}
+	return filter
 }
 
 // parseBag decodes a property bag: name=value pairs joined by &, percent-encoded, a plus sign

@@ -68,7 +68,8 @@ type Event struct {
 	ModuleID string `json:"moduleId,omitempty"`
 	// RegistrationID is the device at the provisioning service, as it wrote it.
 	RegistrationID string `json:"registrationId,omitempty"`
-	// Transport is "mqtt", "ws" (MQTT over WebSocket) or "https".
+	// Transport is "mqtt", "ws" (MQTT over WebSocket) or "https"; or "amqp" or "amqp-ws" of a
+	// client that is told that AMQP is not simulated.
 	Transport string `json:"transport,omitempty"`
 	// Operation is what was asked for: of DPS the word of dpstest.Op, of a hub that of
 	// hubtest.Stage, of a method its name.

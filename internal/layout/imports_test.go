@@ -46,14 +46,21 @@ var arrows = map[string][]string{
 	"internal/oneline":    {},
 
 	// The simulators, and what they stand on.
-	"hubconn/simnet":  {"internal/memnet"},
-	"hubconn/hubtest": {"hubconn/simnet", "internal/mqttserver", "internal/sas"},
+	"hubconn/simnet": {"internal/memnet"},
+	"hubconn/hubtest": {
+		"hubconn/simnet", "internal/amqp", "internal/boundedlog", "internal/mqttserver",
+		"internal/query", "internal/sas",
+	},
 	"provisioning/dpstest": {
-		"hubconn/hubtest", "hubconn/simnet", "internal/mqttserver", "internal/sas",
+		"hubconn/hubtest", "hubconn/simnet", "internal/amqp", "internal/boundedlog",
+		"internal/mqttserver", "internal/query", "internal/sas",
 	},
 	"internal/memnet":     {},
 	"internal/weakcert":   {},
-	"internal/mqttserver": {packets, websocket},
+	"internal/boundedlog": {},
+	"internal/query":      {},
+	"internal/amqp":       {},
+	"internal/mqttserver": {"internal/amqp", packets, websocket},
 
 	// The project's own checks.
 	"internal/layout":          {},

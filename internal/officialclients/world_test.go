@@ -69,7 +69,9 @@ type world struct {
 
 func newWorld(t *testing.T, cfg dpstest.Config) *world {
 	t.Helper()
-	n, err := simnet.Listen(simnet.ListenConfig{HTTPSPort: 443, MQTTPort: 8883})
+	n, err := simnet.Listen(simnet.ListenConfig{
+		HTTPSPort: 443, MQTTPort: 8883, AMQPPort: 5671,
+	})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = n.Close() })
 	return newService(n, cfg)

@@ -67,9 +67,9 @@
 //	                      enrollments, groups and CAs
 //	service REST API      enrollments and groups: put, get, delete, query, bulk,
 //	                      attestation mechanism; registration records: get, delete,
-//	                      query; SAS as provisioningserviceowner. Not: queries with
-//	                      conditions, Entra ID tokens, custom access policies,
-//	                      linking of hubs
+//	                      query; SAS as provisioningserviceowner. Not:
+//	                      projections in queries, Entra ID tokens, custom access
+//	                      policies, linking of hubs
 //	failures              any, on demand (Server.Inject), and a log of all requests
 //	                      (Server.Requests)
 //

@@ -13,7 +13,7 @@ import (
 const unanswered = "not answered"
 
 // recordUnanswered records a CONNECT that gets no response, and returns why its connection ends.
-func (s *Server) recordUnanswered(r *Request, why error) error {
+func (s *Server) recordUnanswered(r *arrival, why error) error {
 	s.network.Record(simnet.Event{
 		Kind: simnet.EventRequest, RegistrationID: r.RegistrationID, Transport: r.Transport,
 		Operation: r.Op.String(), APIVersion: r.APIVersion, Reason: unanswered,

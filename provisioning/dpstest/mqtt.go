@@ -9,6 +9,7 @@ import (
 	"net"
 	"strconv"
 
+	"github.com/rehome-iot/rehome/internal/amqp"
 	"github.com/rehome-iot/rehome/internal/mqttserver"
 )
 
@@ -28,6 +29,13 @@ func (s *Server) ServeMQTT(nc net.Conn) {
 	}
 	// why it ended is the device's matter
 	_ = mqttserver.Serve(context.Background(), nc, d, mqttOptions)
+}
+
+// ServeAMQP tells a client on port 5671 that AMQP is not simulated. The network calls it.
+func (s *Server) ServeAMQP(nc net.Conn) {
+	entry := s.log.add(Request{Op: Connect, Transport: AMQP})
+	s.conclude(entry, "", func(e *Request) { e.Note = amqp.Reason })
+	_ = amqp.Refuse(nc, amqp.Reason) // what came of it is the client's matter
 }
 
 // A device is one MQTT connection.

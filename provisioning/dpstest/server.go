@@ -209,6 +209,7 @@ func New(n *simnet.Network, cfg Config) *Server {
 	s := &Server{
 		network:     n,
 		cfg:         cfg,
+		log:         newRequestLog(),
 		turn:        make(chan struct{}, 1),
 		individuals: map[string]*IndividualEnrollment{},
 		groups:      map[string]*EnrollmentGroup{},
@@ -239,6 +240,9 @@ func (s *Server) IDScope() string { return s.cfg.IDScope }
 
 // Endpoint returns the host name the server answers under.
 func (s *Server) Endpoint() string { return s.cfg.Endpoint }
+
+// ServiceHost returns the host name of the instance, which operators use.
+func (s *Server) ServiceHost() string { return s.cfg.ServiceHost }
 
 // foldID is how registration IDs and group IDs are looked up: they are case-insensitive.
 func foldID(id string) string { return strings.ToLower(id) }
