@@ -39,8 +39,8 @@ type limits struct {
 	RetryAfter *float64 `json:"retryAfter"`
 	// seconds, of 429 alone; 0: none is sent
 	ThrottleRetryAfter *float64 `json:"throttleRetryAfter"`
-	// how often a registration is answered "assigning"
-	Polls *int `json:"polls"`
+	// seconds, of a registration; 0: it is done at once
+	AssignTime *float64 `json:"assignTime"`
 }
 
 // What there is without a configuration file.
@@ -182,13 +182,11 @@ func (l *limits) check() error {
 	}
 	for name, s := range map[string]*float64{
 		"retryAfter": l.RetryAfter, "throttleRetryAfter": l.ThrottleRetryAfter,
+		"assignTime": l.AssignTime,
 	} {
 		if s != nil && (*s < 0 || *s > 86400) {
-			return fmt.Errorf("%s: %v is not 0 to 86400 seconds; 0 means none is sent", name, *s)
+			return fmt.Errorf("%s: %v is not 0 to 86400 seconds; 0 means none", name, *s)
 		}
-	}
-	if l.Polls != nil && (*l.Polls < 1 || *l.Polls > 1000) {
-		return fmt.Errorf("polls: %d is not 1 to 1000", *l.Polls)
 	}
 	return nil
 }
@@ -222,9 +220,7 @@ func (c *config) service() dpstest.Config {
 	if c.Limits.ThrottleRetryAfter != nil {
 		s.ThrottleRetryAfter = seconds(c.Limits.ThrottleRetryAfter)
 	}
-	if c.Limits.Polls != nil {
-		s.Polls = *c.Limits.Polls
-	}
+	s.AssignTime = seconds(c.Limits.AssignTime)
 	for device, hubs := range c.Latency {
 		row := map[string]time.Duration{}
 		for hub, ms := range hubs {

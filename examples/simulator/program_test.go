@@ -170,9 +170,9 @@ func TestReadyLineTellsAllThatAClientNeeds(t *testing.T) {
 func TestThermostatRunsByTheCommandThatIsPrinted(t *testing.T) {
 	t.Parallel()
 	for name, config := range map[string]string{
-		"a group": `{"enrollmentGroups":[{"enrollmentGroupId":"thermostats"}],"limits":{"polls":1,"retryAfter":1}}`,
+		"a group": `{"enrollmentGroups":[{"enrollmentGroupId":"thermostats"}],"limits":{"retryAfter":1}}`,
 		"an individual enrollment": `{"enrollments":[{"registrationId":"kitchen","attestation":{"type":"symmetricKey",
-			"symmetricKey":{"primaryKey":"Y2FuYXJ5LWtleS1vZi1hLWtpdGNoZW4tMDAwMDAwMDE="}}}],"limits":{"polls":1,"retryAfter":1}}`,
+			"symmetricKey":{"primaryKey":"Y2FuYXJ5LWtleS1vZi1hLWtpdGNoZW4tMDAwMDAwMDE="}}}],"limits":{"retryAfter":1}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := start(t, "-config", write(t, "simulator.json", config), "-ca-dir", filepath.Join(

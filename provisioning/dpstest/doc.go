@@ -77,10 +77,10 @@
 //
 // Where the service's behaviour is not published, a field of [Config] chooses, or this:
 //
-//   - A registration is carried out when it arrives, unless Config.AssignTime or a custom
-//     allocation takes its time. Config.Polls decides how long its operation goes on answering
-//     "assigning" all the same; a status lookup then shows the outcome at once. The newest
-//     registration of a device decides, and older operations tell what came of it.
+//   - A registration takes the time that the device is told to wait (Config.AssignTime), and is
+//     carried out at its end; a custom allocation is asked at once. Until then operation, record
+//     and status lookup say "assigning". The newest registration of a device decides, and older
+//     operations tell what came of it.
 //   - An operation outlives its connection: it can be polled over another one. A restart loses it.
 //   - Under the policy that resets devices, the substatus of every later registration is
 //     deviceDataReset, on the same hub too. A device that DPS did not know but the hub did keeps

@@ -134,13 +134,13 @@ func (s *Server) carryOut(ctx context.Context, c *call) response {
 			return s.refuse(codeConflict, "")
 		}
 		c.note = dev.note(c.client, c.version)
-		op := s.begin(c)
+		op := s.begin(c, s.allocation(dev.terms) == PolicyCustom && dev.status != Disabled)
 		s.start(ctx, c, dev, op)
 		a := succeed(202, operationStatus{OperationID: op.id, Status: StatusAssigning})
 		a.retryAfter, a.registered, a.operationID = s.cfg.retryAfter(), true, op.id
 		return a
 	case Poll:
-		status, done, ok := s.poll(c)
+		status, done, ok := s.poll(ctx, c)
 		if !ok {
 			return s.refuse(codeNoOperation, "")
 		}

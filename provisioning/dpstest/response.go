@@ -106,7 +106,11 @@ func encode(v any) []byte {
 
 // seconds writes a wait as Retry-After does: whole seconds, rounded up, at least 1.
 func seconds(d time.Duration) string {
-	return strconv.Itoa(max(1, int(math.Ceil(d.Seconds()))))
+	return strconv.Itoa(int(wholeSeconds(d) / time.Second))
+}
+
+func wholeSeconds(d time.Duration) time.Duration {
+	return max(1, time.Duration(math.Ceil(d.Seconds()))) * time.Second
 }
 
 func (c Config) retryAfter() string {
