@@ -53,7 +53,8 @@ func TestRegisterPollsUntilAssigned(t *testing.T) {
 }
 
 func TestRegisterWaitsAsLongAsAsked(t *testing.T) {
-	clientEach(t, dpstest.Config{RetryAfter: 1000 * time.Second, AssignTime: 50 * time.Minute}, func(w *clientWorld) {
+	config := dpstest.Config{RetryAfter: 1000 * time.Second, AssignTime: 50 * time.Minute}
+	clientEach(t, config, func(w *clientWorld) {
 		w.register(dps.Registration{})
 		assert.Equal(w, 3000*time.Second, w.elapsed())
 	})
@@ -96,7 +97,8 @@ func TestRegisterTellsOfTheOperationBeforeItWaits(t *testing.T) {
 		wait      time.Duration
 		at        time.Duration
 	}
-	clientEach(t, dpstest.Config{RetryAfter: 90 * time.Second, AssignTime: 94 * time.Second}, func(w *clientWorld) {
+	config := dpstest.Config{RetryAfter: 90 * time.Second, AssignTime: 94 * time.Second}
+	clientEach(t, config, func(w *clientWorld) {
 		w.dps.Inject(dpstest.Fault{On: dpstest.Poll, RetryAfter: "0"})
 		w.dps.Inject(dpstest.Fault{
 			On: dpstest.Poll, Perform: true, Status: 202, NoRetryAfter: true,
@@ -512,7 +514,8 @@ func TestRegisterEndsWithItsContextAtEveryStage(t *testing.T) {
 }
 
 func TestRegisterSignsAnewWhenTheTokenNearsItsEnd(t *testing.T) {
-	clientEach(t, dpstest.Config{RetryAfter: 50 * time.Minute, AssignTime: 200 * time.Minute}, func(w *clientWorld) {
+	config := dpstest.Config{RetryAfter: 50 * time.Minute, AssignTime: 200 * time.Minute}
+	clientEach(t, config, func(w *clientWorld) {
 		assert.Equal(
 			w, clientHub, w.register(dps.Registration{}).Hub,
 			"a token lives for an hour, this took %v", w.elapsed(),
