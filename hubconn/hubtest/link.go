@@ -175,6 +175,9 @@ func (l *link) Connected(_ context.Context, s *mqttserver.Session) error {
 		s.Go(l.expire)
 	}
 	s.Go(l.deliver)
+	l.hub.mu.Lock()
+	l.hub.offerCertificate(l)
+	l.hub.mu.Unlock()
 	if f, ok := l.hub.strike(Connected, l.id); ok {
 		s.Go(func(ctx context.Context) error { return l.applyFault(ctx, f) })
 	}
@@ -255,6 +258,8 @@ func (l *link) dispatch(
 		return l.hub.receive(l, to, m.Message)
 	case twinGet, twinReport:
 		return l.serveTwin(ctx, to, m.Payload, ack)
+	case certificateRequest:
+		return l.serveRenewal(ctx, to, m.Payload, ack)
 	default:
 		l.completeCall(to, m.Payload)
 		return nil
@@ -346,6 +351,7 @@ func (l *link) saveSubscriptions() {
 			return !isCommandFilter(filter)
 		})
 	}
+	h.offerCertificate(l)
 	h.announce()
 }
 

@@ -68,8 +68,11 @@ type identityChange struct {
 
 // credentialType is what the registry calls a device's credentials.
 func (d *Device) credentialType() string {
-	if d.PrimaryThumbprint != "" || d.SecondaryThumbprint != "" {
+	switch {
+	case d.PrimaryThumbprint != "" || d.SecondaryThumbprint != "":
 		return "selfSigned"
+	case d.PrimaryKey == "" && d.SecondaryKey == "" && d.CertificatePolicy != "":
+		return "certificateAuthority"
 	}
 	return "sas"
 }
@@ -293,6 +296,9 @@ func (a *identityCredential) apply(d *Device) (problem string) {
 		d.PrimaryKey, d.SecondaryKey = "", ""
 		d.PrimaryThumbprint, d.SecondaryThumbprint = text(a.X509Thumbprint.PrimaryThumbprint),
 			text(a.X509Thumbprint.SecondaryThumbprint)
+	case strings.EqualFold(kind, "certificateAuthority") && d.CertificatePolicy != "":
+		d.PrimaryKey, d.SecondaryKey = "", ""
+		d.PrimaryThumbprint, d.SecondaryThumbprint = "", ""
 	case strings.EqualFold(kind, "certificateAuthority"):
 		return "authentication.type certificateAuthority is not simulated"
 	default:
