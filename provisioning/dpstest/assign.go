@@ -111,6 +111,11 @@ func (s *Server) register(
 			current.device = c.registrationID
 		}
 	}
+	identity, chain, err := s.issue(c, dev, to.Hub, current)
+	if err != nil {
+		return s.fail(c, dev, op, err)
+	}
+	dev.identity = identity
 	known, err := s.provision(to.Hub, current, dev.terms, dev.identity)
 	if err != nil {
 		return s.fail(c, dev, op, err)
@@ -124,7 +129,7 @@ func (s *Server) register(
 		r.record.Status, r.record.Substatus = StatusAssigned, substatus
 		r.record.AssignedHub, r.record.DeviceID = r.hub, r.device
 		r.record.Payload = chosen.Payload
-		r.profile = to.ConnectionProfile()
+		r.profile, r.chain = to.ConnectionProfile(), chain
 	})
 }
 

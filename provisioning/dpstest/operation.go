@@ -54,6 +54,7 @@ func (s *Server) finish(op *operation, r *registration) {
 		return
 	}
 	op.result = r.result(op.version)
+	op.result.IssuedChain = r.chain
 }
 
 // outcome returns what came of an operation, nil while it runs. The caller holds the lock.

@@ -75,6 +75,7 @@ type registration struct {
 	terms    terms          // of the enrollment it registered under last
 	by       string         // attestation type
 	profile  string         // connection profile of the hub, as it was then
+	chain    []string       // of the certificate that its last registration got; nil for none
 }
 
 // A result is a record as a device sees it.
@@ -82,7 +83,8 @@ type result struct {
 	X509         *proof `json:"x509,omitempty"` // the service puts it first
 	SymmetricKey *proof `json:"symmetricKey,omitempty"`
 	Record
-	ConnectionProfile string `json:"connectionProfile,omitempty"`
+	ConnectionProfile string   `json:"connectionProfile,omitempty"`
+	IssuedChain       []string `json:"issuedCertificateChain,omitempty"` // of operations alone
 }
 
 type proof struct {

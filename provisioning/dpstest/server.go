@@ -1,6 +1,7 @@
 package dpstest
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
@@ -111,6 +113,10 @@ type Config struct {
 	// ".azure-devices-provisioning.net".
 	ServiceHost string
 
+	// Issuer issues the certificates that enrollments have a policy for. Nil: one of its own, see
+	// [Server.Issuer].
+	Issuer *hubtest.Issuer
+
 	// ServiceKey is the key of the access policy provisioningserviceowner, base64. Default: a
 	// random one.
 	ServiceKey string
@@ -196,6 +202,7 @@ type Server struct {
 	latest     map[string]*operation
 	latencies  map[string]map[string]time.Duration
 	serviceKey string
+	issuer     *hubtest.Issuer
 }
 
 // New starts a provisioning service on a network: it answers HTTPS on port 443, MQTT on port 8883
@@ -216,6 +223,7 @@ func New(n *simnet.Network, cfg Config) *Server {
 		latest:      map[string]*operation{},
 		latencies:   map[string]map[string]time.Duration{},
 		serviceKey:  cfg.ServiceKey,
+		issuer:      cmp.Or(cfg.Issuer, hubtest.NewIssuer(n, hubtest.IssuerConfig{})),
 	}
 	for id, hubs := range cfg.Latencies {
 		for host, d := range hubs {
