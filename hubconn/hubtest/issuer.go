@@ -188,7 +188,7 @@ func (i *Issuer) Issue(policy, credentialID, csr string, names ...string) ([]str
 	a := i.authorities[strings.ToLower(p.Namespace+"/"+p.Authority)]
 	i.mu.Unlock()
 	if !ok || a == nil {
-		return nil, issueError(codeCredentialFailed, fmt.Sprintf("no certificate policy %s", policy))
+		return nil, issueError(codeCredentialFailed, "no certificate policy "+policy)
 	}
 	leaf, err := a.issue(request, credentialID, i.network.Now(), p.Validity)
 	if err != nil {
@@ -245,8 +245,8 @@ func caTemplate(name string, now time.Time, pathLen int) *x509.Certificate {
 		SerialNumber: serialNumber(), Subject: pkix.Name{CommonName: name},
 		NotBefore: now.Add(-24 * time.Hour), NotAfter: now.AddDate(10, 0, 0),
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-		IsCA:     true, BasicConstraintsValid: true, MaxPathLen: pathLen, MaxPathLenZero: pathLen == 0,
-		SignatureAlgorithm: x509.ECDSAWithSHA384,
+		IsCA:     true, BasicConstraintsValid: true, SignatureAlgorithm: x509.ECDSAWithSHA384,
+		MaxPathLen: pathLen, MaxPathLenZero: pathLen == 0,
 	}
 }
 

@@ -50,7 +50,9 @@ var arrows = map[string][]string{
 	"hubconn/hubtest": {"hubconn/simnet", "internal/mqttserver", "internal/sas"},
 	"provisioning/dpstest": {
 		"hubconn/hubtest", "hubconn/simnet", "internal/mqttserver", "internal/sas",
+		"internal/tpmkey",
 	},
+	"internal/tpmkey":     {},
 	"internal/memnet":     {},
 	"internal/weakcert":   {},
 	"internal/mqttserver": {packets, websocket},

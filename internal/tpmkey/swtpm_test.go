@@ -26,13 +26,13 @@ type simulatedTPM struct {
 }
 
 // startTPM skips the test, loudly, where the programs are not installed. CI installs them (Debian:
-// swtpm, tpm2-tools), and says so by TPM_TESTS=required.
+// swtpm, tpm2-tools), and says so by REHOME_TPM=required.
 func startTPM(t *testing.T) *simulatedTPM {
 	t.Helper()
 	for _, program := range []string{"swtpm", "tpm2_activatecredential"} {
 		if _, err := exec.LookPath(program); err != nil {
-			if os.Getenv("TPM_TESTS") == "required" {
-				t.Fatalf("TPM_TESTS=required, and %v", err)
+			if os.Getenv("REHOME_TPM") == "required" {
+				t.Fatalf("REHOME_TPM=required, and %v", err)
 			}
 			t.Skipf("NOT TESTED AGAINST A TPM: %v (Debian: swtpm, tpm2-tools)", err)
 		}
@@ -86,7 +86,8 @@ func (m *simulatedTPM) run(program string, args ...string) {
 	out, err := c.CombinedOutput()
 	require.NoError(m.t, err, "%s %v: %s", program, args, out)
 	if program != "tpm2_flushcontext" {
-		m.run("tpm2_flushcontext", "-t") // the tools leave what they loaded, and there is room for three
+		// The tools leave what they loaded, and there is room for three.
+		m.run("tpm2_flushcontext", "-t")
 	}
 }
 

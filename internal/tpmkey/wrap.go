@@ -32,7 +32,8 @@ func Wrap(endorsement, root *Public, key []byte) ([]byte, error) {
 	obfuscation := random(sha256.Size)
 	area := keyedHash(obfuscation, key)
 	sensitive := bytes.Join([][]byte{
-		binary.BigEndian.AppendUint16(nil, algKeyedHash), sized(nil), sized(obfuscation), sized(key),
+		binary.BigEndian.AppendUint16(nil, algKeyedHash), sized(nil), sized(obfuscation),
+		sized(key),
 	}, nil)
 	duplicate, seed, err := duplicate(root, nameOf(area), sensitive, inner)
 	if err != nil {

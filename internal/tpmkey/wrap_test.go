@@ -48,7 +48,9 @@ func TestKDFaGivesWhatItIsKnownToGive(t *testing.T) {
 	// Python's hmac computes it.
 	got := kdfa(bytes.Repeat([]byte{7}, 32), "STORAGE", []byte("context"), 256)
 	assert.Equal(
-		t, "e04d1827fc1998ae05bf2cd77314ab1f121763558c78262d48829af898761b4e", hex.EncodeToString(got),
+		t,
+		"e04d1827fc1998ae05bf2cd77314ab1f121763558c78262d48829af898761b4e",
+		hex.EncodeToString(got),
 	)
 }
 

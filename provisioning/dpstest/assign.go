@@ -187,6 +187,7 @@ func (s *Server) write(
 	}
 	next.record.LastUpdatedDateTimeUTC, next.record.ETag = &now, newRecordETag()
 	next.terms, next.identity, next.by = dev.terms, dev.identity, dev.by
+	next.hubKey, next.wrapped = dev.hubKey, dev.wrapped
 	change(next)
 	s.records[foldID(c.registrationID)] = next
 	return next

@@ -42,7 +42,7 @@ type call struct {
 	service *serviceCall // an operator's request; nil for a device's
 
 	payload json.RawMessage // from the body
-	tpm     bool            // the body offers a TPM
+	tpm     *TPM            // that the body offers; nil for none
 	csr     string          // certificate signing request of the body
 	// the body has one, and the API version knows it
 	asksForCertificate bool
@@ -134,6 +134,9 @@ func (s *Server) carryOut(ctx context.Context, c *call) response {
 	if code != 0 {
 		return s.refuse(code, message)
 	}
+	if dev.challenge != "" {
+		return challengeWith(dev.challenge)
+	}
 	switch c.op {
 	case Register:
 		if problem := s.checkRequest(c); problem != "" {
@@ -218,7 +221,7 @@ func (c *call) read() string {
 			return "csr is not text."
 		}
 	}
-	c.tpm = body.TPM != nil
+	c.tpm = body.TPM
 	if c.version >= versionPayload && string(body.Payload) != "null" {
 		c.payload = body.Payload
 	}

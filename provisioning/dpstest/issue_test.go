@@ -121,7 +121,7 @@ func TestACertificateIsIssuedAtRegistration(t *testing.T) {
 				require.Equal(w.t, 202, r.status, "%s", r.raw)
 				op := r.decode(w.t).OperationID
 				r = d.poll(op, "")
-				assert.NotContains(w.t, string(r.raw), "issuedCertificateChain", "not while assigning")
+				assert.NotContains(w.t, string(r.raw), "issuedCertificateChain")
 				time.Sleep(3 * time.Second)
 				r = d.poll(op, "")
 				require.Equal(w.t, 200, r.status)
@@ -135,7 +135,7 @@ func TestACertificateIsIssuedAtRegistration(t *testing.T) {
 				assert.WithinDuration(
 					w.t, w.net.Now().Add(30*24*time.Hour), chain[0].NotAfter, time.Minute,
 				)
-				assert.Equal(w.t, chain, chainIn(w.t, d.poll(op, "")), "as long as the operation is known")
+				assert.Equal(w.t, chain, chainIn(w.t, d.poll(op, "")), "and again")
 				d.close()
 				assert.Equal(w.t, 204, w.atHub(hubA, id, chain[0], key, ""))
 
@@ -277,11 +277,13 @@ func TestIssuedCertificatesGoWithTheDevice(t *testing.T) {
 }
 
 func TestOnboardingByCertificateEndsInAnotherOne(t *testing.T) {
-	inBubble(t, dpstest.Config{Issuer: nil}, func(w *world) {
+	inBubble(t, dpstest.Config{}, func(w *world) {
 		ca := simnet.NewCA("Factory", w.net.Now())
 		require.NoError(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{
-			EnrollmentGroupID: "line", Attestation: dpstest.SigningCertificates(ca.Certificate(), nil),
-			NamespaceName: "fleet", CertificateAuthorityName: "ica", CertificatePolicyName: "p30",
+			EnrollmentGroupID: "line",
+			Attestation:       dpstest.SigningCertificates(ca.Certificate(), nil),
+			NamespaceName:     "fleet", CertificateAuthorityName: "ica",
+			CertificatePolicyName: "p30",
 		}))
 		require.NoError(t, w.dps.Issuer().SetPolicy(hubtest.CertificatePolicy{
 			Namespace: "fleet", Authority: "ica", Name: "p30", Validity: time.Hour,

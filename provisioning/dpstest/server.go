@@ -203,6 +203,7 @@ type Server struct {
 	latencies  map[string]map[string]time.Duration
 	serviceKey string
 	issuer     *hubtest.Issuer
+	challenges map[string]challenge // by lower-case registration ID
 }
 
 // New starts a provisioning service on a network: it answers HTTPS on port 443, MQTT on port 8883
@@ -223,6 +224,7 @@ func New(n *simnet.Network, cfg Config) *Server {
 		latest:      map[string]*operation{},
 		latencies:   map[string]map[string]time.Duration{},
 		serviceKey:  cfg.ServiceKey,
+		challenges:  map[string]challenge{},
 		issuer:      cmp.Or(cfg.Issuer, hubtest.NewIssuer(n, hubtest.IssuerConfig{})),
 	}
 	for id, hubs := range cfg.Latencies {

@@ -43,6 +43,7 @@ type registrationState struct {
 	Individual *IndividualEnrollment `json:"individual,omitempty"`
 	Group      *EnrollmentGroup      `json:"group,omitempty"`
 	Twin       *InitialTwin          `json:"twin,omitempty"`
+	HubKey     string                `json:"hubKey,omitempty"`
 }
 
 // Save writes everything operators and devices have made as JSON, for [Server.Load]: enrollments,
@@ -76,6 +77,7 @@ func (s *Server) Save(w io.Writer) error {
 			Record: r.record, Hub: r.hub, Device: r.device, By: r.by, Profile: r.profile,
 			Identity:   r.identity,
 			Individual: r.terms.individual, Group: r.terms.group, Twin: r.terms.twin,
+			HubKey: r.hubKey,
 		})
 	}
 	hubs := slices.Clone(s.hubs)
@@ -215,7 +217,7 @@ func (in *state) read() (contents, error) {
 		}
 		next := &registration{
 			record: r.Record, hub: r.Hub, device: r.Device, by: r.By, profile: r.Profile,
-			identity: r.Identity,
+			identity: r.Identity, hubKey: r.HubKey,
 		}
 		switch {
 		case r.Individual != nil:
