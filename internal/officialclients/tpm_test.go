@@ -176,7 +176,8 @@ func TestOfficialTPMClientRegistersAndConnects(t *testing.T) {
 		node.must(t, "connectTpm", with{"name": name, "hub": hostA, "deviceId": id}, nil)
 		node.must(t, "send", with{"name": name, "body": name}, nil)
 	}
-	for _, name := range []string{"first", "again"} { // the TPM has lost the registration's key then
+	// The second time the TPM has lost the registration's key to the hub's.
+	for _, name := range []string{"first", "again"} {
 		node.must(t, "registerTpm", at, nil)
 		connect(name)
 	}

@@ -2,8 +2,6 @@ package tpmkey
 
 import (
 	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
@@ -115,15 +113,4 @@ func outerUnwrap(
 		return nil, errIntegrity
 	}
 	return uncfb(kdfa(raw, "STORAGE", name, 128), r.rest), nil
-}
-
-func uncfb(key, data []byte) []byte {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil // a key of 16 bytes is one
-	}
-	out := make([]byte, len(data))
-	//nolint:staticcheck // see cfb
-	cipher.NewCFBDecrypter(block, make([]byte, aes.BlockSize)).XORKeyStream(out, data)
-	return out
 }

@@ -3,11 +3,11 @@ package tpmkey
 import (
 	"bytes"
 	"crypto/aes"
-	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/binary"
 	"fmt"
 )
@@ -92,16 +92,31 @@ func (p *Public) encrypt(seed []byte, label string) ([]byte, error) {
 	return rsa.EncryptOAEP(sha256.New(), rand.Reader, p.key, seed, append([]byte(label), 0))
 }
 
-// cfb is AES in CFB mode with an initialization vector of zero, which these structures prescribe:
-// each key is used once.
+// cfb encrypts, by AES in CFB mode with an initialization vector of zero, which these structures
+// prescribe: each key is used once, and an HMAC is beside the mode, which authenticates nothing.
 func cfb(key, data []byte) []byte {
+	return xorCFB(key, data, func(_, out []byte) []byte { return out })
+}
+
+// uncfb decrypts.
+func uncfb(key, data []byte) []byte {
+	return xorCFB(key, data, func(in, _ []byte) []byte { return in })
+}
+
+// xorCFB goes through data block by block; encrypted says which of input and output is.
+func xorCFB(key, data []byte, encrypted func(in, out []byte) []byte) []byte {
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return nil // a key of 16 bytes is one
 	}
 	out := make([]byte, len(data))
-	//nolint:staticcheck // the TPM's mode has no authentication of its own, the HMAC is beside it
-	cipher.NewCFBEncrypter(block, make([]byte, aes.BlockSize)).XORKeyStream(out, data)
+	previous, mask := make([]byte, aes.BlockSize), make([]byte, aes.BlockSize)
+	for start := 0; start < len(data); start += aes.BlockSize {
+		end := min(start+aes.BlockSize, len(data))
+		block.Encrypt(mask, previous)
+		subtle.XORBytes(out[start:end], data[start:end], mask)
+		copy(previous, encrypted(data[start:end], out[start:end]))
+	}
 	return out
 }
 
