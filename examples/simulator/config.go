@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -19,6 +20,8 @@ type config struct {
 	Enrollments      []dpstest.IndividualEnrollment `json:"enrollments"`
 	EnrollmentGroups []dpstest.EnrollmentGroup      `json:"enrollmentGroups"`
 	Limits           limits                         `json:"limits"`
+	// of certificates that are issued: those that are valid for other than 30 days
+	CertificatePolicies []certificatePolicy `json:"certificatePolicies"`
 	// milliseconds, by registration ID (or *) and hub
 	Latency map[string]map[string]float64 `json:"latency"`
 
@@ -29,6 +32,14 @@ type hubConfig struct {
 	HostName          string `json:"hostName"`
 	AllocationWeight  *int   `json:"allocationWeight"`
 	ConnectionProfile string `json:"connectionProfile"`
+}
+
+// certificatePolicy has the names that enrollments use.
+type certificatePolicy struct {
+	NamespaceName            string          `json:"namespaceName"`
+	CertificateAuthorityName string          `json:"certificateAuthorityName"`
+	CertificatePolicyName    string          `json:"certificatePolicyName"`
+	Validity                 simnet.Duration `json:"validity"`
 }
 
 // limits are those of the service. What is absent is as the service has it.

@@ -254,6 +254,8 @@ func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
 		"weight":                  {config(`{"hubs":[{"hostName":"hub-a.azure-devices.net","allocationWeight":1001}]}`), []string{"hubs[0].allocationWeight", "1000"}},
 		"host name":               {config(`{"hubs":[{"hostName":"https://hub-a"}]}`), []string{"hubs[0].hostName", "https://hub-a"}},
 		"hub twice":               {config(`{"hubs":[{"hostName":"hub-a.net"},{"hostName":"HUB-A.net"}]}`), []string{"hubs[1].hostName"}},
+		"certificate policy":      {config(`{"certificatePolicies":[{"namespaceName":"fleet"}]}`), []string{"certificatePolicies[0]", "3 to 63"}},
+		"half a policy":           {config(`{"enrollments":[{"registrationId":"a","attestation":{"type":"symmetricKey"},"namespaceName":"fleet"}]}`), []string{"enrollments[0]", "all three, or none"}},
 		"connection profile":      {config(`{"hubs":[{"hostName":"hub-a.net","connectionProfile":"mqtt5"}]}`), []string{"hubs[0].connectionProfile", "mqttV5"}},
 		"allocation policy":       {config(`{"allocationPolicy":"random"}`), []string{"allocationPolicy", "random"}},
 		"enrollment's key":        {config(`{"enrollments":[{"registrationId":"a","attestation":{"symmetricKey":{"primaryKey":"x"}}}]}`), []string{"enrollments[0]", "primaryKey"}},
