@@ -281,7 +281,7 @@ func (a *identityCredential) apply(d *Device) (problem string) {
 	}
 	switch {
 	case strings.EqualFold(kind, "sas"):
-		d.PrimaryThumbprint, d.SecondaryThumbprint = "", ""
+		d.PrimaryThumbprint, d.SecondaryThumbprint, d.CertificatePolicy = "", "", ""
 		if a.SymmetricKey != nil {
 			d.PrimaryKey = cmp.Or(text(a.SymmetricKey.PrimaryKey), d.PrimaryKey)
 			d.SecondaryKey = cmp.Or(text(a.SymmetricKey.SecondaryKey), d.SecondaryKey)
@@ -293,7 +293,7 @@ func (a *identityCredential) apply(d *Device) (problem string) {
 			text(a.X509Thumbprint.SecondaryThumbprint) == "" {
 			return "authentication.x509Thumbprint is missing"
 		}
-		d.PrimaryKey, d.SecondaryKey = "", ""
+		d.PrimaryKey, d.SecondaryKey, d.CertificatePolicy = "", "", ""
 		d.PrimaryThumbprint, d.SecondaryThumbprint = text(a.X509Thumbprint.PrimaryThumbprint),
 			text(a.X509Thumbprint.SecondaryThumbprint)
 	case strings.EqualFold(kind, "certificateAuthority") && d.CertificatePolicy != "":
