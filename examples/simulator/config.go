@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -21,6 +22,8 @@ type config struct {
 	Limits           limits                         `json:"limits"`
 	Feed             feedConfig                     `json:"feed"`
 	Webhook          webhookConfig                  `json:"webhook"`
+	// of certificates that are issued: those that are valid for other than 30 days
+	CertificatePolicies []certificatePolicy `json:"certificatePolicies"`
 	// milliseconds, by registration ID (or *) and hub
 	Latency map[string]map[string]float64 `json:"latency"`
 
@@ -39,6 +42,14 @@ type feedConfig struct {
 	MaxBytes  int `json:"maxBytes"`  // 0: simnet.DefaultMaxEventBytes
 }
 
+// certificatePolicy has the names that enrollments use.
+type certificatePolicy struct {
+	NamespaceName            string          `json:"namespaceName"`
+	CertificateAuthorityName string          `json:"certificateAuthorityName"`
+	CertificatePolicyName    string          `json:"certificatePolicyName"`
+	Validity                 simnet.Duration `json:"validity"`
+}
+
 // limits are those of the service. What is absent is as the service has it.
 type limits struct {
 	RegistrationsPerMinute *int `json:"registrationsPerMinute"` // 0: no limit
@@ -47,8 +58,8 @@ type limits struct {
 	RetryAfter *float64 `json:"retryAfter"`
 	// seconds, of 429 alone; 0: none is sent
 	ThrottleRetryAfter *float64 `json:"throttleRetryAfter"`
-	// how often a registration is answered "assigning"
-	Polls *int `json:"polls"`
+	// seconds, of a registration; 0: it is done at once
+	AssignTime *float64 `json:"assignTime"`
 }
 
 // What there is without a configuration file.
@@ -210,13 +221,11 @@ func (l *limits) check() error {
 	}
 	for name, s := range map[string]*float64{
 		"retryAfter": l.RetryAfter, "throttleRetryAfter": l.ThrottleRetryAfter,
+		"assignTime": l.AssignTime,
 	} {
 		if s != nil && (*s < 0 || *s > 86400) {
-			return fmt.Errorf("%s: %v is not 0 to 86400 seconds; 0 means none is sent", name, *s)
+			return fmt.Errorf("%s: %v is not 0 to 86400 seconds; 0 means none", name, *s)
 		}
-	}
-	if l.Polls != nil && (*l.Polls < 1 || *l.Polls > 1000) {
-		return fmt.Errorf("polls: %d is not 1 to 1000", *l.Polls)
 	}
 	return nil
 }
@@ -250,9 +259,7 @@ func (c *config) service() dpstest.Config {
 	if c.Limits.ThrottleRetryAfter != nil {
 		s.ThrottleRetryAfter = seconds(c.Limits.ThrottleRetryAfter)
 	}
-	if c.Limits.Polls != nil {
-		s.Polls = *c.Limits.Polls
-	}
+	s.AssignTime = seconds(c.Limits.AssignTime)
 	for device, hubs := range c.Latency {
 		row := map[string]time.Duration{}
 		for hub, ms := range hubs {

@@ -25,7 +25,7 @@ const (
 	hubA   = "hub-a.azure-devices.net"
 	hubB   = "hub-b.azure-devices.net"
 	key    = "Y2FuYXJ5LWtleS1vZi1hLWtpdGNoZW4tMDAwMDAwMDE="
-	little = `"limits":{"retryAfter":1,"polls":1}`
+	little = `"limits":{"retryAfter":1}`
 )
 
 // trust returns a TLS configuration with the simulator's CA.
@@ -135,7 +135,7 @@ func TestLimitsOfTheFileAreKept(t *testing.T) {
 	t.Parallel()
 	p := start(t, "-config", write(t, "simulator.json", `{
 		"enrollments": [{"registrationId":"kitchen","attestation":{"symmetricKey":{"primaryKey":"`+key+`"}}}],
-		"limits": {"registrationsPerMinute":1,"retryAfter":1,"throttleRetryAfter":7,"polls":1}}`))
+		"limits": {"registrationsPerMinute":1,"retryAfter":1,"throttleRetryAfter":7}}`))
 	defer p.stop(t)
 	p.register(t, "kitchen")
 	_, err := p.client(t, "kitchen").Register(t.Context(), dps.Registration{})

@@ -64,7 +64,7 @@ func BenchmarkFleet(b *testing.B) {
 func benchmarkFleet(b *testing.B) {
 	config := b.TempDir() + "/simulator.json"
 	err := os.WriteFile(config, []byte(`{"enrollmentGroups":[{"enrollmentGroupId":"fleet","attestation":{"symmetricKey":{"primaryKey":"`+key+`"}}}],
-		"limits":{"registrationsPerMinute":0,"retryAfter":1,"polls":1}}`), 0o600)
+		"limits":{"registrationsPerMinute":0,"retryAfter":1}}`), 0o600)
 	if err != nil {
 		b.Fatal(err)
 	}

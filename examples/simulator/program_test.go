@@ -194,9 +194,9 @@ func TestReadyLineTellsAllThatAClientNeeds(t *testing.T) {
 func TestThermostatRunsByTheCommandThatIsPrinted(t *testing.T) {
 	t.Parallel()
 	for name, config := range map[string]string{
-		"a group": `{"enrollmentGroups":[{"enrollmentGroupId":"thermostats"}],"limits":{"polls":1,"retryAfter":1}}`,
+		"a group": `{"enrollmentGroups":[{"enrollmentGroupId":"thermostats"}],"limits":{"retryAfter":1}}`,
 		"an individual enrollment": `{"enrollments":[{"registrationId":"kitchen","attestation":{"type":"symmetricKey",
-			"symmetricKey":{"primaryKey":"Y2FuYXJ5LWtleS1vZi1hLWtpdGNoZW4tMDAwMDAwMDE="}}}],"limits":{"polls":1,"retryAfter":1}}`,
+			"symmetricKey":{"primaryKey":"Y2FuYXJ5LWtleS1vZi1hLWtpdGNoZW4tMDAwMDAwMDE="}}}],"limits":{"retryAfter":1}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := start(t, "-config", write(t, "simulator.json", config), "-ca-dir", filepath.Join(
@@ -278,6 +278,8 @@ func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
 		"weight":                  {config(`{"hubs":[{"hostName":"hub-a.azure-devices.net","allocationWeight":1001}]}`), []string{"hubs[0].allocationWeight", "1000"}},
 		"host name":               {config(`{"hubs":[{"hostName":"https://hub-a"}]}`), []string{"hubs[0].hostName", "https://hub-a"}},
 		"hub twice":               {config(`{"hubs":[{"hostName":"hub-a.net"},{"hostName":"HUB-A.net"}]}`), []string{"hubs[1].hostName"}},
+		"certificate policy":      {config(`{"certificatePolicies":[{"namespaceName":"fleet"}]}`), []string{"certificatePolicies[0]", "3 to 63"}},
+		"half a policy":           {config(`{"enrollments":[{"registrationId":"a","attestation":{"type":"symmetricKey"},"namespaceName":"fleet"}]}`), []string{"enrollments[0]", "all three, or none"}},
 		"connection profile":      {config(`{"hubs":[{"hostName":"hub-a.net","connectionProfile":"mqtt5"}]}`), []string{"hubs[0].connectionProfile", "mqttV5"}},
 		"allocation policy":       {config(`{"allocationPolicy":"random"}`), []string{"allocationPolicy", "random"}},
 		"enrollment's key":        {config(`{"enrollments":[{"registrationId":"a","attestation":{"symmetricKey":{"primaryKey":"x"}}}]}`), []string{"enrollments[0]", "primaryKey"}},

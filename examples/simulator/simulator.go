@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
@@ -84,6 +85,9 @@ func start(f *flags, cfg *config, log *slog.Logger) (s *simulator, err error) {
 	if err != nil {
 		return s, usageError{err}
 	}
+	if err := s.setPolicies(); err != nil {
+		return s, usageError{err}
+	}
 	if restored {
 		log.Info(
 			"state restored: the enrollments of the configuration are not read", "state", f.state,
@@ -105,6 +109,22 @@ func (s *simulator) link(name string) error {
 	for _, h := range s.config.Hubs {
 		if strings.EqualFold(h.HostName, name) && h.AllocationWeight != nil {
 			return s.dps.SetWeight(name, *h.AllocationWeight)
+		}
+	}
+	return nil
+}
+
+// setPolicies makes the certificate policies of the configuration, which go before restored ones.
+func (s *simulator) setPolicies() error {
+	for i, p := range s.config.CertificatePolicies {
+		if err := s.dps.Issuer().SetPolicy(hubtest.CertificatePolicy{
+			Namespace: p.NamespaceName, Authority: p.CertificateAuthorityName,
+			Name: p.CertificatePolicyName, Validity: time.Duration(p.Validity),
+		}); err != nil {
+			return fmt.Errorf(
+				"%s: certificatePolicies[%d]: %s", s.config.file, i,
+				strings.TrimPrefix(err.Error(), "hubtest: "),
+			)
 		}
 	}
 	return nil

@@ -27,7 +27,7 @@ func populated(tb testing.TB, devices int) *dpstest.Server {
 	tb.Helper()
 	network := simnet.New()
 	tb.Cleanup(func() { _ = network.Close() })
-	service := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: -1})
+	service := dpstest.New(network, dpstest.Config{RetryAfter: -1})
 	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
 	service.Link(hub)
 	require.NoError(tb, service.EnrollGroup(dpstest.EnrollmentGroup{

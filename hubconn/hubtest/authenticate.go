@@ -33,7 +33,7 @@ func (h *Hub) authenticate(
 	case len(c.Password) > 0:
 		return h.checkToken(device, string(c.Password), now)
 	}
-	return expiry, checkCertificate(device, cert, now)
+	return expiry, h.checkCertificate(device, cert, now)
 }
 
 // known returns the record of a device or module that may come in, or why it may not; h.mu is held.
@@ -51,17 +51,20 @@ func (h *Hub) known(id string) (r *record, refusal string) {
 	return r, ""
 }
 
-// checkCertificate checks a client certificate against a device's thumbprints.
-func checkCertificate(device *record, cert *x509.Certificate, now time.Time) (refusal string) {
+// checkCertificate checks a client certificate against a device's thumbprints, or, for a device
+// that certificates are issued to, as one of those; h.mu is held.
+func (h *Hub) checkCertificate(
+	device *record, cert *x509.Certificate, now time.Time,
+) (refusal string) {
 	switch {
 	case cert == nil:
 		return "neither token nor client certificate"
-	case !device.accepts(cert):
-		return "thumbprint does not match"
-	case now.Before(cert.NotBefore) || now.After(cert.NotAfter):
-		return "client certificate is not valid at this time"
+	case device.accepts(cert):
+		return validAt(cert, now)
+	case device.CertificatePolicy != "":
+		return h.acceptsIssued(device, cert, now)
 	}
-	return ""
+	return "thumbprint does not match"
 }
 
 // checkToken checks a token against a device's keys or, if it names a policy, against that. Azure

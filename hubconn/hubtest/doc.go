@@ -30,6 +30,9 @@
 //	                 29.45 minutes), token expiry, five subscriptions,
 //	                 DeviceClientType and model ID (Attempts, Connected, Disconnect);
 //	                 hubs of MQTT 5 alone (SetConnectionProfile)
+//	certificates     issued by an Issuer, in place of keys and thumbprints; renewal over
+//	                 $iothub/credentials; revocation (SetIssuer, SetCredentialSync,
+//	                 SyncCredentials, RevokeCredentials)
 //	telemetry        MQTT and HTTPS, single and batch; properties, wills, RETAIN;
 //	                 256 KB (Messages)
 //	cloud-to-device  MQTT and HTTPS (complete, abandon, reject); 50 deep, 64 KB,
@@ -59,9 +62,9 @@
 //
 // AMQP (over which the service SDKs send cloud-to-device messages and get feedback: here POST
 // /devices/{id}/messages/deviceBound and [Hub.SendC2D] do it), MQTT 5, IoT Edge and its gateways,
-// certificates by authority, IP filters, routing and endpoints, jobs, configurations, functions of
-// values in queries, when each member of a twin was changed ($metadata), device streams, the
-// limits of the tiers beyond what SetLimits sets.
+// certificates by authorities other than an Issuer's, IP filters, routing and endpoints, jobs,
+// configurations, functions of values in queries, when each member of a twin was changed
+// ($metadata), device streams, the limits of the tiers beyond what SetLimits sets.
 //
 // # What can go wrong on demand
 //
@@ -97,6 +100,11 @@
 //     Keys with $ are refused, $version among them;
 //   - over HTTPS an unknown device and a disabled one are both 404001; names of application
 //     properties keep the case they have in the header;
+//   - a certificate is issued in a second, by SAS sessions too; the credential ID that binds it to
+//     its device is a URI in it, urn:uuid:…; RevokeCredentials closes the device's connection,
+//     Issuer.Revoke closes none;
+//   - a request for a certificate that has no request ID, or comes before the subscription, gets no
+//     answer, and the connection stays. One whose 200 was lost is over;
 //   - while traffic shaping delays a packet, those behind it wait, pings included;
 //   - the API version may be any date, and over MQTT it may be missing.
 package hubtest

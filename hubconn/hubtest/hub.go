@@ -1,6 +1,7 @@
 package hubtest
 
 import (
+	"crypto/x509"
 	"sync"
 	"time"
 
@@ -37,7 +38,11 @@ type Hub struct {
 
 	oversizeCode int
 	profile      string
-	policies     policies
+
+	issuer     *Issuer
+	manualSync bool
+	trusted    []*x509.Certificate // with manualSync
+	policies   policies
 	// of the REST API to the registry: one looks at what is there, and then changes it
 	writes sync.Mutex
 }

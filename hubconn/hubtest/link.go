@@ -132,6 +132,7 @@ func (l *link) Connect(
 		return mqttserver.Connack{ReturnCode: mqttserver.NotAuthorized}, nil
 	}
 	l.hub.concludeAttempt(attempt, mqttserver.Accepted, 0, "")
+	l.attempt = nil // an idle connection is to be small
 	return mqttserver.Connack{SessionPresent: present}, nil
 }
 
@@ -190,6 +191,9 @@ func (l *link) Connected(_ context.Context, s *mqttserver.Session) error {
 		s.Go(l.expire)
 	}
 	s.Go(l.deliver)
+	l.hub.mu.Lock()
+	l.hub.offerCertificate(l)
+	l.hub.mu.Unlock()
 	if f, ok := l.hub.strike(Connected, l.id); ok {
 		s.Go(func(ctx context.Context) error { return l.applyFault(ctx, f) })
 	}
@@ -270,6 +274,8 @@ func (l *link) dispatch(
 		return l.hub.receive(l, to, m.Message)
 	case twinGet, twinReport:
 		return l.serveTwin(ctx, to, m.Payload, ack)
+	case certificateRequest:
+		return l.serveRenewal(ctx, to, m.Payload, ack)
 	default:
 		l.completeCall(to, m.Payload)
 		return nil
@@ -360,6 +366,7 @@ func (l *link) saveSubscriptions() {
 		r.session = maps.Clone(l.subscriptions)
 		l.mu.Unlock()
 	}
+	h.offerCertificate(l)
 	h.announce()
 }
 

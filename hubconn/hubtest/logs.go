@@ -136,9 +136,13 @@ func (h *Hub) OperationsFrom(position int) (operations []Operation, next int) {
 }
 
 func (h *Hub) logOperation(o Operation) {
-	o.Time = h.network.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.addOperation(o)
+}
+
+func (h *Hub) addOperation(o Operation) {
+	o.Time = h.network.Now()
 	h.operations.Append(o)
 	h.recordOperation(&o)
 }

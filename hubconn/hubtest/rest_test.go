@@ -758,3 +758,28 @@ func FuzzLoad(f *testing.F) {
 		require.NoError(t, NewHub(n, restHost).Load(&again))
 	})
 }
+
+func TestBackEndKeepsDevicesThatCertificatesAreIssuedTo(t *testing.T) {
+	atHub(t, func(t *testing.T, h *Hub, b *backEnd) {
+		require.NoError(t, h.Put(Device{ID: "dev", CertificatePolicy: "fleet/ica1/week"}))
+		before, _ := h.Get("dev")
+		got := b.must("GET", "/devices/dev", nil)
+		credential := got["authentication"].(document)
+		assert.Equal(t, "certificateAuthority", credential["type"])
+		got["status"] = "disabled"
+		b.must("PUT", "/devices/dev", got, "If-Match", "*")
+		after, _ := h.Get("dev")
+		assert.True(t, after.Disabled)
+		after.Disabled = false
+		assert.Equal(t, before, after, "what is read and written back stays")
+
+		b.must("PUT", "/devices/dev", document{"authentication": document{"type": "sas"}},
+			"If-Match", "*")
+		after, _ = h.Get("dev")
+		assert.NotEmpty(t, after.PrimaryKey)
+		assert.Empty(t, after.CertificatePolicy, "another credential ends this one")
+		b.refused(400, "PUT", "/devices/dev", document{"authentication": document{
+			"type": "certificateAuthority",
+		}}, "If-Match", "*")
+	})
+}

@@ -39,6 +39,7 @@ const (
 	twinGet
 	twinReport
 	methodResponse
+	certificateRequest
 )
 
 // address is a topic parsed.
@@ -80,6 +81,11 @@ func parseTopic(topic string) (address, bool) {
 			route: twinReport, bag: strings.TrimPrefix(bag, "?"),
 		}, strings.HasPrefix(bag, "?")
 	}
+	if bag, ok := strings.CutPrefix(topic, "$iothub/credentials/POST/issueCertificate/"); ok {
+		return address{
+			route: certificateRequest, bag: strings.TrimPrefix(bag, "?"),
+		}, bag == "" || strings.HasPrefix(bag, "?")
+	}
 	if rest, ok := strings.CutPrefix(topic, "$iothub/methods/res/"); ok {
 		status, bag, ok := strings.Cut(rest, "/?")
 		return address{route: methodResponse, status: status, bag: bag}, ok && status != ""
@@ -89,6 +95,9 @@ func parseTopic(topic string) (address, bool) {
 
 // mayPublish reports whether a client may publish to an address: telemetry under its own name only.
 func (a address) mayPublish(clientID string) bool {
+	if a.route == certificateRequest {
+		return !strings.Contains(clientID, "/") // certificates are for devices
+	}
 	return a.route != telemetry || a.identity == clientID
 }
 
@@ -100,6 +109,9 @@ func maySubscribe(clientID, filter string) bool {
 	}
 	device, module, isModule := strings.Cut(clientID, "/")
 	filter = ownFilter(clientID, filter)
+	if !isModule && filter == credentialFilter {
+		return true
+	}
 	if !isModule {
 		return filter == "devices/"+device+"/messages/devicebound/#"
 	}

@@ -81,9 +81,6 @@ func newService(n *simnet.Network, cfg dpstest.Config) *world {
 	if cfg.RetryAfter == 0 {
 		cfg.RetryAfter = time.Second // the least that can be said
 	}
-	if cfg.Polls == 0 {
-		cfg.Polls = 1
-	}
 	w := &world{network: n, dps: dpstest.New(n, cfg)}
 	w.a, w.b = hubtest.NewHub(n, hostA), hubtest.NewHub(n, hostB)
 	w.dps.Link(w.a, w.b)

@@ -112,6 +112,9 @@ func (s *Server) enrollGroup(g EnrollmentGroup, allowed precondition) (Enrollmen
 
 // checkTerms checks what individual enrollments and groups have in common.
 func (s *Server) checkTerms(status *string, t terms) error {
+	if err := s.prepare(t.issues); err != nil {
+		return err
+	}
 	switch *status {
 	case "":
 		*status = Enabled

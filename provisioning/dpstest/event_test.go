@@ -40,7 +40,7 @@ func story(l *simnet.EventLog, id string) (lines []string) {
 }
 
 func TestRegistrationsAndRequestsAreRecorded(t *testing.T) {
-	inBubble(t, dpstest.Config{Polls: 1}, func(w *world) {
+	inBubble(t, dpstest.Config{}, func(w *world) {
 		l := new(simnet.EventLog)
 		w.net.RecordEvents(l)
 		w.dps.Link(w.b)
@@ -57,10 +57,12 @@ func TestRegistrationsAndRequestsAreRecorded(t *testing.T) {
 		o.must("DELETE", "/enrollments/dev", nil) // has no record any more
 		assert.Equal(w.t, []string{
 			"request mqtt connect",
-			"registration assigned initialAssignment from= to=" + hubA,
-			"request mqtt register 202 retry-after=3", "request mqtt poll 200",
+			"registration assigning  from= to=", "request mqtt register 202 retry-after=3",
+			"registration assigned initialAssignment from= to=" + hubA, "request mqtt poll 200",
+			"registration assigning  from=" + hubA + " to=",
+			"request https register 202 retry-after=3",
 			"registration assigned reprovisionedToInitialAssignment from=" + hubA + " to=" + hubA,
-			"request https register 202 retry-after=3", "request https poll 200",
+			"request https poll 200",
 			"registration assigned deviceDataMigrated from=" + hubA + " to=" + hubB,
 			"registration deleted  from=" + hubB + " to=",
 			"service https DELETE /registrations/dev 204",
