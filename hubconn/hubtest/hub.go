@@ -20,6 +20,7 @@ type Hub struct {
 	attempts   []*Attempt
 	messages   []Message
 	operations []Operation
+	logged     logged
 	settled    []Settled
 	uploads    []*Upload
 	uploadTTL  time.Duration
@@ -153,6 +154,7 @@ func (h *Hub) ResetLog() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.attempts, h.messages, h.operations, h.settled = nil, nil, nil, nil
+	h.logged = logged{}
 	h.uploads = slices.DeleteFunc(h.uploads, func(u *Upload) bool { return !u.Ended.IsZero() })
 }
 
@@ -167,6 +169,7 @@ func (h *Hub) logAttempt(a Attempt) *Attempt {
 	a.Time = h.network.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.logged.attempts++
 	h.attempts = append(trim(h.attempts), &a)
 	return &a
 }
@@ -225,5 +228,6 @@ func (h *Hub) logOperation(o Operation) {
 	o.Time = h.network.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.logged.operations++
 	h.operations = append(trim(h.operations), o)
 }

@@ -279,6 +279,7 @@ func (h *Hub) receive(l *link, to address, m mqttserver.Message) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	device, module := splitID(l.id)
+	h.logged.messages++
 	h.messages = append(trim(h.messages), Message{
 		DeviceID: device, ModuleID: module, Transport: l.transport, Time: at, Body: m.Payload,
 		Properties: properties, System: system, QoS: m.QoS, Duplicate: m.Duplicate,

@@ -66,6 +66,7 @@ func (h *Hub) storeEvents(r *http.Request, id string, body []byte) webReply {
 	defer h.mu.Unlock()
 	for _, m := range messages {
 		m.DeviceID, m.ModuleID, m.Transport, m.Time = device, module, "https", at
+		h.logged.messages++
 		h.messages = append(trim(h.messages), m)
 	}
 	return webReply{reply: reply{status: http.StatusNoContent}}

@@ -87,6 +87,7 @@ func (s *Server) serve(ctx context.Context, c *call) reply {
 		}
 		if !r.silent && !r.cut {
 			e.Status, e.Code = r.status, r.code
+			e.Answered, e.RetryAfter = time.Now(), r.retryAfter
 		}
 	})
 	return r

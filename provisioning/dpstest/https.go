@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/rehome-iot/rehome/internal/mqttserver"
 )
@@ -128,14 +129,19 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 			a.silent = true
 		}
 		if !a.silent && !a.cut {
-			s.log.update(entry, func(e *Request) { e.Status, e.Code = a.status, a.code })
+			s.log.update(entry, func(e *Request) {
+				e.Status, e.Code, e.Answered, e.RetryAfter = a.status, a.code, time.Now(),
+					a.retryAfter
+			})
 		}
 		s.send(w, r, a)
 		return
 	}
 	nc, err := mqttserver.WebSocket(w, r)
 	if err != nil {
-		s.log.add(Request{Op: Connect, Transport: WebSocket, Status: http.StatusBadRequest})
+		s.log.add(Request{
+			Op: Connect, Transport: WebSocket, Status: http.StatusBadRequest, Answered: time.Now(),
+		})
 		return // answered already
 	}
 	// A hijacked request's context ends only when its handler returns, which is after this.

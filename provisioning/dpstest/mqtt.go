@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"time"
 
 	"github.com/rehome-iot/rehome/internal/mqttserver"
 )
@@ -81,7 +82,7 @@ func (d *device) Connect(
 			refused = f.ReturnCode
 		}
 	}
-	d.server.log.update(entry, func(e *Request) { e.ReturnCode = refused })
+	d.server.log.update(entry, func(e *Request) { e.ReturnCode, e.Answered = refused, time.Now() })
 	return mqttserver.Connack{ReturnCode: refused}, nil
 }
 

@@ -83,6 +83,10 @@ type Request struct {
 	Code int
 	// ReturnCode is that of the CONNACK; 0 for all but a refused CONNECT.
 	ReturnCode byte
+	// Answered is when the response was sent, by time.Now. It is zero while there is none.
+	Answered time.Time
+	// RetryAfter is the Retry-After of the response, as it was sent; "" for none.
+	RetryAfter string
 	// Note says of a register request that its client is of before native reprovisioning, and what
 	// that means for the device, in one line for people; "" for any other.
 	Note string
@@ -130,6 +134,27 @@ func (s *Server) Requests() []Request {
 		all[i] = *r
 	}
 	return all
+}
+
+// RequestsSince returns the entries of the request log from a position on, and the position of the
+// next one: a program that follows the log begins with 0 and goes on with what it was told. Entries
+// that the log has lost by then are left out, and after a ResetLog it begins again. An entry that
+// has no response yet is not returned again when it gets one, unless the program asks for its
+// position again.
+func (s *Server) RequestsSince(position int) (entries []Request, next int) {
+	s.log.mu.Lock()
+	defer s.log.mu.Unlock()
+	for _, n := range s.log.counts {
+		next += n
+	}
+	first := next - len(s.log.entries)
+	if position > next || position < first {
+		position = first
+	}
+	for _, r := range s.log.entries[position-first:] {
+		entries = append(entries, *r)
+	}
+	return entries, next
 }
 
 // Count returns how many requests of the given kinds came since the last ResetLog. When none is
