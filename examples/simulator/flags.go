@@ -18,6 +18,7 @@ type flags struct {
 	config  string
 	faults  string
 	state   string
+	console string
 }
 
 func (f *flags) set() *flag.FlagSet {
@@ -38,6 +39,11 @@ func (f *flags) set() *flag.FlagSet {
 	s.StringVar(
 		&f.state, "state", "",
 		"`file` to keep enrollments, registrations, devices and twins in, across restarts",
+	)
+	s.StringVar(
+		&f.console, "console", "",
+		"`address` of a web page to watch and operate it, such as 127.0.0.1:8080; whoever "+
+			"reaches it may do anything (default: there is none)",
 	)
 	return s
 }
@@ -65,6 +71,11 @@ func readFlags(args []string) (*flags, error) {
 	}
 	if f.https == f.mqtt && f.https != 0 {
 		return nil, fmt.Errorf("-https and -mqtt are both %d: they need two ports", f.https)
+	}
+	if f.console != "" {
+		if err := checkAddress(f.console); err != nil {
+			return nil, err
+		}
 	}
 	if f.addr == "" {
 		return nil, errors.New("-addr is empty: give an address, or leave it out")

@@ -48,6 +48,7 @@ type ready struct {
 	DPS                     string            `json:"dps"`
 	Hubs                    []string          `json:"hubs"`
 	CA                      string            `json:"ca"`
+	Console                 string            `json:"console"`
 	ServiceConnectionString string            `json:"serviceConnectionString"`
 	HubConnectionStrings    map[string]string `json:"hubConnectionStrings"`
 }
@@ -332,6 +333,7 @@ func TestHelpGoesToStandardOutput(t *testing.T) {
 	require.NoError(t, err)
 	for _, name := range []string{
 		"-addr", "-https", "-mqtt", "-id-scope", "-ca-dir", "-config", "-faults", "-state",
+		"-console",
 	} {
 		assert.Contains(t, string(out), name+" ")
 	}

@@ -16,6 +16,7 @@ type ready struct {
 	DPS     string   `json:"dps"`
 	Hubs    []string `json:"hubs"`
 	CA      string   `json:"ca"`
+	Console string   `json:"console,omitempty"` // the page's address
 
 	ServiceConnectionString string            `json:"serviceConnectionString"`
 	HubConnectionStrings    map[string]string `json:"hubConnectionStrings"`
@@ -30,7 +31,7 @@ func (s *simulator) announce(stdout, stderr io.Writer) error {
 	line, err := json.Marshal(ready{
 		Ready: true, HTTPS: s.network.HTTPSAddr(), MQTT: s.network.MQTTAddr(),
 		IDScope: s.dps.IDScope(), DPS: s.dps.Endpoint(),
-		Hubs: s.hubHosts(), CA: s.ca,
+		Hubs: s.hubHosts(), CA: s.ca, Console: s.consoleURL(),
 		ServiceConnectionString: s.dps.ServiceConnectionString(), HubConnectionStrings: hubs,
 	})
 	if err != nil {
@@ -40,6 +41,9 @@ func (s *simulator) announce(stdout, stderr io.Writer) error {
 		"simulator is ready", "https", s.network.HTTPSAddr(), "mqtt", s.network.MQTTAddr(), "hubs",
 		s.hubHosts(),
 	)
+	if url := s.consoleURL(); url != "" {
+		s.log.Info("console is ready", "url", url)
+	}
 	if command, ok := s.thermostat(); ok {
 		fmt.Fprintf(
 			stderr,

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/rehome-iot/rehome/examples/simulator/console"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
@@ -24,6 +25,7 @@ type simulator struct {
 	ca      string // file with the CA's certificate
 	scratch string // directory to remove at the end
 	keeper  *keeper
+	console *console.Server
 	tasks   sync.WaitGroup
 }
 
@@ -77,6 +79,11 @@ func start(f *flags, cfg *config, log *slog.Logger) (s *simulator, err error) {
 			return s, usageError{fmt.Errorf("-state %w", err)}
 		}
 	}
+	if f.console != "" {
+		if s.console, err = s.startConsole(f.console); err != nil {
+			return s, err
+		}
+	}
 	return s, nil
 }
 
@@ -111,9 +118,12 @@ func plain(err error) string { return strings.TrimPrefix(err.Error(), "dpstest: 
 // close ends everything, and keeps the state.
 func (s *simulator) close() error {
 	var err error
+	if s.console != nil {
+		err = s.console.Close()
+	}
 	s.tasks.Wait()
 	if s.network != nil {
-		err = s.network.Close() // before the state is kept: no request changes it any more
+		err = errors.Join(err, s.network.Close()) // before the state is kept: no request changes it any more
 	}
 	if s.keeper != nil {
 		err = errors.Join(err, s.keeper.close())
