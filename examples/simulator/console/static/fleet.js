@@ -37,7 +37,7 @@ export function fleet(main) {
   function draw() {
     const all = sorted();
     const connected = all.filter((d) => d.connected).length;
-    summary.textContent = `${all.length.toLocaleString('en')} devices, ${
+    summary.textContent = `${all.length.toLocaleString('en')} ${all.length === 1 ? 'device' : 'devices'}, ${
       connected.toLocaleString('en')} connected`;
     drawCounts(counts, all);
     const wanted = search.value.trim().toLowerCase();
@@ -104,7 +104,7 @@ function fill(one, d, key) {
       substatuses[d.substatus] || d.substatus || d.status || 'made at the hub',
       el('small', {}, d.group ? `group ${d.group}` : d.enrollment ? 'own enrollment' : '',
         d.allocation && `, ${allocations[d.allocation].toLowerCase()}`)),
-    el('td', { class: `error ${d.recovered ? 'past' : ''}`, 'data-label': 'Last error' },
+    el('td', { class: `error ${d.recovered || !d.error ? 'past' : ''}`, 'data-label': 'Last error' },
       d.error ? [d.error, el('small', {},
         d.errorAt ? clock(d.errorAt) : '', d.recovered ? ', works again' : '')] : '–'));
   if (focused) one.row.querySelector('a').focus();
