@@ -116,6 +116,9 @@ func (s *Server) Close() error {
 // followEvery is how often the services are looked at: what happens is on the page that much later.
 const followEvery = 250 * time.Millisecond
 
+// followLate is how late it is at most, on a machine that is busy.
+const followLate = 2 * time.Second
+
 // follow keeps the picture up to date, until the server ends. A large fleet takes no more than a
 // twentieth of a processor.
 func (s *Server) follow() {
@@ -129,7 +132,7 @@ func (s *Server) follow() {
 		}
 		begun := time.Now()
 		s.look()
-		pause = max(followEvery, 20*time.Since(begun))
+		pause = min(max(followEvery, 20*time.Since(begun)), followLate)
 	}
 }
 

@@ -62,11 +62,11 @@ const (
 
 // history is what devices did, by lower-case registration ID and device ID.
 type history struct {
-	mu      sync.Mutex
-	events  map[string][]event
-	last    map[string]problem
-	dps     int
-	hubs    map[string]*positions
+	mu     sync.Mutex
+	events map[string][]event
+	last   map[string]problem
+	dps    int
+	hubs   map[string]*positions
 }
 
 // positions are up to where the logs of a hub have been read.

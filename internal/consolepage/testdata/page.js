@@ -146,8 +146,8 @@ async function fault(browser) {
   await page.getByRole('row', { name: /thermostat-1/ }).getByText('not connected').waitFor();
   console.log('the device is refused, and the fleet says so');
   await page.getByRole('link', { name: 'thermostat-1' }).click();
-  await page.locator('svg.timeline .refused').getByText('CONNACK 3').first().waitFor();
-  await page.locator('svg.timeline').getByText('back-off after').first().waitFor();
+  await page.locator('svg.timeline .refused text').filter({ hasText: 'CONNACK 3' }).first().waitFor();
+  await page.locator('svg.timeline .wait-label').filter({ hasText: 'back-off after' }).first().waitFor();
   console.log('its time line shows the refusal and the back-off');
   await page.getByRole('link', { name: /Faults/ }).click();
   await page.getByRole('switch', { name: 'Hub fails (5xx)' }).click();

@@ -102,7 +102,7 @@ export function draw(events, device, width) {
       const more = el('tspan', { class: 'why' }, ` ${e.why}`);
       if (small && e.why.length > 24) { more.setAttribute('x', left + 12); more.setAttribute('dy', 14); }
       why.append(more);
-      y += h + (small && e.why.length > 24 ? 10 : 0);
+      y += h + (small && e.why.length > 24 ? 20 : 0);
     }
     const g = el('g', { class: `event ${e.outcome} ${e.kind}` }, el('title', {}, describe(e, name)));
     layer.front.append(g);
