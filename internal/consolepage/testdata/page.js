@@ -281,7 +281,6 @@ async function fleet(browser) {
   await page.getByText('2,000 devices, 2,000 connected').waitFor();
   const shown = await page.evaluate(() => Math.round(performance.now()));
   const paint = await page.evaluate(() => Math.round(performance.getEntriesByName('first-contentful-paint')[0].startTime));
-  await picture(page, 'fleet');
   const frames = (work) => page.evaluate(async (source) => {
     const gaps = [];
     let last = performance.now();
@@ -306,6 +305,8 @@ async function fleet(browser) {
     const r = await fetch('/api/do', { method: 'POST', headers: { 'Content-Type': 'application/json', 'X-Console': '1' }, body: JSON.stringify({ steps }) });
     if (!r.ok) throw new Error(await r.text());
   }`);
+  await page.getByRole('region', { name: 'Moved last' }).getByText('→').first().waitFor();
+  await picture(page, 'fleet');
   await page.getByLabel('Find devices').fill('device-00');
   await page.getByRole('row', { name: /device-0099/ }).waitFor();
   assert.equal(await page.locator('table.fleet tbody tr').count(), 100);

@@ -1,7 +1,7 @@
 // The fleet: hubs as columns, devices as rows, or counts where there are too many.
 
 import { allocations, clock, el, put, short, substatuses } from './dom.js';
-import { listen, sorted, state } from './store.js';
+import { listen, moves, sorted, state } from './store.js';
 
 const most = 200; // rows
 const still = matchMedia('(prefers-reduced-motion: reduce)');
@@ -13,6 +13,11 @@ export function fleet(main) {
   const summary = el('p', { class: 'summary', 'aria-live': 'off' });
   const counts = el('div', { class: 'hubs' });
   const note = el('p', { class: 'note' });
+  const errors = el('ul');
+  const movements = el('ul');
+  const lists = el('div', { class: 'two lists' },
+    el('section', { class: 'card', 'aria-label': 'Moved last' }, el('h3', {}, 'Moved last'), movements),
+    el('section', { class: 'card', 'aria-label': 'Errors that last' }, el('h3', {}, 'Errors that last'), errors));
   const head = el('tr');
   const rows = el('tbody');
   const table = el('div', { class: 'scroll' },
@@ -21,7 +26,7 @@ export function fleet(main) {
   main.append(
     el('div', { class: 'title' }, el('h2', {}, 'Fleet'), summary,
       el('label', { class: 'search', for: 'search' }, 'Find devices ', search)),
-    counts, note, table);
+    counts, note, table, lists);
 
   const drawn = new Map(); // id → {row, key, hub}
   let columns = '';
@@ -40,6 +45,8 @@ export function fleet(main) {
     summary.textContent = `${all.length.toLocaleString('en')} ${all.length === 1 ? 'device' : 'devices'}, ${
       connected.toLocaleString('en')} connected`;
     drawCounts(counts, all);
+    drawLists(movements, errors, all);
+    lists.hidden = all.length <= most;
     const wanted = search.value.trim().toLowerCase();
     const found = wanted
       ? all.filter((d) => `${d.id} ${d.hub} ${d.error || ''}`.toLowerCase().includes(wanted))
@@ -139,13 +146,14 @@ function drawCounts(place, all) {
   const cards = state.hubs.map((h) => {
     const c = by.get(h.host);
     const part = c.all ? Math.round(1000 * c.on / c.all) / 10 : 0;
-    return ['section', h.host, `${h.linked ? `weight ${h.weight}` : 'not linked'}`,
-      c.all, c.on, part, [...c.how].sort(), c.failing];
+    return [h.host, h.host, `${h.linked ? `weight ${h.weight}` : 'not linked'}`,
+      c.all, c.on, part, [...c.how].sort(), c.failing,
+      all.length > most ? dots(all.filter((d) => d.hub === h.host), place.clientWidth) : null];
   });
   const key = JSON.stringify([cards, nowhere]);
   if (place.dataset.key === key) return;
   place.dataset.key = key;
-  put(place, cards.map(([, host, weight, n, on, part, how, failing]) => el('section',
+  put(place, cards.map(([, host, weight, n, on, part, how, failing, drawing]) => el('section',
     { class: 'hub', 'aria-label': host },
     el('h3', {}, short(host), el('small', {}, weight)),
     el('p', { class: 'big' }, n.toLocaleString('en'), el('small', {}, n === 1 ? ' device' : ' devices')),
@@ -153,9 +161,38 @@ function drawCounts(place, all) {
     el('ul', {}, el('li', {}, el('b', {}, on.toLocaleString('en')), ' connected'),
       how.map(([name, count]) => el('li', {}, el('b', {}, count.toLocaleString('en')), ` ${
         substatuses[name] || name}`)),
-      failing ? el('li', { class: 'bad' }, el('b', {}, failing.toLocaleString('en')), ' with an error') : null))),
+      failing ? el('li', { class: 'bad' }, el('b', {}, failing.toLocaleString('en')), ' with an error') : null),
+    drawing && el('svg', { class: 'dots', viewBox: drawing.box, 'aria-hidden': 'true' },
+      ['on', 'off', 'failing'].map((kind) => el('path', { class: kind, d: drawing[kind] }))))),
   nowhere ? el('section', { class: 'hub none' }, el('h3', {}, 'no hub'),
     el('p', { class: 'big' }, nowhere.toLocaleString('en'))) : null);
+}
+
+// dots draws a dot a device, in the order of their IDs.
+function dots(devices, width) {
+  const columns = Math.max(10, Math.floor((Math.min(width, width / state.hubs.length) - 36) / 11));
+  const lines = { on: '', off: '', failing: '' };
+  devices.forEach((d, i) => {
+    const kind = d.error && !d.recovered ? 'failing' : d.connected ? 'on' : 'off';
+    lines[kind] += `M${5 + 11 * (i % columns)} ${5 + 11 * Math.floor(i / columns)}h.01`;
+  });
+  return { ...lines, box: `0 0 ${11 * columns} ${11 * Math.max(1, Math.ceil(devices.length / columns))}` };
+}
+
+// drawLists draws what stands out among many.
+function drawLists(movements, errors, all) {
+  const kinds = new Map();
+  for (const d of all) {
+    if (d.error && !d.recovered) kinds.set(d.error, (kinds.get(d.error) || 0) + 1);
+  }
+  const worst = [...kinds].sort((a, b) => b[1] - a[1]).slice(0, 6);
+  put(errors, worst.length
+    ? worst.map(([text, n]) => el('li', { class: 'bad' }, el('b', {}, n.toLocaleString('en')), ` ${text}`))
+    : el('li', {}, 'None.'));
+  put(movements, moves.length
+    ? moves.map((m) => el('li', {}, el('time', {}, clock(m.at)), ' ',
+      el('a', { href: `#/device/${encodeURIComponent(m.id)}` }, m.id), ` ${short(m.from)} → ${short(m.to)}`))
+    : el('li', {}, 'Nobody, since this page was opened.'));
 }
 
 function bar(part, label) {

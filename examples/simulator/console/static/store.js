@@ -5,6 +5,9 @@ export const state = {
   operator: { faults: {}, done: [], recording: false, recorded: 0, playing: false },
 };
 
+// who moved last, the newest first
+export const moves = [];
+
 const listeners = new Set();
 
 // listen calls f(kind, data) from now on: 'everything', 'change', 'hubs', 'operator', 'link'.
@@ -30,7 +33,14 @@ export function follow() {
     state.devices = new Map(d.devices.map((one) => [one.id, one]));
   });
   on('change', (d) => {
-    for (const one of d.devices || []) state.devices.set(one.id, one);
+    for (const one of d.devices || []) {
+      const was = state.devices.get(one.id);
+      if (was?.hub && one.hub && was.hub !== one.hub) {
+        moves.unshift({ at: Date.now(), id: one.id, from: was.hub, to: one.hub });
+      }
+      state.devices.set(one.id, one);
+    }
+    moves.length = Math.min(moves.length, 6);
     for (const id of d.gone || []) state.devices.delete(id);
   });
   on('hubs', (d) => { state.hubs = d; });
