@@ -123,7 +123,8 @@ func (s *simulator) close() error {
 	}
 	s.tasks.Wait()
 	if s.network != nil {
-		err = errors.Join(err, s.network.Close()) // before the state is kept: no request changes it any more
+		// before the state is kept: no request changes it any more
+		err = errors.Join(err, s.network.Close())
 	}
 	if s.keeper != nil {
 		err = errors.Join(err, s.keeper.close())

@@ -21,8 +21,9 @@ func TestAProgramSeesAllThatOperatorsAndDevicesHaveMade(t *testing.T) {
 		s := dpstest.New(n, dpstest.Config{Polls: 1})
 		s.Link(b, a)
 		require.NoError(t, s.SetWeight("hub-a.net", 7))
-		assert.Equal(t, []dpstest.HubLink{{Host: "hub-b.net", Weight: 1}, {Host: "hub-a.net", Weight: 7}},
-			s.Links())
+		assert.Equal(t, []dpstest.HubLink{
+			{Host: "hub-b.net", Weight: 1}, {Host: "hub-a.net", Weight: 7},
+		}, s.Links())
 
 		require.NoError(t, s.EnrollGroup(dpstest.EnrollmentGroup{EnrollmentGroupID: "G"}))
 		for _, id := range []string{"zoe", "Ada"} {

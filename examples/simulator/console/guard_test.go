@@ -25,7 +25,9 @@ func serve(t *testing.T) (*world, *Server) {
 }
 
 // do makes a request as this page does, with changes; a header "" is left out.
-func do(t *testing.T, s *Server, method, path, body string, headers map[string]string) (int, string) {
+func do(
+	t *testing.T, s *Server, method, path, body string, headers map[string]string,
+) (int, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(
 		t.Context(), method, strings.TrimSuffix(s.URL(), "/")+path, strings.NewReader(body),

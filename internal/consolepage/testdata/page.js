@@ -101,7 +101,7 @@ async function howto(browser) {
 
   console.log('the time line is drawn');
   await page.getByRole('link', { name: 'Its time line' }).click();
-  const drawing = page.locator('svg.timeline');
+  const drawing = page.locator('svg.events');
   await drawing.waitFor();
   await drawing.locator('.wait-label').first().waitFor();
   const text = await drawing.textContent();
@@ -146,8 +146,8 @@ async function fault(browser) {
   await page.getByRole('row', { name: /thermostat-1/ }).getByText('not connected').waitFor();
   console.log('the device is refused, and the fleet says so');
   await page.getByRole('link', { name: 'thermostat-1' }).click();
-  await page.locator('svg.timeline .refused text').filter({ hasText: 'CONNACK 3' }).first().waitFor();
-  await page.locator('svg.timeline .wait-label').filter({ hasText: 'back-off after' }).first().waitFor();
+  await page.locator('svg.events .refused text').filter({ hasText: 'CONNACK 3' }).first().waitFor();
+  await page.locator('svg.events .wait-label').filter({ hasText: 'back-off after' }).first().waitFor();
   console.log('its time line shows the refusal and the back-off');
   await page.getByRole('link', { name: /Faults/ }).click();
   await page.getByRole('switch', { name: 'Hub fails (5xx)' }).click();
@@ -156,7 +156,7 @@ async function fault(browser) {
   await page.getByRole('row', { name: /thermostat-1/ }).getByText(/^connected$/).waitFor();
   console.log('it is back');
   await page.getByRole('link', { name: 'thermostat-1' }).click();
-  await page.locator('svg.timeline').waitFor();
+  await page.locator('svg.events').waitFor();
   await page.waitForTimeout(500);
   await picture(page, 'timeline');
 }

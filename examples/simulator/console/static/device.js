@@ -8,7 +8,7 @@ import { listen, state } from './store.js';
 const shown = 60; // events
 
 export function device(main, id) {
-  const place = el('div', { class: 'drawing' });
+  const place = el('div', { class: 'drawing', tabindex: 0, role: 'region', 'aria-label': 'Time line' });
   const facts = el('p', { class: 'facts', 'aria-live': 'polite' });
   const count = el('p', { class: 'note' });
   let follows = true;
@@ -38,7 +38,7 @@ export function device(main, id) {
       ? `The newest ${shown} of ${d.events.length} events.` : '';
     count.hidden = !count.textContent;
     if (!d.events.length) { put(place, el('p', {}, 'It has not asked for anything yet.')); return; }
-    put(place, draw(d.events.slice(-shown), one, Math.max(320, place.clientWidth)));
+    put(place, ...draw(d.events.slice(-shown), one, Math.max(320, place.clientWidth)));
     if (follows) place.scrollTop = place.scrollHeight;
   }
   refresh();
@@ -67,7 +67,7 @@ export function draw(events, device, width) {
   const x = (to) => left + (lanes.indexOf(to) + 1) * ((right - left) / lanes.length);
   const name = (to) => (to === 'dps' ? 'DPS' : short(to));
   const layer = { back: el('g'), lines: el('g'), front: el('g') };
-  let y = 62;
+  let y = 26;
   let connectedTo = null;
   let since = 0;
   let at = 0;
@@ -157,17 +157,18 @@ export function draw(events, device, width) {
   }
   endBar();
   const height = y + 12;
+  const lanesOnTop = el('svg', { class: 'timeline lanes', width, height: 34, 'aria-hidden': 'true' });
   const top = [['device', left, short(device.id)], ...lanes.map((l) => [l, x(l), name(l)])];
   for (const [lane, lx, label] of top) {
-    add('lines', el('line', { x1: lx, x2: lx, y1: 34, y2: height - 6,
+    add('lines', el('line', { x1: lx, x2: lx, y1: 0, y2: height - 6,
       class: lane === 'device' ? 'life device' : 'life' }));
-    add('lines', el('text', { x: lx, y: 22, class: 'lane', 'text-anchor': 'middle' },
+    lanesOnTop.append(el('text', { x: lx, y: 22, class: 'lane', 'text-anchor': 'middle' },
       lane === 'device' ? (small ? 'device' : label.slice(0, 22)) : label));
   }
-  return el('svg', { class: 'timeline', width, height, viewBox: `0 0 ${width} ${height}`,
+  return [lanesOnTop, el('svg', { class: 'timeline events', width, height, viewBox: `0 0 ${width} ${height}`,
     role: 'img', 'aria-label': `What ${device.id} asked, and how it waited: ${
       events.length} events. ${events.slice(-5).map((e) => describe(e, name)).join('. ')}` },
-  layer.lines, layer.back, layer.front);
+  layer.lines, layer.back, layer.front)];
 }
 
 function describe(e, name) {
