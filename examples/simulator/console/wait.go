@@ -9,28 +9,36 @@ import (
 const shortest = 500
 
 // explain finds where the device waited, and says why, as far as the services can know: by what
-// they answered last.
+// they answered last. A device that is connected waits for DPS alone, and only when it was told to:
+// otherwise it has nothing to ask.
 func explain(events []event) {
 	connected := false
-	var before *event // what was answered last
+	var before, dps *event // what was answered last, by anybody and by DPS
 	for i := range events {
 		e := &events[i]
-		if before != nil && !connected && e.Kind != kindMoved && e.Kind != kindLost {
-			if pause := e.At - before.Until; pause >= shortest {
-				e.Wait, e.Why = pause, why(before)
+		since := before
+		if connected {
+			since = nil
+		}
+		if e.Kind == kindDPS && dps != nil && (dps.RetryAfter != "" || dps.Outcome != ok) {
+			since = dps
+		}
+		if since != nil && e.Kind != kindMoved && e.Kind != kindLost {
+			if pause := e.At - since.Until; pause >= shortest {
+				e.Wait, e.Why = pause, why(since)
 			}
 		}
-		switch {
-		case e.Kind == kindMoved:
+		switch e.Kind {
+		case kindMoved:
 			continue // nothing that the device did
-		case e.Kind == kindLost:
+		case kindLost:
 			connected = false
-		case e.Kind == kindConnect:
+		case kindConnect:
 			connected = e.Outcome == ok
+		case kindDPS:
+			dps = e
 		}
-		if e.Kind != kindDPS || !connected {
-			before = e
-		}
+		before = e
 	}
 }
 

@@ -81,6 +81,7 @@ async function howto(browser) {
   await placed(page, 'hub-b', 'moved with its data');
   await twin(page, 'Twin at hub-b').locator('mark').filter({ hasText: '23' }).waitFor();
   await twin(page, 'Twin at hub-a').getByText('not in the registry').waitFor();
+  await page.locator('#said').waitFor({ state: 'hidden' });
   await picture(page, 'move');
 
   console.log('reset: it moves and starts from the initial twin');

@@ -30,7 +30,8 @@ export function device(main, id) {
     put(facts, one.hub ? `at ${short(one.hub)}` : 'at no hub', ' · ',
       one.connected ? 'connected' : 'not connected', ' · ',
       substatuses[one.substatus] || one.status || 'made at the hub',
-      one.error ? [' · ', el('span', { class: one.recovered ? 'past' : 'bad' }, one.error)] : null);
+      one.error ? [' · ', el('span', { class: one.recovered ? 'past' : 'bad' }, one.error,
+        one.recovered && ', works again')] : null);
     const next = JSON.stringify([d.events.slice(-shown), place.clientWidth]);
     if (next === key) return;
     key = next;

@@ -117,6 +117,6 @@ export function json(value, against) {
   };
   walk(null, value ?? {}, against ?? {}, 0, against !== undefined);
   return el('pre', { class: 'json', tabindex: 0 }, lines.map(([text, fresh]) => [
-    fresh ? el('mark', {}, text) : text, '\n',
+    fresh ? [text.match(/^ */)[0], el('mark', {}, text.trim())] : text, '\n',
   ]));
 }
