@@ -98,7 +98,9 @@ func TestAnOperatorsStepsAreCarriedOut(t *testing.T) {
 		status, text := p.post(t, "api/do", object{"steps": []object{step}})
 		assert.Equal(t, 400, status, "%s: %s", name, text)
 	}
-	status, text := p.post(t, "api/play", object{"scenario": object{"steps": []object{{"at": "1s"}}}})
+	status, text := p.post(t, "api/play", object{
+		"scenario": object{"steps": []object{{"at": "1s"}}},
+	})
 	assert.Equal(t, 400, status)
 	assert.Contains(t, text, "steps[0].at")
 	status, _ = p.post(t, "api/play", object{"scenario": object{

@@ -134,7 +134,7 @@ func (s *Server) setFault(key string, on bool, steps []json.RawMessage) error {
 		return errors.New("steps: a fault needs one")
 	}
 	o.remember(key, steps)
-	if err := s.do(steps); err != nil {
+	if err := s.do(o.merged(steps)); err != nil {
 		o.remember(key, nil)
 		return errors.Join(err, s.do(o.undo(steps)))
 	}
@@ -154,52 +154,6 @@ func (o *operator) remember(key string, steps []json.RawMessage) {
 	}
 	o.faults[key] = steps
 	o.order = append(o.order, key)
-}
-
-// undo is what takes steps back. Faults of services are taken back all at once, so those of other
-// switches are put in again.
-func (o *operator) undo(steps []json.RawMessage) []json.RawMessage {
-	var undo []json.RawMessage
-	cleared := false
-	for _, step := range steps {
-		var st struct {
-			Network     *struct{ Host string }
-			ClockOffset *string
-			DPS, Hub    json.RawMessage
-			Disable     string
-			Unlink      string
-		}
-		if json.Unmarshal(step, &st) != nil {
-			continue
-		}
-		switch {
-		case st.Network != nil:
-			undo = append(undo, encode("network", map[string]string{"host": st.Network.Host}))
-		case st.ClockOffset != nil:
-			undo = append(undo, encode("clockOffset", "0s"))
-		case st.Disable != "":
-			undo = append(undo, encode("enable", st.Disable))
-		case st.Unlink != "":
-			undo = append(undo, encode("link", st.Unlink))
-		case (st.DPS != nil || st.Hub != nil) && !cleared:
-			cleared = true
-			undo = append(undo, encode("clear", true))
-		}
-	}
-	if !cleared {
-		return undo
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, key := range o.order {
-		for _, step := range o.faults[key] {
-			var st struct{ DPS, Hub json.RawMessage }
-			if json.Unmarshal(step, &st) == nil && (st.DPS != nil || st.Hub != nil) {
-				undo = append(undo, step)
-			}
-		}
-	}
-	return undo
 }
 
 func encode(name string, value any) json.RawMessage {

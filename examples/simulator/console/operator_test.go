@@ -38,6 +38,24 @@ func TestASwitchedOffFaultLeavesTheOthersOn(t *testing.T) {
 	assert.Len(t, w.operator.now().Faults, 1)
 }
 
+func TestTwoFaultsOfOneHostsNetworkGoTogether(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, w.setFault("certificate", true,
+		steps(`{"network":{"host":"hub-a.net","certificate":"expired"}}`)))
+	require.NoError(t, w.setFault("other", true,
+		steps(`{"network":{"host":"hub-b.net","fault":"refused"}}`)))
+	w.steps = nil
+	require.NoError(t, w.setFault("silence", true,
+		steps(`{"network":{"host":"hub-a.net","fault":"blackhole"}}`)))
+	require.NoError(t, w.setFault("certificate", false, nil))
+	require.NoError(t, w.setFault("silence", false, nil))
+	assert.Equal(t, []string{
+		`{"network":{"certificate":"expired","fault":"blackhole","host":"hub-a.net"}}`,
+		`{"network":{"fault":"blackhole","host":"hub-a.net"}}`,
+		`{"network":{"host":"hub-a.net"}}`,
+	}, w.steps)
+}
+
 func TestAFaultThatIsRefusedIsNotOn(t *testing.T) {
 	w := newWorld(t)
 	w.refuse = errors.New("cut: is none of the hubs")
