@@ -62,6 +62,9 @@ func TestAnOperatorsStepsAreCarriedOut(t *testing.T) {
 				called <- "reprovision"
 				return 202, nil, nil
 			},
+			"broken": func(context.Context, hubconn.MethodRequest) (int, any, error) {
+				return 500, nil, nil
+			},
 		}})
 	}()
 	require.Eventually(t, func() bool {
@@ -71,6 +74,12 @@ func TestAnOperatorsStepsAreCarriedOut(t *testing.T) {
 		return status == 200
 	}, limit, 50*time.Millisecond)
 	assert.Equal(t, "reprovision", <-called)
+
+	status, text := p.post(t, "api/do", object{"steps": []object{
+		{"method": object{"deviceId": "kitchen", "name": "broken"}},
+	}})
+	assert.Equal(t, 400, status)
+	assert.Contains(t, text, "500")
 
 	p.do(t, object{"desired": object{
 		"hub": hubA, "deviceId": "kitchen", "patch": object{"target": 23},
@@ -98,7 +107,7 @@ func TestAnOperatorsStepsAreCarriedOut(t *testing.T) {
 		status, text := p.post(t, "api/do", object{"steps": []object{step}})
 		assert.Equal(t, 400, status, "%s: %s", name, text)
 	}
-	status, text := p.post(t, "api/play", object{
+	status, text = p.post(t, "api/play", object{
 		"scenario": object{"steps": []object{{"at": "1s"}}},
 	})
 	assert.Equal(t, 400, status)

@@ -67,6 +67,7 @@ func TestOtherOriginsAreRefused(t *testing.T) {
 		"a script of it":      {"GET", "/app.js", nil, 200},
 		"a step":              {"POST", "/api/do", nil, 200},
 		"localhost":           {"GET", "/", map[string]string{"Host": "localhost:1", "Origin": ""}, 200},
+		"an address":          {"GET", "/", map[string]string{"Host": "192.0.2.7:8080", "Origin": ""}, 200},
 		"without the header":  {"POST", "/api/do", map[string]string{"X-Console": ""}, 403},
 		"another origin":      {"POST", "/api/do", map[string]string{"Origin": "http://evil.example"}, 403},
 		"origin null":         {"POST", "/api/do", map[string]string{"Origin": "null"}, 403},

@@ -32,6 +32,7 @@ func TestWaitsHaveTheReasonThatTheServicesKnow(t *testing.T) {
 		"throttled":         {[]event{dps(0, refused, "429001", "20"), dps(21000, ok, "202", "3")}, "21000 DPS throttles: Retry-After 20"},
 		"DPS fails":         {[]event{dps(0, refused, "500", ""), dps(6000, ok, "202", "3")}, "6000 back-off after 500"},
 		"hub refuses":       {[]event{connect(0, refused, "CONNACK 3"), connect(7000, ok, "CONNACK 0")}, "7000 back-off after CONNACK 3"},
+		"refused, moved":    {[]event{connect(0, refused, "CONNACK 5"), other(3000, kindMoved), connect(7000, ok, "CONNACK 0")}, "7000 back-off after CONNACK 5"},
 		"no answer":         {[]event{connect(0, silent, ""), connect(40000, ok, "CONNACK 0")}, "40000 time-out and back-off: no answer from hub-a"},
 		"lost":              {[]event{connect(0, ok, "CONNACK 0"), other(9000, kindLost), connect(15000, ok, "CONNACK 0")}, "6000 back-off: the connection ended"},
 		"at once":           {[]event{dps(0, ok, "200", ""), connect(20, ok, "CONNACK 0")}, "0 "},
