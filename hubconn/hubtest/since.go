@@ -1,11 +1,11 @@
 package hubtest
 
-// AttemptsSince returns the entries of the log of [Hub.Attempts] from a position on, and the
+// AttemptsFrom returns the entries of the log of [Hub.Attempts] from a position on, and the
 // position of the next one: a program that follows the log begins with 0 and goes on with what it
 // was told. Entries that the log has lost by then are left out, and after a ResetLog it begins
 // again. An attempt that has no answer yet is not returned again when it gets one, unless the
 // program asks for its position again; it may then get a neighbour twice, and none too few.
-func (h *Hub) AttemptsSince(position int) (entries []Attempt, next int) {
+func (h *Hub) AttemptsFrom(position int) (entries []Attempt, next int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	log := since(h.attempts, position, h.logged.attempts)
@@ -15,16 +15,16 @@ func (h *Hub) AttemptsSince(position int) (entries []Attempt, next int) {
 	return entries, h.logged.attempts
 }
 
-// MessagesSince is AttemptsSince for the log of [Hub.Messages].
-func (h *Hub) MessagesSince(position int) (entries []Message, next int) {
+// MessagesFrom is AttemptsFrom for the log of [Hub.Messages].
+func (h *Hub) MessagesFrom(position int) (entries []Message, next int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	log := since(h.messages, position, h.logged.messages)
 	return append([]Message(nil), log...), h.logged.messages
 }
 
-// OperationsSince is AttemptsSince for the log of [Hub.Operations].
-func (h *Hub) OperationsSince(position int) (entries []Operation, next int) {
+// OperationsFrom is AttemptsFrom for the log of [Hub.Operations].
+func (h *Hub) OperationsFrom(position int) (entries []Operation, next int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	log := since(h.operations, position, h.logged.operations)

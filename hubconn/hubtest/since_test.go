@@ -22,9 +22,9 @@ func TestLogsAreFollowedByPosition(t *testing.T) {
 		d := &hubconn.Dialer{DialContext: n.DialContext, TLSConfig: n.TLSConfig()}
 		var attempts, messages, operations int
 		visit := func() (int, int, int) {
-			a, nextA := h.AttemptsSince(attempts)
-			m, nextM := h.MessagesSince(messages)
-			o, nextO := h.OperationsSince(operations)
+			a, nextA := h.AttemptsFrom(attempts)
+			m, nextM := h.MessagesFrom(messages)
+			o, nextO := h.OperationsFrom(operations)
 			attempts, messages, operations = nextA, nextM, nextO
 			return len(a), len(m), len(o)
 		}

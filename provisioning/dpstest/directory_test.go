@@ -84,27 +84,27 @@ func TestTheRequestLogIsFollowedByPosition(t *testing.T) {
 			}
 			return ids
 		}
-		entries, next := s.RequestsSince(0)
+		entries, next := s.RequestsFrom(0)
 		assert.Empty(t, entries)
 		lookup("first")
 		lookup("second")
-		entries, next = s.RequestsSince(next)
+		entries, next = s.RequestsFrom(next)
 		assert.Equal(t, []string{"first", "second"}, ids(entries))
 		assert.Equal(t, "17", entries[0].RetryAfter)
 		assert.False(t, entries[0].Answered.Before(entries[0].Time))
 		assert.Empty(t, entries[1].RetryAfter)
 
 		lookup("third")
-		entries, next = s.RequestsSince(next)
+		entries, next = s.RequestsFrom(next)
 		assert.Equal(t, []string{"third"}, ids(entries))
-		entries, next = s.RequestsSince(next)
+		entries, next = s.RequestsFrom(next)
 		assert.Empty(t, entries)
-		again, _ := s.RequestsSince(next - 1)
+		again, _ := s.RequestsFrom(next - 1)
 		assert.Equal(t, []string{"third"}, ids(again))
 
 		s.ResetLog()
 		lookup("fourth")
-		entries, _ = s.RequestsSince(next)
+		entries, _ = s.RequestsFrom(next)
 		assert.Equal(t, []string{"fourth"}, ids(entries), fmt.Sprint("position ", next))
 	})
 }

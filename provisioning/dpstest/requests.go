@@ -136,12 +136,12 @@ func (s *Server) Requests() []Request {
 	return all
 }
 
-// RequestsSince returns the entries of the request log from a position on, and the position of the
+// RequestsFrom returns the entries of the request log from a position on, and the position of the
 // next one: a program that follows the log begins with 0 and goes on with what it was told. Entries
 // that the log has lost by then are left out, and after a ResetLog it begins again. An entry that
 // has no response yet is not returned again when it gets one, unless the program asks for its
 // position again.
-func (s *Server) RequestsSince(position int) (entries []Request, next int) {
+func (s *Server) RequestsFrom(position int) (entries []Request, next int) {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
 	for _, n := range s.log.counts {

@@ -82,7 +82,7 @@ func (h *history) read(sim *Simulator) {
 	}
 	now := time.Now()
 	old := now.Add(-patience)
-	requests, next := sim.DPS.RequestsSince(h.dps)
+	requests, next := sim.DPS.RequestsFrom(h.dps)
 	h.dps = next
 	for i, r := range requests {
 		waiting := r.Answered.IsZero()
@@ -107,7 +107,7 @@ func (h *history) readHub(hub *hubtest.Hub, offset time.Duration, old time.Time)
 		p = new(positions)
 		h.hubs[host] = p
 	}
-	attempts, next := hub.AttemptsSince(p.attempts)
+	attempts, next := hub.AttemptsFrom(p.attempts)
 	p.attempts = next
 	for i, a := range attempts {
 		a.Time = a.Time.Add(-offset)
@@ -118,13 +118,13 @@ func (h *history) readHub(hub *hubtest.Hub, offset time.Duration, old time.Time)
 			h.put(a.DeviceID, ofAttempt(host, a))
 		}
 	}
-	operations, next := hub.OperationsSince(p.operations)
+	operations, next := hub.OperationsFrom(p.operations)
 	p.operations = next
 	for _, o := range operations {
 		o.Time = o.Time.Add(-offset)
 		h.put(o.DeviceID, ofOperation(host, o))
 	}
-	messages, next := hub.MessagesSince(p.messages)
+	messages, next := hub.MessagesFrom(p.messages)
 	p.messages = next
 	for _, m := range messages {
 		at := m.Time.Add(-offset).UnixMilli()
