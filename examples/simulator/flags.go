@@ -24,6 +24,7 @@ type flags struct {
 	state   string
 	feedKey string
 	webhook string
+	console string
 }
 
 func (f *flags) set() *flag.FlagSet {
@@ -53,6 +54,11 @@ func (f *flags) set() *flag.FlagSet {
 	)
 	s.StringVar(&f.webhook, "webhook", "", "`URL` that telemetry is sent to, in batches "+
 		"(default: the configuration's, or none)")
+	s.StringVar(
+		&f.console, "console", "",
+		"`address` of a web page to watch and operate it, such as 127.0.0.1:8080; whoever "+
+			"reaches it may do anything (default: there is none)",
+	)
 	return s
 }
 
@@ -79,6 +85,11 @@ func readFlags(args []string) (*flags, error) {
 	}
 	if f.https == f.mqtt && f.https != 0 {
 		return nil, fmt.Errorf("-https and -mqtt are both %d: they need two ports", f.https)
+	}
+	if f.console != "" {
+		if err := checkAddress(f.console); err != nil {
+			return nil, err
+		}
 	}
 	if f.addr == "" {
 		return nil, errors.New("-addr is empty: give an address, or leave it out")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
@@ -15,14 +16,19 @@ type moment struct {
 	at   time.Duration
 	what string
 	do   func() error
+	slow bool // it waits for a device, and those after it do not wait for it
 }
+
+// first reports whether a moment is in force before anybody is told that the simulator is ready:
+// what takes a device's answer cannot be.
+func (m moment) first() bool { return m.at == 0 && !m.slow }
 
 // begin does what a scenario has for its beginning, so that whoever reads the ready line finds it
 // done.
 func (s *simulator) begin(sc *scenario) {
 	for _, m := range s.plan(sc) {
-		if m.at == 0 {
-			s.carryOut(m)
+		if m.first() {
+			_ = s.carryOut(m) // it is in the log
 		}
 	}
 }
@@ -38,36 +44,48 @@ func (s *simulator) plan(sc *scenario) (moments []moment) {
 
 // play plays what a scenario has after its beginning in the background, until ctx ends.
 func (s *simulator) play(ctx context.Context, sc *scenario) {
+	s.tasks.Go(func() { s.perform(ctx, sc, true) })
+}
+
+// perform plays a scenario until its end, or ctx's. When it has begun, what begin has done is left
+// out, but not when it is repeated.
+func (s *simulator) perform(ctx context.Context, sc *scenario, begun bool) {
 	moments := s.plan(sc)
 	if len(moments) == 0 {
 		return
 	}
-	s.tasks.Go(func() {
-		done := true // what begin has done; not so when it is repeated
-		for begun := time.Now(); ; begun = begun.Add(time.Duration(sc.Repeat)) {
-			for _, m := range moments {
-				if done && m.at == 0 {
-					continue
-				}
-				if !sleep(ctx, time.Until(begun.Add(m.at))) {
-					return
-				}
-				s.carryOut(m)
+	var slow sync.WaitGroup
+	defer slow.Wait()
+	for from := time.Now(); ; from = from.Add(time.Duration(sc.Repeat)) {
+		for _, m := range moments {
+			if begun && m.first() {
+				continue
 			}
-			done = false
-			if sc.Repeat == 0 || !sleep(ctx, time.Until(begun.Add(time.Duration(sc.Repeat)))) {
+			if !sleep(ctx, time.Until(from.Add(m.at))) {
 				return
 			}
+			if m.slow {
+				slow.Go(func() { _ = s.carryOut(m) })
+				continue
+			}
+			_ = s.carryOut(m)
 		}
-	})
+		begun = false
+		if sc.Repeat == 0 || !sleep(ctx, time.Until(from.Add(time.Duration(sc.Repeat)))) {
+			return
+		}
+	}
 }
 
-func (s *simulator) carryOut(m moment) {
-	if err := m.do(); err != nil {
+// carryOut does what happens at a moment, and logs it.
+func (s *simulator) carryOut(m moment) error {
+	err := m.do()
+	if err != nil {
 		s.log.Warn("scenario", "at", m.at, "step", m.what, "error", err)
-		return
+		return err
 	}
 	s.log.Info("scenario", "at", m.at, "step", m.what)
+	return nil
 }
 
 // moments are the beginning of a step and, if it has one, its end.
@@ -140,6 +158,8 @@ func (s *simulator) moments(st *step) []moment {
 		}
 	case st.Clear:
 		begin.what, begin.do = "clear", func() error { s.clear(); return nil }
+	default:
+		s.operate(st, &begin)
 	}
 	if undo != nil {
 		return []moment{begin, *undo}

@@ -58,6 +58,7 @@ type ready struct {
 	CA                      string            `json:"ca"`
 	Feed                    string            `json:"feed"`
 	FeedKey                 string            `json:"feedKey"`
+	Console                 string            `json:"console"`
 	ServiceConnectionString string            `json:"serviceConnectionString"`
 	HubConnectionStrings    map[string]string `json:"hubConnectionStrings"`
 }
@@ -303,6 +304,13 @@ func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
 		"negative times":          {faults(`{"steps":[{"at":"5s","dps":{"times":-2}}]}`), []string{"steps[0].dps.times", "-2"}},
 		"id scope":                {config(`{"idScope":"a/b"}`), []string{"simulator.json", "idScope", "a/b"}},
 		"id scope of the flag":    {[]string{"-id-scope", "a b"}, []string{"-id-scope", "a b"}},
+		"enrollment of nobody":    {faults(`{"steps":[{"at":"5s","enrollment":{"allocationPolicy":"hashed"}}]}`), []string{"steps[0].enrollment.registrationId"}},
+		"enrollment's new hub":    {faults(`{"steps":[{"at":"5s","enrollment":{"registrationId":"a","iotHubs":["hub-c.net"]}}]}`), []string{"steps[0].enrollment.iotHubs", "hub-c.net"}},
+		"weight of a step":        {faults(`{"steps":[{"at":"5s","weight":{"hub":"hub-a.azure-devices.net","weight":0}}]}`), []string{"steps[0].weight.weight", "1000"}},
+		"method without a name":   {faults(`{"steps":[{"at":"5s","method":{"deviceId":"a"}}]}`), []string{"steps[0].method"}},
+		"patch without a change":  {faults(`{"steps":[{"at":"5s","desired":{"deviceId":"a","hub":"hub-a.azure-devices.net"}}]}`), []string{"steps[0].desired.patch"}},
+		"console without a port":  {[]string{"-console", "localhost"}, []string{"-console", "127.0.0.1:8080"}},
+		"key for a console":       {[]string{"-console", key + ":1x"}, []string{"-console", "port"}},
 		"repeat too soon":         {faults(`{"repeat":"5s","steps":[{"at":"50s","clear":true}]}`), []string{"repeat"}},
 		"webhook":                 {config(`{"webhook":{"url":"127.0.0.1:80/?code=` + key + `"}}`), []string{"webhook.url", "http://"}},
 		"webhook of the flag":     {[]string{"-webhook", "ftp://x/" + key}, []string{"-webhook", "http://"}},
@@ -368,6 +376,7 @@ func TestHelpGoesToStandardOutput(t *testing.T) {
 	for _, name := range []string{
 		"-addr", "-https", "-mqtt", "-id-scope", "-ca-dir", "-config", "-faults", "-state",
 		"-feed-key-file", "-webhook",
+		"-console",
 	} {
 		assert.Contains(t, string(out), name+" ")
 	}

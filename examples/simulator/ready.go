@@ -20,8 +20,9 @@ type ready struct {
 	Blobs map[string]string `json:"blobs"`
 	CA    string            `json:"ca"`
 
-	Feed    string `json:"feed"`    // where the simulator's own interface is
-	FeedKey string `json:"feedKey"` // and the key that it wants
+	Feed    string `json:"feed"`              // where the simulator's own interface is
+	FeedKey string `json:"feedKey"`           // and the key that it wants
+	Console string `json:"console,omitempty"` // the page's address
 
 	ServiceConnectionString string            `json:"serviceConnectionString"`
 	HubConnectionStrings    map[string]string `json:"hubConnectionStrings"`
@@ -37,6 +38,7 @@ func (s *simulator) announce(stdout, stderr io.Writer) error {
 		Ready: true, HTTPS: s.network.HTTPSAddr(), MQTT: s.network.MQTTAddr(),
 		IDScope: s.dps.IDScope(), DPS: s.dps.Endpoint(), Service: s.dps.ServiceHost(),
 		Hubs: s.hubHosts(), Blobs: blobs, CA: s.ca, Feed: s.feedURL(), FeedKey: s.feedKey,
+		Console:                 s.consoleURL(),
 		ServiceConnectionString: s.dps.ServiceConnectionString(), HubConnectionStrings: hubs,
 	})
 	if err != nil {
@@ -46,6 +48,9 @@ func (s *simulator) announce(stdout, stderr io.Writer) error {
 		"simulator is ready", "https", s.network.HTTPSAddr(), "mqtt", s.network.MQTTAddr(), "hubs",
 		s.hubHosts(),
 	)
+	if url := s.consoleURL(); url != "" {
+		s.log.Info("console is ready", "url", url)
+	}
 	if command, ok := s.thermostat(); ok {
 		fmt.Fprintf(
 			stderr,

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rehome-iot/rehome/examples/simulator/console"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
@@ -29,6 +30,7 @@ type simulator struct {
 	events  *simnet.EventLog
 	feed    *feed
 	feedKey string
+	console *console.Server
 	tasks   sync.WaitGroup
 }
 
@@ -100,6 +102,11 @@ func start(f *flags, cfg *config, log *slog.Logger) (s *simulator, err error) {
 			return s, usageError{fmt.Errorf("-state %w", err)}
 		}
 	}
+	if f.console != "" {
+		if s.console, err = s.startConsole(f.console); err != nil {
+			return s, err
+		}
+	}
 	return s, nil
 }
 
@@ -150,9 +157,13 @@ func plain(err error) string { return strings.TrimPrefix(err.Error(), "dpstest: 
 // close ends everything, and keeps the state.
 func (s *simulator) close() error {
 	var err error
+	if s.console != nil {
+		err = s.console.Close()
+	}
 	s.tasks.Wait()
 	if s.network != nil {
-		err = s.network.Close() // before the state is kept: no request changes it any more
+		// before the state is kept: no request changes it any more
+		err = errors.Join(err, s.network.Close())
 	}
 	if s.keeper != nil {
 		err = errors.Join(err, s.keeper.close())

@@ -47,8 +47,10 @@ var runners = map[string]runner{
 	// With ports that are free, and its files in a temporary directory.
 	"go run ./examples/simulator -https 8443 -mqtt 8884": walked,
 
-	"go test -run '^$' -bench Fleet ./examples/simulator":                 ci("fleet", "'^Benchmark(Fleet|"),
-	"go test -run '^$' -bench StateFile ./examples/simulator":             ci("fleet", "|StateFile)$'"),
+	"go test -run '^$' -bench Fleet ./examples/simulator":                        ci("fleet", "'^Benchmark(Fleet|"),
+	"go test -run '^$' -bench StateFile ./examples/simulator":                    ci("fleet", "|StateFile)$'"),
+	"go run ./examples/simulator -https 8443 -mqtt 8884 -console 127.0.0.1:8080": goTest("internal/consolepage", "TestAPersonMovesADeviceByAllPolicies"),
+
 	"go test -run '^$' -bench Send ./hubconn":                             ci("bench", "Benchmark(Send|"),
 	"go test -run '^$' -bench Boot ./hubconn":                             ci("bench", "|Boot|"),
 	"go test -run '^$' -bench Idle ./hubconn":                             ci("bench", "|Idle)$"),

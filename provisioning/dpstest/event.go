@@ -22,11 +22,11 @@ func (s *Server) recordUnanswered(r *arrival, why error) error {
 }
 
 // recordRequest records a request once its response is known. A Clock is none of a device's.
-func (s *Server) recordRequest(r Request, retryAfter string) {
+func (s *Server) recordRequest(r Request) {
 	e := simnet.Event{
 		Kind: simnet.EventRequest, RegistrationID: r.RegistrationID, Transport: r.Transport,
 		Operation: r.Op.String(), OperationID: r.OperationID, APIVersion: r.APIVersion,
-		Status: r.Status, Code: r.Code, ReturnCode: r.ReturnCode, RetryAfter: retryAfter,
+		Status: r.Status, Code: r.Code, ReturnCode: r.ReturnCode, RetryAfter: r.RetryAfter,
 		Reason: r.Note, Method: r.Method, Path: r.Path,
 	}
 	if r.Status == 0 && r.Op != Connect {

@@ -87,13 +87,14 @@ func (s *Server) serve(ctx context.Context, c *call) reply {
 		r.silent = r.silent || f.NoAnswer
 		r.cut = f.Cut
 	}
-	s.conclude(entry, r.retryAfter, func(e *Request) {
+	s.conclude(entry, func(e *Request) {
 		e.Payload, e.Note = c.payload, c.note
 		if r.operationID != "" {
 			e.OperationID = r.operationID
 		}
 		if !r.silent && !r.cut {
 			e.Status, e.Code = r.status, r.code
+			e.Answered, e.RetryAfter = time.Now(), r.retryAfter
 		}
 	})
 	return r

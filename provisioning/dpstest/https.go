@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/rehome-iot/rehome/internal/amqp"
 	"github.com/rehome-iot/rehome/internal/mqttserver"
@@ -131,8 +132,9 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 			a.silent = true
 		}
 		if !a.silent && !a.cut {
-			s.conclude(entry, a.retryAfter, func(e *Request) {
-				e.Status, e.Code = a.status, a.code
+			s.conclude(entry, func(e *Request) {
+				e.Status, e.Code, e.Answered, e.RetryAfter = a.status, a.code, time.Now(),
+					a.retryAfter
 			})
 		}
 		s.send(w, r, a)
@@ -144,7 +146,7 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		if errors.Is(err, mqttserver.ErrAMQP) {
 			r.Transport, r.Status, r.Note = AMQPWebSocket, http.StatusNotImplemented, amqp.Reason
 		}
-		s.conclude(s.log.add(r), "", func(*Request) {})
+		s.conclude(s.log.add(r), func(e *Request) { e.Answered = time.Now() })
 		return // answered already
 	}
 	// A hijacked request's context ends only when its handler returns, which is after this.

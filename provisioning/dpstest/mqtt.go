@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"time"
 
 	"github.com/rehome-iot/rehome/internal/amqp"
 	"github.com/rehome-iot/rehome/internal/mqttserver"
@@ -34,7 +35,7 @@ func (s *Server) ServeMQTT(nc net.Conn) {
 // ServeAMQP tells a client on port 5671 that AMQP is not simulated. The network calls it.
 func (s *Server) ServeAMQP(nc net.Conn) {
 	entry := s.log.add(Request{Op: Connect, Transport: AMQP})
-	s.conclude(entry, "", func(e *Request) { e.Note = amqp.Reason })
+	s.conclude(entry, func(e *Request) { e.Note, e.Answered = amqp.Reason, time.Now() })
 	_ = amqp.Refuse(nc, amqp.Reason) // what came of it is the client's matter
 }
 
@@ -89,7 +90,7 @@ func (d *device) Connect(
 			refused = f.ReturnCode
 		}
 	}
-	d.server.conclude(entry, "", func(e *Request) { e.ReturnCode = refused })
+	d.server.conclude(entry, func(e *Request) { e.ReturnCode, e.Answered = refused, time.Now() })
 	return mqttserver.Connack{ReturnCode: refused}, nil
 }
 

@@ -310,14 +310,14 @@ func TestRequestLog(t *testing.T) {
 		if transport != dpstest.HTTPS {
 			assert.Equal(w.t, dpstest.Request{
 				Time: start, Op: dpstest.Connect, Transport: transport, RegistrationID: "dev",
-				APIVersion: version,
+				APIVersion: version, Answered: start,
 			}, log[0])
 			log = log[1:]
 		}
 		assert.Equal(w.t, []dpstest.Request{
-			{Time: start, Op: dpstest.Register, Transport: transport, RegistrationID: "dev", APIVersion: version, OperationID: op, Status: 202},
-			{Time: start.Add(time.Second), Op: dpstest.Poll, Transport: transport, RegistrationID: "dev", APIVersion: version, OperationID: op, Status: 202},
-			{Time: start.Add(time.Second), Op: dpstest.Poll, Transport: transport, RegistrationID: "dev", APIVersion: version, OperationID: "nonsense", Status: 404, Code: 404203},
+			{Time: start, Op: dpstest.Register, Transport: transport, RegistrationID: "dev", APIVersion: version, OperationID: op, Status: 202, Answered: start, RetryAfter: "3"},
+			{Time: start.Add(time.Second), Op: dpstest.Poll, Transport: transport, RegistrationID: "dev", APIVersion: version, OperationID: op, Status: 202, Answered: start.Add(time.Second), RetryAfter: "3"},
+			{Time: start.Add(time.Second), Op: dpstest.Poll, Transport: transport, RegistrationID: "dev", APIVersion: version, OperationID: "nonsense", Status: 404, Code: 404203, Answered: start.Add(time.Second)},
 		}, log)
 		assert.Equal(w.t, 2, w.dps.Count(dpstest.Poll))
 		w.dps.ResetLog()

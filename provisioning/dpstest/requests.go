@@ -92,6 +92,10 @@ type Request struct {
 	// Method and Path are the HTTP method and the path, without the query, of an operator's
 	// request; "" for a device's.
 	Method, Path string
+	// Answered is when the response was sent, by time.Now. It is zero while there is none.
+	Answered time.Time
+	// RetryAfter is the Retry-After of the response, as it was sent; "" for none.
+	RetryAfter string
 	// Note says of a register request that its client is of before native reprovisioning, and what
 	// that means for the device, in one line for people; of a Connect by AMQP, what to use in its
 	// place. "" for any other.
@@ -111,7 +115,7 @@ func newRequestLog() requestLog {
 // requestSize is what an entry takes in memory, about. Its texts are the client's.
 func requestSize(r *Request) int {
 	return 256 + len(r.RegistrationID) + len(r.OperationID) + len(r.APIVersion) + len(r.Payload) +
-		len(r.Note) + len(r.Path)
+		len(r.Note) + len(r.Path) + len(r.RetryAfter)
 }
 
 // An arrival is a request, and its place in the log. It outlives its entry there.
@@ -130,12 +134,12 @@ func (l *requestLog) add(r Request) *arrival {
 }
 
 // conclude writes a request's response into its entry, and records it.
-func (s *Server) conclude(a *arrival, retryAfter string, change func(*Request)) {
+func (s *Server) conclude(a *arrival, change func(*Request)) {
 	change(&a.Request)
 	s.log.mu.Lock()
 	s.log.entries.Update(a.position, func(r *Request) { *r = a.Request })
 	s.log.mu.Unlock()
-	s.recordRequest(a.Request, retryAfter)
+	s.recordRequest(a.Request)
 }
 
 // Requests returns the requests since the last ResetLog, in order of arrival: the newest 100,000,

@@ -66,7 +66,8 @@ func TestClientsOfAMQPAreToldThatItIsNotSimulated(t *testing.T) {
 			{Op: Connect, Transport: AMQP}, {Op: Connect, Transport: AMQPWebSocket, Status: 501},
 		} {
 			assert.Contains(t, all[i].Note, "AMQP is not simulated")
-			want.Time, want.Note = all[i].Time, all[i].Note
+			assert.False(t, all[i].Answered.IsZero())
+			want.Time, want.Answered, want.Note = all[i].Time, all[i].Answered, all[i].Note
 			assert.Equal(t, want, all[i])
 		}
 	})
