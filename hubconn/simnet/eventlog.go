@@ -1,11 +1,17 @@
 package simnet
 
-import "sync"
+import (
+	"cmp"
+	"math"
+	"sync"
+
+	"github.com/rehome-iot/rehome/internal/boundedlog"
+)
 
 // The bounds of an [EventLog] that sets none.
 const (
-	DefaultMaxEvents     = 100_000
-	DefaultMaxEventBytes = 64 << 20
+	DefaultMaxEvents     = boundedlog.MaxEntries
+	DefaultMaxEventBytes = boundedlog.MaxBytes
 )
 
 // EventLog keeps what happened on a network, for readers that each go at their own pace: a reader
@@ -15,36 +21,32 @@ const (
 type EventLog struct {
 	// MaxEvents is how many events are kept. 0 means DefaultMaxEvents.
 	MaxEvents int
-	// MaxBytes is how much memory they may take, about. 0 means DefaultMaxEventBytes.
+	// MaxBytes is how much memory they may take, about; the newest is kept however large it is. 0
+	// means DefaultMaxEventBytes.
 	MaxBytes int
 
 	mu      sync.Mutex
-	events  []*Event // never changed once they are here
-	bytes   int
-	last    uint64
-	changed chan struct{} // nil while nobody waits
+	log     *boundedlog.Log[*Event] // never changed once they are here; see events
+	changed chan struct{}           // nil while nobody waits
+}
+
+// events returns the log, whose positions begin at 0: those of events begin at 1. l.mu is held.
+func (l *EventLog) events() *boundedlog.Log[*Event] {
+	if l.log == nil {
+		l.log = boundedlog.New(func(e **Event) int { return (*e).size() })
+		l.log.Limit(
+			cmp.Or(l.MaxEvents, DefaultMaxEvents), cmp.Or(l.MaxBytes, DefaultMaxEventBytes),
+		)
+	}
+	return l.log
 }
 
 // Add appends an event, gives it its position, and drops the oldest ones that there is no room for.
 func (l *EventLog) Add(e Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.last++
-	e.Position = l.last
-	l.events = append(l.events, &e)
-	l.bytes += e.size()
-	maxEvents, maxBytes := l.MaxEvents, l.MaxBytes
-	if maxEvents <= 0 {
-		maxEvents = DefaultMaxEvents
-	}
-	if maxBytes <= 0 {
-		maxBytes = DefaultMaxEventBytes
-	}
-	for len(l.events) > maxEvents || l.bytes > maxBytes {
-		l.bytes -= l.events[0].size()
-		l.events[0] = nil // append moves what is left when it runs out of room
-		l.events = l.events[1:]
-	}
+	e.Position = uint64(l.events().Next()) + 1
+	l.events().Append(&e)
 	if l.changed != nil {
 		close(l.changed)
 		l.changed = nil
@@ -57,25 +59,18 @@ func (l *EventLog) Add(e Event) {
 func (l *EventLog) Read(after uint64, max int) (events []*Event, missed uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	first := l.last - uint64(len(l.events)) // the position before the oldest
-	if after < first {
-		after, missed = first, first-after
+	events, at := l.events().Page(int(min(after, math.MaxInt)), max)
+	if first := uint64(at); first > after {
+		missed = first - after
 	}
-	if after >= l.last || max <= 0 {
-		return nil, missed
-	}
-	from := l.events[after-first:]
-	if len(from) > max {
-		from = from[:max]
-	}
-	return append(events, from...), missed
+	return events, missed
 }
 
 // Last returns the position of the newest event; 0: there has been none.
 func (l *EventLog) Last() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.last
+	return uint64(l.events().Next())
 }
 
 // Changed returns a channel that is closed when the next event comes. Ask for it before Read, so

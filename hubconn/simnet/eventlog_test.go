@@ -66,11 +66,12 @@ func TestEventsAreBoundedInBytes(t *testing.T) {
 	assert.EqualValues(t, 90, missed)
 	l.Add(simnet.Event{Message: &simnet.EventMessage{Body: make([]byte, 2<<20)}})
 	events, missed = l.Read(100, 10)
-	assert.Empty(t, events, "one alone is above the bound")
-	assert.EqualValues(t, 1, missed)
+	assert.Equal(t, []uint64{101}, positions(events), "the newest, though it is above the bound")
+	assert.Zero(t, missed)
 	l.Add(simnet.Event{})
-	events, _ = l.Read(101, 10)
+	events, missed = l.Read(100, 10)
 	assert.Equal(t, []uint64{102}, positions(events))
+	assert.EqualValues(t, 1, missed)
 }
 
 func TestAReaderIsWokenByTheNextEvent(t *testing.T) {

@@ -52,9 +52,20 @@ func (l *Log[T]) Update(position int, change func(*T)) {
 // the entry to come. Those that are gone are missing at the beginning: the last of the entries has
 // the position before next, and each other that before its neighbor's.
 func (l *Log[T]) From(position int) (entries []T, next int) {
-	i := min(max(0, position-l.first()), len(l.entries))
-	return append(make([]T, 0, len(l.entries)-i), l.entries[i:]...), l.next
+	entries, _ = l.Page(position, len(l.entries))
+	return entries, l.next
 }
+
+// Page returns a copy of as many entries at a position and behind it, most at most, oldest first,
+// and the position of the first of them: a later one than was asked for, where entries are gone.
+func (l *Log[T]) Page(position, most int) (entries []T, at int) {
+	i := min(max(0, position-l.first()), len(l.entries))
+	n := min(max(0, most), len(l.entries)-i)
+	return append(make([]T, 0, n), l.entries[i:i+n]...), l.first() + i
+}
+
+// Next returns the position of the entry to come.
+func (l *Log[T]) Next() int { return l.next }
 
 // Reset removes all entries. Positions go on from where they are.
 func (l *Log[T]) Reset() { l.entries, l.bytes = nil, 0 }

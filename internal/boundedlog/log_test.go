@@ -72,6 +72,29 @@ func TestAReaderGetsWhatIsNew(t *testing.T) {
 	assert.Len(t, entries, 3)
 }
 
+func TestAReaderTakesPages(t *testing.T) {
+	l := text(3, 100)
+	page, at := l.Page(0, 2)
+	assert.Empty(t, page)
+	assert.Zero(t, at)
+	for _, s := range []string{"a", "b", "c", "d", "e"} {
+		l.Append(s)
+	}
+	for _, c := range []struct {
+		position, most, at int
+		want               []string
+	}{
+		{0, 2, 2, []string{"c", "d"}}, {3, 1, 3, []string{"d"}}, {4, 9, 4, []string{"e"}},
+		{5, 9, 5, []string{}}, {99, 9, 5, []string{}}, {1, 0, 2, []string{}},
+		{-1, -1, 2, []string{}},
+	} {
+		page, at := l.Page(c.position, c.most)
+		assert.Equal(t, c.want, page, "%+v", c)
+		assert.Equal(t, c.at, at, "%+v", c)
+	}
+	assert.Equal(t, 5, l.Next())
+}
+
 func TestAnEntryThatGrowsCountsAsItIs(t *testing.T) {
 	l := text(9, 10)
 	l.Append("a")

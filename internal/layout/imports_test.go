@@ -46,7 +46,7 @@ var arrows = map[string][]string{
 	"internal/oneline":    {},
 
 	// The simulators, and what they stand on.
-	"hubconn/simnet": {"internal/memnet"},
+	"hubconn/simnet": {"internal/boundedlog", "internal/memnet"},
 	"hubconn/hubtest": {
 		"hubconn/simnet", "internal/amqp", "internal/boundedlog", "internal/mqttserver",
 		"internal/query", "internal/sas",
