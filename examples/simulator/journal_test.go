@@ -158,16 +158,24 @@ func TestClientsOfAMQPAreLoggedWithWhatToUse(t *testing.T) {
 			require.NoError(t, nc.Handshake())
 			require.NoError(t, nc.Close())
 		}
+		upgrade := httptest.NewRequest("GET", "/$iothub/websocket", nil)
+		for name, value := range map[string]string{
+			"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Protocol": "AMQPWSB10",
+		} {
+			upgrade.Header.Set(name, value)
+		}
+		s.dps.ServeHTTP(httptest.NewRecorder(), upgrade)
 		time.Sleep(time.Second)
 		s.write(0)
 		for _, line := range []string{
 			`msg="device refused" hub=hub-a.azure-devices.net deviceId="" transport=amqp ` +
 				`reason="AMQP is not simulated`,
 			`msg="dps connect" transport=amqp reason="AMQP is not simulated`,
+			`msg="dps connect" transport=amqp-ws reason="AMQP is not simulated`,
 		} {
 			assert.Equal(t, 1, strings.Count(out.String(), line), out.String())
 		}
-		assert.Equal(t, 2, strings.Count(out.String(), "\n"), out.String())
+		assert.Equal(t, 3, strings.Count(out.String(), "\n"), out.String())
 	})
 }
 
