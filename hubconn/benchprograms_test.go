@@ -80,7 +80,7 @@ func benchPrograms(b *testing.B, server benchServer, settings ...string) func(st
 func firstBoot(tb testing.TB, dir string) {
 	network := simnet.ForTest(tb)
 	service := dpstest.New(network, dpstest.Config{
-		IDScope: target.IDScope, Polls: 1, RetryAfter: time.Second,
+		IDScope: target.IDScope, RetryAfter: time.Second,
 	})
 	service.Link(hubtest.NewHub(network, target.Host))
 	require.NoError(tb, service.Enroll(dpstest.IndividualEnrollment{

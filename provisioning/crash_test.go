@@ -176,7 +176,9 @@ func TestACrashLoopKeepsTheMomentThatStaggerDrew(t *testing.T) {
 // A kill may come at any moment of a registration.
 func TestTheNextProcessPollsTheRegistrationThatWasUnderWay(t *testing.T) {
 	each(t, dpsWirings, func(t *testing.T, r *rig) {
-		r.dps = dpstest.New(r.network, dpstest.Config{Polls: 3, RetryAfter: 20 * time.Second})
+		r.dps = dpstest.New(
+			r.network, dpstest.Config{AssignTime: time.Minute, RetryAfter: 20 * time.Second},
+		)
 		r.dps.Link(r.a, r.b, r.c)
 		r.enroll(hubA)
 		for len(r.seen()) == 0 {

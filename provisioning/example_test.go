@@ -40,7 +40,7 @@ var simulated = sync.OnceValue(func() *simulation {
 	network := simnet.New()
 	s := &simulation{
 		network: network,
-		dps:     dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second}),
+		dps:     dpstest.New(network, dpstest.Config{RetryAfter: time.Second}),
 		a:       hubtest.NewHub(network, "hub-a.azure-devices.net"),
 		b:       hubtest.NewHub(network, "hub-b.azure-devices.net"),
 	}

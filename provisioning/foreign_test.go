@@ -77,6 +77,12 @@ func TestAHubThatDPSSaysSpeaksAnotherProtocolIsNeverDialled(t *testing.T) {
 			out := logged(dev)
 			stop := r.run(dev)
 			time.Sleep(12 * time.Hour)
+			for range 10 { // it may be asking just now
+				if dev.Status().State == provisioning.StateWaiting {
+					break
+				}
+				time.Sleep(time.Second)
+			}
 			s := dev.Status()
 			require.Equal(t, provisioning.StateWaiting, s.State)
 			require.Equal(t, hubA, s.Hub.Host)

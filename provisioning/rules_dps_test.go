@@ -292,7 +292,7 @@ func TestALookupThatSaysDisabledRegistersLater(t *testing.T) {
 	each(t, dpsWirings, func(t *testing.T, r *rig) {
 		require.NoError(t, r.dps.SetEnabled(rigID, false))
 		stop := r.run(r.device())
-		time.Sleep(time.Minute)
+		time.Sleep(30 * time.Second) // before it registers again
 		stop()
 		r.reset()
 		r.store = nil

@@ -324,7 +324,7 @@ func ExampleDevice_Send() {
 	network := simnet.New()
 	defer func() { _ = network.Close() }()
 	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
-	service := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
+	service := dpstest.New(network, dpstest.Config{RetryAfter: time.Second})
 	service.Link(hub)
 	key := "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 	if err := service.Enroll(dpstest.IndividualEnrollment{

@@ -235,7 +235,7 @@ func TestNoAcknowledgedMessageIsLostOnSockets(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, network.Close()) })
 	hub := hubtest.NewHub(network, hubA)
-	service := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
+	service := dpstest.New(network, dpstest.Config{RetryAfter: time.Second})
 	service.Link(hub)
 	key := base64.StdEncoding.EncodeToString([]byte("key-0123456789-0"))
 	require.NoError(t, service.Enroll(

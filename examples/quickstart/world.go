@@ -35,7 +35,7 @@ type world struct {
 func newWorld(n *simnet.Network, store cache.Store) (*world, error) {
 	w := &world{
 		network: n, store: store,
-		dps: dpstest.New(n, dpstest.Config{Polls: 1, RetryAfter: dpsPatience}),
+		dps: dpstest.New(n, dpstest.Config{RetryAfter: dpsPatience}),
 		a:   hubtest.NewHub(n, "hub-a"+domain), b: hubtest.NewHub(n, "hub-b"+domain),
 		c: hubtest.NewHub(n, "hub-c"+domain),
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -19,6 +20,10 @@ type config struct {
 	Enrollments      []dpstest.IndividualEnrollment `json:"enrollments"`
 	EnrollmentGroups []dpstest.EnrollmentGroup      `json:"enrollmentGroups"`
 	Limits           limits                         `json:"limits"`
+	Feed             feedConfig                     `json:"feed"`
+	Webhook          webhookConfig                  `json:"webhook"`
+	// of certificates that are issued: those that are valid for other than 30 days
+	CertificatePolicies []certificatePolicy `json:"certificatePolicies"`
 	// milliseconds, by registration ID (or *) and hub
 	Latency map[string]map[string]float64 `json:"latency"`
 
@@ -31,6 +36,20 @@ type hubConfig struct {
 	ConnectionProfile string `json:"connectionProfile"`
 }
 
+// feedConfig bounds what the feed keeps for readers that come late.
+type feedConfig struct {
+	MaxEvents int `json:"maxEvents"` // 0: simnet.DefaultMaxEvents
+	MaxBytes  int `json:"maxBytes"`  // 0: simnet.DefaultMaxEventBytes
+}
+
+// certificatePolicy has the names that enrollments use.
+type certificatePolicy struct {
+	NamespaceName            string          `json:"namespaceName"`
+	CertificateAuthorityName string          `json:"certificateAuthorityName"`
+	CertificatePolicyName    string          `json:"certificatePolicyName"`
+	Validity                 simnet.Duration `json:"validity"`
+}
+
 // limits are those of the service. What is absent is as the service has it.
 type limits struct {
 	RegistrationsPerMinute *int `json:"registrationsPerMinute"` // 0: no limit
@@ -39,8 +58,8 @@ type limits struct {
 	RetryAfter *float64 `json:"retryAfter"`
 	// seconds, of 429 alone; 0: none is sent
 	ThrottleRetryAfter *float64 `json:"throttleRetryAfter"`
-	// how often a registration is answered "assigning"
-	Polls *int `json:"polls"`
+	// seconds, of a registration; 0: it is done at once
+	AssignTime *float64 `json:"assignTime"`
 }
 
 // What there is without a configuration file.
@@ -67,6 +86,13 @@ func readConfig(f *flags) (*config, error) {
 			return nil, fmt.Errorf("-id-scope %w", noScope(f.idScope))
 		}
 		c.IDScope = f.idScope
+	}
+	if f.webhook != "" {
+		flagged := webhookConfig{URL: f.webhook}
+		if err := flagged.check(); err != nil {
+			return nil, fmt.Errorf("-webhook %w", err)
+		}
+		c.Webhook.URL = f.webhook
 	}
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", f.config, err)
@@ -116,6 +142,16 @@ func (c *config) check() error {
 	if err := c.Limits.check(); err != nil {
 		return fmt.Errorf("limits.%w", err)
 	}
+	if err := c.Webhook.check(); err != nil {
+		return fmt.Errorf("webhook.%w", err)
+	}
+	for name, n := range map[string]int{
+		"maxEvents": c.Feed.MaxEvents, "maxBytes": c.Feed.MaxBytes,
+	} {
+		if n < 0 {
+			return fmt.Errorf("feed.%s: %d is negative: 0 means the default", name, n)
+		}
+	}
 	for device, hubs := range c.Latency {
 		for hub, ms := range hubs {
 			if !c.hasHub(hub) {
@@ -150,11 +186,14 @@ func (c *config) checkEnrollments() error {
 	return nil
 }
 
-var errTwice = errors.New("is enrolled twice")
+// twiceError is an ID that two enrollments, or two groups, have.
+type twiceError string
+
+func (id twiceError) Error() string { return fmt.Sprintf("%q is enrolled twice", string(id)) }
 
 func (c *config) checkTerms(ids map[string]bool, id string, hubs []string) error {
 	if ids[strings.ToLower(id)] {
-		return errTwice
+		return twiceError(id)
 	}
 	ids[strings.ToLower(id)] = true
 	for _, hub := range hubs {
@@ -166,7 +205,7 @@ func (c *config) checkTerms(ids map[string]bool, id string, hubs []string) error
 }
 
 func prefixed(field string, err error) error {
-	if errors.Is(err, errTwice) {
+	if _, ok := errors.AsType[twiceError](err); ok {
 		return fmt.Errorf("%s: %w", field, err)
 	}
 	return err
@@ -182,13 +221,11 @@ func (l *limits) check() error {
 	}
 	for name, s := range map[string]*float64{
 		"retryAfter": l.RetryAfter, "throttleRetryAfter": l.ThrottleRetryAfter,
+		"assignTime": l.AssignTime,
 	} {
 		if s != nil && (*s < 0 || *s > 86400) {
-			return fmt.Errorf("%s: %v is not 0 to 86400 seconds; 0 means none is sent", name, *s)
+			return fmt.Errorf("%s: %v is not 0 to 86400 seconds; 0 means none", name, *s)
 		}
-	}
-	if l.Polls != nil && (*l.Polls < 1 || *l.Polls > 1000) {
-		return fmt.Errorf("polls: %d is not 1 to 1000", *l.Polls)
 	}
 	return nil
 }
@@ -222,9 +259,7 @@ func (c *config) service() dpstest.Config {
 	if c.Limits.ThrottleRetryAfter != nil {
 		s.ThrottleRetryAfter = seconds(c.Limits.ThrottleRetryAfter)
 	}
-	if c.Limits.Polls != nil {
-		s.Polls = *c.Limits.Polls
-	}
+	s.AssignTime = seconds(c.Limits.AssignTime)
 	for device, hubs := range c.Latency {
 		row := map[string]time.Duration{}
 		for hub, ms := range hubs {

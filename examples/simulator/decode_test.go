@@ -85,7 +85,7 @@ func TestMistakeIsOneLineWhateverTheFileCallsItsMembers(t *testing.T) {
 		"hub of an enrollment":    "{\"enrollments\":[{\"registrationId\":\"a\",\"iotHubs\":[\"a\\nb\"]}]}",
 		"hub of a group":          "{\"enrollmentGroups\":[{\"enrollmentGroupId\":\"a\",\"iotHubs\":[\"\\u0007\"]}]}",
 		"allocation policy":       "{\"allocationPolicy\":\"a\\nb\"}",
-		"text where a number is":  "{\"limits\":{\"polls\":\"a\\nb\\u2028\"}}",
+		"text where a number is":  "{\"limits\":{\"retryAfter\":\"a\\nb\\u2028\"}}",
 		"control character alone": "{\"a\nb\":1}",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -111,7 +111,7 @@ func FuzzConfiguration(f *testing.F) {
 		}
 		f.Add(text)
 	}
-	f.Add([]byte(`{"hubs":null,"limits":{"polls":1e3,"retryAfter":-0},"latency":{"*":null}}`))
+	f.Add([]byte(`{"hubs":null,"limits":{"pollsPer10s":1e3,"retryAfter":-0},"latency":{"*":null}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, err := range []error{
 			func() error {

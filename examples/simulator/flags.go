@@ -8,16 +8,23 @@ import (
 	"strings"
 )
 
+// amqpPort is that of AMQP at the service.
+const amqpPort = 5671
+
 // flags is what the command line says.
 type flags struct {
 	addr    string
 	https   int
 	mqtt    int
+	amqp    int
 	idScope string
 	caDir   string
 	config  string
 	faults  string
 	state   string
+	feedKey string
+	webhook string
+	console string
 }
 
 func (f *flags) set() *flag.FlagSet {
@@ -26,6 +33,8 @@ func (f *flags) set() *flag.FlagSet {
 	s.StringVar(&f.addr, "addr", "127.0.0.1", "`address` to listen on")
 	s.IntVar(&f.https, "https", 443, "`port` for HTTPS and MQTT over WebSocket; 0 takes a free one")
 	s.IntVar(&f.mqtt, "mqtt", 8883, "`port` for MQTT; 0 takes a free one")
+	s.IntVar(&f.amqp, "amqp", amqpPort, "`port` that tells clients of AMQP that it is not "+
+		"simulated; 0 leaves it closed, and so does 5671 where that is taken")
 	s.StringVar(
 		&f.idScope, "id-scope", "",
 		"ID `scope` of the DPS instance (default: the configuration's, or 0ne00000001)",
@@ -38,6 +47,17 @@ func (f *flags) set() *flag.FlagSet {
 	s.StringVar(
 		&f.state, "state", "",
 		"`file` to keep enrollments, registrations, devices and twins in, across restarts",
+	)
+	s.StringVar(
+		&f.feedKey, "feed-key-file", "",
+		"`file` with the key of the feed, made if there is none (default: a new key at each start)",
+	)
+	s.StringVar(&f.webhook, "webhook", "", "`URL` that telemetry is sent to, in batches "+
+		"(default: the configuration's, or none)")
+	s.StringVar(
+		&f.console, "console", "",
+		"`address` of a web page to watch and operate it, such as 127.0.0.1:8080; whoever "+
+			"reaches it may do anything (default: there is none)",
 	)
 	return s
 }
@@ -56,7 +76,7 @@ func readFlags(args []string) (*flags, error) {
 			plainArgument(s.Arg(0)),
 		)
 	}
-	for name, port := range map[string]int{"-https": f.https, "-mqtt": f.mqtt} {
+	for name, port := range map[string]int{"-https": f.https, "-mqtt": f.mqtt, "-amqp": f.amqp} {
 		if port < 0 || port > 65535 {
 			return nil, fmt.Errorf(
 				"%s %d is no port: ports are 0 to 65535, 0 takes a free one", name, port,
@@ -65,6 +85,11 @@ func readFlags(args []string) (*flags, error) {
 	}
 	if f.https == f.mqtt && f.https != 0 {
 		return nil, fmt.Errorf("-https and -mqtt are both %d: they need two ports", f.https)
+	}
+	if f.console != "" {
+		if err := checkAddress(f.console); err != nil {
+			return nil, err
+		}
 	}
 	if f.addr == "" {
 		return nil, errors.New("-addr is empty: give an address, or leave it out")

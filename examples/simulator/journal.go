@@ -2,115 +2,114 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"time"
 
-	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
-// journalEvery is how often the journal is written. An entry waits as long for its response, to be
-// one line with it.
-const journalEvery = 250 * time.Millisecond
+// journalEvery is how often the journal is written, at most: events that come close together are
+// read together.
+const journalEvery = 50 * time.Millisecond
 
-// journal logs what devices and operators ask of DPS, and devices' connections to hubs, until ctx
-// ends. It reads the logs that the services keep anyway, so that no device waits for it.
+// journal logs what devices and operators ask of DPS and of hubs, and devices' connections, until
+// ctx ends. It reads the log of events as any other reader does, so that no device waits for it.
 func (s *simulator) journal(ctx context.Context) {
 	s.tasks.Go(func() {
-		j := journal{simulator: s, last: map[string]hubtest.Attempt{}}
-		for sleep(ctx, journalEvery) {
-			j.write()
+		after := uint64(0)
+		for {
+			changed := s.events.Changed()
+			after = s.write(after)
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				s.write(after) // what came last
+				return
+			}
+			sleep(ctx, journalEvery)
 		}
 	})
 }
 
-type journal struct {
-	*simulator
-	requests      int // how many there have been; to read them all costs something
-	late          bool
-	requestsUntil time.Time                  // by this machine's clock
-	last          map[string]hubtest.Attempt // of each hub, the last that is written
-}
-
-func (j *journal) write() {
-	if n := j.dps.Count(); n != j.requests || j.late {
-		j.late, j.requests = n != j.requests, n
-		until := time.Now().Add(-journalEvery)
-		for _, r := range j.dps.Requests() {
-			if r.Op != dpstest.Clock && r.Time.After(j.requestsUntil) && !r.Time.After(until) {
-				j.log.Info("dps "+string(r.Op), requestDetails(r)...)
-				if r.Note != "" {
-					j.log.Info(
-						"client is old", "registrationId", r.RegistrationID, "meaning", r.Note,
-					)
-				}
-			}
+// write logs the events after a position, and returns that of the last.
+func (s *simulator) write(after uint64) uint64 {
+	for {
+		events, missed := s.events.Read(after, maxPage)
+		if missed > 0 {
+			s.log.Warn("more has happened than could be logged", "events", missed)
+			after += missed
 		}
-		j.requestsUntil = until
-	} else {
-		j.requestsUntil = time.Now().Add(-journalEvery)
-	}
-
-	for _, h := range j.hubs {
-		j.writeAttempts(h)
+		if len(events) == 0 {
+			return after
+		}
+		for _, e := range events {
+			after = e.Position
+			s.writeEvent(e)
+		}
 	}
 }
 
-// writeAttempts writes what is new since the last one written. It goes by the order of the log and
-// not by its times, which jump with the services' clock.
-func (j *journal) writeAttempts(h *hubtest.Hub) {
-	attempts, now := h.Attempts(), j.network.Now()
-	if last, ok := j.last[h.Host()]; ok {
-		for i := len(attempts) - 1; i >= 0; i-- {
-			if attempts[i].Time.Equal(last.Time) && attempts[i].DeviceID == last.DeviceID {
-				attempts = attempts[i+1:]
-				break
-			}
+func (s *simulator) writeEvent(e *simnet.Event) {
+	switch e.Kind {
+	case simnet.EventConnected:
+		s.log.Info(
+			"device connected", "hub", e.Hub, "deviceId", fullID(e), "transport", e.Transport,
+		)
+	case simnet.EventRefused:
+		details := []any{"hub", e.Hub, "deviceId", fullID(e), "transport", e.Transport}
+		// what the device was told, if anything, and why
+		switch {
+		case e.Status != 0:
+			details = append(details, "status", e.Status)
+		case e.ReturnCode != 0:
+			details = append(details, "returnCode", e.ReturnCode)
 		}
-	}
-	for _, a := range attempts {
-		if age := now.Sub(a.Time); !a.Answered && age >= 0 && age < journalEvery {
-			break // it may yet be answered
-		}
-		j.last[h.Host()] = a
-		if a.Accepted() {
-			j.log.Info(
-				"device connected", "hub", h.Host(), "deviceId", a.DeviceID, "transport",
-				a.Transport,
+		s.log.Info("device refused", append(details, "reason", e.Reason)...)
+	case simnet.EventRequest:
+		s.log.Info("dps "+e.Operation, requestDetails(e)...)
+		if e.Operation == string(dpstest.Register) && e.Reason != "" && e.Status != 0 {
+			s.log.Info(
+				"client is old", "registrationId", e.RegistrationID, "meaning", e.Reason,
 			)
+		}
+	case simnet.EventService:
+		if e.Hub == "" {
+			s.log.Info("dps service", requestDetails(e)...)
 		} else {
-			j.log.Info("device refused", append([]any{
-				"hub", h.Host(), "deviceId", a.DeviceID, "transport", a.Transport,
-			}, refusal(a)...)...)
+			s.log.Info("hub service", append([]any{"hub", e.Hub}, requestDetails(e)...)...)
 		}
 	}
 }
 
-// refusal is what the device was told, if anything, and why.
-func refusal(a hubtest.Attempt) []any {
+// fullID is the device, or "device/module".
+func fullID(e *simnet.Event) string {
+	if e.ModuleID != "" {
+		return e.DeviceID + "/" + e.ModuleID
+	}
+	return e.DeviceID
+}
+
+func requestDetails(e *simnet.Event) []any {
 	var details []any
 	switch {
-	case a.Status != 0:
-		details = append(details, "status", a.Status)
-	case a.ReturnCode != 0:
-		details = append(details, "returnCode", a.ReturnCode)
-	}
-	return append(details, "reason", a.Reason)
-}
-
-func requestDetails(r dpstest.Request) []any {
-	details := []any{"transport", r.Transport}
-	if r.RegistrationID != "" {
-		details = append(details, "registrationId", r.RegistrationID)
-	}
-	switch {
-	case r.Op == dpstest.Connect:
-		details = append(details, "returnCode", r.ReturnCode)
+	case e.Kind == simnet.EventService:
+		details = append(details, "method", e.Method, "path", e.Path)
 	default:
-		details = append(details, "status", r.Status)
+		details = append(details, "transport", e.Transport)
+		if e.RegistrationID != "" {
+			details = append(details, "registrationId", e.RegistrationID)
+		}
 	}
-	if r.Code != 0 {
-		details = append(details, slog.Int("code", r.Code))
+	switch connect := e.Operation == string(dpstest.Connect); {
+	case connect && e.Reason != "":
+		details = append(details, "reason", e.Reason)
+	case connect && e.Status == 0:
+		details = append(details, "returnCode", e.ReturnCode)
+	default:
+		details = append(details, "status", e.Status)
+	}
+	if e.Code != 0 {
+		details = append(details, "code", e.Code)
 	}
 	return details
 }

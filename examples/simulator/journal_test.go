@@ -3,7 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -27,7 +30,7 @@ func TestEachConnectionIsLoggedOnceHoweverTheServicesClockJumps(t *testing.T) {
 		require.NoError(t, hub.Put(hubtest.Device{ID: "kitchen", PrimaryKey: journalKey}))
 		var out bytes.Buffer
 		s := &simulator{
-			network: network, hubs: []*hubtest.Hub{hub},
+			network: network, events: recorded(network), hubs: []*hubtest.Hub{hub},
 			dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out),
 		}
 		ctx, stop := context.WithCancel(t.Context())
@@ -57,6 +60,39 @@ func TestEachConnectionIsLoggedOnceHoweverTheServicesClockJumps(t *testing.T) {
 	})
 }
 
+func TestAConnectionIsLoggedWithItsAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := simnet.New()
+		defer network.Close()
+		hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
+		require.NoError(t, hub.Put(hubtest.Device{ID: "kitchen", PrimaryKey: journalKey}))
+		hub.Inject(hubtest.Fault{On: hubtest.Connect, Delay: 200 * time.Millisecond})
+		var out bytes.Buffer
+		s := &simulator{
+			network: network, events: recorded(network), hubs: []*hubtest.Hub{hub},
+			dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out),
+		}
+		done := make(chan error)
+		go func() {
+			d := &hubconn.Dialer{TLSConfig: network.TLSConfig(), DialContext: network.DialContext}
+			c, err := d.Dial(
+				t.Context(), hubconn.Hub{Host: hub.Host(), DeviceID: "kitchen"},
+				dps.SymmetricKey{ID: "kitchen", Key: journalKey},
+			)
+			if err == nil {
+				err = c.Close()
+			}
+			done <- err
+		}()
+		time.Sleep(100 * time.Millisecond)
+		after := s.write(0)
+		assert.Empty(t, out.String(), "it may yet be answered")
+		require.NoError(t, <-done)
+		s.write(s.write(after))
+		assert.Equal(t, 1, strings.Count(out.String(), `msg="device connected"`), out.String())
+	})
+}
+
 const journalKey = "Y2FuYXJ5LWtleS1vZi1hLWtpdGNoZW4tMDAwMDAwMDE="
 
 func TestAClientOfBeforeReprovisioningIsLoggedWithWhatThatMeans(t *testing.T) {
@@ -65,7 +101,8 @@ func TestAClientOfBeforeReprovisioningIsLoggedWithWhatThatMeans(t *testing.T) {
 		defer network.Close()
 		var out bytes.Buffer
 		s := &simulator{
-			network: network, dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out),
+			network: network, events: recorded(network),
+			dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out),
 		}
 		require.NoError(t, s.dps.Enroll(dpstest.IndividualEnrollment{
 			RegistrationID: "kitchen", Attestation: dpstest.Keys(journalKey, ""),
@@ -102,6 +139,46 @@ func TestAClientOfBeforeReprovisioningIsLoggedWithWhatThatMeans(t *testing.T) {
 	})
 }
 
+func TestClientsOfAMQPAreLoggedWithWhatToUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := simnet.New()
+		defer network.Close()
+		hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
+		var out bytes.Buffer
+		s := &simulator{
+			network: network, events: recorded(network), hubs: []*hubtest.Hub{hub},
+			dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out),
+		}
+		for _, host := range []string{hub.Host(), dpstest.GlobalEndpoint} {
+			raw, err := network.DialContext(t.Context(), "tcp", host+":5671")
+			require.NoError(t, err)
+			cfg := network.TLSConfig()
+			cfg.ServerName = host
+			nc := tls.Client(raw, cfg)
+			require.NoError(t, nc.Handshake())
+			require.NoError(t, nc.Close())
+		}
+		upgrade := httptest.NewRequest("GET", "/$iothub/websocket", nil)
+		for name, value := range map[string]string{
+			"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Protocol": "AMQPWSB10",
+		} {
+			upgrade.Header.Set(name, value)
+		}
+		s.dps.ServeHTTP(httptest.NewRecorder(), upgrade)
+		time.Sleep(time.Second)
+		s.write(0)
+		for _, line := range []string{
+			`msg="device refused" hub=hub-a.azure-devices.net deviceId="" transport=amqp ` +
+				`reason="AMQP is not simulated`,
+			`msg="dps connect" transport=amqp reason="AMQP is not simulated`,
+			`msg="dps connect" transport=amqp-ws reason="AMQP is not simulated`,
+		} {
+			assert.Equal(t, 1, strings.Count(out.String(), line), out.String())
+		}
+		assert.Equal(t, 3, strings.Count(out.String(), "\n"), out.String())
+	})
+}
+
 func TestRefusalTellsOnlyWhatTheDeviceWasTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := simnet.New()
@@ -110,7 +187,7 @@ func TestRefusalTellsOnlyWhatTheDeviceWasTold(t *testing.T) {
 		hub.Inject(hubtest.Fault{On: hubtest.Upgrade, Status: 503})
 		var out bytes.Buffer
 		s := &simulator{
-			network: network, hubs: []*hubtest.Hub{hub},
+			network: network, events: recorded(network), hubs: []*hubtest.Hub{hub},
 			dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out),
 		}
 		ctx, stop := context.WithCancel(t.Context())
@@ -129,4 +206,37 @@ func TestRefusalTellsOnlyWhatTheDeviceWasTold(t *testing.T) {
 		assert.Contains(t, out.String(), "status=503")
 		assert.NotContains(t, out.String(), "returnCode") // 0 would mean accepted
 	})
+}
+
+func recorded(n *simnet.Network) *simnet.EventLog {
+	l := new(simnet.EventLog)
+	n.RecordEvents(l)
+	return l
+}
+
+// What one look of the journal costs when devices have tried to connect 20,000 times, and nothing
+// is new.
+//
+//	go test -run '^$' -bench Journal ./examples/simulator
+func BenchmarkJournal(b *testing.B) {
+	network := simnet.New()
+	defer network.Close()
+	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
+	s := &simulator{
+		network: network, events: recorded(network), hubs: []*hubtest.Hub{hub},
+		dps: dpstest.New(network, dpstest.Config{}), log: slog.New(slog.DiscardHandler),
+	}
+	for range 20_000 {
+		hub.ServeHTTP(
+			httptest.NewRecorder(), httptest.NewRequest("GET", "/$iothub/websocket", nil),
+		)
+	}
+	after := s.write(0)
+	if n := testing.AllocsPerRun(10, func() { s.write(after) }); n > 5 {
+		b.Errorf("%v allocations though nothing is new", n)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		s.write(after)
+	}
 }

@@ -68,10 +68,12 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	sim.begin(scenario)
 	if err := sim.announce(stdout, stderr); err != nil {
 		return errors.Join(err, sim.close())
 	}
 	sim.journal(ctx)
+	sim.route(ctx)
 	sim.play(ctx, scenario)
 	<-ctx.Done()
 	return sim.close()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
@@ -15,35 +16,76 @@ type moment struct {
 	at   time.Duration
 	what string
 	do   func() error
+	slow bool // it waits for a device, and those after it do not wait for it
 }
 
-// play plays a scenario in the background, until ctx ends.
-func (s *simulator) play(ctx context.Context, sc *scenario) {
-	var moments []moment
+// first reports whether a moment is in force before anybody is told that the simulator is ready:
+// what takes a device's answer cannot be.
+func (m moment) first() bool { return m.at == 0 && !m.slow }
+
+// begin does what a scenario has for its beginning, so that whoever reads the ready line finds it
+// done.
+func (s *simulator) begin(sc *scenario) {
+	for _, m := range s.plan(sc) {
+		if m.first() {
+			_ = s.carryOut(m) // it is in the log
+		}
+	}
+}
+
+// plan is all that happens in a scenario, in its order.
+func (s *simulator) plan(sc *scenario) (moments []moment) {
 	for i := range sc.Steps {
 		moments = append(moments, s.moments(&sc.Steps[i])...)
 	}
+	slices.SortStableFunc(moments, func(a, b moment) int { return cmp.Compare(a.at, b.at) })
+	return moments
+}
+
+// play plays what a scenario has after its beginning in the background, until ctx ends.
+func (s *simulator) play(ctx context.Context, sc *scenario) {
+	s.tasks.Go(func() { s.perform(ctx, sc, true) })
+}
+
+// perform plays a scenario until its end, or ctx's. When it has begun, what begin has done is left
+// out, but not when it is repeated.
+func (s *simulator) perform(ctx context.Context, sc *scenario, begun bool) {
+	moments := s.plan(sc)
 	if len(moments) == 0 {
 		return
 	}
-	slices.SortStableFunc(moments, func(a, b moment) int { return cmp.Compare(a.at, b.at) })
-	s.tasks.Go(func() {
-		for begun := time.Now(); ; begun = begun.Add(time.Duration(sc.Repeat)) {
-			for _, m := range moments {
-				if !sleep(ctx, time.Until(begun.Add(m.at))) {
-					return
-				}
-				if err := m.do(); err != nil {
-					s.log.Warn("scenario", "at", m.at, "step", m.what, "error", err)
-					continue
-				}
-				s.log.Info("scenario", "at", m.at, "step", m.what)
+	var slow sync.WaitGroup
+	defer slow.Wait()
+	for from := time.Now(); ; from = from.Add(time.Duration(sc.Repeat)) {
+		for _, m := range moments {
+			if begun && m.first() {
+				continue
 			}
-			if sc.Repeat == 0 || !sleep(ctx, time.Until(begun.Add(time.Duration(sc.Repeat)))) {
+			if !sleep(ctx, time.Until(from.Add(m.at))) {
 				return
 			}
+			if m.slow {
+				slow.Go(func() { _ = s.carryOut(m) })
+				continue
+			}
+			_ = s.carryOut(m)
 		}
-	})
+		begun = false
+		if sc.Repeat == 0 || !sleep(ctx, time.Until(from.Add(time.Duration(sc.Repeat)))) {
+			return
+		}
+	}
+}
+
+// carryOut does what happens at a moment, and logs it.
+func (s *simulator) carryOut(m moment) error {
+	err := m.do()
+	if err != nil {
+		s.log.Warn("scenario", "at", m.at, "step", m.what, "error", err)
+		return err
+	}
+	s.log.Info("scenario", "at", m.at, "step", m.what)
+	return nil
 }
 
 // moments are the beginning of a step and, if it has one, its end.
@@ -116,6 +158,8 @@ func (s *simulator) moments(st *step) []moment {
 		}
 	case st.Clear:
 		begin.what, begin.do = "clear", func() error { s.clear(); return nil }
+	default:
+		s.operate(st, &begin)
 	}
 	if undo != nil {
 		return []moment{begin, *undo}

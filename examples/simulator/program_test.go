@@ -5,11 +5,14 @@ package main_test
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,6 +27,9 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if os.Getenv("REHOME_STATE_WRITER") != "" { // a process that a test has started, to kill it
+		os.Exit(m.Run())
+	}
 	dir, err := os.MkdirTemp("", "simulator-test-")
 	if err != nil {
 		panic(err)
@@ -46,8 +52,13 @@ type ready struct {
 	MQTT                    string            `json:"mqtt"`
 	IDScope                 string            `json:"idScope"`
 	DPS                     string            `json:"dps"`
+	Service                 string            `json:"service"`
 	Hubs                    []string          `json:"hubs"`
+	Blobs                   map[string]string `json:"blobs"`
 	CA                      string            `json:"ca"`
+	Feed                    string            `json:"feed"`
+	FeedKey                 string            `json:"feedKey"`
+	Console                 string            `json:"console"`
 	ServiceConnectionString string            `json:"serviceConnectionString"`
 	HubConnectionStrings    map[string]string `json:"hubConnectionStrings"`
 }
@@ -159,6 +170,20 @@ func TestReadyLineTellsAllThatAClientNeeds(t *testing.T) {
 		t, p.ServiceConnectionString,
 		";SharedAccessKeyName=provisioningserviceowner;SharedAccessKey=",
 	)
+	assert.Equal(t, "0ne0000beef.azure-devices-provisioning.net", p.Service)
+	assert.Equal(t, map[string]string{
+		"hub-a.azure-devices.net": "hub-a.blob.core.windows.net",
+		"hub-b.azure-devices.net": "hub-b.blob.core.windows.net",
+	}, p.Blobs)
+	// Each name has a certificate of its own.
+	names := append(slices.Collect(maps.Values(p.Blobs)), p.Service, p.DPS)
+	for _, name := range append(names, p.Hubs...) {
+		cfg := p.trust(t)
+		cfg.ServerName = name
+		nc, err := tls.Dial("tcp", p.HTTPS, cfg)
+		require.NoError(t, err, name)
+		_ = nc.Close()
+	}
 	for _, hub := range p.Hubs {
 		assert.True(t, strings.HasPrefix(
 			p.HubConnectionStrings[hub],
@@ -170,9 +195,9 @@ func TestReadyLineTellsAllThatAClientNeeds(t *testing.T) {
 func TestThermostatRunsByTheCommandThatIsPrinted(t *testing.T) {
 	t.Parallel()
 	for name, config := range map[string]string{
-		"a group": `{"enrollmentGroups":[{"enrollmentGroupId":"thermostats"}],"limits":{"polls":1,"retryAfter":1}}`,
+		"a group": `{"enrollmentGroups":[{"enrollmentGroupId":"thermostats"}],"limits":{"retryAfter":1}}`,
 		"an individual enrollment": `{"enrollments":[{"registrationId":"kitchen","attestation":{"type":"symmetricKey",
-			"symmetricKey":{"primaryKey":"Y2FuYXJ5LWtleS1vZi1hLWtpdGNoZW4tMDAwMDAwMDE="}}}],"limits":{"polls":1,"retryAfter":1}}`,
+			"symmetricKey":{"primaryKey":"Y2FuYXJ5LWtleS1vZi1hLWtpdGNoZW4tMDAwMDAwMDE="}}}],"limits":{"retryAfter":1}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := start(t, "-config", write(t, "simulator.json", config), "-ca-dir", filepath.Join(
@@ -254,11 +279,14 @@ func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
 		"weight":                  {config(`{"hubs":[{"hostName":"hub-a.azure-devices.net","allocationWeight":1001}]}`), []string{"hubs[0].allocationWeight", "1000"}},
 		"host name":               {config(`{"hubs":[{"hostName":"https://hub-a"}]}`), []string{"hubs[0].hostName", "https://hub-a"}},
 		"hub twice":               {config(`{"hubs":[{"hostName":"hub-a.net"},{"hostName":"HUB-A.net"}]}`), []string{"hubs[1].hostName"}},
+		"certificate policy":      {config(`{"certificatePolicies":[{"namespaceName":"fleet"}]}`), []string{"certificatePolicies[0]", "3 to 63"}},
+		"half a policy":           {config(`{"enrollments":[{"registrationId":"a","attestation":{"type":"symmetricKey"},"namespaceName":"fleet"}]}`), []string{"enrollments[0]", "all three, or none"}},
 		"connection profile":      {config(`{"hubs":[{"hostName":"hub-a.net","connectionProfile":"mqtt5"}]}`), []string{"hubs[0].connectionProfile", "mqttV5"}},
 		"allocation policy":       {config(`{"allocationPolicy":"random"}`), []string{"allocationPolicy", "random"}},
 		"enrollment's key":        {config(`{"enrollments":[{"registrationId":"a","attestation":{"symmetricKey":{"primaryKey":"x"}}}]}`), []string{"enrollments[0]", "primaryKey"}},
 		"enrollment's id":         {config(`{"enrollments":[{"registrationId":"a b"}]}`), []string{"enrollments[0]", "registrationId"}},
-		"enrolled twice":          {config(`{"enrollments":[{"registrationId":"a"},{"registrationId":"A"}]}`), []string{"enrollments[1].registrationId"}},
+		"enrolled twice":          {config(`{"enrollments":[{"registrationId":"a"},{"registrationId":"A"}]}`), []string{"enrollments[1].registrationId", `"A" is enrolled twice`}},
+		"group enrolled twice":    {config(`{"enrollmentGroups":[{"enrollmentGroupId":"g-1"},{"enrollmentGroupId":"G-1"}]}`), []string{"enrollmentGroups[1].enrollmentGroupId", `"G-1" is enrolled twice`}},
 		"enrollment's hub":        {config(`{"enrollments":[{"registrationId":"a","iotHubs":["hub-c.net"]}]}`), []string{"enrollments[0].iotHubs", "hub-c.net"}},
 		"limit":                   {config(`{"limits":{"registrationsPerMinute":-1}}`), []string{"limits.registrationsPerMinute", "-1"}},
 		"latency of no hub":       {config(`{"latency":{"*":{"hub-c.net":5}}}`), []string{`latency["*"]`, "hub-c.net"}},
@@ -276,7 +304,19 @@ func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
 		"negative times":          {faults(`{"steps":[{"at":"5s","dps":{"times":-2}}]}`), []string{"steps[0].dps.times", "-2"}},
 		"id scope":                {config(`{"idScope":"a/b"}`), []string{"simulator.json", "idScope", "a/b"}},
 		"id scope of the flag":    {[]string{"-id-scope", "a b"}, []string{"-id-scope", "a b"}},
+		"enrollment of nobody":    {faults(`{"steps":[{"at":"5s","enrollment":{"allocationPolicy":"hashed"}}]}`), []string{"steps[0].enrollment.registrationId"}},
+		"enrollment's new hub":    {faults(`{"steps":[{"at":"5s","enrollment":{"registrationId":"a","iotHubs":["hub-c.net"]}}]}`), []string{"steps[0].enrollment.iotHubs", "hub-c.net"}},
+		"weight of a step":        {faults(`{"steps":[{"at":"5s","weight":{"hub":"hub-a.azure-devices.net","weight":0}}]}`), []string{"steps[0].weight.weight", "1000"}},
+		"method without a name":   {faults(`{"steps":[{"at":"5s","method":{"deviceId":"a"}}]}`), []string{"steps[0].method"}},
+		"patch without a change":  {faults(`{"steps":[{"at":"5s","desired":{"deviceId":"a","hub":"hub-a.azure-devices.net"}}]}`), []string{"steps[0].desired.patch"}},
+		"console without a port":  {[]string{"-console", "localhost"}, []string{"-console", "127.0.0.1:8080"}},
+		"key for a console":       {[]string{"-console", key + ":1x"}, []string{"-console", "port"}},
 		"repeat too soon":         {faults(`{"repeat":"5s","steps":[{"at":"50s","clear":true}]}`), []string{"repeat"}},
+		"webhook":                 {config(`{"webhook":{"url":"127.0.0.1:80/?code=` + key + `"}}`), []string{"webhook.url", "http://"}},
+		"webhook of the flag":     {[]string{"-webhook", "ftp://x/" + key}, []string{"-webhook", "http://"}},
+		"webhook's batch":         {config(`{"webhook":{"maxMessages":5000}}`), []string{"webhook.maxMessages", "1000"}},
+		"feed's bound":            {config(`{"feed":{"maxEvents":-1}}`), []string{"feed.maxEvents", "-1"}},
+		"feed's key":              {[]string{"-feed-key-file", write(t, "feed.key", "short")}, []string{"feed.key", "16"}},
 		"half a CA":               {[]string{"-ca-dir", half}, []string{"-ca-dir", "ca-key.pem"}},
 		"state of something else": {[]string{"-state", write(t, "state.json", `{"hello":1}`)}, []string{"state.json"}},
 	} {
@@ -324,6 +364,9 @@ func TestTakenPortIsAFailureAndNotAMistake(t *testing.T) {
 	assert.Equal(t, 1, cmd.ProcessState.ExitCode())
 	assert.Equal(t, 1, strings.Count(string(out), "\n"), string(out))
 	assert.Contains(t, string(out), port)
+	for _, text := range []string{"another program has the port", "-https", "-mqtt", "0 takes a"} {
+		assert.Contains(t, string(out), text)
+	}
 }
 
 func TestHelpGoesToStandardOutput(t *testing.T) {
@@ -332,6 +375,8 @@ func TestHelpGoesToStandardOutput(t *testing.T) {
 	require.NoError(t, err)
 	for _, name := range []string{
 		"-addr", "-https", "-mqtt", "-id-scope", "-ca-dir", "-config", "-faults", "-state",
+		"-feed-key-file", "-webhook",
+		"-console",
 	} {
 		assert.Contains(t, string(out), name+" ")
 	}

@@ -14,8 +14,15 @@ type ready struct {
 	MQTT    string   `json:"mqtt"`
 	IDScope string   `json:"idScope"`
 	DPS     string   `json:"dps"`
+	Service string   `json:"service"` // DPS's name for operators
 	Hubs    []string `json:"hubs"`
-	CA      string   `json:"ca"`
+	// where devices upload to, by hub
+	Blobs map[string]string `json:"blobs"`
+	CA    string            `json:"ca"`
+
+	Feed    string `json:"feed"`              // where the simulator's own interface is
+	FeedKey string `json:"feedKey"`           // and the key that it wants
+	Console string `json:"console,omitempty"` // the page's address
 
 	ServiceConnectionString string            `json:"serviceConnectionString"`
 	HubConnectionStrings    map[string]string `json:"hubConnectionStrings"`
@@ -23,14 +30,15 @@ type ready struct {
 
 // announce prints the ready line, and for people how to connect.
 func (s *simulator) announce(stdout, stderr io.Writer) error {
-	hubs := map[string]string{}
+	hubs, blobs := map[string]string{}, map[string]string{}
 	for _, h := range s.hubs {
-		hubs[h.Host()] = h.ConnectionString()
+		hubs[h.Host()], blobs[h.Host()] = h.ConnectionString(), h.BlobHost()
 	}
 	line, err := json.Marshal(ready{
 		Ready: true, HTTPS: s.network.HTTPSAddr(), MQTT: s.network.MQTTAddr(),
-		IDScope: s.dps.IDScope(), DPS: s.dps.Endpoint(),
-		Hubs: s.hubHosts(), CA: s.ca,
+		IDScope: s.dps.IDScope(), DPS: s.dps.Endpoint(), Service: s.dps.ServiceHost(),
+		Hubs: s.hubHosts(), Blobs: blobs, CA: s.ca, Feed: s.feedURL(), FeedKey: s.feedKey,
+		Console:                 s.consoleURL(),
 		ServiceConnectionString: s.dps.ServiceConnectionString(), HubConnectionStrings: hubs,
 	})
 	if err != nil {
@@ -40,6 +48,9 @@ func (s *simulator) announce(stdout, stderr io.Writer) error {
 		"simulator is ready", "https", s.network.HTTPSAddr(), "mqtt", s.network.MQTTAddr(), "hubs",
 		s.hubHosts(),
 	)
+	if url := s.consoleURL(); url != "" {
+		s.log.Info("console is ready", "url", url)
+	}
 	if command, ok := s.thermostat(); ok {
 		fmt.Fprintf(
 			stderr,
@@ -54,6 +65,12 @@ func (s *simulator) announce(stdout, stderr io.Writer) error {
 	}
 	_, err = fmt.Fprintf(stdout, "%s\n", line)
 	return err
+}
+
+// feedURL is where a client on this machine finds the feed.
+func (s *simulator) feedURL() string {
+	_, port := reachable(s.network.HTTPSAddr())
+	return "https://" + net.JoinHostPort("localhost", port) + prefix
 }
 
 func (s *simulator) hubHosts() []string {

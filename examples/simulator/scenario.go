@@ -39,6 +39,11 @@ type step struct {
 	Link        string           `json:"link"`       // a hub
 	Disconnect  *deviceAt        `json:"disconnect"` // closes a device's connection
 	Clear       bool             `json:"clear"`      // takes back all that dps and hub injected
+
+	Enrollment *enrollmentStep `json:"enrollment"` // changes policies
+	Weight     *weightStep     `json:"weight"`     // of a hub in the allocation
+	Method     *methodStep     `json:"method"`     // calls a direct method
+	Desired    *desiredStep    `json:"desired"`    // changes a twin's desired properties
 }
 
 type networkStep struct {
@@ -87,19 +92,27 @@ func readScenario(file string, hubs []string) (*scenario, error) {
 	if err := decodeFile(file, s); err != nil {
 		return nil, err
 	}
+	if err := s.check(hubs); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return s, nil
+}
+
+// check finds what is wrong in a scenario. Its errors start with the field.
+func (s *scenario) check(hubs []string) error {
 	var last simnet.Duration
 	for i := range s.Steps {
 		if err := s.Steps[i].check(hubs); err != nil {
-			return nil, fmt.Errorf("%s: steps[%d].%w", file, i, err)
+			return fmt.Errorf("steps[%d].%w", i, err)
 		}
 		last = max(last, s.Steps[i].At+s.Steps[i].For)
 	}
 	if s.Repeat != 0 && s.Repeat < max(last, simnet.Duration(time.Second)) {
-		return nil, fmt.Errorf(
-			"%s: repeat: %s is too short: the last step ends after %s", file, s.Repeat, last,
+		return fmt.Errorf(
+			"repeat: %s is too short: the last step ends after %s", s.Repeat, last,
 		)
 	}
-	return s, nil
+	return nil
 }
 
 // check finds what is wrong in a step. Its errors start with the field.
@@ -108,7 +121,8 @@ func (s *step) check(hubs []string) error {
 	for _, there := range []bool{
 		s.Network != nil, s.Cut != "", s.ClockOffset != nil, s.DPS != nil, s.Hub != nil,
 		s.Move != nil, s.MoveNow != nil, s.Disable != "", s.Enable != "", s.Unlink != "",
-		s.Link != "", s.Disconnect != nil, s.Clear,
+		s.Link != "", s.Disconnect != nil, s.Clear, s.Enrollment != nil, s.Weight != nil,
+		s.Method != nil, s.Desired != nil,
 	} {
 		if there {
 			actions++
@@ -171,7 +185,7 @@ func (s *step) check(hubs []string) error {
 	case s.Disconnect != nil:
 		return hub("disconnect.hub", s.Disconnect.Hub)
 	}
-	return nil
+	return s.checkOperator(hub)
 }
 
 // checkFault finds numbers that mean nothing, and a status that no HTTP response can have.

@@ -7,7 +7,10 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
+	"time"
 
+	"github.com/rehome-iot/rehome/examples/simulator/console"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
@@ -24,6 +27,10 @@ type simulator struct {
 	ca      string // file with the CA's certificate
 	scratch string // directory to remove at the end
 	keeper  *keeper
+	events  *simnet.EventLog
+	feed    *feed
+	feedKey string
+	console *console.Server
 	tasks   sync.WaitGroup
 }
 
@@ -47,15 +54,30 @@ func start(f *flags, cfg *config, log *slog.Logger) (s *simulator, err error) {
 		return s, usageError{fmt.Errorf("-ca-dir %w", err)}
 	}
 	s.ca = file
-	if s.network, err = simnet.Listen(simnet.ListenConfig{
-		Addr: f.addr, HTTPSPort: f.https, MQTTPort: f.mqtt, CA: ca,
-	}); err != nil {
+	if s.feedKey, err = feedKey(f.feedKey); err != nil {
+		return s, usageError{fmt.Errorf("-feed-key-file %w", err)}
+	}
+	listen := simnet.ListenConfig{
+		Addr: f.addr, HTTPSPort: f.https, MQTTPort: f.mqtt, AMQPPort: f.amqp, CA: ca,
+	}
+	s.network, err = simnet.Listen(listen)
+	if err != nil && f.amqp == amqpPort {
+		// A broker has that port, maybe, or another simulator: it is not needed for anything.
+		listen.AMQPPort = 0
+		s.network, err = simnet.Listen(listen)
+	}
+	if err != nil {
 		return s, hintPorts(err)
 	}
+	s.events = &simnet.EventLog{MaxEvents: cfg.Feed.MaxEvents, MaxBytes: cfg.Feed.MaxBytes}
+	s.network.RecordEvents(s.events)
+	s.feed = newFeed(s.events)
 	s.dps = dpstest.New(s.network, cfg.service())
+	s.mount()
 	for _, h := range cfg.Hubs {
 		hub := hubtest.NewHub(s.network, strings.ToLower(h.HostName))
 		hub.SetConnectionProfile(h.ConnectionProfile)
+		hub.SweepC2D()
 		s.hubs = append(s.hubs, hub)
 		if err := s.link(hub.Host()); err != nil {
 			return s, err
@@ -63,6 +85,9 @@ func start(f *flags, cfg *config, log *slog.Logger) (s *simulator, err error) {
 	}
 	restored, err := restore(s.dps, f.state)
 	if err != nil {
+		return s, usageError{err}
+	}
+	if err := s.setPolicies(); err != nil {
 		return s, usageError{err}
 	}
 	if restored {
@@ -77,6 +102,11 @@ func start(f *flags, cfg *config, log *slog.Logger) (s *simulator, err error) {
 			return s, usageError{fmt.Errorf("-state %w", err)}
 		}
 	}
+	if f.console != "" {
+		if s.console, err = s.startConsole(f.console); err != nil {
+			return s, err
+		}
+	}
 	return s, nil
 }
 
@@ -86,6 +116,22 @@ func (s *simulator) link(name string) error {
 	for _, h := range s.config.Hubs {
 		if strings.EqualFold(h.HostName, name) && h.AllocationWeight != nil {
 			return s.dps.SetWeight(name, *h.AllocationWeight)
+		}
+	}
+	return nil
+}
+
+// setPolicies makes the certificate policies of the configuration, which go before restored ones.
+func (s *simulator) setPolicies() error {
+	for i, p := range s.config.CertificatePolicies {
+		if err := s.dps.Issuer().SetPolicy(hubtest.CertificatePolicy{
+			Namespace: p.NamespaceName, Authority: p.CertificateAuthorityName,
+			Name: p.CertificatePolicyName, Validity: time.Duration(p.Validity),
+		}); err != nil {
+			return fmt.Errorf(
+				"%s: certificatePolicies[%d]: %s", s.config.file, i,
+				strings.TrimPrefix(err.Error(), "hubtest: "),
+			)
 		}
 	}
 	return nil
@@ -111,9 +157,13 @@ func plain(err error) string { return strings.TrimPrefix(err.Error(), "dpstest: 
 // close ends everything, and keeps the state.
 func (s *simulator) close() error {
 	var err error
+	if s.console != nil {
+		err = s.console.Close()
+	}
 	s.tasks.Wait()
 	if s.network != nil {
-		err = s.network.Close() // before the state is kept: no request changes it any more
+		// before the state is kept: no request changes it any more
+		err = errors.Join(err, s.network.Close())
 	}
 	if s.keeper != nil {
 		err = errors.Join(err, s.keeper.close())
@@ -124,11 +174,20 @@ func (s *simulator) close() error {
 	return err
 }
 
+// addressInUse is WSAEADDRINUSE: how Windows says that a port is taken.
+const addressInUse = syscall.Errno(10048)
+
 // hintPorts says what to do where the ports of the real service cannot be had.
 func hintPorts(err error) error {
-	if errors.Is(err, os.ErrPermission) {
+	switch {
+	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf(
 			"%w: ports below 1024 need privileges, -https 0 and -mqtt 0 take free ones", err,
+		)
+	case errors.Is(err, syscall.EADDRINUSE), errors.Is(err, addressInUse):
+		return fmt.Errorf(
+			"%w: another program has the port: end it, or name another one with -https or -mqtt "+
+				"(0 takes a free one)", err,
 		)
 	}
 	return err

@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -27,7 +29,7 @@ type keeper struct {
 	log  *slog.Logger
 	done chan struct{}
 	task sync.WaitGroup
-	last []byte // what is in the file
+	last [sha256.Size]byte // the digest of what is in the file
 }
 
 // restore puts the state of the file, if there is one, in the place of the configuration's
@@ -55,6 +57,15 @@ func restore(dps *dpstest.Server, file string) (bool, error) {
 // keep writes the state for the first time, so that a file that cannot be written is found at once,
 // and from then on whenever it has changed.
 func keep(dps *dpstest.Server, file string, log *slog.Logger) (*keeper, error) {
+	left, err := filepath.Glob(escapeGlob(file) + unfinished)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range left { // of a process that was killed as it wrote
+		if err := os.Remove(f); err != nil {
+			return nil, err
+		}
+	}
 	k := &keeper{file: file, dps: dps, log: log, done: make(chan struct{})}
 	if err := k.save(); err != nil {
 		return nil, err
@@ -87,13 +98,14 @@ func (k *keeper) save() error {
 	if err := k.dps.Save(&b); err != nil {
 		return err
 	}
-	if bytes.Equal(b.Bytes(), k.last) {
+	digest := sha256.Sum256(b.Bytes())
+	if digest == k.last {
 		return nil
 	}
 	if err := replace(k.file, b.Bytes()); err != nil {
 		return err
 	}
-	k.last = b.Bytes()
+	k.last = digest
 	return nil
 }
 
@@ -104,9 +116,22 @@ func (k *keeper) close() error {
 	return k.save()
 }
 
-// replace puts a new file, for the owner's eyes alone, in the place of an old one.
+// unfinished is how the name of a state goes on that is being written, with a star for what is
+// random.
+const unfinished = ".new-*"
+
+// escapeGlob returns a pattern that matches a name alone.
+func escapeGlob(name string) string {
+	if runtime.GOOS == "windows" { // it has no escapes, and its names have no stars
+		return name
+	}
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(name)
+}
+
+// replace puts a new file, for the owner's eyes alone, in the place of an old one: the name leads
+// to the one or the other, whole, whenever the process is killed or the power fails.
 func replace(file string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*")
+	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+unfinished)
 	if err != nil {
 		return err
 	}
@@ -120,6 +145,10 @@ func replace(file string, data []byte) error {
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
+	}
+	if dir, err := os.Open(filepath.Dir(file)); err == nil {
+		_ = dir.Sync() // the new name, too, where the system can
+		_ = dir.Close()
 	}
 	return nil
 }

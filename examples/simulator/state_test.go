@@ -57,6 +57,8 @@ func TestStateSurvivesAKill(t *testing.T) {
 		now, err := os.ReadFile(state)
 		return err == nil && string(now) != string(before)
 	}, limit, 50*time.Millisecond)
+	require.NoError(t, os.WriteFile(state+".new-123", []byte(key), 0o600)) // as if it was writing
+	require.NoError(t, os.WriteFile(state+".bak", nil, 0o600))
 	require.NoError(t, p.cmd.Process.Kill())
 	_ = p.cmd.Wait()
 	p.ended = true
@@ -66,7 +68,7 @@ func TestStateSurvivesAKill(t *testing.T) {
 	assert.Equal(t, a.Hub, p.lookup(t, "kitchen").Hub)
 	left, err := filepath.Glob(state + ".*")
 	require.NoError(t, err)
-	assert.Empty(t, left)
+	assert.Equal(t, []string{state + ".bak"}, left, "only what it made itself is removed")
 }
 
 func (p *program) lookup(t *testing.T, id string) dps.Assignment {

@@ -63,7 +63,7 @@ type board struct {
 func newFleet(t *testing.T, in *situation, network byte, lag *lagLog) *fleet {
 	// All of 127.0.0.0/8 is this machine, but only a socket for any address hears all of it.
 	s := newSiteAt(t, simnet.ListenConfig{Addr: "0.0.0.0"}, dpstest.Config{
-		Polls: 1, RetryAfter: time.Second, RegistrationsPerMinute: -1, PollsPer10s: -1,
+		RetryAfter: time.Second, RegistrationsPerMinute: -1, PollsPer10s: -1,
 	})
 	f := &fleet{situation: in, site: s, network: network, lag: lag}
 	s.network.Handle(dpstest.GlobalEndpoint, &recorder{s.dps, toDPS, f})

@@ -83,7 +83,7 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	return newSiteAt(t, simnet.ListenConfig{}, dpstest.Config{Polls: 1, RetryAfter: time.Second})
+	return newSiteAt(t, simnet.ListenConfig{}, dpstest.Config{RetryAfter: time.Second})
 }
 
 func newSiteAt(t *testing.T, at simnet.ListenConfig, cfg dpstest.Config) *site {

@@ -78,7 +78,7 @@ func TestProcessesThatAreKilledOverAndOverWriteWithoutSync(t *testing.T) {
 	}
 	// The registration never ends, so that the device is asked to wait each second.
 	s := newSiteAt(t, simnet.ListenConfig{}, dpstest.Config{
-		Polls: 1 << 30, RetryAfter: time.Second, PollsPer10s: -1,
+		AssignTime: 1000 * time.Hour, RetryAfter: time.Second, PollsPer10s: -1,
 	})
 	s.enroll(t, "board")
 	renames := 0

@@ -33,7 +33,7 @@ func (h *Hub) authenticate(
 	case len(c.Password) > 0:
 		return h.checkToken(device, string(c.Password), now)
 	}
-	return expiry, checkCertificate(device, cert, now)
+	return expiry, h.checkCertificate(device, cert, now)
 }
 
 // known returns the record of a device or module that may come in, or why it may not; h.mu is held.
@@ -51,20 +51,24 @@ func (h *Hub) known(id string) (r *record, refusal string) {
 	return r, ""
 }
 
-// checkCertificate checks a client certificate against a device's thumbprints.
-func checkCertificate(device *record, cert *x509.Certificate, now time.Time) (refusal string) {
+// checkCertificate checks a client certificate against a device's thumbprints, or, for a device
+// that certificates are issued to, as one of those; h.mu is held.
+func (h *Hub) checkCertificate(
+	device *record, cert *x509.Certificate, now time.Time,
+) (refusal string) {
 	switch {
 	case cert == nil:
 		return "neither token nor client certificate"
-	case !device.accepts(cert):
-		return "thumbprint does not match"
-	case now.Before(cert.NotBefore) || now.After(cert.NotAfter):
-		return "client certificate is not valid at this time"
+	case device.accepts(cert):
+		return validAt(cert, now)
+	case device.CertificatePolicy != "":
+		return h.acceptsIssued(device, cert, now)
 	}
-	return ""
+	return "thumbprint does not match"
 }
 
-// checkToken checks a token against a device's keys.
+// checkToken checks a token against a device's keys or, if it names a policy, against that. Azure
+// docs: "Control access to IoT Hub with shared access signatures".
 func (h *Hub) checkToken(
 	device *record, token string, now time.Time,
 ) (expiry time.Time, refusal string) {
@@ -72,14 +76,22 @@ func (h *Hub) checkToken(
 	if err != nil {
 		return expiry, err.Error()
 	}
-	if signature.KeyName != "" {
-		return expiry, "no such policy"
+	keys := device.keys()
+	if policy := signature.KeyName; policy != "" {
+		has, ok := rights[policy]
+		switch {
+		case !ok:
+			return expiry, "no such policy"
+		case has&deviceConnect == 0:
+			return expiry, "authorization rule " + policy + " does not allow access for devices"
+		}
+		keys = decodeKeys(h.policies.key(policy))
 	}
 	if !h.covers(signature.Resource, device.ID) {
 		return expiry, "token is for another resource"
 	}
 	signed := false
-	for _, key := range device.keys() {
+	for _, key := range keys {
 		signed = signature.Verify(key) || signed
 	}
 	switch {
@@ -91,16 +103,19 @@ func (h *Hub) checkToken(
 	return signature.Expiry, ""
 }
 
-// covers reports whether a token's resource is "{hub}/devices/{device ID}", or
-// "{hub}/devices/{device ID}/modules/{module ID}" for a module. Only the host is compared without
-// case.
+// covers reports whether a token's resource is a prefix, by whole segments, of
+// "{hub}/devices/{device ID}", or of "{hub}/devices/{device ID}/modules/{module ID}" for a module:
+// the hub's host alone is one. Only the host is compared without case.
 func (h *Hub) covers(resource, id string) bool {
 	host, path, _ := strings.Cut(resource, "/")
-	want := "devices/" + id
+	want := "devices/" + id + "/"
 	if device, module := splitID(id); module != "" {
-		want = "devices/" + device + "/modules/" + module
+		want = "devices/" + device + "/modules/" + module + "/"
 	}
-	return strings.EqualFold(host, h.host) && strings.TrimSuffix(path, "/") == want
+	if path = strings.TrimSuffix(path, "/"); path != "" {
+		path += "/"
+	}
+	return strings.EqualFold(host, h.host) && strings.HasPrefix(want, path)
 }
 
 // username is a CONNECT's user name parsed.

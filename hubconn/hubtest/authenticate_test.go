@@ -142,7 +142,23 @@ func TestRefusalsAreAllReturnCode5(t *testing.T) {
 				t, hubHost+"/devices/dev1", "b3RoZXI=", h.network.Now().Add(time.Hour),
 			)
 		}, "token is signed with another key"},
-		"token of a policy": {func(_ *testing.T, _ *Hub, c *client) { c.password += "&skn=iothubowner" }, "no such policy"},
+		"token for a part of the ID": {func(t *testing.T, h *Hub, c *client) {
+			d, _ := h.Get("dev1")
+			c.password = token(
+				t, hubHost+"/devices/dev", d.PrimaryKey, h.network.Now().Add(time.Hour),
+			)
+		}, "token is for another resource"},
+		"device's key under a policy's name": {func(_ *testing.T, _ *Hub, c *client) { c.password += "&skn=iothubowner" }, "token is signed with another key"},
+		"unknown policy":                     {func(_ *testing.T, _ *Hub, c *client) { c.password += "&skn=me" }, "no such policy"},
+		"policy without the right": {func(t *testing.T, h *Hub, c *client) {
+			c.password = policyToken(t, h, "service", hubHost+"/devices/dev1", time.Hour)
+		}, "authorization rule service does not allow access for devices"},
+		"policy's token for another device": {func(t *testing.T, h *Hub, c *client) {
+			c.password = policyToken(t, h, "device", hubHost+"/devices/dev2", time.Hour)
+		}, "token is for another resource"},
+		"policy's token that is too old": {func(t *testing.T, h *Hub, c *client) {
+			c.password = policyToken(t, h, "device", hubHost+"/devices/dev1", -time.Hour)
+		}, "token has expired"},
 		"token more than five minutes old": {func(t *testing.T, h *Hub, c *client) {
 			d, _ := h.Get("dev1")
 			c.password = token(
@@ -167,6 +183,52 @@ func TestRefusalsAreAllReturnCode5(t *testing.T) {
 			})
 		})
 	}
+}
+
+// policyToken signs a token with the key of a hub's policy.
+func policyToken(t *testing.T, h *Hub, policy, resource string, lifetime time.Duration) string {
+	return token(t, resource, h.policies.key(policy), h.network.Now().Add(lifetime)) +
+		"&skn=" + policy
+}
+
+// A resource is a prefix of what its token is good for, by whole segments.
+func TestTokensOfPoliciesAndOfWholeHubsLetDevicesIn(t *testing.T) {
+	onEach(t, func(t *testing.T, h *Hub, transport string) {
+		require.NoError(t, h.PutModule("dev1", Module{ID: "m"}))
+		d, _ := h.Get("dev1")
+		m, _ := h.Module("dev1", "m")
+		for id, resources := range map[string][]string{
+			"dev1": {"", "/", "/devices", "/devices/dev1", "/devices/dev1/"},
+			"dev1/m": {
+				"", "/devices", "/devices/dev1", "/devices/dev1/modules", "/devices/dev1/modules/m",
+			},
+		} {
+			key := d.PrimaryKey
+			if id != "dev1" {
+				key = m.SecondaryKey
+			}
+			for _, resource := range resources {
+				resource = hubHost + resource
+				for _, password := range []string{
+					token(t, resource, key, h.network.Now().Add(time.Hour)),
+					policyToken(t, h, "device", resource, time.Hour),
+					policyToken(t, h, "iothubowner", resource, time.Hour),
+				} {
+					c := device(t, h, id)
+					c.password = password
+					assert.Zero(t, c.connect(transport), "%s with %s", id, resource)
+					c.close()
+					response, body := c.https("POST /messages/events", nil, "hello")
+					assert.Equal(t, 204, response.StatusCode, "%s: %s", resource, body)
+				}
+			}
+		}
+		// A connection of a policy's token lives as long as that, like any other.
+		c := device(t, h, "dev1")
+		c.password = policyToken(t, h, "device", hubHost+"/devices/dev1", time.Minute)
+		require.Zero(t, c.connect(transport))
+		c.ended()
+	})
 }
 
 func TestTokens(t *testing.T) {

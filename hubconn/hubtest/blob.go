@@ -1,6 +1,7 @@
 package hubtest
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/md5"
 	"crypto/rand"
@@ -35,19 +36,24 @@ type store struct {
 
 	mu    sync.Mutex
 	blobs map[string]*blob
+	order []string // names of blobs: the one written longest ago first
+	size  int      // bytes that all blobs have
+	room  int      // and may have
 }
 
 type blob struct {
 	whole   []byte // nil: never committed
 	kind    string // content type
 	blocks  map[string][]byte
-	chosen  map[string][]byte // the blocks of whole
+	chosen  map[string][]byte // the blocks of whole, and parts of it
 	pending int               // bytes in blocks
+	written time.Time         // by the services' clock
 }
 
 func newStore(h *Hub) *store {
 	s := &store{
 		hub: h, host: blobHost(h.host), key: make([]byte, 64), blobs: make(map[string]*blob),
+		room: maxStorage,
 	}
 	_, _ = rand.Read(s.key) // never fails
 	h.network.Handle(s.host, s)
@@ -65,7 +71,10 @@ func blobHost(hub string) string {
 func (h *Hub) BlobHost() string { return h.store.host }
 
 // Blob returns the content of an uploaded blob. Its name begins with the ID of the device:
-// "dev1/log.txt".
+// "dev1/log.txt". The storage keeps 512 MB, or 10,000 blobs: those that were written longest ago go
+// first. Over HTTPS the storage answers GET and HEAD at the address that the device was given, and
+// to a back end with the hub's own token (https://{BlobHost}/uploads/dev1/log.txt, policy "service"
+// or "iothubowner").
 func (h *Hub) Blob(name string) ([]byte, bool) {
 	h.store.mu.Lock()
 	defer h.store.mu.Unlock()
@@ -118,7 +127,8 @@ func (s *store) allows(name string, q url.Values) error {
 // ServeMQTT closes the connection: storage speaks HTTPS alone.
 func (s *store) ServeMQTT(nc net.Conn) { _ = nc.Close() }
 
-// ServeHTTP serves Put Blob, Put Block and Put Block List. Azure REST API: Blob service.
+// ServeHTTP serves Put Blob, Put Block, Put Block List, Get Blob and Get Blob Properties. Azure
+// REST API: Blob service.
 func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("x-ms-request-id", newLockToken())
 	w.Header().Set("x-ms-version", blobVersion)
@@ -128,10 +138,12 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	device, _, _ := strings.Cut(name, "/")
-	if f, struck := s.hub.strike(BlobPut, device); struck && s.applyFault(w, r, name, f) {
+	if f, struck := s.hub.strike(stageOf(r), device); struck && s.applyFault(w, r, name, f) {
 		return
 	}
-	s.respond(w, r, name, s.put(r, name))
+	if !s.get(w, r, name) {
+		s.respond(w, r, name, s.put(r, name))
+	}
 }
 
 // applyFault lets a fault have a request. It reports false if that was no more than a delay.
@@ -142,10 +154,10 @@ func (s *store) applyFault(w http.ResponseWriter, r *http.Request, name string, 
 	switch {
 	case pause(r.Context(), f.Delay) != nil:
 	case f.silent():
-		s.logOperation(name, 0)
+		s.logOperation(stageOf(r), name, 0)
 		s.hub.leaveUnanswered(w, r, f)
 	case f.Status != 0:
-		s.logOperation(name, f.Status)
+		s.logOperation(stageOf(r), name, f.Status)
 		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxBlob))
 		if f.RetryAfter != "" {
 			w.Header().Set("Retry-After", f.RetryAfter)
@@ -161,18 +173,18 @@ func (s *store) respond(w http.ResponseWriter, r *http.Request, name string, ref
 	if refused != nil {
 		// so that the client hears the response
 		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxBlob))
-		s.logOperation(name, refused.status)
+		s.logOperation(BlobPut, name, refused.status)
 		s.refuse(w, *refused)
 		return
 	}
-	s.logOperation(name, http.StatusCreated)
+	s.logOperation(BlobPut, name, http.StatusCreated)
 	w.WriteHeader(http.StatusCreated)
 }
 
-func (s *store) logOperation(name string, status int) {
+func (s *store) logOperation(on Stage, name string, status int) {
 	device, _, _ := strings.Cut(name, "/")
 	s.hub.logOperation(Operation{
-		On: BlobPut, DeviceID: device, Transport: "https", Status: status, Detail: name,
+		On: on, DeviceID: device, Transport: "https", Status: status, Detail: name,
 	})
 }
 
@@ -205,14 +217,12 @@ func (s *store) refuse(w http.ResponseWriter, e blobError) {
 func (s *store) put(r *http.Request, name string) *blobError {
 	q := r.URL.Query()
 	if err := s.allows(name, q); err != nil {
-		return &blobError{
-			http.StatusForbidden, "AuthenticationFailed",
-			"Server failed to authenticate the request: " + err.Error(),
-		}
+		return unauthentic(err.Error())
 	}
 	if r.Method != http.MethodPut {
 		return &blobError{
-			http.StatusMethodNotAllowed, "UnsupportedHttpVerb", "blobs are written by PUT",
+			http.StatusMethodNotAllowed, "UnsupportedHttpVerb",
+			"blobs are written by PUT, and read by GET and HEAD",
 		}
 	}
 	if r.ContentLength < 0 {
@@ -234,12 +244,14 @@ func (s *store) put(r *http.Request, name string) *blobError {
 		r.Header.Get("Content-MD5") != base64.StdEncoding.EncodeToString(sum[:]) {
 		return &blobError{http.StatusBadRequest, "Md5Mismatch", "Content-MD5 is another body's"}
 	}
+	body = bytes.Clone(body) // without the room that reading left
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.blobs[name]
 	if b == nil {
 		b = &blob{blocks: make(map[string][]byte)}
 	}
+	before := b.size()
 	var refused *blobError
 	switch q.Get("comp") {
 	case "":
@@ -255,7 +267,7 @@ func (s *store) put(r *http.Request, name string) *blobError {
 		}
 	}
 	if refused == nil {
-		s.blobs[name] = b
+		s.keep(name, b, before)
 	}
 	return refused
 }
@@ -270,7 +282,7 @@ func (b *blob) put(header http.Header, body []byte) *blobError {
 	if kind == "" {
 		kind = header.Get("Content-Type")
 	}
-	b.whole, b.kind, b.chosen = append([]byte{}, body...), kind, nil
+	b.whole, b.kind, b.chosen = body, kind, nil
 	b.blocks, b.pending = make(map[string][]byte), 0
 	return nil
 }
@@ -324,20 +336,29 @@ func (b *blob) commit(header http.Header, list []byte) *blobError {
 			"block list has more than " + strconv.Itoa(maxBlocks) + " blocks",
 		}
 	}
-	whole, chosen := []byte{}, make(map[string][]byte)
+	var parts [][]byte
+	size, names := 0, make([]string, 0, len(ids.Blocks))
 	for _, entry := range ids.Blocks {
 		id := strings.TrimSpace(entry.ID)
 		block, ok := b.blocks[id]
 		if entry.XMLName.Local == "Committed" || entry.XMLName.Local == "Latest" && !ok {
 			block, ok = b.chosen[id]
 		}
-		if !ok || len(whole)+len(block) > maxBlob {
+		if !ok || size+len(block) > maxBlob {
 			return &blobError{
 				http.StatusBadRequest, "InvalidBlockList",
 				"the list names a block that was not put, or is too large",
 			}
 		}
-		whole, chosen[id] = append(whole, block...), block
+		parts, names, size = append(parts, block), append(names, id), size+len(block)
+	}
+	whole, chosen, at := slices.Concat(parts...), make(map[string][]byte, len(names)), 0
+	if whole == nil {
+		whole = []byte{}
+	}
+	for i, id := range names { // no second copy of them
+		chosen[id] = whole[at : at+len(parts[i])]
+		at += len(parts[i])
 	}
 	b.whole, b.chosen, b.kind = whole, chosen, header.Get("x-ms-blob-content-type")
 	b.blocks, b.pending = make(map[string][]byte), 0

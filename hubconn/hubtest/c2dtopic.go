@@ -65,14 +65,10 @@ func c2dFilter(id string, m *C2D, subscriptions map[string]byte) (qos byte, ok b
 	if module != "" {
 		wanted = append(wanted, prefix+"#")
 	}
-	for _, filter := range wanted {
-		if granted, has := subscriptions[filter]; has {
+	for filter, granted := range subscriptions {
+		if slices.Contains(wanted, ownFilter(id, filter)) {
 			qos, ok = max(qos, granted), true
 		}
 	}
 	return qos, ok
 }
-
-// isCommandFilter reports whether a filter is of the kind that outlives a connection with
-// CleanSession 0.
-func isCommandFilter(filter string) bool { return strings.HasPrefix(filter, "devices/") }

@@ -1,6 +1,7 @@
 package hubtest
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -35,6 +36,13 @@ type Device struct {
 	PrimaryThumbprint string
 	// SecondaryThumbprint counts as PrimaryThumbprint does.
 	SecondaryThumbprint string
+	// CertificatePolicy is the ID of the policy ([CertificatePolicy]) under which certificates are
+	// issued to the device: they let it in, whatever their thumbprint. It then needs no key and no
+	// thumbprint. "": none are issued.
+	CertificatePolicy string
+	// CredentialID is what issued certificates hold so that the hub knows whose they are. Default:
+	// with a policy, a new one. RevokeCredentials changes it.
+	CredentialID string
 	// GenerationID tells apart identities that had the same ID one after the other. The hub sets
 	// it.
 	GenerationID string
@@ -65,11 +73,18 @@ func (h *Hub) Put(d Device) error {
 
 // put creates or changes an identity; h.mu is held.
 func (h *Hub) put(d Device) {
+	old, known := h.devices[d.ID]
+	if known {
+		d.CredentialID = cmp.Or(d.CredentialID, old.CredentialID)
+	}
+	if d.CertificatePolicy != "" && d.CredentialID == "" {
+		d.CredentialID = newCredentialID()
+	}
 	if d.PrimaryKey == "" && d.SecondaryKey == "" && d.PrimaryThumbprint == "" &&
-		d.SecondaryThumbprint == "" {
+		d.SecondaryThumbprint == "" && d.CertificatePolicy == "" {
 		d.PrimaryKey, d.SecondaryKey = randomKey(), randomKey()
 	}
-	if old, ok := h.devices[d.ID]; ok {
+	if known {
 		d.GenerationID = old.GenerationID
 		old.Device = d
 		return
@@ -163,12 +178,16 @@ type record struct {
 	sequence uint64
 	// the subscriptions that the next connection with CleanSession 0 finds; nil: no session
 	session map[string]byte
+	issue   *issuing // the request for a certificate that is pending; nil for none
 }
 
 // keys returns the device's keys.
-func (r *record) keys() [][]byte {
+func (r *record) keys() [][]byte { return decodeKeys(r.PrimaryKey, r.SecondaryKey) }
+
+// decodeKeys returns those of some keys in base64 that are any.
+func decodeKeys(texts ...string) [][]byte {
 	var keys [][]byte
-	for _, k := range []string{r.PrimaryKey, r.SecondaryKey} {
+	for _, k := range texts {
 		if raw, err := base64.StdEncoding.DecodeString(k); err == nil && len(raw) > 0 {
 			keys = append(keys, raw)
 		}

@@ -17,18 +17,22 @@
 //	fmt.Println(hub.Attempts()) // and how the device went on
 //
 // Hubs, like net/http/httptest's servers, are services: a test plays the back end by methods of
-// [Hub], and sees what the device did in logs. Nothing is routed between clients: a hub is not a
-// broker.
+// [Hub], and sees what the device did in logs, or in the network's log of events
+// ([simnet.Network.RecordEvents]). Nothing is routed between clients: a hub is not a broker.
 //
 // # What is simulated
 //
 //	identities       keys and thumbprints; disabled and deleted devices lose their
 //	                 connections (Put, Get, Delete, Disable, PutModule …)
-//	connecting       CONNECT in its old and new forms, SAS tokens and certificates,
+//	connecting       CONNECT in its old and new forms, SAS tokens of devices and of
+//	                 policies, certificates, sessions with all their subscriptions,
 //	                 five minutes of grace, take-over, keep-alive (1.5 times, or
 //	                 29.45 minutes), token expiry, five subscriptions,
 //	                 DeviceClientType and model ID (Attempts, Connected, Disconnect);
 //	                 hubs of MQTT 5 alone (SetConnectionProfile)
+//	certificates     issued by an Issuer, in place of keys and thumbprints; renewal over
+//	                 $iothub/credentials; revocation (SetIssuer, SetCredentialSync,
+//	                 SyncCredentials, RevokeCredentials)
 //	telemetry        MQTT and HTTPS, single and batch; properties, wills, RETAIN;
 //	                 256 KB (Messages)
 //	cloud-to-device  MQTT and HTTPS (complete, abandon, reject); 50 deep, 64 KB,
@@ -40,14 +44,14 @@
 //	                 32 KB, keys, strings, depth, integers (Twin, PatchDesired,
 //	                 PatchTags, PatchTwin, ReplaceTwin, SetTwin)
 //	uploads          ten at a time, an hour each (SetUploadTTL); blob storage with
-//	                 Put Blob, Put Block and Put Block List (Blob, BlobType,
-//	                 Uploads, BlobHost)
+//	                 Put Blob, Put Block and Put Block List, read back by Get
+//	                 Blob (Blob, BlobType, Uploads, BlobHost)
 //	modules          all of the above but uploads and cloud-to-device over HTTPS;
 //	                 inputs and outputs ("device/module" as ID)
 //	REST API         devices and modules (create, get, update, delete, list, bulk),
 //	                 twins (get, patch, replace), methods, cloud-to-device messages,
-//	                 statistics, queries of twins by comparisons; SAS of the five
-//	                 built-in policies (ConnectionString)
+//	                 statistics, queries of twins of devices and modules; SAS of
+//	                 the five built-in policies (ConnectionString)
 //	state            keys, registry, twins, queues and sessions over a restart
 //	                 (Save, Load)
 //	limits           rates, shaped and then refused; a daily quota (SetLimits)
@@ -58,9 +62,9 @@
 //
 // AMQP (over which the service SDKs send cloud-to-device messages and get feedback: here POST
 // /devices/{id}/messages/deviceBound and [Hub.SendC2D] do it), MQTT 5, IoT Edge and its gateways,
-// certificates by authority, IP filters, routing and endpoints, jobs, configurations, all else of
-// the query language, when each member of a twin was changed ($metadata), device streams, the
-// limits of the tiers beyond what SetLimits sets.
+// certificates by authorities other than an Issuer's, IP filters, routing and endpoints, jobs,
+// configurations, functions of values in queries, when each member of a twin was changed
+// ($metadata), device streams, the limits of the tiers beyond what SetLimits sets.
 //
 // # What can go wrong on demand
 //
@@ -95,7 +99,12 @@
 //   - reported properties above 32 KB are refused with 400 ([Hub.SetOversizeStatus] makes it 413).
 //     Keys with $ are refused, $version among them;
 //   - over HTTPS an unknown device and a disabled one are both 404001; names of application
-//     properties come in lower case, for headers have none, but those of a batch as they are;
+//     properties keep the case they have in the header;
+//   - a certificate is issued in a second, by SAS sessions too; the credential ID that binds it to
+//     its device is a URI in it, urn:uuid:…; RevokeCredentials closes the device's connection,
+//     Issuer.Revoke closes none;
+//   - a request for a certificate that has no request ID, or comes before the subscription, gets no
+//     answer, and the connection stays. One whose 200 was lost is over;
 //   - while traffic shaping delays a packet, those behind it wait, pings included;
 //   - the API version may be any date, and over MQTT it may be missing.
 package hubtest

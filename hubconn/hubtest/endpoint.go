@@ -43,9 +43,10 @@ type endpoint struct {
 }
 
 // parseEndpoint parses method, escaped path and query of a request. Fixed parts of a path have no
-// case. The code is 0, 404000 or 405000. Azure REST API: IoT Hub, Device.
+// case, and a slash may end it, as some SDKs put one before the query. The code is 0, 404000 or
+// 405000. Azure REST API: IoT Hub, Device.
 func parseEndpoint(method, path string, query url.Values) (e endpoint, code int) {
-	parts, ok := splitPath(path)
+	parts, ok := splitPath(strings.TrimSuffix(path, "/"))
 	if !ok || len(parts) < 3 || !strings.EqualFold(parts[0], "devices") || parts[1] == "" ||
 		strings.Contains(parts[1], "/") {
 		return endpoint{}, codeNotFound

@@ -38,6 +38,8 @@ const (
 	codeUploadExpired     = 400016
 	codeUnauthorizedEntry = 401002
 	codeUnauthorized      = 401003
+	codeRequestInvalid    = 400037
+	codeCredentialFailed  = 400040
 	codeQuota             = 403002
 	codeQueueFull         = 403004
 	codeUploadsFull       = 403006
@@ -48,9 +50,11 @@ const (
 	codeNotOnline         = 404103
 	codeMethodNotAllowed  = 405000
 	codeDeviceExists      = 409001
+	codeCredentialPending = 409004
 	codeModuleExists      = 409301
 	codePrecondition      = 412001
 	codeLockLost          = 412002
+	codeNoCredentials     = 412005
 	codeTooLarge          = 413001
 	codeThrottled         = 429001
 	codeBadGateway        = 502000
@@ -64,7 +68,11 @@ var codeNames = map[int]string{
 	codeUploadUnknown:     "InvalidFileUploadCorrelationId",
 	codeUploadExpired:     "ExpiredFileUploadCorrelationId",
 	codeUnauthorizedEntry: "IotHubUnauthorizedAccess", codeUnauthorized: "IotHubUnauthorized",
-	codeQuota: "IotHubQuotaExceeded", codeQueueFull: "DeviceMaximumQueueDepthExceeded",
+	codeRequestInvalid:    "CredentialRequestInvalid",
+	codeCredentialFailed:  "CredentialOperationFailed",
+	codeCredentialPending: "CredentialOperationPending",
+	codeNoCredentials:     "CredentialManagementPreconditionFailed",
+	codeQuota:             "IotHubQuotaExceeded", codeQueueFull: "DeviceMaximumQueueDepthExceeded",
 	codeUploadsFull: "DeviceMaximumActiveFileUploadLimitExceeded",
 	codeBadExpiry:   "InvalidMessageExpiryTime", codeNotFound: "GenericNotFound",
 	codeDeviceNotFound: "DeviceNotFound", codeModuleNotFound: "ModuleNotFound",

@@ -136,7 +136,7 @@ func (h *Hub) authenticateRequest(r *http.Request, id string) (refused webReply,
 	if token != "" {
 		_, reason = h.checkToken(device, token, now)
 	} else {
-		reason = checkCertificate(device, cert, now)
+		reason = h.checkCertificate(device, cert, now)
 	}
 	if reason != "" {
 		return webRefusal(codeUnauthorized, "Authentication failed for this device, "+

@@ -70,7 +70,7 @@ func TestEventOverHTTPS(t *testing.T) {
 		assert.Equal(t, "dev1", m.DeviceID)
 		assert.Equal(t, "https", m.Transport)
 		assert.Equal(t, "hello", string(m.Body))
-		assert.Equal(t, map[string]string{"room": "attic", "floor": "2"}, m.Properties)
+		assert.Equal(t, map[string]string{"room": "attic", "Floor": "2"}, m.Properties)
 		assert.Equal(t, map[string]string{
 			"$.mid": "m1", "$.cid": "c1", "$.ct": "text/plain", "$.ce": "utf-8",
 			"$.ctime": "2026-01-01T00:00:00Z", "$.sub": "thermostat1",
@@ -198,7 +198,7 @@ func TestCommandsOverHTTPS(t *testing.T) {
 		response, _ = c.https("DELETE /messages/deviceBound/"+lock+"?reject", nil, "")
 		assert.Equal(t, 204, response.StatusCode)
 		assert.Equal(t, []string{"on Success", "no Rejected"}, outcomes(h.Feedback()))
-		response, _ = c.https("DELETE /messages/deviceBound/", nil, "")
+		response, _ = c.https("DELETE /messages/deviceBound/x", nil, "")
 		assert.Equal(t, 412, response.StatusCode)
 	})
 }
@@ -336,6 +336,32 @@ func TestRequestsThatAreNone(t *testing.T) {
 		response, _ := device(t, h, odd).https("POST /messages/events", nil, "hello")
 		assert.Equal(t, 204, response.StatusCode)
 		assert.Equal(t, odd, h.Messages()[0].DeviceID)
+	})
+}
+
+// So do the SDK for C and what is built on it write the paths.
+func TestASlashMayEndAPath(t *testing.T) {
+	inWeb(t, func(t *testing.T, h *Hub, c *client) {
+		require.NoError(t, h.SendC2D("dev1", C2D{Body: []byte("a")}))
+		for _, request := range [][2]string{
+			{"POST /messages/events/", "hello"}, {"GET /messages/deviceBound/", ""},
+			{"POST /files/", `{"blobName":"a"}`},
+		} {
+			response, body := c.https(request[0], nil, request[1])
+			assert.Less(t, response.StatusCode, 300, "%s: %s", request[0], body)
+			if token := response.Header.Get("ETag"); token != "" {
+				response, _ = c.https(
+					"DELETE /messages/deviceBound/"+strings.Trim(token, `"`)+"/", nil, "",
+				)
+				assert.Equal(t, 204, response.StatusCode)
+			}
+		}
+		assert.Len(t, h.Messages(), 1)
+		id := url.PathEscape(h.Uploads()[0].CorrelationID)
+		response, body := c.https("POST /files/notifications/"+id+"/", nil, `{"isSuccess":true}`)
+		assert.Equal(t, 204, response.StatusCode, body)
+		response, _ = c.https("POST /messages/events//", nil, "hello")
+		assert.Equal(t, 404, response.StatusCode, "one, not two")
 	})
 }
 

@@ -1,11 +1,12 @@
 package hubtest
 
 import (
-	"slices"
+	"crypto/x509"
 	"sync"
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn/simnet"
+	"github.com/rehome-iot/rehome/internal/boundedlog"
 )
 
 // Hub is a simulated IoT hub. It is safe for concurrent use.
@@ -17,10 +18,10 @@ type Hub struct {
 	devices    map[string]*record
 	links      map[string]*link // by client ID
 	faults     []*injected
-	attempts   []*Attempt
-	messages   []Message
-	operations []Operation
-	settled    []Settled
+	attempts   *boundedlog.Log[Attempt]
+	messages   *boundedlog.Log[Message]
+	operations *boundedlog.Log[Operation]
+	settled    *boundedlog.Log[Settled]
 	uploads    []*Upload
 	uploadTTL  time.Duration
 	store      *store
@@ -37,7 +38,11 @@ type Hub struct {
 
 	oversizeCode int
 	profile      string
-	policies     policies
+
+	issuer     *Issuer
+	manualSync bool
+	trusted    []*x509.Certificate // with manualSync
+	policies   policies
 	// of the REST API to the registry: one looks at what is there, and then changes it
 	writes sync.Mutex
 }
@@ -53,6 +58,8 @@ func NewHub(n *simnet.Network, host string) *Hub {
 		network: n, host: host, devices: make(map[string]*record), links: make(map[string]*link),
 		grace: defaultGrace, changed: make(chan struct{}), calls: make(map[string]*call),
 		oversizeCode: codeArgumentInvalid, uploadTTL: defaultUploadTTL,
+		attempts: boundedlog.New(attemptSize), messages: boundedlog.New(messageSize),
+		operations: boundedlog.New(operationSize), settled: boundedlog.New(settledSize),
 	}
 	h.store = newStore(h)
 	n.Handle(host, h)
@@ -90,6 +97,9 @@ func (h *Hub) Disconnect(id string) bool {
 	h.mu.Lock()
 	l := h.links[id]
 	delete(h.links, id)
+	if l != nil {
+		h.recordDisconnected(l, errDisconnected)
+	}
 	h.mu.Unlock()
 	if l == nil {
 		return false
@@ -98,132 +108,8 @@ func (h *Hub) Disconnect(id string) bool {
 	return true
 }
 
-// Attempt is one try of a device to get in: a CONNECT, or a WebSocket upgrade that was refused
-// before there was one.
-type Attempt struct {
-	// Time is when the attempt arrived, by the services' clock ([simnet.Network.Now]).
-	Time time.Time
-	// DeviceID is the client ID: "device", or "device/module". It is "" for an upgrade.
-	DeviceID string
-	// Transport is "mqtt" or "ws" (MQTT over WebSocket).
-	Transport string
-	// Answered says that a CONNACK or an HTTP response was sent. It is false while there is none.
-	Answered bool
-	// ReturnCode is that of the CONNACK: 0 accepts.
-	ReturnCode byte
-	// Status is the HTTP status of a refused upgrade; 0 for a CONNECT.
-	Status int
-	// Reason is why the attempt was refused, for people: the device is not told. "" if it was not.
-	Reason string
-	// ModelID is the IoT Plug and Play model that the device announced, "" for none.
-	ModelID string
-	// ClientType is the DeviceClientType of the user name: what the device says it is.
-	ClientType string
-}
-
-// Accepted reports whether the device got in.
-func (a Attempt) Accepted() bool { return a.Answered && a.ReturnCode == 0 && a.Status == 0 }
-
-// maxLog bounds each of a hub's logs, for simulators that run for months.
-const maxLog = 100_000
-
-// Attempts returns the log of tries, in the order of their arrival. The log holds the newest 90,000
-// at least.
-func (h *Hub) Attempts() []Attempt {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	out := make([]Attempt, len(h.attempts))
-	for i, a := range h.attempts {
-		out[i] = *a
-	}
-	return out
-}
-
-// Messages returns the telemetry received, in order, duplicates included. The log holds the newest
-// 90,000 at least.
-func (h *Hub) Messages() []Message {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.Clone(h.messages)
-}
-
-// ResetLog empties the logs: of attempts, messages, operations, settled cloud-to-device messages
-// and uploads that have ended.
-func (h *Hub) ResetLog() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.attempts, h.messages, h.operations, h.settled = nil, nil, nil, nil
-	h.uploads = slices.DeleteFunc(h.uploads, func(u *Upload) bool { return !u.Ended.IsZero() })
-}
-
 // announce wakes those who wait for a device; h.mu is held.
 func (h *Hub) announce() {
 	close(h.changed)
 	h.changed = make(chan struct{})
-}
-
-// logAttempt logs a try that has no response yet.
-func (h *Hub) logAttempt(a Attempt) *Attempt {
-	a.Time = h.network.Now()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.attempts = append(trim(h.attempts), &a)
-	return &a
-}
-
-// concludeAttempt logs how a try was answered.
-func (h *Hub) concludeAttempt(a *Attempt, returnCode byte, status int, reason string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	a.Answered, a.ReturnCode, a.Status, a.Reason = true, returnCode, status, reason
-}
-
-// removeAttempt takes a try out of the log again: it goes on, and is logged by its CONNECT.
-func (h *Hub) removeAttempt(a *Attempt) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.attempts = slices.DeleteFunc(h.attempts, func(b *Attempt) bool { return a == b })
-}
-
-// trim makes room in a full log.
-func trim[T any](log []T) []T {
-	if len(log) < maxLog {
-		return log
-	}
-	return slices.Delete(log, 0, maxLog/10)
-}
-
-// Operation is one thing that a device had the hub do, other than to connect and to send telemetry
-// over MQTT: those are in the logs of [Hub.Attempts] and [Hub.Messages].
-type Operation struct {
-	// Time is when the hub responded, by the services' clock ([simnet.Network.Now]).
-	Time time.Time
-	// On is the kind of operation: TwinGet, TwinPatch, or one of the stages from Send on.
-	On Stage
-	// DeviceID is the device, or "device/module".
-	DeviceID string
-	// Transport is "mqtt", "ws" (MQTT over WebSocket) or "https".
-	Transport string
-	// Status is the status of the response: of HTTPS, or of a twin operation. 0 means that none was
-	// sent.
-	Status int
-	// Code is the hub's six-digit error code, 0 for none.
-	Code int
-	// Detail is the name of the blob; "" for all other operations.
-	Detail string
-}
-
-// Operations returns the log of operations, in the order of their responses. It holds the newest
-// 90,000 at least.
-func (h *Hub) Operations() []Operation {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.Clone(h.operations)
-}
-
-func (h *Hub) logOperation(o Operation) {
-	o.Time = h.network.Now()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.operations = append(trim(h.operations), o)
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rehome-iot/rehome/internal/amqp"
 	"github.com/rehome-iot/rehome/internal/mqttserver"
 )
 
@@ -48,9 +49,11 @@ type link struct {
 	id      string // "device", or "device/module"
 	will    *mqttserver.Message
 	expiry  time.Time // of the token; zero: none
+	attempt *try
 
 	accepted bool
-	durable  bool          // CleanSession 0: its cloud-to-device subscription outlives it
+	ended    bool          // its end is recorded; guarded by hub.mu
+	durable  bool          // CleanSession 0: its subscriptions outlive it
 	work     chan struct{} // holds one: there is something to deliver
 
 	mu            sync.Mutex      // never held while another lock is taken
@@ -67,6 +70,12 @@ func (h *Hub) ServeMQTT(nc net.Conn) {
 		state = &s
 	}
 	h.serve(nc, "mqtt", state)
+}
+
+// ServeAMQP tells a client on port 5671 that AMQP is not simulated.
+func (h *Hub) ServeAMQP(nc net.Conn) {
+	h.concludeAttempt(h.logAttempt(Attempt{Transport: "amqp"}), 0, 0, amqp.Reason)
+	_ = amqp.Refuse(nc, amqp.Reason) // what came of it is the client's matter
 }
 
 func (h *Hub) serve(nc net.Conn, transport string, state *tls.ConnectionState) {
@@ -91,6 +100,7 @@ func (l *link) Connect(
 		DeviceID: c.ClientID, Transport: l.transport, ModelID: name.query.Get("model-id"),
 		ClientType: name.query.Get("DeviceClientType"),
 	})
+	l.attempt = attempt
 	if f, ok := l.hub.strike(Connect, l.id); ok {
 		if err := l.applyFault(ctx, f); err != nil {
 			return mqttserver.Connack{}, err
@@ -122,6 +132,7 @@ func (l *link) Connect(
 		return mqttserver.Connack{ReturnCode: mqttserver.NotAuthorized}, nil
 	}
 	l.hub.concludeAttempt(attempt, mqttserver.Accepted, 0, "")
+	l.attempt = nil // an idle connection is to be small
 	return mqttserver.Connack{SessionPresent: present}, nil
 }
 
@@ -141,7 +152,11 @@ func (h *Hub) accept(l *link, c *mqttserver.Connect, model string) (present bool
 		h.devices[l.id].twin.ModelID = model
 	}
 	old := h.links[l.id]
+	if old != nil {
+		h.recordDisconnected(old, errTakenOver)
+	}
 	h.links[l.id] = l
+	h.recordConnected(l, model)
 	h.announce()
 	h.mu.Unlock()
 	if old != nil {
@@ -150,9 +165,10 @@ func (h *Hub) accept(l *link, c *mqttserver.Connect, model string) (present bool
 	return present, ""
 }
 
-// resume gives a link the subscription of the session before it, or clears what that left: a client
-// that asks for a clean session loses its queue, too. Azure SDK for C, "MQTT state machine": "will
-// remove all enqueued C2D messages". h.mu is held.
+// resume gives a link the subscriptions of the session before it, all of them (MQTT 3.1.1
+// §3.1.2.4): the official Python client makes them once. Or it clears what that session left: a
+// client that asks for a clean one loses its queue, too. Azure SDK for C, "MQTT state machine":
+// "will remove all enqueued C2D messages". h.mu is held.
 func (h *Hub) resume(l *link, now time.Time) (present bool) {
 	r := h.devices[l.id]
 	h.releaseAll(r, now) // what an older connection has not acknowledged comes first
@@ -175,6 +191,9 @@ func (l *link) Connected(_ context.Context, s *mqttserver.Session) error {
 		s.Go(l.expire)
 	}
 	s.Go(l.deliver)
+	l.hub.mu.Lock()
+	l.hub.offerCertificate(l)
+	l.hub.mu.Unlock()
 	if f, ok := l.hub.strike(Connected, l.id); ok {
 		s.Go(func(ctx context.Context) error { return l.applyFault(ctx, f) })
 	}
@@ -255,6 +274,8 @@ func (l *link) dispatch(
 		return l.hub.receive(l, to, m.Message)
 	case twinGet, twinReport:
 		return l.serveTwin(ctx, to, m.Payload, ack)
+	case certificateRequest:
+		return l.serveRenewal(ctx, to, m.Payload, ack)
 	default:
 		l.completeCall(to, m.Payload)
 		return nil
@@ -279,10 +300,12 @@ func (h *Hub) receive(l *link, to address, m mqttserver.Message) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	device, module := splitID(l.id)
-	h.messages = append(trim(h.messages), Message{
+	stored := Message{
 		DeviceID: device, ModuleID: module, Transport: l.transport, Time: at, Body: m.Payload,
 		Properties: properties, System: system, QoS: m.QoS, Duplicate: m.Duplicate,
-	})
+	}
+	h.messages.Append(stored)
+	h.recordMessage(&stored)
 	return nil
 }
 
@@ -332,8 +355,8 @@ func (l *link) resumeSending() {
 	l.wake()
 }
 
-// saveSubscriptions writes the subscriptions that outlive the connection into the device's record,
-// and lets the back end look at what is new.
+// saveSubscriptions writes the subscriptions of a session that outlives its connection into the
+// device's record, and lets the back end look at what is new.
 func (l *link) saveSubscriptions() {
 	h := l.hub
 	h.mu.Lock()
@@ -342,10 +365,8 @@ func (l *link) saveSubscriptions() {
 		l.mu.Lock()
 		r.session = maps.Clone(l.subscriptions)
 		l.mu.Unlock()
-		maps.DeleteFunc(r.session, func(filter string, _ byte) bool {
-			return !isCommandFilter(filter)
-		})
 	}
+	h.offerCertificate(l)
 	h.announce()
 }
 
@@ -370,6 +391,7 @@ func (l *link) Unsubscribe(_ context.Context, _ *mqttserver.Session, filters []s
 // Disconnected forgets the connection, and publishes its will when it did not end in order.
 func (l *link) Disconnected(_ *mqttserver.Session, err error) {
 	if !l.accepted {
+		l.hub.recordUnanswered(l)
 		return
 	}
 	now := l.hub.network.Now()
@@ -380,6 +402,7 @@ func (l *link) Disconnected(_ *mqttserver.Session, err error) {
 		delete(l.hub.links, l.id)
 		l.hub.releaseAll(r, now)
 	}
+	l.hub.recordDisconnected(l, err)
 	l.hub.mu.Unlock()
 	if err == nil || l.will == nil || !exists {
 		return

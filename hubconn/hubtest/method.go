@@ -42,6 +42,7 @@ type methodResult struct {
 func (h *Hub) Invoke(
 	ctx context.Context, id, method string, payload any, o InvokeOptions,
 ) (status int, response json.RawMessage, err error) {
+	defer func() { h.recordMethod(id, method, status, err) }()
 	refuse := func(code int, message string) (int, json.RawMessage, error) {
 		return 0, nil, &Error{Op: "invoke " + method + " of", ID: id, Code: code, Message: message}
 	}

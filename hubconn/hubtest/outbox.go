@@ -18,6 +18,7 @@ type outgoing struct {
 	stage   Stage // the faults it may meet; 0: none
 	message mqttserver.Message
 	c2d     *queuedC2D // nil: not from the queue
+	acked   func()     // called at the PUBACK; nil: nobody wants to know
 }
 
 // post puts a message behind those that wait. It never blocks: the hub's lock may be held.
@@ -132,7 +133,12 @@ func (l *link) send(ctx context.Context, o outgoing) error {
 			}
 		}
 	}
-	_, err := l.session.PublishFunc(ctx, o.message, func() { l.complete(o.c2d) })
+	_, err := l.session.PublishFunc(ctx, o.message, func() {
+		l.complete(o.c2d)
+		if o.acked != nil {
+			o.acked()
+		}
+	})
 	return err
 }
 

@@ -160,6 +160,7 @@ func (h *Hub) SendC2D(id string, m C2D) error {
 	r.queue = append(
 		r.queue, &queuedC2D{Queued: Queued{C2D: m, SequenceNumber: r.sequence, EnqueuedTime: now}},
 	)
+	h.recordC2D(id, &r.queue[len(r.queue)-1].Queued, "")
 	h.links[id].wake()
 	return nil
 }
@@ -195,24 +196,35 @@ func (h *Hub) PurgeC2D(id string) int {
 }
 
 // SettledC2D returns the messages that have left their queues, in that order: those the device
-// completed, and those dead-lettered, for any of the other reasons. The log holds the newest 90,000
-// at least.
+// completed, and those dead-lettered, for any of the other reasons.
 func (h *Hub) SettledC2D() []Settled {
+	all, _ := h.SettledC2DFrom(0)
+	return all
+}
+
+// SettledC2DFrom returns the messages that have left their queues from a position of the log on, as
+// AttemptsFrom does.
+func (h *Hub) SettledC2DFrom(position int) (settled []Settled, next int) {
 	now := h.network.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, r := range h.devices {
 		h.sweep(r, now)
 	}
-	return slices.Clone(h.settled)
+	return h.settled.From(position)
 }
 
 // Feedback returns the outcomes that the messages' senders asked to be told, by C2D.Ack.
 func (h *Hub) Feedback() []Settled {
 	return slices.DeleteFunc(h.SettledC2D(), func(s Settled) bool {
-		good := s.Outcome == OutcomeSuccess
-		return !(s.Ack == "full" || s.Ack == "positive" && good || s.Ack == "negative" && !good)
+		return !s.wantsFeedback(s.Outcome)
 	})
+}
+
+// wantsFeedback reports whether the sender asked to be told of an outcome.
+func (q *Queued) wantsFeedback(o Outcome) bool {
+	good := o == OutcomeSuccess
+	return q.Ack == "full" || q.Ack == "positive" && good || q.Ack == "negative" && !good
 }
 
 func (c *queuedC2D) copy() Queued {
@@ -278,9 +290,8 @@ func (h *Hub) finish(r *record, c *queuedC2D, o Outcome, now time.Time) bool {
 		return false
 	}
 	r.queue = slices.Delete(r.queue, at, at+1)
-	h.settled = append(
-		trim(h.settled), Settled{Queued: c.Queued, DeviceID: r.ID, Outcome: o, Time: now},
-	)
+	h.settled.Append(Settled{Queued: c.Queued, DeviceID: r.ID, Outcome: o, Time: now})
+	h.recordC2D(r.ID, &c.Queued, o)
 	return true
 }
 

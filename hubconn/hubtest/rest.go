@@ -62,9 +62,12 @@ func (h *Hub) serveREST(w http.ResponseWriter, r *http.Request) bool {
 	c.body, _ = io.ReadAll(io.LimitReader(r.Body, maxRESTBody+1))
 	response, err := c.serve()
 	if err != nil {
-		h.refuseREST(w, r, err)
+		refused := asError(err)
+		h.recordService(c, refused.Status(), refused.Code)
+		h.refuseREST(w, r, refused)
 		return true
 	}
+	h.recordService(c, response.status, 0)
 	response.send(w)
 	return true
 }
@@ -203,13 +206,18 @@ func (a restResponse) send(w http.ResponseWriter) {
 	_, _ = w.Write(body) // a client that is gone does not want it
 }
 
-// refuseREST answers with an error. Those of methods tell their code as a number, those of the
-// registry as a name: so the service was seen to do.
-func (h *Hub) refuseREST(w http.ResponseWriter, r *http.Request, err error) {
+// asError is an error of a [restOp], or what stands for another one: the request's own end, mostly.
+func asError(err error) *Error {
 	e, ok := errors.AsType[*Error](err)
-	if !ok { // the request's own end, mostly
+	if !ok {
 		e = &Error{Code: codeUnavailable, Message: err.Error()}
 	}
+	return e
+}
+
+// refuseREST answers with an error. Those of methods tell their code as a number, those of the
+// registry as a name: so the service was seen to do.
+func (h *Hub) refuseREST(w http.ResponseWriter, r *http.Request, e *Error) {
 	f := Fault{Status: e.Status(), ErrorCode: e.Name(), Message: e.Message}
 	if strings.HasSuffix(strings.ToLower(r.URL.Path), "/methods") {
 		f.Code = e.Code

@@ -2,84 +2,86 @@ package hubtest
 
 import (
 	"encoding/json"
-	"reflect"
-	"regexp"
-	"strings"
+	"fmt"
+
+	"github.com/rehome-iot/rehome/internal/query"
 )
 
-// Of the service's query language the simulated hub knows SELECT * FROM devices, with conditions
-// that compare a member with a literal and are joined by AND.
-var (
-	querySelect = regexp.MustCompile(
-		`(?is)^\s*select\s+\*\s+from\s+devices\s*(?:where\s+(.+))?$`,
-	)
-	queryCondition = regexp.MustCompile(
-		`(?is)^\s*((?:devices\.|c\.)?[a-z_$][\w$-]*(?:\.[\w$-]+)*)\s*(=|!=|<>)\s*('[^']*'|"[^"]*"|-?\d+(?:\.\d+)?|true|false)\s*`,
-	)
-	queryAnd = regexp.MustCompile(`(?is)^and\s`)
-)
+// queryTwins answers a query with a page of its rows: twins, or objects of what was selected.
+func (c *restCall) queryTwins() (restResponse, error) {
+	var body struct {
+		Query string `json:"query"`
+	}
+	if err := c.decode(&body); err != nil {
+		return restResponse{}, err
+	}
+	q, err := query.Parse(body.Query)
+	if err != nil {
+		return restResponse{}, c.refuse(codeArgumentInvalid, "the query: "+err.Error())
+	}
+	ids, ok := c.hub.collection(q.From)
+	if !ok {
+		return restResponse{}, c.refuse(codeArgumentInvalid, fmt.Sprintf(
+			"the query: FROM %s: only devices and devices.modules are simulated", q.From,
+		))
+	}
+	var matching []string
+	var twins []map[string]any
+	for _, id := range ids {
+		if twin := c.hub.twinJSON(id); twin != nil && q.Matches(twin) {
+			matching, twins = append(matching, id), append(twins, twin)
+		}
+	}
+	all := q.Rows(twins)
+	rows := make(map[string]map[string]any, len(all))
+	ids = make([]string, len(all))
+	for i, row := range all {
+		if ids[i] = fmt.Sprintf("%09d", i); !q.Aggregates() {
+			ids[i] = matching[i] // so that what comes and goes between pages shifts nothing
+		}
+		rows[ids[i]] = row
+	}
+	ids, header, err := c.page(ids)
+	if err != nil {
+		return restResponse{}, err
+	}
+	out := make([]any, len(ids))
+	for i, id := range ids {
+		out[i] = rows[id]
+	}
+	header.Set("x-ms-item-type", "Raw")
+	if q.All() {
+		header.Set("x-ms-item-type", "Twin")
+	}
+	return restResponse{body: out, header: header}, nil
+}
 
-// parseQuery returns a function that tells whether a twin, as the service writes it, is what a
-// query asks for; or what is wrong.
-func parseQuery(query string) (matches func(twin map[string]any) bool, problem string) {
-	parts := querySelect.FindStringSubmatch(query)
-	if parts == nil {
-		return nil, "the query is not supported: only SELECT * FROM devices WHERE … AND … is"
-	}
-	var conditions []func(map[string]any) bool
-	for rest := parts[1]; rest != ""; {
-		c := queryCondition.FindStringSubmatch(rest)
-		if c == nil {
-			return nil, "the query's condition is not supported: only comparisons with a " +
-				"literal, joined by AND, are"
-		}
-		path := strings.Split(strings.TrimPrefix(strings.TrimPrefix(c[1], "devices."), "c."), ".")
-		want, equal := literal(c[3]), c[2] == "="
-		conditions = append(conditions, func(twin map[string]any) bool {
-			have, ok := member(twin, path)
-			return ok && reflect.DeepEqual(have, want) == equal
-		})
-		rest = rest[len(c[0]):]
-		if rest == "" {
-			break
-		}
-		and := queryAnd.FindString(rest)
-		if and == "" || len(rest) == len(and) {
-			return nil, "the query's conditions are not joined by AND"
-		}
-		rest = rest[len(and):]
-	}
-	return func(twin map[string]any) bool {
-		for _, holds := range conditions {
-			if !holds(twin) {
-				return false
+// collection returns the identities of what a query may ask, sorted.
+func (h *Hub) collection(name string) (ids []string, ok bool) {
+	switch name {
+	case "devices", "": // the parser lets it be left out of SELECT * alone
+		return h.Devices(), true
+	case "devices.modules":
+		for _, device := range h.Devices() {
+			for _, module := range h.Modules(device) {
+				ids = append(ids, device+"/"+module)
 			}
 		}
-		return true
-	}, ""
+		return ids, true
+	}
+	return nil, false
 }
 
-func literal(text string) any {
-	if text[0] == '\'' || text[0] == '"' {
-		return text[1 : len(text)-1]
+// twinJSON is a twin as it is written, decoded again: a query sees what a client sees. It is nil
+// where there is none.
+func (h *Hub) twinJSON(id string) (twin map[string]any) {
+	body, _, ok := h.twinBody(id)
+	if !ok {
+		return nil
 	}
-	var v any
-	// numbers and booleans: the pattern let nothing else in
-	_ = json.Unmarshal([]byte(strings.ToLower(text)), &v)
-	return v
-}
-
-// member finds a member of a twin by its path.
-func member(twin map[string]any, path []string) (any, bool) {
-	var at any = twin
-	for _, name := range path {
-		object, ok := at.(map[string]any)
-		if !ok {
-			return nil, false
-		}
-		if at, ok = object[name]; !ok {
-			return nil, false
-		}
+	text, err := json.Marshal(body)
+	if err != nil || json.Unmarshal(text, &twin) != nil { // decoded from JSON: cannot fail
+		return nil
 	}
-	return at, true
+	return twin
 }

@@ -68,8 +68,11 @@ type identityChange struct {
 
 // credentialType is what the registry calls a device's credentials.
 func (d *Device) credentialType() string {
-	if d.PrimaryThumbprint != "" || d.SecondaryThumbprint != "" {
+	switch {
+	case d.PrimaryThumbprint != "" || d.SecondaryThumbprint != "":
 		return "selfSigned"
+	case d.PrimaryKey == "" && d.SecondaryKey == "" && d.CertificatePolicy != "":
+		return "certificateAuthority"
 	}
 	return "sas"
 }
@@ -278,7 +281,7 @@ func (a *identityCredential) apply(d *Device) (problem string) {
 	}
 	switch {
 	case strings.EqualFold(kind, "sas"):
-		d.PrimaryThumbprint, d.SecondaryThumbprint = "", ""
+		d.PrimaryThumbprint, d.SecondaryThumbprint, d.CertificatePolicy = "", "", ""
 		if a.SymmetricKey != nil {
 			d.PrimaryKey = cmp.Or(text(a.SymmetricKey.PrimaryKey), d.PrimaryKey)
 			d.SecondaryKey = cmp.Or(text(a.SymmetricKey.SecondaryKey), d.SecondaryKey)
@@ -290,9 +293,12 @@ func (a *identityCredential) apply(d *Device) (problem string) {
 			text(a.X509Thumbprint.SecondaryThumbprint) == "" {
 			return "authentication.x509Thumbprint is missing"
 		}
-		d.PrimaryKey, d.SecondaryKey = "", ""
+		d.PrimaryKey, d.SecondaryKey, d.CertificatePolicy = "", "", ""
 		d.PrimaryThumbprint, d.SecondaryThumbprint = text(a.X509Thumbprint.PrimaryThumbprint),
 			text(a.X509Thumbprint.SecondaryThumbprint)
+	case strings.EqualFold(kind, "certificateAuthority") && d.CertificatePolicy != "":
+		d.PrimaryKey, d.SecondaryKey = "", ""
+		d.PrimaryThumbprint, d.SecondaryThumbprint = "", ""
 	case strings.EqualFold(kind, "certificateAuthority"):
 		return "authentication.type certificateAuthority is not simulated"
 	default:

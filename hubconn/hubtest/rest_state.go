@@ -64,7 +64,6 @@ func (h *Hub) Save(w io.Writer) error {
 		return strings.Compare(a.Device.ID, b.Device.ID)
 	})
 	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
 	return e.Encode(state)
 }
 

@@ -380,13 +380,15 @@ func TestBackEndQueriesTwins(t *testing.T) {
 			return strings.Join(all, " ")
 		}
 		for query, want := range map[string]string{
-			"SELECT * FROM devices":                                                "a b c d",
-			"select * from devices where deviceId = 'b'":                           "b",
-			"SELECT * FROM devices WHERE tags.site.name = 'x' AND deviceId != 'a'": "b",
-			"SELECT * FROM devices WHERE tags.n = 2":                               "c",
-			"SELECT * FROM devices WHERE devices.status <> \"enabled\"":            "d",
-			"SELECT * FROM devices WHERE capabilities.iotEdge = false":             "",
-			"SELECT * FROM devices WHERE tags.site.name.first = 'x'":               "",
+			"SELECT * FROM devices":                                                                                   "a b c d",
+			"select * from devices where deviceId = 'b'":                                                              "b",
+			"SELECT * FROM devices WHERE tags.site.name = 'x' AND deviceId != 'a'":                                    "b",
+			"SELECT * FROM devices WHERE tags.n = 2":                                                                  "c",
+			"SELECT * FROM devices WHERE devices.status <> \"enabled\"":                                               "d",
+			"SELECT * FROM devices WHERE capabilities.iotEdge = false":                                                "a b c d",
+			"SELECT * FROM devices WHERE tags.n IN [0, 3] OR NOT is_defined(tags.site)":                               "a d",
+			"SELECT TOP 2 * FROM devices WHERE connectionState = 'Disconnected' AND STARTS_WITH(tags.site.name, 'x')": "a b",
+			"SELECT * FROM devices WHERE tags.site.name.first = 'x'":                                                  "",
 		} {
 			assert.Equal(t, want, ids(query), query)
 		}
@@ -397,11 +399,45 @@ func TestBackEndQueriesTwins(t *testing.T) {
 		))
 		assert.Empty(t, b.header.Get("x-ms-continuation"))
 		for _, bad := range []string{
-			"", "SELECT deviceId FROM devices", "SELECT * FROM devices WHERE a = 1 OR b = 2",
+			"", "SELECT * FROM devices.jobs", "SELECT * FROM devices WHERE upper(a) = 'B'",
 			"SELECT * FROM devices WHERE a =", "SELECT * FROM devices WHERE a = 1 AND ",
 		} {
 			b.refused(400, "POST", "/devices/query", document{"query": bad})
 		}
+		_, response := b.do("POST", "/devices/query", document{
+			"query": "SELECT * FROM devices ORDER BY deviceId",
+		})
+		assert.Contains(t, string(response), "position 23: ORDER BY: the language has none")
+
+		// Projections, groups and modules.
+		b.list("POST", "/devices/query", document{"query": "SELECT * FROM devices"})
+		assert.Equal(t, "Twin", b.header.Get("x-ms-item-type"))
+		assert.Equal(t, []document{{"deviceId": "d", "n": 3.0}}, b.list("POST", "/devices/query",
+			document{"query": "SELECT deviceId, tags.n FROM devices WHERE status = 'disabled'"}))
+		assert.Equal(t, "Raw", b.header.Get("x-ms-item-type"))
+		assert.Equal(t, []document{{"n": 0.0}}, b.list("POST", "/devices/query", document{
+			"query": "SELECT COUNT() AS n FROM devices WHERE deviceId = 'none'",
+		}))
+		groups := document{
+			"query": "SELECT tags.site.name AS site, COUNT() AS n FROM devices " +
+				"GROUP BY tags.site.name",
+		}
+		assert.Equal(t, []document{{"site": "x", "n": 2.0}, {"site": "y", "n": 2.0}},
+			b.list("POST", "/devices/query", groups))
+		first := b.list("POST", "/devices/query", groups, "x-ms-max-item-count", "1")
+		assert.Equal(t, []document{{"site": "x", "n": 2.0}}, first)
+		assert.Equal(t, []document{{"site": "y", "n": 2.0}}, b.list(
+			"POST", "/devices/query", groups, "x-ms-max-item-count", "1",
+			"x-ms-continuation", b.header.Get("x-ms-continuation"),
+		))
+		for _, id := range []string{"one", "$edgeHub"} {
+			require.NoError(t, h.PutModule("b", Module{ID: id}))
+		}
+		modules := b.list("POST", "/devices/query", document{"query": "SELECT * FROM " +
+			"devices.modules WHERE devices.modules.moduleId = '$edgeHub' AND deviceId in ['b']"})
+		require.Len(t, modules, 1)
+		assert.Equal(t, "$edgeHub", modules[0]["moduleId"])
+		assert.Equal(t, "Twin", b.header.Get("x-ms-item-type"))
 	})
 }
 
@@ -467,7 +503,9 @@ func TestBackEndSendsMessages(t *testing.T) {
 		require.Len(t, queue, 1)
 		assert.Equal(t, "hello", string(queue[0].Body))
 		assert.Equal(t, "m1", queue[0].MessageID)
-		assert.Equal(t, map[string]string{"color": "red"}, queue[0].Properties)
+		assert.Equal(
+			t, map[string]string{"Color": "red"}, queue[0].Properties, "as this client writes it",
+		)
 		assert.True(t, expiry.Equal(queue[0].Expiry))
 		assert.Equal(t, 1.0, b.must("GET", "/devices/dev", nil)["cloudToDeviceMessageCount"])
 		assert.Equal(t, 1.0, b.must("DELETE", "/devices/dev/commands", nil)["totalMessagesPurged"])
@@ -718,5 +756,30 @@ func FuzzLoad(f *testing.F) {
 		var again bytes.Buffer
 		require.NoError(t, h.Save(&again))
 		require.NoError(t, NewHub(n, restHost).Load(&again))
+	})
+}
+
+func TestBackEndKeepsDevicesThatCertificatesAreIssuedTo(t *testing.T) {
+	atHub(t, func(t *testing.T, h *Hub, b *backEnd) {
+		require.NoError(t, h.Put(Device{ID: "dev", CertificatePolicy: "fleet/ica1/week"}))
+		before, _ := h.Get("dev")
+		got := b.must("GET", "/devices/dev", nil)
+		credential := got["authentication"].(document)
+		assert.Equal(t, "certificateAuthority", credential["type"])
+		got["status"] = "disabled"
+		b.must("PUT", "/devices/dev", got, "If-Match", "*")
+		after, _ := h.Get("dev")
+		assert.True(t, after.Disabled)
+		after.Disabled = false
+		assert.Equal(t, before, after, "what is read and written back stays")
+
+		b.must("PUT", "/devices/dev", document{"authentication": document{"type": "sas"}},
+			"If-Match", "*")
+		after, _ = h.Get("dev")
+		assert.NotEmpty(t, after.PrimaryKey)
+		assert.Empty(t, after.CertificatePolicy, "another credential ends this one")
+		b.refused(400, "PUT", "/devices/dev", document{"authentication": document{
+			"type": "certificateAuthority",
+		}}, "If-Match", "*")
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 // twinChange is a twin as a back end writes it. A member that is absent is nil.
@@ -118,38 +120,6 @@ func propertiesBody(properties map[string]any, version int64, now time.Time) map
 	return out
 }
 
-// queryTwins answers a query with a page of twins.
-func (c *restCall) queryTwins() (restResponse, error) {
-	var body struct {
-		Query string `json:"query"`
-	}
-	if err := c.decode(&body); err != nil {
-		return restResponse{}, err
-	}
-	matches, problem := parseQuery(body.Query)
-	if problem != "" {
-		return restResponse{}, c.refuse(codeArgumentInvalid, problem)
-	}
-	found := map[string]map[string]any{}
-	ids := []string{}
-	for _, id := range c.hub.Devices() {
-		if twin, _, ok := c.hub.twinBody(id); ok && matches(twin) {
-			found[id] = twin
-			ids = append(ids, id)
-		}
-	}
-	ids, header, err := c.page(ids)
-	if err != nil {
-		return restResponse{}, err
-	}
-	twins := make([]any, len(ids))
-	for i, id := range ids {
-		twins[i] = found[id]
-	}
-	header.Set("x-ms-item-type", "Twin")
-	return restResponse{body: twins, header: header}, nil
-}
-
 // sendCommand puts a cloud-to-device message into a device's queue. The headers are those a device
 // gets it with.
 func (c *restCall) sendCommand() (restResponse, error) {
@@ -169,10 +139,9 @@ func (c *restCall) sendCommand() (restResponse, error) {
 		}
 		m.Expiry = t
 	}
-	for name, values := range c.Header {
-		if key, ok := strings.CutPrefix(strings.ToLower(name), "iothub-app-"); ok &&
-			len(values) > 0 {
-			m.Properties[key] = values[0]
+	for name, values := range simnet.SentHeader(c.Request) {
+		if strings.HasPrefix(strings.ToLower(name), appPrefix) {
+			m.Properties[name[len(appPrefix):]] = values[0]
 		}
 	}
 	if err := c.hub.SendC2D(c.path[1], m); err != nil {

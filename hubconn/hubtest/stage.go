@@ -37,6 +37,15 @@ const (
 	// it.
 	DeliverC2D
 
+	// IssueStart is a device's request for a certificate, over MQTT. A Fault's Status, Code,
+	// Message and RetryAfter (whole seconds, in the body) are the response; NoAnswer loses it, and
+	// Stored begins to issue nevertheless.
+	IssueStart
+	// IssueEnd is the end of such a request. A Fault's Status, Code, Message and RetryAfter are the
+	// response in place of the certificate; Delay comes before it; NoAnswer loses it, and ends the
+	// request; Cut and Close end the connection, and the response comes over the next one.
+	IssueEnd
+
 	// Send is telemetry over HTTPS.
 	Send
 	// Receive is a request for a cloud-to-device message over HTTPS.
@@ -47,14 +56,17 @@ const (
 	UploadStart
 	// UploadNotify is a device's report of how an upload went.
 	UploadNotify
-	// BlobPut is a request to blob storage, with responses in the manner of blob storage.
+	// BlobPut is a request to write to blob storage, with responses in the manner of blob storage.
 	BlobPut
+	// BlobGet is a request to read from blob storage, with responses of the same manner.
+	BlobGet
 )
 
 // stageNames are the texts of the stages, from Upgrade on.
 var stageNames = []string{
 	"upgrade", "connect", "connected", "publish", "subscribe", "twinGet", "twinPatch", "desired",
-	"method", "deliverC2D", "send", "receive", "settle", "uploadStart", "uploadNotify", "blobPut",
+	"method", "deliverC2D", "issueStart", "issueEnd", "send", "receive", "settle", "uploadStart",
+	"uploadNotify", "blobPut", "blobGet",
 }
 
 // String returns the stage's text, "unknown stage" for a value that is none.

@@ -21,7 +21,7 @@ func TestStagesHaveOneSpelling(t *testing.T) {
 		require.NoError(t, back.UnmarshalText(text))
 		assert.Equal(t, s, back)
 	}
-	_, err := (BlobPut + 1).MarshalText()
+	_, err := (BlobGet + 1).MarshalText()
 	assert.Error(t, err)
 	assert.ErrorContains(t, new(Stage).UnmarshalText([]byte("breakfast")), "twinGet")
 }

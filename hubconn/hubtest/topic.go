@@ -39,6 +39,7 @@ const (
 	twinGet
 	twinReport
 	methodResponse
+	certificateRequest
 )
 
 // address is a topic parsed.
@@ -80,6 +81,11 @@ func parseTopic(topic string) (address, bool) {
 			route: twinReport, bag: strings.TrimPrefix(bag, "?"),
 		}, strings.HasPrefix(bag, "?")
 	}
+	if bag, ok := strings.CutPrefix(topic, "$iothub/credentials/POST/issueCertificate/"); ok {
+		return address{
+			route: certificateRequest, bag: strings.TrimPrefix(bag, "?"),
+		}, bag == "" || strings.HasPrefix(bag, "?")
+	}
 	if rest, ok := strings.CutPrefix(topic, "$iothub/methods/res/"); ok {
 		status, bag, ok := strings.Cut(rest, "/?")
 		return address{route: methodResponse, status: status, bag: bag}, ok && status != ""
@@ -89,6 +95,9 @@ func parseTopic(topic string) (address, bool) {
 
 // mayPublish reports whether a client may publish to an address: telemetry under its own name only.
 func (a address) mayPublish(clientID string) bool {
+	if a.route == certificateRequest {
+		return !strings.Contains(clientID, "/") // certificates are for devices
+	}
 	return a.route != telemetry || a.identity == clientID
 }
 
@@ -99,11 +108,31 @@ func maySubscribe(clientID, filter string) bool {
 		return true
 	}
 	device, module, isModule := strings.Cut(clientID, "/")
+	filter = ownFilter(clientID, filter)
+	if !isModule && filter == credentialFilter {
+		return true
+	}
 	if !isModule {
 		return filter == "devices/"+device+"/messages/devicebound/#"
 	}
 	rest, ok := strings.CutPrefix(filter, "devices/"+device+"/modules/"+module+"/")
 	return ok && (rest == "#" || rest == "inputs/#" || rest == "messages/devicebound/#")
+}
+
+// ownFilter puts a client's own IDs in the place of the wildcards that stand for them: the SDK
+// Embedded C subscribes to "devices/+/messages/devicebound/#". Nobody gets more by it: the hub
+// sends a client no other's messages.
+func ownFilter(clientID, filter string) string {
+	device, module := splitID(clientID)
+	rest, ok := strings.CutPrefix(filter, "devices/+/")
+	if ok {
+		filter = "devices/" + device + "/" + rest
+	}
+	own := "devices/" + device + "/modules/"
+	if rest, ok = strings.CutPrefix(filter, own+"+/"); ok && module != "" {
+		filter = own + module + "/" + rest
+	}
+	return filter
 }
 
 // parseBag decodes a property bag: name=value pairs joined by &, percent-encoded, a plus sign

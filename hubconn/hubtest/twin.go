@@ -71,10 +71,12 @@ func (h *Hub) PatchTwin(id string, p TwinChange, ifMatch string) (Twin, error) {
 // ReplaceTwin puts tags and desired properties in the place of those the twin has. A nil map leaves
 // its part alone. The device is told all of its new desired properties. ifMatch is PatchTwin's.
 func (h *Hub) ReplaceTwin(id string, p TwinChange, ifMatch string) (Twin, error) {
-	return h.changeTwin("replace twin", id, p, ifMatch, func(_, patch document) document {
+	return h.changeTwin(opReplaceTwin, id, p, ifMatch, func(_, patch document) document {
 		return merge(nil, patch)
 	})
 }
+
+const opReplaceTwin = "replace twin" // for errors, and to tell it from a patch
 
 func orEmpty(m map[string]any) map[string]any {
 	if m == nil {
@@ -119,6 +121,12 @@ func (h *Hub) changeTwin(
 	}
 	next.ETag = h.newETag()
 	r.twin = next
+	if p.Tags != nil {
+		h.recordTwin(id, "tags", 0, tags, op == opReplaceTwin)
+	}
+	if p.Desired != nil {
+		h.recordTwin(id, "desired", next.DesiredVersion, desired, op == opReplaceTwin)
+	}
 	if l := h.links[id]; p.Desired != nil && l != nil {
 		l.notify(desired, next.DesiredVersion)
 	}
@@ -154,6 +162,9 @@ func (h *Hub) SetTwin(id string, t Twin) error {
 	}
 	next.ETag = h.newETag()
 	r.twin = next
+	h.recordTwin(id, "all", 0, document{
+		"tags": next.Tags, "desired": next.Desired, "reported": next.Reported,
+	}, true)
 	return nil
 }
 

@@ -112,6 +112,7 @@ func (l *link) performTwin(to address, body []byte) reply {
 		if !ok {
 			return declined(h.oversizeCode, "reported properties of more than 32 KB")
 		}
+		h.recordTwin(l.id, "reported", version, patch, false)
 		return reply{status: http.StatusNoContent, version: version}
 	}
 	h.mu.Lock()

@@ -4,10 +4,12 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 
+	"github.com/rehome-iot/rehome/internal/amqp"
 	"github.com/rehome-iot/rehome/internal/mqttserver"
 )
 
@@ -29,9 +31,11 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	nc, err := mqttserver.WebSocket(w, r)
 	if err != nil {
-		h.concludeAttempt(
-			h.logAttempt(Attempt{Transport: "ws"}), 0, http.StatusBadRequest, err.Error(),
-		)
+		transport, status, reason := "ws", http.StatusBadRequest, err.Error()
+		if errors.Is(err, mqttserver.ErrAMQP) {
+			transport, status, reason = "amqp-ws", http.StatusNotImplemented, amqp.Reason
+		}
+		h.concludeAttempt(h.logAttempt(Attempt{Transport: transport}), 0, status, reason)
 		return
 	}
 	h.serve(nc, "ws", r.TLS)
@@ -40,17 +44,22 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // applyUpgradeFault lets a fault have an upgrade request. It reports false if the fault was no more
 // than a delay.
 func (h *Hub) applyUpgradeFault(w http.ResponseWriter, r *http.Request, f Fault) bool {
+	if !f.silent() && f.Status == 0 {
+		// The try goes on, and is logged by its CONNECT.
+		if pause(r.Context(), f.Delay) == nil {
+			return false
+		}
+		h.logAttempt(Attempt{Transport: "ws"})
+		return true
+	}
 	attempt := h.logAttempt(Attempt{Transport: "ws"})
 	switch {
 	case pause(r.Context(), f.Delay) != nil:
 	case f.silent():
 		h.leaveUnanswered(w, r, f)
-	case f.Status != 0:
+	default:
 		h.concludeAttempt(attempt, 0, f.Status, "injected fault")
 		h.refuse(w, f)
-	default:
-		h.removeAttempt(attempt)
-		return false
 	}
 	return true
 }

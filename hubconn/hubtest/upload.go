@@ -15,6 +15,10 @@ const (
 	maxUploads = 10
 	// defaultUploadTTL is how long a place to upload to is good for.
 	defaultUploadTTL = time.Hour
+	// maxUploadLog is how many uploads are remembered, and maxDescription how much of the text
+	// that a device ends one with.
+	maxUploadLog   = 10_000
+	maxDescription = 4 << 10
 	// container is the one that all uploads go to.
 	container = "uploads"
 )
@@ -36,7 +40,7 @@ type Upload struct {
 	Success bool
 	// StatusCode is the number the device reported: the HTTP status of its storage client.
 	StatusCode int
-	// StatusDescription is the text the device reported.
+	// StatusDescription is the text the device reported, 4 KB of it at most.
 	StatusDescription string
 
 	until time.Time // when its place is no longer good
@@ -51,7 +55,7 @@ func (h *Hub) SetUploadTTL(d time.Duration) {
 	h.uploadTTL = d
 }
 
-// Uploads returns the log of uploads, in the order of their beginnings. It holds the newest 90,000
+// Uploads returns the log of uploads, in the order of their beginnings. It holds the newest 9,000
 // at least.
 func (h *Hub) Uploads() []Upload {
 	h.mu.Lock()
@@ -91,7 +95,11 @@ func (h *Hub) beginUpload(id string, body []byte) webReply {
 	if active >= maxUploads {
 		return webRefusal(codeUploadsFull, "Number of active file upload requests cannot exceed 10")
 	}
-	h.uploads = append(trim(h.uploads), u)
+	if len(h.uploads) >= maxUploadLog {
+		h.uploads = slices.Delete(h.uploads, 0, maxUploadLog/10)
+	}
+	h.uploads = append(h.uploads, u)
+	h.recordUpload(u)
 	response, _ := json.Marshal(map[string]string{ // strings: cannot fail
 		"correlationId": u.CorrelationID, "hostName": h.store.host, "containerName": container,
 		"blobName": u.BlobName, "sasToken": h.store.token(u.BlobName, u.until),
@@ -133,8 +141,10 @@ func (h *Hub) endUpload(e endpoint, body []byte) webReply {
 		return webRefusal(codeUploadExpired, "upload has expired")
 	}
 	u := h.uploads[at]
-	u.Ended, u.Success, u.StatusCode, u.StatusDescription = now, *report.IsSuccess,
-		report.StatusCode, report.StatusDescription
+	u.Ended, u.Success, u.StatusCode = now, *report.IsSuccess, report.StatusCode
+	text := report.StatusDescription
+	u.StatusDescription = strings.Clone(text[:min(len(text), maxDescription)])
+	h.recordUpload(u)
 	return webReply{reply: reply{status: http.StatusNoContent}}
 }
 

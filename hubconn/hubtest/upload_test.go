@@ -177,7 +177,7 @@ func TestStorageRefuses(t *testing.T) {
 			response, body := c.https("PUT "+test.request, test.header, test.body)
 			assert.Equal(t, test.want, blobCode(t, response, body), name)
 		}
-		response, body := c.https("GET "+p.url(), nil, "")
+		response, body := c.https("DELETE "+p.url(), nil, "")
 		assert.Equal(t, "405 UnsupportedHttpVerb", blobCode(t, response, body))
 		_, ok := h.Blob("dev1/a")
 		assert.False(t, ok)

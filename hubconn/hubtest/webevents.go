@@ -6,6 +6,8 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
 // batchType is the content type of a batch of messages.
@@ -37,12 +39,10 @@ func (h *Hub) storeEvents(r *http.Request, id string, body []byte) webReply {
 		}
 	} else {
 		properties := make(map[string]string)
-		for name := range r.Header {
-			properties[strings.ToLower(name)] = r.Header.Get(name) // names of headers have no case
-		}
-		for name := range properties {
-			if !strings.HasPrefix(name, appPrefix) && systemHeaders[name] == "" {
-				delete(properties, name)
+		for name, values := range simnet.SentHeader(r) {
+			lower := strings.ToLower(name)
+			if strings.HasPrefix(lower, appPrefix) || systemHeaders[lower] != "" {
+				properties[name] = values[0]
 			}
 		}
 		messages = []Message{{Body: body}}
@@ -66,7 +66,8 @@ func (h *Hub) storeEvents(r *http.Request, id string, body []byte) webReply {
 	defer h.mu.Unlock()
 	for _, m := range messages {
 		m.DeviceID, m.ModuleID, m.Transport, m.Time = device, module, "https", at
-		h.messages = append(trim(h.messages), m)
+		h.messages.Append(m)
+		h.recordMessage(&m)
 	}
 	return webReply{reply: reply{status: http.StatusNoContent}}
 }

@@ -97,9 +97,11 @@ func (n *Network) lookUp(
 }
 
 func (n *Network) protocolOf(port string) (protocol, bool) {
-	for d, standard := range map[protocol]string{protocolHTTPS: "443", protocolMQTT: "8883"} {
+	for d, standard := range map[protocol]string{
+		protocolHTTPS: "443", protocolMQTT: "8883", protocolAMQP: "5671",
+	} {
 		if port == standard {
-			return d, true
+			return d, d != protocolAMQP || n.real == nil || n.real.amqp != nil
 		}
 		if n.real != nil {
 			if _, p, err := net.SplitHostPort(n.protocolAddr(d)); err == nil && p == port {

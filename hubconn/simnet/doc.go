@@ -19,5 +19,8 @@
 // The hubs of package hubtest and the provisioning service of package dpstest are sites; a test may
 // bring its own.
 //
+// What happens at all of them, in one order, is kept in an [EventLog] once [Network.RecordEvents]
+// gives the network one: connections, telemetry, twins, registrations and the rest of [EventKind].
+//
 // It is not a model of routes, delays or bandwidth: bytes arrive at once, or not at all.
 package simnet

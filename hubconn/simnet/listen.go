@@ -18,12 +18,18 @@ type ListenConfig struct {
 	HTTPSPort int
 	// MQTTPort is the port for MQTT. 0 means a free one, see [Network.MQTTAddr].
 	MQTTPort int
+	// AMQPPort is the port where clients of AMQP learn that nobody speaks it. 0 means none: they
+	// are refused by the operating system.
+	AMQPPort int
 	// CA signs the hosts' certificates. Nil means a new one, see [Network.CA].
 	CA *CA
 }
 
 // sockets are the ports of a network on real sockets.
-type sockets struct{ https, mqtt net.Listener }
+type sockets struct {
+	https, mqtt net.Listener
+	amqp        net.Listener // nil: none
+}
 
 // Listen returns an empty network on real sockets. It is reachable by any program that trusts its
 // CA and resolves, or is told, its addresses; TLS server names tell the hosts apart. In this
@@ -40,16 +46,32 @@ func Listen(cfg ListenConfig) (*Network, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("simnet: listen for MQTT: %w", err), https.Close())
 	}
+	s := &sockets{https: https, mqtt: mqtt}
+	if cfg.AMQPPort != 0 {
+		s.amqp, err = net.Listen("tcp", net.JoinHostPort(cfg.Addr, strconv.Itoa(cfg.AMQPPort)))
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("simnet: listen for AMQP: %w", err), s.close())
+		}
+	}
 	if cfg.CA == nil {
 		cfg.CA = NewCA("Simulated Root", time.Now())
 	}
-	n := start(cfg.CA, &sockets{https: https, mqtt: mqtt})
+	n := start(cfg.CA, s)
 	n.tasks.Go(func() { n.acceptAll(https, protocolHTTPS) })
 	n.tasks.Go(func() { n.acceptAll(mqtt, protocolMQTT) })
+	if s.amqp != nil {
+		n.tasks.Go(func() { n.acceptAll(s.amqp, protocolAMQP) })
+	}
 	return n, nil
 }
 
-func (s *sockets) close() error { return errors.Join(s.https.Close(), s.mqtt.Close()) }
+func (s *sockets) close() error {
+	err := errors.Join(s.https.Close(), s.mqtt.Close())
+	if s.amqp != nil {
+		err = errors.Join(err, s.amqp.Close())
+	}
+	return err
+}
 
 // acceptAll lets in connections until the listener is closed.
 func (n *Network) acceptAll(l net.Listener, p protocol) {
@@ -86,8 +108,11 @@ func (n *Network) wasCounted(client net.Addr) func() bool {
 // protocolAddr is where DialContext finds a port.
 func (n *Network) protocolAddr(p protocol) string {
 	addr := n.HTTPSAddr()
-	if p == protocolMQTT {
+	switch p {
+	case protocolMQTT:
 		addr = n.MQTTAddr()
+	case protocolAMQP:
+		addr = n.AMQPAddr()
 	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,14 +25,21 @@ type Site interface {
 	ServeMQTT(nc net.Conn)
 }
 
+// AMQPSite is a Site that answers at the port of AMQP. Without it the network closes what connects
+// there.
+type AMQPSite interface {
+	// ServeAMQP serves one connection to port 5671, as ServeMQTT does to port 8883.
+	ServeAMQP(nc net.Conn)
+}
+
 // Network is a small internet with names, TLS and a clock, on which simulated services live: hubs
 // of this package, and the provisioning service of package dpstest. It is in memory (New), for
 // tests in one process and testing/synctest bubbles, or on loopback sockets (Listen), for any
 // program in any language.
 //
-// Every host shares two ports, HTTPS (443) and MQTT (8883), and is told apart by the TLS server
-// name. A TLS session is resumed with the client certificate that it began with, as long as the
-// host shows the same certificate of its own.
+// Every host shares the ports of HTTPS (443), MQTT (8883) and AMQP (5671), and is told apart by
+// the TLS server name. A TLS session is resumed with the client certificate that it began with, as
+// long as the host shows the same certificate of its own.
 //
 // All methods are safe for concurrent use. A Network must be closed.
 type Network struct {
@@ -45,6 +53,8 @@ type Network struct {
 	real   *sockets // nil in memory
 
 	ticketSecret [32]byte
+
+	events atomic.Pointer[EventLog] // nil: nothing is recorded
 
 	mu           sync.Mutex
 	closed       bool
@@ -69,7 +79,7 @@ type host struct {
 	fault    Fault
 	down     time.Time // refuses connections until then
 	kind     CertificateKind
-	ports    [2]portState // by protocol
+	ports    [protocols]portState
 	stalled  bool
 	cutAfter int // bytes, -1: none
 	dials    int
@@ -105,7 +115,7 @@ func start(ca *CA, real *sockets) *Network {
 		ReadHeaderTimeout: handshakeTimeout, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		// clients that misbehave are the point of a simulator
 		ErrorLog:    log.New(io.Discard, "", 0),
-		BaseContext: func(net.Listener) context.Context { return n.ctx },
+		BaseContext: func(net.Listener) context.Context { return n.ctx }, ConnContext: withConn,
 	}
 	n.tasks.Go(func() { _ = n.web.Serve(n.https) }) // ends when the queue is closed
 	return n
@@ -166,6 +176,18 @@ func (n *Network) MQTTAddr() string {
 		return n.real.mqtt.Addr().String()
 	}
 	return "127.0.0.1:8883"
+}
+
+// AMQPAddr returns the address where clients of AMQP learn that nobody speaks it, "127.0.0.1:5671"
+// for a network in memory, and "" for one on sockets without an AMQPPort.
+func (n *Network) AMQPAddr() string {
+	switch {
+	case n.real == nil:
+		return "127.0.0.1:5671"
+	case n.real.amqp == nil:
+		return ""
+	}
+	return n.real.amqp.Addr().String()
 }
 
 // Handle gives a name a site, or another site. Names are compared without case.

@@ -2,8 +2,8 @@ package simnet
 
 import "time"
 
-// Port is one of the two ports that every host has, by the number that clients dial. On a network
-// on sockets it means the port that stands for it.
+// Port is one of the ports that every host has, by the number that clients dial. On a network on
+// sockets it means the port that stands for it.
 type Port int
 
 // The ports.
@@ -12,6 +12,8 @@ const (
 	PortHTTPS Port = 443
 	// PortMQTT is that of MQTT.
 	PortMQTT Port = 8883
+	// PortAMQP is that of AMQP, which no simulator speaks: those that are an [AMQPSite] say so.
+	PortAMQP Port = 5671
 )
 
 // portState is what is wrong with one port of a host.
@@ -21,21 +23,23 @@ type portState struct {
 	dials int
 }
 
-// protocol returns what is spoken at a port; ok is false where that is none of the two.
+// protocol returns what is spoken at a port; ok is false where that is none of the ports.
 func (p Port) protocol() (_ protocol, ok bool) {
 	switch p {
 	case PortHTTPS:
 		return protocolHTTPS, true
 	case PortMQTT:
 		return protocolMQTT, true
+	case PortAMQP:
+		return protocolAMQP, true
 	}
 	return 0, false
 }
 
-// SetPortFault sets what new connections to one port of a host meet, as SetFault does for both: a
+// SetPortFault sets what new connections to one port of a host meet, as SetFault does for all: a
 // firewall closes the one and lets the other through. A fault of the whole host goes before it. A
-// name has no ports: NameNotFound and NameFailure are as Refused here. A port that is none of the
-// two has no faults.
+// name has no ports: NameNotFound and NameFailure are as Refused here. Any other port
+// has no faults.
 func (n *Network) SetPortFault(name string, port Port, f Fault) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -46,7 +50,7 @@ func (n *Network) SetPortFault(name string, port Port, f Fault) {
 }
 
 // SetPortCertificate sets which certificate one port of a host shows on new connections, as
-// SetCertificate does for both: a captive portal or an inspecting proxy often answers on port 443
+// SetCertificate does for all: a captive portal or an inspecting proxy often answers on port 443
 // alone. A certificate of the whole host other than Valid goes before it.
 func (n *Network) SetPortCertificate(name string, port Port, kind CertificateKind) {
 	n.mu.Lock()
@@ -66,7 +70,7 @@ func (n *Network) PortDials(name string, port Port) int {
 	return 0
 }
 
-// countDial counts a dial to the host; its port is counted where it is one of the two.
+// countDial counts a dial to the host; its port is counted where it is one of those known.
 func (h *host) countDial(p protocol, known bool) {
 	h.dials++
 	if known {

@@ -10,12 +10,14 @@ import (
 	"time"
 )
 
-// protocol tells the two ports apart that every host shares.
+// protocol tells the ports apart that every host shares.
 type protocol int
 
 const (
 	protocolHTTPS protocol = iota
 	protocolMQTT
+	protocolAMQP
+	protocols = iota // how many there are
 )
 
 // handshakeTimeout is how long a client may take for its TLS handshake, and for the header of a
@@ -72,7 +74,7 @@ func (n *Network) serve(c *conn, p protocol) {
 	}
 	_ = c.SetDeadline(time.Time{})
 	if p == protocolHTTPS {
-		n.https.put(tc)
+		n.https.put(&webConn{Conn: tc})
 		return
 	}
 	site := n.site(tc.ConnectionState().ServerName)
@@ -81,7 +83,11 @@ func (n *Network) serve(c *conn, p protocol) {
 		return
 	}
 	defer tc.Close()
-	site.ServeMQTT(tc)
+	if p == protocolMQTT {
+		site.ServeMQTT(tc)
+	} else if site, ok := site.(AMQPSite); ok {
+		site.ServeAMQP(tc)
+	}
 }
 
 // configFor is called with the server name of a ClientHello: the first moment at which a connection
@@ -175,8 +181,10 @@ func (n *Network) serveHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // webState counts the HTTP server's connections, so that Close can wait for them.
-func (n *Network) webState(_ net.Conn, state http.ConnState) {
+func (n *Network) webState(nc net.Conn, state http.ConnState) {
 	switch state {
+	case http.StateIdle:
+		nc.(*webConn).next()
 	case http.StateNew:
 		n.tasks.Add(1)
 	case http.StateClosed, http.StateHijacked:

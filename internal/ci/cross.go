@@ -76,7 +76,7 @@ func (w *workshop) cross() error {
 	if runtime.GOARCH != "amd64" {
 		return nil
 	}
-	all, err := packages(officialClients)
+	all, err := packages(officialClients, consolePage)
 	if err != nil {
 		return err
 	}

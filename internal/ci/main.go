@@ -18,6 +18,7 @@ var steps = map[string]func(*workshop) error{
 	"race":     (*workshop).race,
 	"commands": (*workshop).commands,
 	"official": (*workshop).official,
+	"console":  (*workshop).console,
 	"repeat":   (*workshop).repeat,
 	"secrets":  (*workshop).secrets,
 	"fuzz":     (*workshop).fuzz,

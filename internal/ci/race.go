@@ -16,7 +16,7 @@ const officialClients = "/internal/officialclients"
 
 // race runs every test under the race detector.
 func (w *workshop) race() error {
-	all, err := packages(officialClients)
+	all, err := packages(officialClients, consolePage)
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,7 @@ var runners = map[string]runner{
 	"go doc -all ./hubconn":          documented,
 	"go doc ./hubconn/hubtest":       documented,
 	"go doc ./hubconn/simnet":        documented,
+	"go doc ./hubconn/simnet Event":  documented,
 	"go doc ./provisioning/dpstest":  documented,
 	"go doc -all ./provisioning/dps": documented,
 
@@ -46,7 +47,10 @@ var runners = map[string]runner{
 	// With ports that are free, and its files in a temporary directory.
 	"go run ./examples/simulator -https 8443 -mqtt 8884": walked,
 
-	"go test -run '^$' -bench Fleet ./examples/simulator":                 ci("fleet", "'^BenchmarkFleet$'"),
+	"go test -run '^$' -bench Fleet ./examples/simulator":                        ci("fleet", "'^Benchmark(Fleet|"),
+	"go test -run '^$' -bench StateFile ./examples/simulator":                    ci("fleet", "|StateFile)$'"),
+	"go run ./examples/simulator -https 8443 -mqtt 8884 -console 127.0.0.1:8080": goTest("internal/consolepage", "TestAPersonMovesADeviceByAllPolicies"),
+
 	"go test -run '^$' -bench Send ./hubconn":                             ci("bench", "Benchmark(Send|"),
 	"go test -run '^$' -bench Boot ./hubconn":                             ci("bench", "|Boot|"),
 	"go test -run '^$' -bench Idle ./hubconn":                             ci("bench", "|Idle)$"),
@@ -68,7 +72,7 @@ var (
 const (
 	walkPage    = "examples/simulator/README.md"
 	walkHeading = "moving-devices-between-hubs-step-by-step"
-	walkBlocks  = 6
+	walkBlocks  = 7
 )
 
 // Programs whose name makes a code span a command, if an argument follows.

@@ -42,8 +42,8 @@ func TestDevicesMoveAsTheSimulatorsPageSays(t *testing.T) {
 		}
 	}
 	require.Len(t, blocks, walkBlocks)
-	simulator, tools, past, policy, ask, look := blocks[0], blocks[1], blocks[2], blocks[3],
-		blocks[4], blocks[5]
+	simulator, tools, past, policy, ask, look, feed := blocks[0], blocks[1], blocks[2], blocks[3],
+		blocks[4], blocks[5], blocks[6]
 
 	dir := t.TempDir()
 	runGo(
@@ -87,6 +87,22 @@ func TestDevicesMoveAsTheSimulatorsPageSays(t *testing.T) {
 		"DeviceNotFound",
 	} {
 		assert.Contains(t, out, says)
+	}
+
+	out = shell(t, others.Replace(feed))
+	at := 0
+	for _, says := range []string{
+		"registration\thub-a.azure-devices.net\tinitialAssignment",
+		"connected\thub-a.azure-devices.net",
+		"method\thub-a.azure-devices.net\treprovision",
+		"\ndisconnected\thub-a.azure-devices.net", // its identity there goes first
+		"registration\thub-b.azure-devices.net\tdeviceDataMigrated",
+		"\nconnected\thub-b.azure-devices.net",
+		"event: telemetry\ndata: {",
+	} {
+		next := strings.Index(out[at:], says)
+		require.GreaterOrEqual(t, next, 0, "%q in its turn, in:\n%s", says, out)
+		at += next + len(says)
 	}
 }
 

@@ -3,6 +3,8 @@ package mqttserver
 import (
 	"errors"
 	"fmt"
+
+	"github.com/rehome-iot/rehome/internal/amqp"
 )
 
 // Error is why a session ended, when it was not the network or the handler that ended it.
@@ -28,6 +30,8 @@ var (
 	ErrTooLarge = errors.New("packet too large")
 	// ErrMalformed is in the error of a session whose client broke the protocol.
 	ErrMalformed = errors.New("protocol violation")
+	// ErrAMQP is why a WebSocket upgrade for AMQP gets status 501, with this text.
+	ErrAMQP = errors.New(amqp.Reason)
 	// ErrKeepAlive is in the error of a session whose client was silent for longer than its
 	// keep-alive allows.
 	ErrKeepAlive = errors.New("client silent for too long")

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +29,11 @@ func WebSocket(w http.ResponseWriter, r *http.Request) (net.Conn, error) {
 			break
 		}
 	}
+	if websocket.IsWebSocketUpgrade(r) && wanted == "" &&
+		slices.ContainsFunc(websocket.Subprotocols(r), isAMQP) {
+		http.Error(w, ErrAMQP.Error(), http.StatusNotImplemented)
+		return nil, &Error{Op: "upgrade", Err: ErrAMQP}
+	}
 	if websocket.IsWebSocketUpgrade(r) && wanted == "" {
 		http.Error(w, "subprotocol mqtt required", http.StatusBadRequest)
 		return nil, &Error{
@@ -49,6 +55,11 @@ func WebSocket(w http.ResponseWriter, r *http.Request) (net.Conn, error) {
 		return nil, &Error{Op: "upgrade", Err: err}
 	}
 	return &wsConn{wsCarrier: carrier, ws: ws}, nil
+}
+
+// isAMQP reports whether a subprotocol is AMQP's: AMQPWSB10 is what the services take.
+func isAMQP(p string) bool {
+	return strings.EqualFold(p, "AMQPWSB10") || strings.EqualFold(p, "amqp")
 }
 
 // hijacker puts a wsCarrier between the library and the connection it takes over.

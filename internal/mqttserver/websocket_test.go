@@ -207,11 +207,22 @@ func TestWebSocketEnds(t *testing.T) {
 
 func TestRequestsThatAreNoUpgradeAreRefused(t *testing.T) {
 	within(t, &service{}, func(s *site) {
-		_, response, err := s.dial("amqp")
+		_, response, err := s.dial("wamp")
 		require.Error(t, err)
 		assert.Equal(t, http.StatusBadRequest, response.StatusCode)
-		assert.ErrorContains(t, <-s.failed, `mqtt upgrade: subprotocol "amqp"`)
+		assert.ErrorContains(t, <-s.failed, `mqtt upgrade: subprotocol "wamp"`)
 	})
+	for _, subprotocol := range []string{"AMQPWSB10", "amqp"} {
+		within(t, &service{}, func(s *site) {
+			_, response, err := s.dial(subprotocol)
+			require.Error(t, err)
+			assert.Equal(t, http.StatusNotImplemented, response.StatusCode)
+			text, err := io.ReadAll(response.Body)
+			require.NoError(t, err)
+			assert.Contains(t, string(text), "AMQP is not simulated")
+			assert.ErrorIs(t, <-s.failed, ErrAMQP)
+		})
+	}
 	within(t, &service{}, func(s *site) {
 		request, err := http.NewRequest(http.MethodGet, "http://server/", nil)
 		require.NoError(t, err)

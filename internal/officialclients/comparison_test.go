@@ -84,7 +84,6 @@ func (b *board) get(id string) string {
 
 func (b *board) config() dpstest.Config {
 	return dpstest.Config{
-		Polls: 1,
 		Latency: func(id, host string) time.Duration {
 			if host == b.get(id) {
 				return time.Millisecond

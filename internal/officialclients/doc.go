@@ -4,7 +4,7 @@
 //
 // Its tests run in a network namespace of their own, where the real names of DPS and of hubs lead
 // to 127.0.0.1, with ports 443 and 8883 as the real ones: the clients have no settings for other
-// ports. They need Linux, Node and the clients:
+// ports. They need Linux, Node, swtpm (for the client of TPMs) and the clients:
 //
 //	npm ci --ignore-scripts --prefix internal/officialclients/testdata
 //

@@ -181,3 +181,17 @@ func TestOfficialHubClientWithAWrongKeyIsRefused(t *testing.T) {
 	}, nil))
 	assert.Equal(t, 401, err.Status, "%v", err)
 }
+
+// The client reports that AMQP is not implemented, as it was told, and no time-out.
+func TestOfficialHubClientIsToldThatAMQPIsNotSimulated(t *testing.T) {
+	need(t)
+	w := newWorld(t, dpstest.Config{})
+	node := newDriver(t, w.network)
+	require.NoError(t, w.a.Put(hubtest.Device{ID: "sensor-1"}))
+	err := clientErr(t, node.try("serviceSend", with{
+		"connectionString": w.a.ConnectionString(), "device": "sensor-1", "body": "hello",
+	}, nil))
+	assert.Contains(t, err.Error(), "NotImplementedError: AMQP")
+	attempts := w.a.Attempts()
+	assert.Equal(t, "amqp", attempts[len(attempts)-1].Transport)
+}

@@ -54,7 +54,7 @@ func pemPair(t *testing.T, c tls.Certificate) with {
 
 func TestOfficialClientRegistersWithEveryCredentialOverEveryTransport(t *testing.T) {
 	need(t)
-	w := newWorld(t, dpstest.Config{Polls: 2}) // as the service was recorded
+	w := newWorld(t, dpstest.Config{})
 	node := newDriver(t, w.network)
 	factory := simnet.NewCA("Factory", w.network.Now())
 	line := factory.Intermediate("Factory line 1")

@@ -69,7 +69,9 @@ type world struct {
 
 func newWorld(t *testing.T, cfg dpstest.Config) *world {
 	t.Helper()
-	n, err := simnet.Listen(simnet.ListenConfig{HTTPSPort: 443, MQTTPort: 8883})
+	n, err := simnet.Listen(simnet.ListenConfig{
+		HTTPSPort: 443, MQTTPort: 8883, AMQPPort: 5671,
+	})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = n.Close() })
 	return newService(n, cfg)
@@ -78,9 +80,6 @@ func newWorld(t *testing.T, cfg dpstest.Config) *world {
 func newService(n *simnet.Network, cfg dpstest.Config) *world {
 	if cfg.RetryAfter == 0 {
 		cfg.RetryAfter = time.Second // the least that can be said
-	}
-	if cfg.Polls == 0 {
-		cfg.Polls = 1
 	}
 	w := &world{network: n, dps: dpstest.New(n, cfg)}
 	w.a, w.b = hubtest.NewHub(n, hostA), hubtest.NewHub(n, hostB)

@@ -1,6 +1,7 @@
 package dps_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
@@ -48,6 +49,10 @@ func newClientWorld(t *testing.T, transport dps.Transport, config dpstest.Config
 	t.Helper()
 	w := &clientWorld{T: t, network: simnet.New(), start: time.Now()}
 	t.Cleanup(func() { assert.NoError(t, w.network.Close()) })
+	if config.AssignTime == 0 {
+		// A registration takes two polls.
+		config.AssignTime = 2 * max(cmp.Or(config.RetryAfter, 3*time.Second), 3*time.Second)
+	}
 	w.dps = dpstest.New(w.network, config)
 	w.hub = hubtest.NewHub(w.network, clientHub)
 	w.dps.Link(w.hub)
@@ -214,7 +219,7 @@ func TestClientWorksOverSocketsWithDefaults(t *testing.T) {
 			network, err := simnet.Listen(simnet.ListenConfig{})
 			require.NoError(t, err)
 			t.Cleanup(func() { assert.NoError(t, network.Close()) })
-			service := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
+			service := dpstest.New(network, dpstest.Config{RetryAfter: time.Second})
 			service.Link(hubtest.NewHub(network, clientHub))
 			require.NoError(t, service.Enroll(dpstest.IndividualEnrollment{
 				RegistrationID: clientID, Attestation: dpstest.Keys(clientCanary, ""),

@@ -17,7 +17,7 @@ func ExampleClient() {
 	// The service, simulated in memory.
 	network := simnet.New()
 	defer func() { _ = network.Close() }()
-	service := dpstest.New(network, dpstest.Config{Polls: 1, RetryAfter: time.Second})
+	service := dpstest.New(network, dpstest.Config{RetryAfter: time.Second})
 	service.Link(hubtest.NewHub(network, "hub-a.azure-devices.net"))
 	key := "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 	if err := service.Enroll(dpstest.IndividualEnrollment{

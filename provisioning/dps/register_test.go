@@ -53,7 +53,8 @@ func TestRegisterPollsUntilAssigned(t *testing.T) {
 }
 
 func TestRegisterWaitsAsLongAsAsked(t *testing.T) {
-	clientEach(t, dpstest.Config{RetryAfter: 1000 * time.Second, Polls: 3}, func(w *clientWorld) {
+	config := dpstest.Config{RetryAfter: 1000 * time.Second, AssignTime: 50 * time.Minute}
+	clientEach(t, config, func(w *clientWorld) {
 		w.register(dps.Registration{})
 		assert.Equal(w, 3000*time.Second, w.elapsed())
 	})
@@ -68,9 +69,9 @@ func TestRegisterWaitsThreeSecondsWhenNotTold(t *testing.T) {
 
 func TestRegisterNeverSpins(t *testing.T) {
 	for value, want := range map[string]time.Duration{
-		"0": 2 * time.Second, "-7": 6 * time.Second, "soon": 6 * time.Second, "1": 2 * time.Second,
+		"0": 2 * time.Second, "-7": 3 * time.Second, "soon": 3 * time.Second, "1": 2 * time.Second,
 	} {
-		clientEach(t, dpstest.Config{}, func(w *clientWorld) {
+		clientEach(t, dpstest.Config{AssignTime: 2 * time.Second}, func(w *clientWorld) {
 			w.dps.Inject(dpstest.Fault{Times: 2, RetryAfter: value, On: dpstest.Register})
 			w.dps.Inject(dpstest.Fault{Times: 2, RetryAfter: value, On: dpstest.Poll})
 			w.register(dps.Registration{})
@@ -96,7 +97,8 @@ func TestRegisterTellsOfTheOperationBeforeItWaits(t *testing.T) {
 		wait      time.Duration
 		at        time.Duration
 	}
-	clientEach(t, dpstest.Config{RetryAfter: 90 * time.Second, Polls: 3}, func(w *clientWorld) {
+	config := dpstest.Config{RetryAfter: 90 * time.Second, AssignTime: 94 * time.Second}
+	clientEach(t, config, func(w *clientWorld) {
 		w.dps.Inject(dpstest.Fault{On: dpstest.Poll, RetryAfter: "0"})
 		w.dps.Inject(dpstest.Fault{
 			On: dpstest.Poll, Perform: true, Status: 202, NoRetryAfter: true,
@@ -512,7 +514,8 @@ func TestRegisterEndsWithItsContextAtEveryStage(t *testing.T) {
 }
 
 func TestRegisterSignsAnewWhenTheTokenNearsItsEnd(t *testing.T) {
-	clientEach(t, dpstest.Config{RetryAfter: 50 * time.Minute, Polls: 4}, func(w *clientWorld) {
+	config := dpstest.Config{RetryAfter: 50 * time.Minute, AssignTime: 200 * time.Minute}
+	clientEach(t, config, func(w *clientWorld) {
 		assert.Equal(
 			w, clientHub, w.register(dps.Registration{}).Hub,
 			"a token lives for an hour, this took %v", w.elapsed(),

@@ -112,6 +112,9 @@ func (s *Server) enrollGroup(g EnrollmentGroup, allowed precondition) (Enrollmen
 
 // checkTerms checks what individual enrollments and groups have in common.
 func (s *Server) checkTerms(status *string, t terms) error {
+	if err := s.prepare(t.issues); err != nil {
+		return err
+	}
 	switch *status {
 	case "":
 		*status = Enabled
@@ -208,7 +211,10 @@ func (s *Server) removeEnrollment(registrationID string, allowed precondition) (
 		return true, err
 	}
 	delete(s.individuals, foldID(registrationID))
-	delete(s.records, foldID(registrationID))
+	if r := s.records[foldID(registrationID)]; r != nil {
+		delete(s.records, foldID(registrationID))
+		s.recordDeletion(r)
+	}
 	return true, nil
 }
 
@@ -297,5 +303,6 @@ func (s *Server) deleteRegistration(registrationID string, allowed precondition)
 		return true, err
 	}
 	delete(s.records, foldID(registrationID))
+	s.recordDeletion(r)
 	return true, nil
 }

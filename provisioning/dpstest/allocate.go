@@ -21,11 +21,13 @@ type linkedHub struct {
 	weight int
 }
 
-// Link makes hubs available to the allocation, each with weight 1.
+// Link makes hubs available to the allocation, each with weight 1. They accept the certificates of
+// [Server.Issuer] from then on, see [hubtest.Hub.SetCredentialSync].
 func (s *Server) Link(hubs ...*hubtest.Hub) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, h := range hubs {
+		h.SetIssuer(s.issuer)
 		link := &linkedHub{Hub: h, weight: 1}
 		if i := s.find(h.Host()); i >= 0 {
 			s.hubs[i] = link

@@ -3,6 +3,7 @@ package dpstest
 import (
 	"context"
 	"strings"
+	"time"
 )
 
 // place is where a device lives.
@@ -34,35 +35,60 @@ func (s *Server) place(registrationID string) place {
 }
 
 // start carries a registration out: at once if that takes no time, else while the operation lets
-// the device wait.
+// the device wait. A custom allocation is asked at once, all others are made at the end.
 func (s *Server) start(ctx context.Context, c *call, dev attested, op *operation) {
-	if dev.status == Disabled || s.cfg.AssignTime <= 0 && s.allocation(dev.terms) != PolicyCustom {
+	custom := op.allocating
+	if s.cfg.AssignTime <= 0 && !custom {
 		// a device that hangs up has registered all the same
-		s.finish(op, s.register(context.WithoutCancel(ctx), c, dev, op))
+		s.finish(op, s.register(context.WithoutCancel(ctx), c, dev, op, nil))
 		return
 	}
 	s.write(c, dev, op, func(r *registration) { r.record.Status = StatusAssigning })
 	s.network.Go(func(ctx context.Context) {
-		if pause(ctx, s.cfg.AssignTime) {
-			s.finish(op, s.register(ctx, c, dev, op))
+		var choice *decision
+		if custom {
+			choice = s.decide(ctx, c, dev)
+			s.allocated(op)
 		}
+		if !pause(ctx, s.cfg.AssignTime-time.Since(op.begun)) {
+			s.finish(op, nil) // the network is closed: nobody asks any more
+			return
+		}
+		s.finish(op, s.register(ctx, c, dev, op, choice))
 	})
+}
+
+// A decision is what an allocation came to.
+type decision struct {
+	Allocated
+	err error
+}
+
+func (s *Server) decide(ctx context.Context, c *call, dev attested) *decision {
+	chosen, err := s.allocate(ctx, c, dev, s.place(c.registrationID))
+	return &decision{chosen, err}
 }
 
 // register carries a registration out, from the allocation to the hub's registry, and writes its
 // record. Its outcome is final; the device is told step by step, by the operation. It returns nil
-// if the device registered once more meanwhile: the newest registration alone decides.
-func (s *Server) register(ctx context.Context, c *call, dev attested, op *operation) *registration {
+// if the device registered once more meanwhile: the newest registration alone decides. A choice
+// that is nil is made now.
+func (s *Server) register(
+	ctx context.Context, c *call, dev attested, op *operation, choice *decision,
+) *registration {
 	if dev.status == Disabled {
 		return s.write(c, dev, op, func(r *registration) { r.record.Status = StatusDisabled })
 	}
-	chosen, err := s.allocate(ctx, c, dev, s.place(c.registrationID))
+	if choice == nil {
+		choice = s.decide(ctx, c, dev)
+	}
 	if ctx.Err() != nil {
 		return nil // the network is closed: nobody asks any more
 	}
-	if err != nil {
-		return s.fail(c, dev, op, err)
+	if choice.err != nil {
+		return s.fail(c, dev, op, choice.err)
 	}
+	chosen := choice.Allocated
 	if chosen.InitialTwin != nil {
 		dev.twin, dev.override = chosen.InitialTwin, s.cfg.InitialTwinOverrides
 	}
@@ -85,6 +111,11 @@ func (s *Server) register(ctx context.Context, c *call, dev attested, op *operat
 			current.device = c.registrationID
 		}
 	}
+	identity, chain, err := s.issue(c, dev, to.Hub, current)
+	if err != nil {
+		return s.fail(c, dev, op, err)
+	}
+	dev.identity = identity
 	known, err := s.provision(to.Hub, current, dev.terms, dev.identity)
 	if err != nil {
 		return s.fail(c, dev, op, err)
@@ -98,7 +129,7 @@ func (s *Server) register(ctx context.Context, c *call, dev attested, op *operat
 		r.record.Status, r.record.Substatus = StatusAssigned, substatus
 		r.record.AssignedHub, r.record.DeviceID = r.hub, r.device
 		r.record.Payload = chosen.Payload
-		r.profile = to.ConnectionProfile()
+		r.profile, r.chain = to.ConnectionProfile(), chain
 	})
 }
 
@@ -156,7 +187,9 @@ func (s *Server) write(
 	}
 	next.record.LastUpdatedDateTimeUTC, next.record.ETag = &now, newRecordETag()
 	next.terms, next.identity, next.by = dev.terms, dev.identity, dev.by
+	next.hubKey, next.wrapped = dev.hubKey, dev.wrapped
 	change(next)
+	s.recordRegistration(next, s.records[foldID(c.registrationID)])
 	s.records[foldID(c.registrationID)] = next
 	return next
 }

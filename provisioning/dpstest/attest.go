@@ -18,6 +18,10 @@ type attested struct {
 	terms
 	by       string         // attestation type
 	identity hubtest.Device // credentials only
+
+	// Of a device with a TPM: the challenge that is to be its answer, "" for none; and the key of
+	// its identity at the hub, in base64, and wrapped for the TPM.
+	challenge, hubKey, wrapped string
 }
 
 // attest checks the device that makes a call. On failure it returns the error code and message to
@@ -46,12 +50,12 @@ func (s *Server) attest(c *call) (attested, int, string) {
 	case individual != nil && individual.Attestation.Type == TypeX509:
 		return s.attestByCertificate(c, individual)
 	case individual != nil:
-		return attested{}, codeUnauthorized, "TPM attestation is not simulated."
+		return s.attestByTPM(c, individual)
 	case c.authorization != "":
 		return s.attestByDerivedKey(c, groups)
 	case len(c.chain) > 0:
 		return s.attestByAuthority(c, groups)
-	case c.tpm:
+	case c.tpm != nil:
 		return attested{}, codeNoRegistration, ""
 	}
 	return s.unauthorized(c)

@@ -19,8 +19,8 @@ const (
 	TypeSymmetricKey = "symmetricKey"
 	// TypeX509 is attestation by a client certificate.
 	TypeX509 = "x509"
-	// TypeTPM is attestation by a trusted platform module. It is not simulated: such an enrollment
-	// can be stored, and lets no device register.
+	// TypeTPM is attestation by a trusted platform module, of individual enrollments and over HTTPS
+	// alone.
 	TypeTPM = "tpm"
 	// TypeNone is what the service API calls no attestation. No enrollment can have it.
 	TypeNone = "none"
@@ -28,8 +28,8 @@ const (
 
 // An Attestation says how a device proves who it is. Its JSON form is the service API's own.
 type Attestation struct {
-	// Type is "symmetricKey" or "x509". "tpm" is kept and lets no device register. Default:
-	// whichever member is set, else "symmetricKey".
+	// Type is "symmetricKey", "x509" or "tpm". Default: whichever member is set, else
+	// "symmetricKey".
 	Type string `json:"type"`
 	// SymmetricKey is set for TypeSymmetricKey. Nil: its keys are generated.
 	SymmetricKey *SymmetricKey `json:"symmetricKey,omitempty"`
@@ -106,9 +106,11 @@ type CAReferences struct {
 
 // TPM is the public part of a trusted platform module.
 type TPM struct {
-	// EndorsementKey is base64 of the public endorsement key, and must be there.
+	// EndorsementKey is base64 of the public endorsement key (TPM2B_PUBLIC), and must be there. One
+	// that is not RSA of the TCG's default template can be enrolled, and lets no device register.
 	EndorsementKey string `json:"endorsementKey"`
-	// StorageRootKey is base64 of the public storage root key; "" for none.
+	// StorageRootKey is base64 of the public storage root key; "" for none. It is not looked at: a
+	// device tells its own when it registers.
 	StorageRootKey string `json:"storageRootKey,omitempty"`
 }
 

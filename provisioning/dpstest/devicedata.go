@@ -1,6 +1,7 @@
 package dpstest
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -48,6 +49,11 @@ func (s *Server) provision(
 	device.PrimaryKey, device.SecondaryKey = credentials.PrimaryKey, credentials.SecondaryKey
 	device.PrimaryThumbprint, device.SecondaryThumbprint = credentials.PrimaryThumbprint,
 		credentials.SecondaryThumbprint
+	device.CertificatePolicy, device.CredentialID = credentials.CertificatePolicy, ""
+	if device.CertificatePolicy != "" {
+		// Whom the operator of the hub has revoked stays so: the hubs' own word goes first.
+		device.CredentialID = cmp.Or(s.credentialID(to, current), credentials.CredentialID)
+	}
 	if err := to.Put(device); err != nil {
 		return known, err
 	}

@@ -45,12 +45,17 @@
 //	                      topics; the hub's connection profile, which the newest of
 //	                      these versions tells. Not: AMQP
 //	attestation           symmetric keys and X.509 certificates, individually and in
-//	                      groups; the nearest CA; CAs by name (Server.AddCA). Not:
-//	                      TPM (enrollments are kept, and attest nobody), issuing of
-//	                      certificates, proof of possession of a CA
+//	                      groups; the nearest CA; CAs by name (Server.AddCA); TPM
+//	                      over HTTPS, by the activation challenge. Not: TPM keys
+//	                      other than RSA, proof of possession of a CA
+//	certificates          issued by signing request (Server.Issuer) under the API
+//	                      versions 2025-07-01-preview, 2026-11-01 and
+//	                      2026-11-02-preview, by symmetric key, X.509 and TPM; hubs
+//	                      accept and renew them. Not: the older design of
+//	                      2021-11-01-preview, external roots
 //	enrollments           device ID, initial twin, capabilities, status, ETags; an
 //	                      individual enrollment goes before groups. Not: trust
-//	                      bundles, credential policies
+//	                      bundles
 //	allocation            hashed by weights, lowest latency by a table, static,
 //	                      custom by webhook or Go function; for each enrollment or
 //	                      for all; subsets of hubs; hubs linked and unlinked at any
@@ -67,9 +72,9 @@
 //	                      enrollments, groups and CAs
 //	service REST API      enrollments and groups: put, get, delete, query, bulk,
 //	                      attestation mechanism; registration records: get, delete,
-//	                      query; SAS as provisioningserviceowner. Not: queries with
-//	                      conditions, Entra ID tokens, custom access policies,
-//	                      linking of hubs
+//	                      query; SAS as provisioningserviceowner. Not:
+//	                      projections in queries, Entra ID tokens, custom access
+//	                      policies, linking of hubs
 //	failures              any, on demand (Server.Inject), and a log of all requests
 //	                      (Server.Requests)
 //
@@ -77,14 +82,22 @@
 //
 // Where the service's behaviour is not published, a field of [Config] chooses, or this:
 //
-//   - A registration is carried out when it arrives, unless Config.AssignTime or a custom
-//     allocation takes its time. Config.Polls decides how long its operation goes on answering
-//     "assigning" all the same; a status lookup then shows the outcome at once. The newest
-//     registration of a device decides, and older operations tell what came of it.
+//   - A registration takes the time that the device is told to wait (Config.AssignTime), and is
+//     carried out at its end; a custom allocation is asked at once. Until then operation, record
+//     and status lookup say "assigning". The newest registration of a device decides, and older
+//     operations tell what came of it.
 //   - An operation outlives its connection: it can be polled over another one. A restart loses it.
 //   - Under the policy that resets devices, the substatus of every later registration is
 //     deviceDataReset, on the same hub too. A device that DPS did not know but the hub did keeps
 //     the twin it has there.
+//   - A signing request that is not base64, is above 8 KB or has another common name is answered
+//     400 with 400004 at once; one that is no PKCS #10, has a wrong signature or a key that is not
+//     supported fails the registration with 400037, and a policy that was deleted with 400040. A
+//     request under an older API version is not read. A policy without a request leaves the device
+//     the credential it registered with; one with a request leaves it no key. A status lookup shows
+//     no chain, polls of an operation go on showing it.
+//   - The key of a TPM's challenge is good for an hour, and its key at the hub stays the same from
+//     registration to registration.
 //   - A token is checked at every request, so one that expires while the device polls is
 //     answered 401. An unknown ID scope is answered 404 on every transport, and over MQTT only when
 //     the device registers. Where MQTT allows one session per client ID, the simulator serves them

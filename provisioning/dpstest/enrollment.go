@@ -69,6 +69,18 @@ type IndividualEnrollment struct {
 	// CustomAllocationDefinition is the webhook of PolicyCustom. It is not called where there is a
 	// Config.Allocate.
 	CustomAllocationDefinition *CustomAllocationDefinition `json:"customAllocationDefinition,omitempty"`
+	// NamespaceName is the namespace of the certificate policy under which certificates are issued
+	// to devices that send a request for one when they register, see [Server.Issuer]. It goes with
+	// the next two: all three, or none. Default: none are issued.
+	NamespaceName string `json:"namespaceName,omitempty"`
+	// CertificateAuthorityName is the authority of the namespace that issues.
+	CertificateAuthorityName string `json:"certificateAuthorityName,omitempty"`
+	// CertificatePolicyName is the policy of that authority. One that the issuer does not have is
+	// made, with a validity of 30 days.
+	CertificatePolicyName string `json:"certificatePolicyName,omitempty"`
+	// CredentialPolicyName is the one name that API version 2025-07-01-preview has: the policy of
+	// the authority "default" in the namespace "default". The three names go before it.
+	CredentialPolicyName string `json:"credentialPolicyName,omitempty"`
 }
 
 // An EnrollmentGroup lets every device register that proves a key derived from the group's key, or
@@ -106,6 +118,14 @@ type EnrollmentGroup struct {
 	// CustomAllocationDefinition is the webhook of PolicyCustom. It is not called where there is a
 	// Config.Allocate.
 	CustomAllocationDefinition *CustomAllocationDefinition `json:"customAllocationDefinition,omitempty"`
+	// NamespaceName, and the next two, name a certificate policy: all three, or none.
+	NamespaceName string `json:"namespaceName,omitempty"`
+	// CertificateAuthorityName is the authority of the namespace that issues.
+	CertificateAuthorityName string `json:"certificateAuthorityName,omitempty"`
+	// CertificatePolicyName is the policy of that authority.
+	CertificatePolicyName string `json:"certificatePolicyName,omitempty"`
+	// CredentialPolicyName is the one name that API version 2025-07-01-preview has.
+	CredentialPolicyName string `json:"credentialPolicyName,omitempty"`
 }
 
 // Capabilities are given to the hub's device identity.
@@ -195,6 +215,7 @@ type terms struct {
 	edge        bool
 	webhook     *CustomAllocationDefinition
 	override    bool // twin goes before the one a device brings along
+	issues      certificatePolicy
 }
 
 func (e *IndividualEnrollment) terms() terms {
@@ -203,7 +224,10 @@ func (e *IndividualEnrollment) terms() terms {
 		individual: &c, deviceID: e.DeviceID, attestation: e.Attestation,
 		status: e.ProvisioningStatus, policy: e.ReprovisionPolicy, allocation: e.AllocationPolicy,
 		hubs: subset(e.IoTHubs, e.IoTHubHostName), twin: e.InitialTwin, edge: e.Capabilities.edge(),
-		webhook: e.CustomAllocationDefinition,
+		webhook: e.CustomAllocationDefinition, issues: certificatePolicy{
+			e.NamespaceName, e.CertificateAuthorityName, e.CertificatePolicyName,
+			e.CredentialPolicyName,
+		},
 	}
 }
 
@@ -213,7 +237,10 @@ func (g *EnrollmentGroup) terms() terms {
 		group: &c, groupID: g.EnrollmentGroupID, attestation: g.Attestation,
 		status: g.ProvisioningStatus, policy: g.ReprovisionPolicy, allocation: g.AllocationPolicy,
 		hubs: subset(g.IoTHubs, g.IoTHubHostName), twin: g.InitialTwin, edge: g.Capabilities.edge(),
-		webhook: g.CustomAllocationDefinition,
+		webhook: g.CustomAllocationDefinition, issues: certificatePolicy{
+			g.NamespaceName, g.CertificateAuthorityName, g.CertificatePolicyName,
+			g.CredentialPolicyName,
+		},
 	}
 }
 

@@ -25,11 +25,11 @@ const (
 	hubSouth  = "hub-south.azure-devices.net"
 )
 
-// simulate starts a service with two hubs in memory. Devices may poll as often as they like, so
-// that the examples take no time.
+// simulate starts a service with two hubs in memory. Registrations are done at once, so that the
+// examples take no time.
 func simulate(cfg dpstest.Config) (*simnet.Network, *dpstest.Server) {
 	network := simnet.New()
-	cfg.PollsPer10s = -1
+	cfg.PollsPer10s, cfg.AssignTime = -1, cmp.Or(cfg.AssignTime, -1)
 	service := dpstest.New(network, cfg)
 	service.Link(hubtest.NewHub(network, hubNorth), hubtest.NewHub(network, hubSouth))
 	return network, service
@@ -251,7 +251,7 @@ func ExampleServer_SetLatency() {
 func ExampleServer_Inject() {
 	network := simnet.New()
 	defer network.Close()
-	service := dpstest.New(network, dpstest.Config{Polls: 1})
+	service := dpstest.New(network, dpstest.Config{AssignTime: -1})
 	service.Inject(dpstest.Fault{On: dpstest.Clock, Status: 429, RetryAfter: "120"})
 	service.Inject(dpstest.Fault{On: dpstest.Register, Code: 429001, RetryAfter: "60"})
 
@@ -306,7 +306,7 @@ func ExampleServer_MoveNow() {
 	network := simnet.New()
 	defer network.Close()
 	north, south := hubtest.NewHub(network, hubNorth), hubtest.NewHub(network, hubSouth)
-	service := dpstest.New(network, dpstest.Config{})
+	service := dpstest.New(network, dpstest.Config{AssignTime: -1})
 	service.Link(north)
 	if err := service.Enroll(dpstest.IndividualEnrollment{
 		RegistrationID: "sensor-042", Attestation: dpstest.Keys(deviceKey, ""),
@@ -332,7 +332,7 @@ func ExampleServer_MoveNow() {
 
 // The log has all that devices requested, in order.
 func ExampleServer_Requests() {
-	network, service := simulate(dpstest.Config{Polls: 1})
+	network, service := simulate(dpstest.Config{})
 	defer network.Close()
 	if err := service.Enroll(dpstest.IndividualEnrollment{
 		RegistrationID: "sensor-042", Attestation: dpstest.Keys(deviceKey, ""),

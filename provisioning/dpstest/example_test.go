@@ -17,7 +17,7 @@ func Example() {
 	network := simnet.New()
 	defer network.Close()
 	hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
-	service := dpstest.New(network, dpstest.Config{Polls: 1})
+	service := dpstest.New(network, dpstest.Config{AssignTime: -1})
 	service.Link(hub)
 	certificate := simnet.NewCA("Factory", time.Now()).Device("sensor-042")
 	err := service.Enroll(dpstest.IndividualEnrollment{

@@ -42,7 +42,10 @@ type call struct {
 	service *serviceCall // an operator's request; nil for a device's
 
 	payload json.RawMessage // from the body
-	tpm     bool            // the body offers a TPM
+	tpm     *TPM            // that the body offers; nil for none
+	csr     string          // certificate signing request of the body
+	// the body has one, and the API version knows it
+	asksForCertificate bool
 
 	note string // for the log
 }
@@ -58,10 +61,14 @@ type reply struct {
 // serve answers one request: it logs it, lets faults strike, and carries it out. It may take as
 // long as a fault's Delay.
 func (s *Server) serve(ctx context.Context, c *call) reply {
-	entry := s.log.add(Request{
+	arrived := Request{
 		Op: c.op, Transport: c.transport, RegistrationID: c.registrationID,
 		OperationID: c.operationID, APIVersion: c.version,
-	})
+	}
+	if c.service != nil {
+		arrived.Method, arrived.Path = c.service.method, c.service.target
+	}
+	entry := s.log.add(arrived)
 	f := s.faults.next(occasion{op: c.op, registrationID: c.registrationID, transport: c.transport})
 	r := reply{fault: f}
 	if f == nil {
@@ -80,13 +87,14 @@ func (s *Server) serve(ctx context.Context, c *call) reply {
 		r.silent = r.silent || f.NoAnswer
 		r.cut = f.Cut
 	}
-	s.log.update(entry, func(e *Request) {
+	s.conclude(entry, func(e *Request) {
 		e.Payload, e.Note = c.payload, c.note
 		if r.operationID != "" {
 			e.OperationID = r.operationID
 		}
 		if !r.silent && !r.cut {
 			e.Status, e.Code = r.status, r.code
+			e.Answered, e.RetryAfter = time.Now(), r.retryAfter
 		}
 	})
 	return r
@@ -123,24 +131,33 @@ func (s *Server) carryOut(ctx context.Context, c *call) response {
 		if problem := c.read(); problem != "" {
 			return s.refuse(codeBadRequest, problem)
 		}
+		if c.op == Lookup && c.asksForCertificate {
+			return s.refuse(codeBadRequestBody, "A status lookup cannot carry a csr.")
+		}
 	}
 	dev, code, message := s.attest(c)
 	if code != 0 {
 		return s.refuse(code, message)
 	}
+	if dev.challenge != "" {
+		return challengeWith(dev.challenge)
+	}
 	switch c.op {
 	case Register:
+		if problem := s.checkRequest(c); problem != "" {
+			return s.refuse(codeBadRequestBody, problem)
+		}
 		if s.cfg.RefuseConcurrent && s.inProgress(c.registrationID) {
 			return s.refuse(codeConflict, "")
 		}
 		c.note = dev.note(c.client, c.version)
-		op := s.begin(c)
+		op := s.begin(c, s.allocation(dev.terms) == PolicyCustom && dev.status != Disabled)
 		s.start(ctx, c, dev, op)
 		a := succeed(202, operationStatus{OperationID: op.id, Status: StatusAssigning})
 		a.retryAfter, a.registered, a.operationID = s.cfg.retryAfter(), true, op.id
 		return a
 	case Poll:
-		status, done, ok := s.poll(c)
+		status, done, ok := s.poll(ctx, c)
 		if !ok {
 			return s.refuse(codeNoOperation, "")
 		}
@@ -201,10 +218,15 @@ func (c *call) read() string {
 	if body.RegistrationID != nil && !strings.EqualFold(*body.RegistrationID, c.registrationID) {
 		return "registrationId of URI and request body differ."
 	}
-	if c.op == Lookup && body.CSR != nil {
-		return "A status lookup cannot carry a csr."
+	// Other versions know no such member.
+	if body.CSR != nil && string(body.CSR) != "null" &&
+		(c.op == Lookup || c.version >= versionRequest) {
+		c.asksForCertificate = true
+		if err := json.Unmarshal(body.CSR, &c.csr); err != nil {
+			return "csr is not text."
+		}
 	}
-	c.tpm = body.TPM != nil
+	c.tpm = body.TPM
 	if c.version >= versionPayload && string(body.Payload) != "null" {
 		c.payload = body.Payload
 	}
@@ -218,13 +240,15 @@ const (
 	versionPayload = "2019-03-31" // the first one with a payload
 	// the first one that tells a repeated assignment from the initial one
 	versionReprovisioned = "2019-04-15"
+	// the first one that issues certificates
+	versionRequest = "2025-07-01-preview"
 	// the only one that tells the connection profile of the hub
 	versionProfile = "2026-11-02-preview"
 )
 
 var versions = []string{
 	"2017-11-15", "2018-04-01", "2018-09-01-preview", "2018-11-01", "2019-03-31", "2019-04-15",
-	"2021-06-01", "2021-10-01", "2021-11-01-preview", "2025-07-01-preview", "2026-11-01",
+	"2021-06-01", "2021-10-01", "2021-11-01-preview", versionRequest, "2026-11-01",
 	versionProfile,
 }
 

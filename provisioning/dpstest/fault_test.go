@@ -50,6 +50,7 @@ func TestAnyStatusAtAnyStep(t *testing.T) {
 
 		op := d.register("").decode(w.t).OperationID
 		assert.Equal(w.t, 202, d.poll(op, "").status)
+		time.Sleep(3 * time.Second)
 		for range 2 {
 			r = d.poll(op, "")
 			assert.Equal(w.t, 429, r.status)
@@ -354,7 +355,7 @@ func TestNetworkClosesWhileRequestsAreHeld(t *testing.T) {
 func TestOnLoopbackSockets(t *testing.T) {
 	n, err := simnet.Listen(simnet.ListenConfig{})
 	require.NoError(t, err)
-	w := populate(t, n, dpstest.Config{Polls: 1})
+	w := populate(t, n, dpstest.Config{AssignTime: -1})
 	ca := simnet.NewCA("Factory", time.Now()).Intermediate("Line 1")
 	w.enroll("dev")
 	require.NoError(t, w.dps.EnrollGroup(dpstest.EnrollmentGroup{

@@ -3,11 +3,14 @@ package dpstest
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
+	"github.com/rehome-iot/rehome/internal/amqp"
 	"github.com/rehome-iot/rehome/internal/mqttserver"
 )
 
@@ -50,7 +53,8 @@ func route(method string, u *url.URL) *call {
 	c := &call{op: Clock}
 	// The path is split before it is unescaped: an ID may hold an escaped slash, and is then not a
 	// valid one.
-	parts := strings.Split(strings.TrimPrefix(u.EscapedPath(), "/"), "/")
+	path := strings.TrimPrefix(u.EscapedPath(), "/")
+	parts := strings.Split(strings.TrimSuffix(path, "/"), "/") // some clients end it with a slash
 	for i, part := range parts {
 		text, err := url.PathUnescape(part)
 		if err != nil {
@@ -128,14 +132,21 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 			a.silent = true
 		}
 		if !a.silent && !a.cut {
-			s.log.update(entry, func(e *Request) { e.Status, e.Code = a.status, a.code })
+			s.conclude(entry, func(e *Request) {
+				e.Status, e.Code, e.Answered, e.RetryAfter = a.status, a.code, time.Now(),
+					a.retryAfter
+			})
 		}
 		s.send(w, r, a)
 		return
 	}
 	nc, err := mqttserver.WebSocket(w, r)
 	if err != nil {
-		s.log.add(Request{Op: Connect, Transport: WebSocket, Status: http.StatusBadRequest})
+		r := Request{Op: Connect, Transport: WebSocket, Status: http.StatusBadRequest}
+		if errors.Is(err, mqttserver.ErrAMQP) {
+			r.Transport, r.Status, r.Note = AMQPWebSocket, http.StatusNotImplemented, amqp.Reason
+		}
+		s.conclude(s.log.add(r), func(e *Request) { e.Answered = time.Now() })
 		return // answered already
 	}
 	// A hijacked request's context ends only when its handler returns, which is after this.

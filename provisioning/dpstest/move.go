@@ -63,6 +63,7 @@ func (s *Server) MoveNow(registrationID, hubHost string) error {
 	next.record.Substatus = substatus("", outcome{moved: true, reset: old.terms.resets()})
 	next.record.ErrorCode, next.record.ErrorMessage = 0, ""
 	next.record.LastUpdatedDateTimeUTC, next.record.ETag = &now, newRecordETag()
+	s.recordRegistration(&next, old)
 	s.records[foldID(registrationID)] = &next
 	return nil
 }

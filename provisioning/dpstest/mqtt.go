@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"time"
 
+	"github.com/rehome-iot/rehome/internal/amqp"
 	"github.com/rehome-iot/rehome/internal/mqttserver"
 )
 
@@ -28,6 +30,13 @@ func (s *Server) ServeMQTT(nc net.Conn) {
 	}
 	// why it ended is the device's matter
 	_ = mqttserver.Serve(context.Background(), nc, d, mqttOptions)
+}
+
+// ServeAMQP tells a client on port 5671 that AMQP is not simulated. The network calls it.
+func (s *Server) ServeAMQP(nc net.Conn) {
+	entry := s.log.add(Request{Op: Connect, Transport: AMQP})
+	s.conclude(entry, func(e *Request) { e.Note, e.Answered = amqp.Reason, time.Now() })
+	_ = amqp.Refuse(nc, amqp.Reason) // what came of it is the client's matter
 }
 
 // A device is one MQTT connection.
@@ -68,20 +77,20 @@ func (d *device) Connect(
 		op: Connect, registrationID: user.registrationID, transport: d.transport,
 	}); f != nil {
 		if !pause(ctx, f.Delay) {
-			return mqttserver.Connack{}, context.Cause(ctx)
+			return mqttserver.Connack{}, d.server.recordUnanswered(entry, context.Cause(ctx))
 		}
 		if f.NoAnswer {
 			<-ctx.Done()
-			return mqttserver.Connack{}, context.Cause(ctx)
+			return mqttserver.Connack{}, d.server.recordUnanswered(entry, context.Cause(ctx))
 		}
 		if f.Cut {
-			return mqttserver.Connack{}, mqttserver.ErrReset
+			return mqttserver.Connack{}, d.server.recordUnanswered(entry, mqttserver.ErrReset)
 		}
 		if f.ReturnCode != 0 {
 			refused = f.ReturnCode
 		}
 	}
-	d.server.log.update(entry, func(e *Request) { e.ReturnCode = refused })
+	d.server.conclude(entry, func(e *Request) { e.ReturnCode, e.Answered = refused, time.Now() })
 	return mqttserver.Connack{ReturnCode: refused}, nil
 }
 

@@ -103,6 +103,7 @@ func TestResponseTopics(t *testing.T) {
 			"$dps/registrations/GET/iotdps-get-operationstatus/?operationId="+op+"&$rid=2", " ",
 		)
 		assert.Equal(w.t, "$dps/registrations/res/202/?$rid=2&retry-after=3", r.topic)
+		time.Sleep(3 * time.Second)
 		r = d.request(
 			"$dps/registrations/GET/iotdps-get-operationstatus/?$rid=3&operationId="+op, "",
 		)

@@ -29,9 +29,9 @@ func TestTheHubsConnectionProfileIsToldToTheVersionThatKnowsIt(t *testing.T) {
 			d := w.deviceOf(transport, "dev", withProfile, byKey("dev", key1))
 			accepted := d.register("")
 			require.Equal(w.t, 202, accepted.status)
-			time.Sleep(10 * time.Second) // five polls in that time are the limit
 			running := d.poll(accepted.decode(w.t).OperationID, "")
 			assert.NotContains(w.t, string(running.raw), "connectionProfile", "not while assigning")
+			time.Sleep(10 * time.Second) // five polls in that time are the limit
 			r := d.poll(accepted.decode(w.t).OperationID, "")
 			d.close()
 			state := members(w.t, r.decode(w.t).RegistrationState)

@@ -2,11 +2,14 @@ package dpstest
 
 import (
 	"encoding/base64"
+	"encoding/json"
+	"maps"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/rehome-iot/rehome/internal/query"
 )
 
 // defaultPage is how many items a page of a query holds when the client does not say, and maxPage
@@ -16,8 +19,12 @@ const (
 	maxPage     = 1000
 )
 
-// selectAll is the only query the service answers: everything.
-var selectAll = regexp.MustCompile(`(?i)^\s*(\*|select\s+\*(\s+from\s+\w+)?)\s*;?\s*$`)
+// collections are the names that queries may call their items by.
+var collections = map[string][]string{
+	"Enrollment":         {"", "enrollments"},
+	"EnrollmentGroup":    {"", "enrollmentgroups"},
+	"DeviceRegistration": {"", "registrations", "deviceregistrations", "devices"},
+}
 
 // query answers a page of a query: the items in the order of their IDs.
 func (s *Server) query(c *call, item string, all map[string]any) response {
@@ -28,11 +35,44 @@ func (s *Server) query(c *call, item string, all map[string]any) response {
 		if problem := c.decode(&specification); problem != "" {
 			return s.refuseService(codeBadRequest, problem)
 		}
-		if specification.Query != "" && !selectAll.MatchString(specification.Query) {
-			return s.refuseService(codeBadRequest, "The query is not supported: only SELECT * is.")
+		if specification.Query != "" {
+			var problem string
+			if all, problem = selectItems(specification.Query, item, all); problem != "" {
+				return s.refuseService(codeBadRequest, "The query is not supported: "+problem+".")
+			}
 		}
 	}
 	return s.page(c, item, all)
+}
+
+// selectItems returns the items that a query asks for, or what is wrong with it. The service
+// answers with whole items alone.
+func selectItems(
+	text, item string, all map[string]any,
+) (selected map[string]any, problem string) {
+	q, err := query.Parse(text)
+	switch {
+	case err != nil:
+		return nil, err.Error()
+	case !q.All():
+		return nil, "only SELECT * is, of whole items"
+	case !slices.Contains(collections[item], q.From):
+		return nil, "FROM " + q.From + ": here are " + collections[item][1]
+	}
+	var ids []string
+	var docs []map[string]any
+	for _, id := range slices.Sorted(maps.Keys(all)) {
+		var doc map[string]any
+		written, err := json.Marshal(all[id]) // a query sees what a client sees
+		if err == nil && json.Unmarshal(written, &doc) == nil && q.Matches(doc) {
+			ids, docs = append(ids, id), append(docs, doc)
+		}
+	}
+	selected = map[string]any{}
+	for _, id := range ids[:len(q.Rows(docs))] { // TOP may want fewer
+		selected[id] = all[id]
+	}
+	return selected, ""
 }
 
 // page answers one page. The continuation token is the ID that the next page begins after, so that

@@ -42,10 +42,19 @@ type quotas struct {
 	mu            sync.Mutex
 	registrations window
 	operations    window
-	polls         map[string]*window
+
+	// The windows of devices that have polled since rotated, and of those that had polled in the
+	// time before: older ones have nothing to count. So nobody ever looks through all of them.
+	polls, before map[string]*window
+	rotated       time.Time
 }
 
-const maxPollWindows = 10_000 // idle ones are dropped when there are more
+const (
+	pollSpan = 10 * time.Second
+	// maxPollWindows bounds each of the two maps. Where more devices poll at a time, some may poll
+	// more often than they should.
+	maxPollWindows = 100_000
+)
 
 func (q *quotas) allow(
 	cfg Config, op Op, registrationID string, now time.Time,
@@ -60,19 +69,21 @@ func (q *quotas) allow(
 		q.registrations.limit, q.registrations.span = cfg.RegistrationsPerMinute, time.Minute
 		return q.registrations.allow(now)
 	}
-	if q.polls == nil {
-		q.polls = map[string]*window{}
+	if cfg.PollsPer10s < 0 {
+		return 0, true
 	}
-	if len(q.polls) > maxPollWindows {
-		for id, w := range q.polls {
-			if w.forget(now); len(w.hits) == 0 {
-				delete(q.polls, id)
-			}
+	if idle := now.Sub(q.rotated); q.polls == nil || idle >= pollSpan ||
+		len(q.polls) >= maxPollWindows {
+		if q.before = q.polls; idle >= 2*pollSpan {
+			q.before = nil
 		}
+		q.polls, q.rotated = map[string]*window{}, now
 	}
 	w := q.polls[registrationID]
 	if w == nil {
-		w = &window{limit: cfg.PollsPer10s, span: 10 * time.Second}
+		if w = q.before[registrationID]; w == nil {
+			w = &window{limit: cfg.PollsPer10s, span: pollSpan}
+		}
 		q.polls[registrationID] = w
 	}
 	return w.allow(now)

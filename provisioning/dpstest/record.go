@@ -75,14 +75,24 @@ type registration struct {
 	terms    terms          // of the enrollment it registered under last
 	by       string         // attestation type
 	profile  string         // connection profile of the hub, as it was then
+	hubKey   string         // of a device with a TPM: that of its identity, in base64
+	wrapped  string         // the same, for the TPM
+	chain    []string       // of the certificate that its last registration got; nil for none
 }
 
 // A result is a record as a device sees it.
 type result struct {
-	X509         *proof `json:"x509,omitempty"` // the service puts it first
-	SymmetricKey *proof `json:"symmetricKey,omitempty"`
+	X509         *proof      `json:"x509,omitempty"` // the service puts it first
+	SymmetricKey *proof      `json:"symmetricKey,omitempty"`
+	TPM          *wrappedKey `json:"tpm,omitempty"`
 	Record
-	ConnectionProfile string `json:"connectionProfile,omitempty"`
+	ConnectionProfile string   `json:"connectionProfile,omitempty"`
+	IssuedChain       []string `json:"issuedCertificateChain,omitempty"` // of operations alone
+}
+
+// A wrappedKey is the key of a device's identity at its hub, which its TPM alone can unwrap.
+type wrappedKey struct {
+	AuthenticationKey string `json:"authenticationKey"`
 }
 
 type proof struct {
@@ -96,6 +106,8 @@ func (r *registration) result(version string) *result {
 		switch {
 		case r.by == TypeX509:
 			res.X509 = &proof{r.terms.groupID}
+		case r.by == TypeTPM && r.wrapped != "":
+			res.TPM = &wrappedKey{r.wrapped}
 		case r.terms.groupID != "":
 			res.SymmetricKey = &proof{r.terms.groupID}
 		}

@@ -16,7 +16,7 @@ import (
 
 var timestamp = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7}Z$`)
 
-func TestRegistrationTakesOneRequestAndTwoPolls(t *testing.T) {
+func TestRegistrationIsDoneOnceItsRetryAfterHasPassed(t *testing.T) {
 	onEach(t, dpstest.Config{}, func(w *world, transport string) {
 		w.enroll("sensor-042")
 		d := w.device(transport, "sensor-042", byKey("sensor-042", key1))
@@ -31,6 +31,13 @@ func TestRegistrationTakesOneRequestAndTwoPolls(t *testing.T) {
 		op := r.decode(w.t).OperationID
 		assert.Regexp(w.t, `^\d\.[0-9a-f]{16}\.[0-9a-f-]{36}$`, op)
 
+		time.Sleep(2900 * time.Millisecond)
+		for range 2 {
+			require.Equal(w.t, 202, d.poll(op, "").status, "polls take nothing from it")
+		}
+		assert.Empty(w.t, w.a.Devices(), "the hub knows nothing of it yet")
+		record, _ := w.dps.Registration("sensor-042")
+		assert.Equal(w.t, dpstest.StatusAssigning, record.Status)
 		r = d.poll(op, " ")
 		require.Equal(w.t, 202, r.status)
 		assert.Equal(w.t, "3", r.retryAfter)
@@ -39,6 +46,7 @@ func TestRegistrationTakesOneRequestAndTwoPolls(t *testing.T) {
 			"registrationState": map[string]any{"registrationId": "sensor-042", "status": "assigning"},
 		}, members(w.t, r.raw))
 
+		time.Sleep(100 * time.Millisecond)
 		r = d.poll(op, "")
 		require.Equal(w.t, 200, r.status)
 		assert.Empty(w.t, r.retryAfter)
@@ -61,7 +69,7 @@ func TestRegistrationTakesOneRequestAndTwoPolls(t *testing.T) {
 		assert.JSONEq(w.t, string(r.raw), string(again.raw), "a final answer stays")
 
 		assert.Equal(w.t, 1, w.dps.Count(dpstest.Register))
-		assert.Equal(w.t, 3, w.dps.Count(dpstest.Poll))
+		assert.Equal(w.t, 5, w.dps.Count(dpstest.Poll))
 		device, ok := w.a.Get("sensor-042")
 		require.True(w.t, ok)
 		assert.Equal(w.t, key1, device.PrimaryKey)
@@ -87,8 +95,8 @@ func TestHTTPSHeaders(t *testing.T) {
 	})
 }
 
-func TestPollsAndRetryAfterAreSettable(t *testing.T) {
-	onEach(t, dpstest.Config{Polls: 1, RetryAfter: -1}, func(w *world, transport string) {
+func TestAssignTimeAndRetryAfterAreSettable(t *testing.T) {
+	onEach(t, dpstest.Config{RetryAfter: -1}, func(w *world, transport string) {
 		w.enroll("dev")
 		d := w.device(transport, "dev", byKey("dev", key1))
 		defer d.close()
@@ -101,7 +109,21 @@ func TestPollsAndRetryAfterAreSettable(t *testing.T) {
 		w.enroll("dev")
 		d := w.https("dev", version, byKey("dev", key1))
 		defer d.close()
-		assert.Equal(t, "2", d.register("").retryAfter, "rounded up")
+		r := d.register("")
+		assert.Equal(t, "2", r.retryAfter, "rounded up")
+		op := r.decode(t).OperationID
+		time.Sleep(1900 * time.Millisecond)
+		assert.Equal(t, 202, d.poll(op, "").status, "not before what the device was told")
+		time.Sleep(100 * time.Millisecond)
+		assert.Equal(t, 200, d.poll(op, "").status)
+	})
+	onEach(t, dpstest.Config{AssignTime: -1}, func(w *world, transport string) {
+		w.enroll("dev")
+		d := w.device(transport, "dev", byKey("dev", key1))
+		defer d.close()
+		r := d.register("")
+		assert.Equal(w.t, "3", r.retryAfter)
+		assert.Equal(w.t, 200, d.poll(r.decode(w.t).OperationID, "").status)
 	})
 }
 
@@ -281,21 +303,21 @@ func TestRequestLog(t *testing.T) {
 		d := w.device(transport, "dev", byKey("dev", key1))
 		defer d.close()
 		op := d.register("").decode(w.t).OperationID
-		time.Sleep(3 * time.Second)
+		time.Sleep(time.Second)
 		d.poll(op, "")
 		d.poll("nonsense", "")
 		log := w.dps.Requests()
 		if transport != dpstest.HTTPS {
 			assert.Equal(w.t, dpstest.Request{
 				Time: start, Op: dpstest.Connect, Transport: transport, RegistrationID: "dev",
-				APIVersion: version,
+				APIVersion: version, Answered: start,
 			}, log[0])
 			log = log[1:]
 		}
 		assert.Equal(w.t, []dpstest.Request{
-			{Time: start, Op: dpstest.Register, Transport: transport, RegistrationID: "dev", APIVersion: version, OperationID: op, Status: 202},
-			{Time: start.Add(3 * time.Second), Op: dpstest.Poll, Transport: transport, RegistrationID: "dev", APIVersion: version, OperationID: op, Status: 202},
-			{Time: start.Add(3 * time.Second), Op: dpstest.Poll, Transport: transport, RegistrationID: "dev", APIVersion: version, OperationID: "nonsense", Status: 404, Code: 404203},
+			{Time: start, Op: dpstest.Register, Transport: transport, RegistrationID: "dev", APIVersion: version, OperationID: op, Status: 202, Answered: start, RetryAfter: "3"},
+			{Time: start.Add(time.Second), Op: dpstest.Poll, Transport: transport, RegistrationID: "dev", APIVersion: version, OperationID: op, Status: 202, Answered: start.Add(time.Second), RetryAfter: "3"},
+			{Time: start.Add(time.Second), Op: dpstest.Poll, Transport: transport, RegistrationID: "dev", APIVersion: version, OperationID: "nonsense", Status: 404, Code: 404203, Answered: start.Add(time.Second)},
 		}, log)
 		assert.Equal(w.t, 2, w.dps.Count(dpstest.Poll))
 		w.dps.ResetLog()
@@ -320,7 +342,7 @@ func TestOperationsEnd(t *testing.T) {
 
 		time.Sleep(59 * time.Minute)
 		d.auth, d.client.Timeout = token("dev", key1), time.Minute
-		assert.Equal(t, 202, d.poll(op, "").status)
+		assert.Equal(t, 200, d.poll(op, "").status)
 		time.Sleep(time.Minute)
 		assert.Equal(t, 404203, d.poll(op, "").decode(t).ErrorCode)
 	})
@@ -335,6 +357,7 @@ func TestOperationOutlivesItsConnection(t *testing.T) {
 		d = w.device(dpstest.WebSocket, "dev", byKey("dev", key1))
 		assert.Equal(t, 202, d.poll(op, "").status)
 		d.close()
+		time.Sleep(3 * time.Second)
 		d = w.device(dpstest.HTTPS, "dev", byKey("dev", key1))
 		assert.Equal(t, 200, d.poll(op, "").status)
 		d.close()
@@ -349,8 +372,8 @@ func TestTwoRegistrationsAtOnce(t *testing.T) {
 		one := d.register("").decode(t).OperationID
 		two := d.register("").decode(t).OperationID
 		assert.NotEqual(t, one, two, "each has its operation")
+		time.Sleep(3 * time.Second)
 		for _, op := range []string{one, two} {
-			d.poll(op, "")
 			assert.Equal(t, 200, d.poll(op, "").status)
 		}
 	})
@@ -363,10 +386,10 @@ func TestTwoRegistrationsAtOnce(t *testing.T) {
 		assert.Equal(w.t, 409, refused.status)
 		assert.Equal(w.t, 409203, refused.decode(w.t).ErrorCode)
 		assert.Equal(w.t, "Precondition failed.", refused.decode(w.t).Message)
-		d.poll(op, "")
+		time.Sleep(3 * time.Second)
 		require.Equal(w.t, 200, d.poll(op, "").status)
 		require.Equal(w.t, 202, d.register("").status, "the first one is done")
-		time.Sleep(6 * time.Second)
+		time.Sleep(3 * time.Second)
 		assert.Equal(
 			w.t, 202, d.register("").status, "nobody polls it, and the service is done with it",
 		)

@@ -326,7 +326,7 @@ func TestDisabledDeviceKeepsItsPlace(t *testing.T) {
 }
 
 func TestHashedAllocationFollowsTheWeights(t *testing.T) {
-	inBubble(t, dpstest.Config{Polls: 1, RegistrationsPerMinute: -1}, func(w *world) {
+	inBubble(t, dpstest.Config{AssignTime: -1, RegistrationsPerMinute: -1}, func(w *world) {
 		w.dps.Link(w.b)
 		require.NoError(t, w.dps.SetWeight(hubB, 3))
 		assert.Error(t, w.dps.SetWeight(hubB, 0))

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/boundedlog"
 )
 
 // An Op is a kind of request. It is one of the constants; a [Fault] also has the empty one, for
@@ -57,6 +59,10 @@ const (
 	MQTT = "mqtt"
 	// WebSocket is MQTT 3.1.1 over a WebSocket on port 443.
 	WebSocket = "ws"
+	// AMQP is AMQP on port 5671, which is not simulated: a Connect is all that comes of it.
+	AMQP = "amqp"
+	// AMQPWebSocket is AMQP over a WebSocket on port 443, which is not simulated either.
+	AMQPWebSocket = "amqp-ws"
 )
 
 // A Request is an entry of the request log.
@@ -65,7 +71,7 @@ type Request struct {
 	Time time.Time
 	// Op is the kind of request: what the device or operator wanted.
 	Op Op
-	// Transport is HTTPS, MQTT or WebSocket.
+	// Transport is HTTPS, MQTT or WebSocket; or AMQP or AMQPWebSocket, which are refused.
 	Transport string
 	// RegistrationID is the device's as it wrote it; "" for Clock, for operators, and for a refused
 	// upgrade.
@@ -83,53 +89,75 @@ type Request struct {
 	Code int
 	// ReturnCode is that of the CONNACK; 0 for all but a refused CONNECT.
 	ReturnCode byte
+	// Method and Path are the HTTP method and the path, without the query, of an operator's
+	// request; "" for a device's.
+	Method, Path string
+	// Answered is when the response was sent, by time.Now. It is zero while there is none.
+	Answered time.Time
+	// RetryAfter is the Retry-After of the response, as it was sent; "" for none.
+	RetryAfter string
 	// Note says of a register request that its client is of before native reprovisioning, and what
-	// that means for the device, in one line for people; "" for any other.
+	// that means for the device, in one line for people; of a Connect by AMQP, what to use in its
+	// place. "" for any other.
 	Note string
 }
 
-// maxRequests is how many entries the log keeps; the oldest go first. Count counts them all.
-const maxRequests = 100_000
-
 type requestLog struct {
 	mu      sync.Mutex
-	entries []*Request
-	counts  map[Op]int
+	entries *boundedlog.Log[Request]
+	counts  map[Op]int // of those that are gone, too
+}
+
+func newRequestLog() requestLog {
+	return requestLog{entries: boundedlog.New(requestSize), counts: map[Op]int{}}
+}
+
+// requestSize is what an entry takes in memory, about. Its texts are the client's.
+func requestSize(r *Request) int {
+	return 256 + len(r.RegistrationID) + len(r.OperationID) + len(r.APIVersion) + len(r.Payload) +
+		len(r.Note) + len(r.Path) + len(r.RetryAfter)
+}
+
+// An arrival is a request, and its place in the log. It outlives its entry there.
+type arrival struct {
+	Request
+	position int
 }
 
 // add logs a request when it arrives, so that requests that are never answered are seen too.
-func (l *requestLog) add(r Request) *Request {
+func (l *requestLog) add(r Request) *arrival {
 	r.Time = time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.counts == nil {
-		l.counts = map[Op]int{}
-	}
-	if len(l.entries) == maxRequests {
-		l.entries = slices.Delete(l.entries, 0, maxRequests/10)
-	}
-	l.entries = append(l.entries, &r)
 	l.counts[r.Op]++
-	return &r
+	return &arrival{r, l.entries.Append(r)}
 }
 
-// update changes an entry under the log's lock.
-func (l *requestLog) update(r *Request, change func(*Request)) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	change(r)
+// conclude writes a request's response into its entry, and records it.
+func (s *Server) conclude(a *arrival, change func(*Request)) {
+	change(&a.Request)
+	s.log.mu.Lock()
+	s.log.entries.Update(a.position, func(r *Request) { *r = a.Request })
+	s.log.mu.Unlock()
+	s.recordRequest(a.Request)
 }
 
-// Requests returns every request since the last ResetLog, in order of arrival: at least the last
-// 90,000.
+// Requests returns the requests since the last ResetLog, in order of arrival: the newest 100,000,
+// and no more of them than have 64 MB together.
 func (s *Server) Requests() []Request {
+	all, _ := s.RequestsFrom(0)
+	return all
+}
+
+// RequestsFrom returns what is in the log of requests at a position and behind it, and the position
+// of the request to come, for the next call: so a reader copies only what is new. It begins at 0,
+// and each entry has the position after its neighbor's, the last of them next-1. Entries that are
+// gone are missing at the beginning. An entry is logged when a request arrives, and changes when it
+// is answered.
+func (s *Server) RequestsFrom(position int) (requests []Request, next int) {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
-	all := make([]Request, len(s.log.entries))
-	for i, r := range s.log.entries {
-		all[i] = *r
-	}
-	return all
+	return s.log.entries.From(position)
 }
 
 // Count returns how many requests of the given kinds came since the last ResetLog. When none is
@@ -146,9 +174,10 @@ func (s *Server) Count(ops ...Op) int {
 	return n
 }
 
-// ResetLog empties the request log.
+// ResetLog empties the request log. Positions go on.
 func (s *Server) ResetLog() {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
-	s.log.entries, s.log.counts = nil, nil
+	s.log.entries.Reset()
+	clear(s.log.counts)
 }

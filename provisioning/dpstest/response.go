@@ -11,6 +11,7 @@ import (
 // Error codes of the service. The HTTP status is the code divided by 1000.
 const (
 	codeBadRequest       = 400000
+	codeBadRequestBody   = 400004
 	codeAllocationFailed = 400207 // inside a failed registration
 	codeNoHub            = 400208 // inside a failed registration
 	codeHubRefused       = 400209 // inside a failed registration
@@ -29,6 +30,7 @@ const (
 
 var messages = map[int]string{
 	codeBadRequest:     "Bad request.",
+	codeBadRequestBody: "Bad request.",
 	codeUnauthorized:   "Unauthorized",
 	codeBadCertificate: "Invalid certificate.",
 	codeNoInstance:     "Device Provisioning Service instance not found.",
@@ -106,7 +108,11 @@ func encode(v any) []byte {
 
 // seconds writes a wait as Retry-After does: whole seconds, rounded up, at least 1.
 func seconds(d time.Duration) string {
-	return strconv.Itoa(max(1, int(math.Ceil(d.Seconds()))))
+	return strconv.Itoa(int(wholeSeconds(d) / time.Second))
+}
+
+func wholeSeconds(d time.Duration) time.Duration {
+	return max(1, time.Duration(math.Ceil(d.Seconds()))) * time.Second
 }
 
 func (c Config) retryAfter() string {

@@ -1,6 +1,7 @@
 package dpstest
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
@@ -22,11 +24,6 @@ type Config struct {
 
 	// Endpoint is the host name the server answers under. Default [GlobalEndpoint].
 	Endpoint string
-
-	// Polls is how often a registration is answered "assigning", the response to the register
-	// request included: with the default, 2, a device sees register, assigning, one poll,
-	// assigning, a second poll, assigned. 1 makes the first poll final.
-	Polls int
 
 	// RetryAfter is what a response "assigning" asks the device to wait, in whole seconds, rounded
 	// up. Default 3 s. Negative: such answers carry no Retry-After.
@@ -50,7 +47,7 @@ type Config struct {
 	OperationLifetime time.Duration
 
 	// RefuseConcurrent answers a register request 409203 while an earlier one of the same device
-	// would still be running: until its last poll, but no longer than Polls times RetryAfter.
+	// is still running.
 	// Default: each request gets its own operation, all of them can be polled, and the newest
 	// decides the assignment. (The service answers 409203 only to requests that truly collide; a
 	// device that was restarted half-way must not be locked out.)
@@ -104,15 +101,21 @@ type Config struct {
 	InitialTwinOverrides bool
 
 	// AssignTime is how long the service takes to carry a registration out. Until then its
-	// operation, its record and status lookups say "assigning", and hubs know nothing of it.
-	// Default 0: it is done when the register request is answered, and only its operation says
-	// "assigning" for as long as Polls wants; custom allocations take the time they take.
+	// operation, its record and status lookups say "assigning", and hubs know nothing of it: a
+	// device that moves lives at its old hub. How often the device asks meanwhile makes no
+	// difference. Default: the Retry-After of the response, so a device that waits as it is told
+	// to sees the outcome at its first poll. Negative: it is done when the register request is
+	// answered. A custom allocation that takes longer makes it longer.
 	AssignTime time.Duration
 
 	// ServiceHost is a second host name the server answers under, that of the instance. Operators
 	// are sent there by ServiceConnectionString. Default: the ID scope in lower case, and
 	// ".azure-devices-provisioning.net".
 	ServiceHost string
+
+	// Issuer issues the certificates that enrollments have a policy for. Nil: one of its own, see
+	// [Server.Issuer].
+	Issuer *hubtest.Issuer
 
 	// ServiceKey is the key of the access policy provisioningserviceowner, base64. Default: a
 	// random one.
@@ -134,11 +137,11 @@ func (c Config) withDefaults() Config {
 	if c.Endpoint == "" {
 		c.Endpoint = GlobalEndpoint
 	}
-	if c.Polls < 1 {
-		c.Polls = 2
-	}
 	if c.RetryAfter == 0 {
 		c.RetryAfter = 3 * time.Second
+	}
+	if c.AssignTime == 0 && c.RetryAfter > 0 {
+		c.AssignTime = wholeSeconds(c.RetryAfter)
 	}
 	if c.RegistrationsPerMinute == 0 {
 		c.RegistrationsPerMinute = 1000
@@ -199,6 +202,8 @@ type Server struct {
 	latest     map[string]*operation
 	latencies  map[string]map[string]time.Duration
 	serviceKey string
+	issuer     *hubtest.Issuer
+	challenges map[string]challenge // by lower-case registration ID
 }
 
 // New starts a provisioning service on a network: it answers HTTPS on port 443, MQTT on port 8883
@@ -209,6 +214,7 @@ func New(n *simnet.Network, cfg Config) *Server {
 	s := &Server{
 		network:     n,
 		cfg:         cfg,
+		log:         newRequestLog(),
 		turn:        make(chan struct{}, 1),
 		individuals: map[string]*IndividualEnrollment{},
 		groups:      map[string]*EnrollmentGroup{},
@@ -219,6 +225,8 @@ func New(n *simnet.Network, cfg Config) *Server {
 		latest:      map[string]*operation{},
 		latencies:   map[string]map[string]time.Duration{},
 		serviceKey:  cfg.ServiceKey,
+		challenges:  map[string]challenge{},
+		issuer:      cmp.Or(cfg.Issuer, hubtest.NewIssuer(n, hubtest.IssuerConfig{})),
 	}
 	for id, hubs := range cfg.Latencies {
 		for host, d := range hubs {
@@ -239,6 +247,9 @@ func (s *Server) IDScope() string { return s.cfg.IDScope }
 
 // Endpoint returns the host name the server answers under.
 func (s *Server) Endpoint() string { return s.cfg.Endpoint }
+
+// ServiceHost returns the host name of the instance, which operators use.
+func (s *Server) ServiceHost() string { return s.cfg.ServiceHost }
 
 // foldID is how registration IDs and group IDs are looked up: they are case-insensitive.
 func foldID(id string) string { return strings.ToLower(id) }

@@ -28,6 +28,7 @@ func (s *Server) ServiceConnectionString() string {
 // A serviceCall is the part of a call that only operators' requests have.
 type serviceCall struct {
 	method string
+	target string   // the path as the client wrote it
 	path   []string // unescaped
 	host   string   // as the client wrote it
 	header http.Header
@@ -55,7 +56,8 @@ func routeService(r *http.Request) *call {
 	return &call{
 		op: Service, version: query.Get("api-version"),
 		service: &serviceCall{
-			method: r.Method, path: parts, host: r.Host, header: r.Header, query: query,
+			method: r.Method, target: r.URL.EscapedPath(), path: parts, host: r.Host,
+			header: r.Header, query: query,
 		},
 	}
 }

@@ -2,6 +2,7 @@ package dpstest
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 )
@@ -94,14 +95,14 @@ type collection[T any, E enrollment[T]] struct {
 func (s *Server) enrollmentCollection() collection[IndividualEnrollment, *IndividualEnrollment] {
 	return collection[IndividualEnrollment, *IndividualEnrollment]{
 		store: individualStore{s}, server: s,
-		item: "enrollment", idMember: "registrationId", listMember: "enrollments",
+		item: "Enrollment", idMember: "registrationId", listMember: "enrollments",
 	}
 }
 
 func (s *Server) groupCollection() collection[EnrollmentGroup, *EnrollmentGroup] {
 	return collection[EnrollmentGroup, *EnrollmentGroup]{
 		store: groupStore{s}, server: s,
-		item: "enrollmentGroup", idMember: "enrollmentGroupId", listMember: "enrollmentGroups",
+		item: "EnrollmentGroup", idMember: "enrollmentGroupId", listMember: "enrollmentGroups",
 	}
 }
 
@@ -182,8 +183,12 @@ func (l collection[T, E]) serveOne(c *call, id string) response {
 }
 
 // replace stores an enrollment. Secrets that it leaves out are those it had, for clients see none
-// when they read one to change it.
+// when they read one to change it. The attestation itself must be there: the service does not guess
+// how a device is to prove who it is.
 func (l collection[T, E]) replace(e T, allowed precondition) (T, error) {
+	if *E(&e).attestation() == (Attestation{}) {
+		return e, errors.New("attestation: missing")
+	}
 	if old, ok := l.get(*E(&e).id()); ok {
 		attestation := E(&e).attestation()
 		*attestation = attestation.withSecretsOf(*E(&old).attestation())

@@ -19,7 +19,7 @@ func (s *Server) serveRecords(c *call) response {
 		if _, ok := s.Group(path[0]); !ok && !s.orphaned(path[0]) {
 			return s.refuseService(codeNoRegistration, "Enrollment group not found.")
 		}
-		return s.query(c, "deviceRegistration", s.recordsOf(path[0]))
+		return s.query(c, "DeviceRegistration", s.recordsOf(path[0]))
 	case len(path) != 1:
 		return s.refuseService(codeNoInstance, "Resource not found.")
 	}

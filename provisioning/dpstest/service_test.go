@@ -158,7 +158,7 @@ func TestQueriesComeInPages(t *testing.T) {
 				headers...,
 			)
 			require.Equal(t, 200, status)
-			assert.Equal(t, "enrollment", o.header.Get("x-ms-item-type"))
+			assert.Equal(t, "Enrollment", o.header.Get("x-ms-item-type"))
 			var page []document
 			require.NoError(t, json.Unmarshal(answer, &page))
 			for _, e := range page {
@@ -177,9 +177,31 @@ func TestQueriesComeInPages(t *testing.T) {
 
 		_, answer := o.do("POST", "/enrollmentGroups/query", document{"query": "*"})
 		assert.JSONEq(t, `[]`, string(answer))
-		o.refused(400, "POST", "/enrollments/query", document{
-			"query": "SELECT * FROM enrollments WHERE a = 1",
+		assert.Equal(t, "EnrollmentGroup", o.header.Get("x-ms-item-type"))
+		o.must("PUT", "/enrollmentGroups/g", document{
+			"attestation": document{"type": "symmetricKey"},
 		})
+		_, answer = o.do("POST", "/registrations/g/query", nil)
+		assert.JSONEq(t, `[]`, string(answer))
+		assert.Equal(t, "DeviceRegistration", o.header.Get("x-ms-item-type"))
+		for query, want := range map[string]int{
+			"SELECT * FROM enrollments WHERE registrationId = 'dev-3'":                        1,
+			"SELECT TOP 3 * FROM enrollments WHERE provisioningStatus = 'enabled'":            3,
+			"SELECT * FROM enrollments WHERE attestation.type = 'x509'":                       0,
+			"SELECT * FROM enrollments WHERE registrationId IN ['dev-1', 'dev-2'] AND a != 1": 0,
+			"SELECT * FROM enrollments WHERE NOT is_defined(deviceId)":                        8,
+		} {
+			_, answer := o.do("POST", "/enrollments/query", document{"query": query})
+			var page []document
+			require.NoError(t, json.Unmarshal(answer, &page), query)
+			assert.Len(t, page, want, query)
+		}
+		for _, bad := range []string{
+			"SELECT registrationId FROM enrollments", "SELECT * FROM devices",
+			"SELECT * FROM enrollments WHERE a LIKE 'b'", "SELECT COUNT() AS n FROM enrollments",
+		} {
+			o.refused(400, "POST", "/enrollments/query", document{"query": bad})
+		}
 		o.refused(400, "POST", "/enrollments/query", nil, "x-ms-continuation", "%%%")
 		o.refused(400, "POST", "/enrollments/query", "[]")
 	})
@@ -332,6 +354,35 @@ func TestOperatorsMistakes(t *testing.T) {
 	})
 }
 
+// The service does not guess how a device is to prove who it is.
+func TestEnrollmentsWithoutAttestationAreNotKept(t *testing.T) {
+	inBubble(t, dpstest.Config{}, func(w *world) {
+		o := w.service()
+		for _, attestation := range []any{nil, document{}, document{"type": ""}, "left out"} {
+			body := document{"provisioningStatus": "enabled"}
+			if attestation != "left out" {
+				body["attestation"] = attestation
+			}
+			for _, path := range []string{"/enrollments/dev", "/enrollmentGroups/dev"} {
+				o.refused(400, "PUT", path, body)
+				o.refused(404, "GET", path, nil)
+			}
+		}
+		result := o.must("POST", "/enrollments", document{
+			"mode": "create", "enrollments": []any{document{"registrationId": "dev"}},
+		})
+		assert.Equal(t, false, result["isSuccessful"])
+		o.refused(404, "GET", "/enrollments/dev", nil)
+
+		// Whoever asks for keys gets them, and an enrollment that exists is replaced whole.
+		o.must("PUT", "/enrollments/dev", document{"attestation": document{"type": "symmetricKey"}})
+		o.refused(400, "PUT", "/enrollments/dev", document{}, "If-Match", "*")
+		e, ok := w.dps.Enrollment("dev")
+		require.True(t, ok)
+		assert.NotEmpty(t, e.Attestation.SymmetricKey.PrimaryKey, "and not changed")
+	})
+}
+
 func TestOperatorsAreThrottledApartFromDevices(t *testing.T) {
 	inBubble(t, dpstest.Config{ServiceOperationsPerMinute: 2}, func(w *world) {
 		o := w.service()
@@ -343,7 +394,7 @@ func TestOperatorsAreThrottledApartFromDevices(t *testing.T) {
 		time.Sleep(time.Minute)
 		o.must("GET", "/enrollments/dev", nil)
 		assert.Equal(t, 4, w.dps.Count(dpstest.Service))
-		assert.Equal(t, 3, w.dps.Count(), "what is counted without a kind is devices' requests")
+		assert.Equal(t, 2, w.dps.Count(), "what is counted without a kind is devices' requests")
 	})
 }
 

@@ -30,6 +30,7 @@ type state struct {
 	Registrations    []registrationState        `json:"registrations"`
 	Moves            map[string]string          `json:"moves"`
 	Hubs             map[string]json.RawMessage `json:"hubs"` // by host, as hubtest writes them
+	Issuer           json.RawMessage            `json:"issuer,omitempty"`
 }
 
 type registrationState struct {
@@ -42,12 +43,13 @@ type registrationState struct {
 	Individual *IndividualEnrollment `json:"individual,omitempty"`
 	Group      *EnrollmentGroup      `json:"group,omitempty"`
 	Twin       *InitialTwin          `json:"twin,omitempty"`
+	HubKey     string                `json:"hubKey,omitempty"`
 }
 
 // Save writes everything operators and devices have made as JSON, for [Server.Load]: enrollments,
-// groups, CAs, registration records, the key of operators, and the registries and twins of the
-// linked hubs. The output holds secrets. Which hubs are linked, and with what weight, is the
-// program's to say and not part of it.
+// groups, CAs, registration records, the key of operators, the issuer of certificates with its
+// keys, and the registries and twins of the linked hubs. The output holds secrets. Which hubs are
+// linked, and with what weight, is the program's to say and not part of it.
 func (s *Server) Save(w io.Writer) error {
 	out := state{
 		Version: stateVersion, IDScope: s.cfg.IDScope, CAs: map[string][]byte{},
@@ -75,11 +77,16 @@ func (s *Server) Save(w io.Writer) error {
 			Record: r.record, Hub: r.hub, Device: r.device, By: r.by, Profile: r.profile,
 			Identity:   r.identity,
 			Individual: r.terms.individual, Group: r.terms.group, Twin: r.terms.twin,
+			HubKey: r.hubKey,
 		})
 	}
 	hubs := slices.Clone(s.hubs)
 	s.mu.Unlock()
 
+	var err error
+	if out.Issuer, err = json.Marshal(s.issuer); err != nil {
+		return fmt.Errorf("dpstest: save: %w", err)
+	}
 	for _, h := range hubs {
 		var b bytes.Buffer
 		if err := h.Save(&b); err != nil {
@@ -88,7 +95,6 @@ func (s *Server) Save(w io.Writer) error {
 		out.Hubs[strings.ToLower(h.Host())] = b.Bytes()
 	}
 	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
 	return e.Encode(out) // enrollments are never changed in place
 }
 
@@ -122,7 +128,15 @@ func (s *Server) Load(r io.Reader) error {
 	s.mu.Lock()
 	hubs := slices.Clone(s.hubs)
 	s.mu.Unlock()
+	before, err := json.Marshal(s.issuer)
+	if err == nil && in.Issuer != nil {
+		err = json.Unmarshal(in.Issuer, s.issuer)
+	}
+	if err != nil {
+		return fmt.Errorf("dpstest: load: issuer: %w", err)
+	}
 	if err := loadHubs(hubs, in.Hubs); err != nil {
+		_ = json.Unmarshal(before, s.issuer) // what was written a moment ago
 		return err
 	}
 	s.mu.Lock()
@@ -202,7 +216,7 @@ func (in *state) read() (contents, error) {
 		}
 		next := &registration{
 			record: r.Record, hub: r.Hub, device: r.Device, by: r.By, profile: r.Profile,
-			identity: r.Identity,
+			identity: r.Identity, hubKey: r.HubKey,
 		}
 		switch {
 		case r.Individual != nil:

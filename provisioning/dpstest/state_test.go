@@ -108,13 +108,13 @@ func TestDamagedStateIsRefused(t *testing.T) {
 		for name, bad := range map[string]string{
 			"empty": "", "half": good[:len(good)/2],
 			"another scope":   strings.Replace(good, scope, "0ne00000002", 1),
-			"another version": strings.Replace(good, `"version": 1`, `"version": 2`, 1),
+			"another version": strings.Replace(good, `"version":1`, `"version":2`, 1),
 			"unknown member":  strings.Replace(good, `"idScope"`, `"else": 1, "idScope"`, 1),
-			"no key":          strings.Replace(good, `"serviceKey": "`, `"serviceKey": "!`, 1),
+			"no key":          strings.Replace(good, `"serviceKey":"`, `"serviceKey":"!`, 1),
 			"bad enrollment":  strings.Replace(good, key1, "!", 1),
-			"bad hub":         strings.Replace(good, `"host": "`, `"host": "x`, 1),
+			"bad hub":         strings.Replace(good, `"host":"`, `"host":"x`, 1),
 			"null": strings.Replace(
-				good, `"enrollments": [`, `"enrollments": [null,`, 1,
+				good, `"enrollments":[`, `"enrollments":[null,`, 1,
 			),
 		} {
 			require.NotEqual(t, good, bad, name)

@@ -310,7 +310,6 @@ func TestNewestRegistrationDecidesWhileWebhooksThink(t *testing.T) {
 		second := d.register("").decode(t).OperationID
 		time.Sleep(30 * time.Second)
 		for _, op := range []string{first, second} {
-			require.Equal(t, 202, d.poll(op, "").status)
 			assert.Equal(t, hubB, d.poll(op, "").decode(t).state(t).AssignedHub)
 			time.Sleep(10 * time.Second)
 		}
@@ -379,7 +378,6 @@ func TestWebhookOutsideTheNetwork(t *testing.T) {
 		record, _ := w.dps.Registration("dev")
 		return record.Status == dpstest.StatusAssigned
 	}, 10*time.Second, time.Millisecond)
-	d.poll(op, "")
 	assert.JSONEq(t, `"outside"`, string(d.poll(op, "").decode(t).state(t).Payload))
 }
 

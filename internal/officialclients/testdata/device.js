@@ -24,11 +24,16 @@ function device(name) {
 async function connect(o) {
   const client = Client.fromConnectionString(o.connectionString, transports[o.transport]);
   if (o.cert) await client.setOptions({ cert: o.cert, key: o.certKey });
+  await open(o.name, client);
+}
+
+// open opens a client and files it under a name.
+async function open(name, client) {
   const d = { client, messages: new Queue(), desired: new Queue(), methods: new Queue(), disconnects: 0 };
   client.on('error', () => {});
   client.on('disconnect', () => { d.disconnects++; });
   await client.open();
-  devices.set(o.name, d);
+  devices.set(name, d);
 }
 
 // send({name, body, properties})
@@ -96,4 +101,4 @@ async function close(o) {
   await d.client.close();
 }
 
-module.exports = { connect, send, listen, nextMessage, twin, report, nextDesired, serve, nextCall, close };
+module.exports = { connect, open, send, listen, nextMessage, twin, report, nextDesired, serve, nextCall, close };

@@ -4,7 +4,9 @@
 
 const readline = require('node:readline');
 
-const commands = { ...require('./provisioning'), ...require('./device'), ...require('./operator') };
+const commands = {
+  ...require('./provisioning'), ...require('./device'), ...require('./operator'), ...require('./tpm'),
+};
 
 function answer(line) {
   process.stdout.write(JSON.stringify(line) + '\n');

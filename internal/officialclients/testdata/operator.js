@@ -49,4 +49,11 @@ async function invoke(o) {
   return { status, payload };
 }
 
-module.exports = { provisioning, provisioningQuery, registry, registryQuery, invoke };
+// serviceSend({connectionString, device, body}) sends a message to a device, which goes over AMQP.
+async function serviceSend(o) {
+  const client = Client.fromConnectionString(o.connectionString);
+  await client.open();
+  return body(await client.send(o.device, o.body));
+}
+
+module.exports = { provisioning, provisioningQuery, registry, registryQuery, invoke, serviceSend };
