@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,9 +14,27 @@ import (
 	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
+// written is a log that is read while it is written.
+type written struct {
+	mu  sync.Mutex
+	out bytes.Buffer
+}
+
+func (w *written) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.out.Write(p)
+}
+
+func (w *written) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.out.String()
+}
+
 func TestTheBeginningOfAScenarioIsDoneOnceUntilItIsRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out written
 		s := &simulator{network: simnet.ForTest(t), log: newLogger(&out)}
 		sc := &scenario{Repeat: simnet.Duration(time.Minute), Steps: []step{
 			{Cut: "hub-a.net"},
