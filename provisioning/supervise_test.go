@@ -167,6 +167,7 @@ func TestReprovisionMovesToTheCandidateFromTheOldHub(t *testing.T) {
 		require.Equal(t, hubA, r.await(0, time.Hour).hub)
 
 		r.network.SetFault(hubB, simnet.None)
+		time.Sleep(6 * time.Minute) // the back-off after the tries in vain is over
 		a, err := dev.Reprovision(context.Background(), "test")
 		require.NoError(t, err)
 		require.Equal(t, hubB, a.Hub)

@@ -85,7 +85,7 @@ func Connect(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 	inTime = stop() && inTime
 	if err := token.Error(); err != nil {
 		c.tap.fail(err) // the tap's own reason, if it has one, is the true one
-		<-c.tap.drained
+		c.tap.drained.Wait()
 		return nil, c.tap.cause()
 	}
 	if connack, ok := token.(*paho.ConnectToken); ok {
@@ -151,7 +151,7 @@ func (c *Conn) pahoOptions() *paho.ClientOptions {
 // ended is called when Paho's goroutines have ended, and waits for ours.
 func (c *Conn) ended(err error) {
 	c.tap.fail(err) // only if Paho found a fault that the tap did not
-	<-c.tap.drained
+	c.tap.drained.Wait()
 	c.tap.flows.Wait()
 	close(c.done)
 }

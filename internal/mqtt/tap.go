@@ -43,7 +43,7 @@ type tap struct {
 	chunk   [maxHeld + chunkSize]byte // what was read last
 	ready   []byte                    // of chunk: what Paho may have
 	some    chan struct{}             // holds one token when there may be something to write
-	drained chan struct{}             // closed when the writer has ended
+	drained sync.WaitGroup            // the writer
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	acks    atomic.Uint64
@@ -82,8 +82,8 @@ func newTap(nc net.Conn, o Options) *tap {
 	l.adopt(o.WriteTimeout)
 	t := &tap{
 		nc: nc, line: l, options: o, start: time.Now().Add(-time.Second),
-		scan: scanner{limit: o.MaxPacket},
-		some: make(chan struct{}, 1), drained: make(chan struct{}),
+		scan:   scanner{limit: o.MaxPacket},
+		some:   make(chan struct{}, 1),
 		window: newWindow(o.MaxInFlight),
 	}
 	_, t.packets = nc.(*wsConn)
@@ -92,7 +92,7 @@ func newTap(nc net.Conn, o Options) *tap {
 	t.ctx, t.cancel = context.WithCancelCause(context.Background())
 	t.life.timer = time.AfterFunc(time.Hour, t.check)
 	t.life.timer.Stop()
-	go t.writeLoop()
+	t.drained.Go(t.writeLoop)
 	return t
 }
 

@@ -78,7 +78,6 @@ func (t *tap) wake() {
 // writeLoop writes what is pending until the connection ends. All that has gathered while it was
 // writing goes out together. After Close it writes what is left, and says goodbye.
 func (t *tap) writeLoop() {
-	defer close(t.drained)
 	defer t.stopGoodbye()
 	defer dial.Abort(t.nc) // also when the network fails on the goodbye
 	for {
