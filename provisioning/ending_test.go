@@ -192,7 +192,9 @@ func TestAssignmentAfterForgetAsksDPS(t *testing.T) {
 			require.ErrorIs(t, err, done)
 		},
 		"while run ends": func(t *testing.T, r *rig, dev *provisioning.Device) {
-			stop := r.run(dev)
+			ctx, stop := context.WithCancel(context.Background())
+			ran := make(chan error, 1)
+			go func() { ran <- dev.Run(ctx, r.session) }()
 			r.await(0, time.Minute)
 			done := make(chan struct{})
 			assert.NoError(t, dev.Forget(context.Background()))
@@ -205,6 +207,7 @@ func TestAssignmentAfterForgetAsksDPS(t *testing.T) {
 				}
 			}()
 			stop()
+			require.ErrorIs(t, <-ran, context.Canceled)
 			<-done
 		},
 	}
