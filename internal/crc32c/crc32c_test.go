@@ -9,7 +9,7 @@ import (
 )
 
 func TestTheChecksumIsThatOfHashCRC32(t *testing.T) {
-	assert.EqualValues(t, 0xe3069283, Checksum([]byte("123456789")), "the check value of CRC-32C")
+	assert.Equal(t, uint32(0xe3069283), Checksum([]byte("123456789")), "the check value of CRC-32C")
 	standard := crc32.MakeTable(crc32.Castagnoli)
 	data := make([]byte, 300)
 	for size := range data {

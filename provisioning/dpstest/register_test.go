@@ -372,7 +372,7 @@ func TestTwoRegistrationsAtOnce(t *testing.T) {
 		one := d.register("").decode(t).OperationID
 		two := d.register("").decode(t).OperationID
 		assert.NotEqual(t, one, two, "each has its operation")
-		time.Sleep(3 * time.Second)
+		time.Sleep(3*time.Second + time.Millisecond) // past the moment itself
 		for _, op := range []string{one, two} {
 			assert.Equal(t, 200, d.poll(op, "").status)
 		}
@@ -386,10 +386,10 @@ func TestTwoRegistrationsAtOnce(t *testing.T) {
 		assert.Equal(w.t, 409, refused.status)
 		assert.Equal(w.t, 409203, refused.decode(w.t).ErrorCode)
 		assert.Equal(w.t, "Precondition failed.", refused.decode(w.t).Message)
-		time.Sleep(3 * time.Second)
+		time.Sleep(3*time.Second + time.Millisecond) // past the moment itself
 		require.Equal(w.t, 200, d.poll(op, "").status)
 		require.Equal(w.t, 202, d.register("").status, "the first one is done")
-		time.Sleep(3 * time.Second)
+		time.Sleep(3*time.Second + time.Millisecond) // past the moment itself
 		assert.Equal(
 			w.t, 202, d.register("").status, "nobody polls it, and the service is done with it",
 		)
