@@ -94,6 +94,8 @@ func newFleet(t *testing.T, in *situation, network byte, lag *lagLog) *fleet {
 				"-registration-id", crashID(i), "-key", canaryKey, "-interval", "1s", "-store",
 				filepath.Join(s.dir, "store-"+crashID(i)), "-connect-to", ":443:ADDRESS:" + https,
 				"-connect-to", ":8883:ADDRESS:" + mqtt,
+				// each service by the one port that the situation is about
+				"-transport", "https", "-hub-transport", "mqtt",
 			}, in.flags...),
 		})
 	}
