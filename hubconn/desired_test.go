@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -347,6 +348,21 @@ func (s *stage) anew(version int64, desired object) {
 	require.NoError(s, s.hub.SetTwin(s.id(), twin))
 }
 
+// replicates has ten changes made, each with what else is given, and a replica that follows what
+// comes after them until it is cancelled.
+func (s *stage) replicates(also object) (*replica, <-chan []int64, context.CancelFunc) {
+	for i := range 10 {
+		change := object{"a": i}
+		maps.Copy(change, also)
+		s.desire(change)
+	}
+	ctx, cancel := context.WithCancel(s.Context())
+	r := &replica{stage: s}
+	versions := r.follows(ctx, s.connect())
+	synctest.Wait()
+	return r, versions, cancel
+}
+
 // follows applies what a loop over Desired yields until ctx ends; a Full may restart the versions.
 func (r *replica) follows(ctx context.Context, conn *hubconn.Conn) <-chan []int64 {
 	done := make(chan []int64, 1)
@@ -404,13 +420,7 @@ func TestATwinThatBeginsAnewIsYieldedAsAWhole(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			play(t, func(s *stage) {
-				for i := range 10 {
-					s.desire(object{"a": i, "old": true})
-				}
-				ctx, cancel := context.WithCancel(s.Context())
-				r := &replica{stage: s}
-				versions := r.follows(ctx, s.connect())
-				synctest.Wait()
+				r, versions, cancel := s.replicates(object{"old": true})
 				row.change(s)
 				time.Sleep(row.within)
 				synctest.Wait()
@@ -445,13 +455,7 @@ func TestATwinThatBeginsAnewIsYieldedAsAWhole(t *testing.T) {
 // again, and the twin has not begun anew.
 func TestALateStateIsNotBelievedBecauseAnotherWasLateBefore(t *testing.T) {
 	play(t, func(s *stage) {
-		for i := range 10 {
-			s.desire(object{"a": i})
-		}
-		ctx, cancel := context.WithCancel(s.Context())
-		r := &replica{stage: s}
-		versions := r.follows(ctx, s.connect())
-		synctest.Wait()
+		r, versions, cancel := s.replicates(object{})
 		for i := range 3 {
 			s.hub.Inject(hubtest.Fault{On: hubtest.TwinGet, Delay: 5 * time.Second})
 			s.lose(object{"c": i})
@@ -472,13 +476,7 @@ func TestALateStateIsNotBelievedBecauseAnotherWasLateBefore(t *testing.T) {
 
 func TestLateChangesHaveTheStateReadOnceAMinute(t *testing.T) {
 	play(t, func(s *stage) {
-		for i := range 10 {
-			s.desire(object{"a": i})
-		}
-		ctx, cancel := context.WithCancel(s.Context())
-		r := &replica{stage: s}
-		versions := r.follows(ctx, s.connect())
-		synctest.Wait()
+		_, versions, cancel := s.replicates(object{})
 		twin, _ := s.hub.Twin("dev1")
 		s.hub.Inject(hubtest.Fault{On: hubtest.TwinGet, Delay: time.Millisecond, Times: -1})
 		for range 60 {
@@ -497,13 +495,7 @@ func TestLateChangesHaveTheStateReadOnceAMinute(t *testing.T) {
 // ever nor takes it for its own.
 func TestAChangeOfABogusVersionHoldsNothingUp(t *testing.T) {
 	play(t, func(s *stage) {
-		for i := range 10 {
-			s.desire(object{"a": i})
-		}
-		ctx, cancel := context.WithCancel(s.Context())
-		r := &replica{stage: s}
-		versions := r.follows(ctx, s.connect())
-		synctest.Wait()
+		r, versions, cancel := s.replicates(object{})
 		s.network.Stall(host, true) // so that no state is read before the last one
 		s.anew(1e15, object{"a": "bogus"})
 		s.desire(object{"a": "bogus"})

@@ -347,14 +347,21 @@ func TestAModuleStopsWhereRejectionsEndTheDevice(t *testing.T) {
 	})
 }
 
+// movedWithModule is a device, with its module, whose connections the service has cut to move it:
+// the old hub still has both.
+func (r *rig) movedWithModule() (dev *provisioning.Device, g *guest, stop func()) {
+	dev = r.settled(camera)
+	stop, g = r.run(dev), r.host(r.module(dev, camera))
+	r.await(0, time.Minute)
+	g.await(0, time.Minute)
+	time.Sleep(time.Minute)
+	require.NoError(r.t, r.stays(r.a, func() error { return r.dps.MoveNow(rigID, hubB) }))
+	return dev, g, stop
+}
+
 func TestAModuleFollowsItsDeviceToAnotherHub(t *testing.T) {
 	each(t, allWirings, func(t *testing.T, r *rig) {
-		dev := r.settled(camera)
-		stop, g := r.run(dev), r.host(r.module(dev, camera))
-		r.await(0, time.Minute)
-		g.await(0, time.Minute)
-		time.Sleep(time.Minute)
-		require.NoError(t, r.stays(r.a, func() error { return r.dps.MoveNow(rigID, hubB) }))
+		dev, g, stop := r.movedWithModule()
 		r.creates(r.a, camera)
 		r.creates(r.b, camera)
 		time.Sleep(time.Hour) // both are at the old hub again
@@ -374,12 +381,7 @@ func TestAModuleFollowsItsDeviceToAnotherHub(t *testing.T) {
 
 func TestARejectedModuleFindsOutThatItsDeviceHasMoved(t *testing.T) {
 	each(t, hubWirings, func(t *testing.T, r *rig) {
-		dev := r.settled(camera)
-		stop, g := r.run(dev), r.host(r.module(dev, camera))
-		r.await(0, time.Minute)
-		g.await(0, time.Minute)
-		time.Sleep(time.Minute)
-		require.NoError(t, r.stays(r.a, func() error { return r.dps.MoveNow(rigID, hubB) }))
+		_, g, stop := r.movedWithModule()
 		r.creates(r.b, camera)
 		require.Equal(t, hubB, g.await(1, 2*time.Minute).hub)
 		require.Equal(t, hubB, r.await(len(r.seen())-1, time.Minute).hub)

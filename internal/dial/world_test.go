@@ -141,7 +141,7 @@ func (w *world) tunnel(nc net.Conn) {
 		return
 	}
 	_, _ = io.WriteString(nc, "HTTP/1.1 200 Connection established\r\n\r\n")
-	join(nc, to)
+	memnet.Join(nc, to)
 }
 
 // secured puts TLS before a proxy, for which a client's certificate would be welcome.
@@ -198,18 +198,6 @@ func (w *world) socks(code byte) func(net.Conn) {
 			return
 		}
 		_, _ = nc.Write(append([]byte{5, 0, 0, 3, 4}, "here\x01\xbb"...)) // bound to a name
-		join(nc, to)
+		memnet.Join(nc, to)
 	}
-}
-
-func join(a, b net.Conn) {
-	var both sync.WaitGroup
-	for _, pair := range [][2]net.Conn{{a, b}, {b, a}} {
-		both.Go(func() {
-			_, _ = io.Copy(pair[0], pair[1])
-			_ = pair[0].Close()
-			_ = pair[1].Close()
-		})
-	}
-	both.Wait()
 }

@@ -59,10 +59,7 @@ func TestALostConnectionEndsEverythingThatWaits(t *testing.T) {
 		"reset":  func(p *peer) { p.nc.(*memnet.Conn).Reset() },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			nc, p := link(t)
-			play(t, p, func(p *peer) { p.accept(0); p.ignore() })
-			c, err := Connect(t.Context(), nc, Options{ClientID: "dev1"})
-			require.NoError(t, err)
+			c, p := connected(t, Options{}, deaf)
 			results := make(chan error, 20)
 			for range 10 {
 				go func() { results <- c.Publish(t.Context(), "a", 1, make([]byte, 1000)) }()
@@ -94,7 +91,7 @@ func TestAStalledPeerIsNoticedTenSecondsAfterThePing(t *testing.T) {
 	for _, full := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			nc, p := link(t)
-			play(t, p, func(p *peer) { p.accept(0); p.ignore() })
+			play(t, p, deaf)
 			c, err := Connect(
 				t.Context(), nc, Options{ClientID: "dev1", KeepAlive: 240 * time.Second},
 			)
@@ -121,10 +118,7 @@ func TestAStalledPeerIsNoticedTenSecondsAfterThePing(t *testing.T) {
 
 func TestAStalledPeerIsNoticedByAWriteTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		nc, p := link(t)
-		play(t, p, func(p *peer) { p.accept(0); p.ignore() })
-		c, err := Connect(t.Context(), nc, Options{ClientID: "dev1"})
-		require.NoError(t, err)
+		c, p := connected(t, Options{}, deaf)
 		p.nc.(*memnet.Conn).Stall(true)
 		synctest.Wait()
 		results := make(chan error, 10)
@@ -144,10 +138,7 @@ func TestAStalledPeerIsNoticedByAWriteTimeout(t *testing.T) {
 
 func TestContextEndsAPublishThatCannotBeWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		nc, p := link(t)
-		play(t, p, func(p *peer) { p.accept(0); p.ignore() })
-		c, err := Connect(t.Context(), nc, Options{ClientID: "dev1"})
-		require.NoError(t, err)
+		c, p := connected(t, Options{}, deaf)
 		p.nc.(*memnet.Conn).Stall(true)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -290,10 +281,7 @@ func TestAHostilePeerEndsTheConnection(t *testing.T) {
 // A call into a Paho client that knows of the end may block for its write timeout.
 func TestPahoLearnsOfTheEndWhenNoCallIsInsideIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		nc, p := link(t)
-		play(t, p, func(p *peer) { p.accept(0); p.ignore() })
-		c, err := Connect(t.Context(), nc, Options{ClientID: "dev1"})
-		require.NoError(t, err)
+		c, p := connected(t, Options{}, deaf)
 		require.NoError(t, c.tap.enter())
 		_ = p.nc.Close()
 		<-c.Context().Done()
@@ -341,10 +329,7 @@ func TestConnectLoseAndCloseAgainAndAgain(t *testing.T) {
 // The network may fail on what is written after Close, before the time for the goodbye is over.
 func TestAGoodbyeThatFailsLeavesNothingOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		nc, p := link(t)
-		play(t, p, func(p *peer) { p.accept(0); p.ignore() })
-		c, err := Connect(t.Context(), nc, Options{ClientID: "dev1"})
-		require.NoError(t, err)
+		c, p := connected(t, Options{}, deaf)
 		p.nc.(*memnet.Conn).Stall(true)
 		ctx, cancel := context.WithTimeout(t.Context(), 9*time.Second)
 		defer cancel()

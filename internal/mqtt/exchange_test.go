@@ -150,10 +150,7 @@ func TestPublishKeepsWithinTheWindow(t *testing.T) {
 
 func TestWaitingForAPlaceEndsWithTheContextAndWithTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		nc, p := link(t)
-		play(t, p, func(p *peer) { p.accept(0); p.ignore() })
-		c, err := Connect(t.Context(), nc, Options{ClientID: "dev1", MaxInFlight: 1})
-		require.NoError(t, err)
+		c, p := connected(t, Options{MaxInFlight: 1}, deaf)
 		defer c.Close()
 		results := make(chan error, 2)
 		go func() { results <- c.Publish(t.Context(), "a", 1, nil) }()

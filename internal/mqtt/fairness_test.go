@@ -16,35 +16,46 @@ import (
 // rate is what a slow link carries, in bytes a second.
 const rate = 4 << 10
 
+// busy has a number of senders send short messages one after another, and tells of each how long it
+// took, until it is stopped.
+func busy(t *testing.T, c *Conn, senders int, sent func(i int, took time.Duration)) (stop func()) {
+	var sending sync.WaitGroup
+	ended := make(chan struct{})
+	for i := range senders {
+		sending.Go(func() {
+			for {
+				select {
+				case <-ended:
+					return
+				default:
+				}
+				start := time.Now()
+				assert.NoError(t, c.Publish(t.Context(), "a", 1, make([]byte, 1000)))
+				sent(i, time.Since(start))
+			}
+		})
+	}
+	return func() {
+		close(ended)
+		sending.Wait()
+	}
+}
+
 func TestALongMessageIsNotStarvedByShortOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := connect(t, Options{}, func(p *peer) {
 			p.slow(rate)
 			p.serve(nil)
 		})
-		stop := make(chan struct{})
-		var senders sync.WaitGroup
 		var longest [31]time.Duration
-		for i := range longest {
-			senders.Go(func() {
-				for {
-					select {
-					case <-stop:
-						return
-					default:
-					}
-					start := time.Now()
-					assert.NoError(t, c.Publish(t.Context(), "a", 1, make([]byte, 1000)))
-					longest[i] = max(longest[i], time.Since(start))
-				}
-			})
-		}
+		stop := busy(t, c, len(longest), func(i int, took time.Duration) {
+			longest[i] = max(longest[i], took)
+		})
 		time.Sleep(time.Minute)
 		start := time.Now()
 		require.NoError(t, c.Publish(t.Context(), "a", 1, make([]byte, 250<<10)))
 		took := time.Since(start)
-		close(stop)
-		senders.Wait()
+		stop()
 		// At most what was on its way, itself, and one acknowledgement's time.
 		const bound = (maxLoad + 250<<10) / rate * time.Second
 		assert.Less(t, took, bound)
@@ -136,25 +147,11 @@ func TestDrainIsNotStarvedByOthers(t *testing.T) {
 			p.slow(rate)
 			p.serve(nil)
 		})
-		stop := make(chan struct{})
-		var senders sync.WaitGroup
-		for range 40 {
-			senders.Go(func() {
-				for {
-					select {
-					case <-stop:
-						return
-					default:
-						assert.NoError(t, c.Publish(t.Context(), "a", 1, make([]byte, 1000)))
-					}
-				}
-			})
-		}
+		stop := busy(t, c, 40, func(int, time.Duration) {})
 		time.Sleep(time.Minute)
 		start := time.Now()
 		require.NoError(t, c.Drain(t.Context()))
 		assert.Less(t, time.Since(start), 40*1000/rate*2*time.Second)
-		close(stop)
-		senders.Wait()
+		stop()
 	})
 }

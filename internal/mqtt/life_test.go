@@ -47,10 +47,7 @@ func TestThePingLeavesLongBeforeTheKeepAliveIsOver(t *testing.T) {
 // nowhere.
 func TestAConnectionThatOnlySendsQoS0IsPinged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		nc, p := link(t)
-		play(t, p, func(p *peer) { p.serve(nil) })
-		c, err := Connect(t.Context(), nc, Options{ClientID: "dev1"})
-		require.NoError(t, err)
+		c, p := connected(t, Options{}, func(p *peer) { p.serve(nil) })
 		time.Sleep(time.Second)
 		p.nc.(*memnet.Conn).Stall(true)
 		start := time.Now()
@@ -102,10 +99,7 @@ func TestBytesThatArriveAreASignOfLife(t *testing.T) {
 
 func TestADeadLinkIsNoticedByALatePuback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		nc, p := link(t)
-		play(t, p, func(p *peer) { p.serve(nil) })
-		c, err := Connect(t.Context(), nc, Options{ClientID: "dev1", AckTimeout: 4 * time.Minute})
-		require.NoError(t, err)
+		c, p := connected(t, Options{AckTimeout: 4 * time.Minute}, func(p *peer) { p.serve(nil) })
 		time.Sleep(100 * time.Second)
 		p.nc.(*memnet.Conn).Stall(true)
 		start := time.Now()

@@ -110,11 +110,24 @@ func (p *peer) ignore() { _, _ = io.Copy(io.Discard, p.nc) }
 // connect opens a connection to a peer that plays part.
 func connect(t *testing.T, o Options, part func(*peer)) *Conn {
 	t.Helper()
+	c, _ := connected(t, o, part)
+	return c
+}
+
+// connected is connect for a test that goes on to do something to the peer.
+func connected(t *testing.T, o Options, part func(*peer)) (*Conn, *peer) {
+	t.Helper()
 	nc, p := link(t)
 	play(t, p, part)
 	o.ClientID = "dev1"
 	c, err := Connect(t.Context(), nc, o)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close() })
-	return c
+	return c, p
+}
+
+// deaf is the part of a peer that accepts the connection, and reads without ever answering.
+func deaf(p *peer) {
+	p.accept(0)
+	p.ignore()
 }

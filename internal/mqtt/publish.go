@@ -54,11 +54,8 @@ func (t *tap) await(ctx context.Context, r *request) error {
 		return &LostError{Err: t.err}
 	}
 	t.window.enqueue(r)
-	started := t.grant()
+	t.grant()
 	t.mu.Unlock()
-	if started {
-		t.wake()
-	}
 	select {
 	case <-r.done:
 		return nil
@@ -70,9 +67,7 @@ func (t *tap) await(ctx context.Context, r *request) error {
 	switch {
 	case r.queued:
 		t.window.dequeue(r)
-		if t.grant() { // those behind it
-			t.wake()
-		}
+		t.grant() // those behind it
 	case r.slot != nil && r.slot.request == r:
 		r.slot.request = nil // the message keeps its place until its end
 	default: // finished just now
@@ -85,9 +80,9 @@ func (t *tap) await(ctx context.Context, r *request) error {
 	return context.Cause(ctx)
 }
 
-// grant serves those whose turn has come, and reports whether there is something to write now; mu
-// is held. Their packets are made here, and not by those who wait: so they leave in order.
-func (t *tap) grant() (started bool) {
+// grant serves those whose turn has come; mu is held. Their packets are made here, and not by those
+// who wait: so they leave in order.
+func (t *tap) grant() {
 	w := &t.window
 	for w.first != nil && t.err == nil && w.fits(w.first, t.load()) {
 		r := w.first
@@ -102,9 +97,8 @@ func (t *tap) grant() (started bool) {
 		t.queued += uint64(len(t.pending) - before)
 		r.slot.end = t.queued
 		w.sent(r.slot)
-		started = true
+		t.wake()
 	}
-	return started
 }
 
 // outstanding reports whether a subscription of Paho's uses a packet identifier; mu is held.

@@ -184,14 +184,11 @@ func (t *tap) fill() {
 	t.mu.Lock()
 	var bad error
 	t.ready, bad = t.scan.feed(t.chunk[maxHeld:maxHeld+n], t.chunk[:0], t.pass)
-	started := t.grant()
+	t.grant()
 	if refused, ok := errors.AsType[*RefusedError](bad); ok && !t.connect.IsZero() {
 		refused.Elapsed = time.Since(t.connect)
 	}
 	t.mu.Unlock()
-	if started {
-		t.wake()
-	}
 	switch {
 	case bad != nil:
 		t.fail(bad)

@@ -94,8 +94,8 @@ func (w *window) dequeue(r *request) {
 	r.queued, r.prev, r.next = false, nil, nil
 }
 
-// open gives a message its place, with a packet identifier that is in use nowhere: the
-// number of uses in it keeps a late acknowledgement of an earlier message from ending this one.
+// open gives a message its place, with a packet identifier that is in use nowhere: the number of
+// uses in it keeps a late acknowledgement of an earlier message from ending this one.
 func (w *window) open(r *request, taken func(id uint16) bool) *slot {
 	var s *slot
 	if n := len(w.free); n > 0 {

@@ -204,18 +204,6 @@ func tunnels(w *world, refuse func(*http.Request) *http.Response) func(net.Conn)
 		}
 		defer to.Close()
 		_, _ = io.WriteString(nc, "HTTP/1.1 200 Connection established\r\n\r\n")
-		join(nc, to)
+		memnet.Join(nc, to)
 	}
-}
-
-func join(a, b net.Conn) {
-	var both sync.WaitGroup
-	for _, pair := range [][2]net.Conn{{a, b}, {b, a}} {
-		both.Go(func() {
-			_, _ = io.Copy(pair[0], pair[1])
-			_ = pair[0].Close()
-			_ = pair[1].Close()
-		})
-	}
-	both.Wait()
 }
