@@ -4,9 +4,11 @@ package layout
 
 import (
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -139,10 +141,13 @@ var packageOf = map[string]string{
 func hasFlags(t *testing.T, program string, args []string) {
 	t.Helper()
 	require.Contains(t, packageOf, program)
-	help := shell(t, "go run "+packageOf[program]+" -help 2>&1")
+	run := exec.CommandContext(t.Context(), "go", "run", packageOf[program], "-help")
+	run.Dir = root
+	help, err := run.CombinedOutput()
+	require.NoError(t, err, "%s", help)
 	for _, arg := range args {
 		if name, _, _ := strings.Cut(arg, "="); strings.HasPrefix(name, "-") {
-			assert.Regexp(t, `(?m)^\s+`+regexp.QuoteMeta(name)+`\b`, help, program)
+			assert.Regexp(t, `(?m)^\s+`+regexp.QuoteMeta(name)+`\b`, string(help), program)
 		}
 	}
 }
@@ -246,31 +251,31 @@ func TestProgramsOfTheComposeFileWorkTogether(t *testing.T) {
 		"=0.0.0.0:8000", "="+backEnd, "http://backend:8000", "http://"+backEnd,
 		"=0.0.0.0", "=127.0.0.1", "=/", "="+dir+"/",
 	)
-	command := func(service string) string {
+	begin := func(service string, out io.Writer, more ...string) {
 		s := c.Services[service]
-		words := []string{"exec env"}
-		for name, value := range s.Environment {
-			words = append(words, name+"="+value)
-		}
-		words = append(words, filepath.Join(dir, service))
+		cmd := exec.Command(filepath.Join(dir, service))
 		for _, arg := range s.Command {
-			words = append(words, others.Replace(arg))
+			cmd.Args = append(cmd.Args, others.Replace(arg))
 		}
-		return strings.Join(words, " ")
+		cmd.Args = append(cmd.Args, more...)
+		cmd.Env, cmd.Stdout = os.Environ(), out
+		for name, value := range s.Environment {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+		startProgram(t, cmd, filepath.Join(dir, service+".log"))
 	}
-	start(t, command("backend"), filepath.Join(dir, "backend.log"))
-	start(
-		t, command("simulator")+" -https=0 -mqtt=0 >"+dir+"/ready.json",
-		filepath.Join(dir, "simulator.log"),
-	)
+	begin("backend", nil)
+	line, err := os.Create(filepath.Join(dir, "ready.json"))
+	require.NoError(t, err)
+	defer line.Close()
+	begin("simulator", line, "-https=0", "-mqtt=0")
 	var ready struct{ HTTPS, MQTT string }
 	eventually(t, "the ready line", func() bool {
 		line, _ := os.ReadFile(filepath.Join(dir, "ready.json"))
 		return json.Unmarshal(line, &ready) == nil
 	})
-	start(
-		t, command("thermostat")+" -connect-to=:443:"+ready.HTTPS+" -connect-to=:8883:"+ready.MQTT,
-		filepath.Join(dir, "thermostat.log"),
+	begin(
+		"thermostat", nil, "-connect-to=:443:"+ready.HTTPS, "-connect-to=:8883:"+ready.MQTT,
 	)
 	eventually(t, "telemetry at the back end", func() bool {
 		response, err := http.Get("http://" + backEnd + "/devices")

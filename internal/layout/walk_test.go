@@ -106,13 +106,18 @@ func TestDevicesMoveAsTheSimulatorsPageSays(t *testing.T) {
 	}
 }
 
-// start runs a command in the project's root until the test ends.
+// start runs a command of a shell in the project's root until the test ends.
 func start(t *testing.T, command, stderr string) {
+	t.Helper()
+	startProgram(t, exec.Command("bash", "-c", command), stderr)
+}
+
+// startProgram is start without a shell.
+func startProgram(t *testing.T, cmd *exec.Cmd, stderr string) {
 	t.Helper()
 	file, err := os.Create(stderr)
 	require.NoError(t, err)
 	defer file.Close()
-	cmd := exec.Command("bash", "-c", command)
 	cmd.Dir, cmd.Stderr = root, file
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
