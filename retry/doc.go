@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package retry says what an error calls for and when to try again.
 //
 // An error says itself what it calls for: [Classify] calls the method

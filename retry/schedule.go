@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package retry
 
 import (
@@ -19,7 +21,7 @@ type Schedule struct {
 // equal clocks, do not draw equal delays.
 func (p Policy) Start() *Schedule {
 	var seed [32]byte
-	crand.Read(seed[:]) // never fails: it ends the program when the system has no entropy
+	_, _ = crand.Read(seed[:]) // never fails: it ends the program when the system has no entropy
 	return &Schedule{policy: p, random: rand.New(rand.NewChaCha8(seed))}
 }
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package rules
 
 import "time"
@@ -41,6 +43,14 @@ type Remember struct{ Confirmed, Candidate Assignment }
 // EndSession closes the live connection, because the device belongs elsewhere.
 type EndSession struct{}
 
+// RenewCertificate asks the hub of the live connection for a new certificate: [Renewed] or
+// [RenewalFailed].
+type RenewCertificate struct{}
+
+// CancelRenewal gives up the question for a certificate: its connection has ended, or DPS has
+// issued one.
+type CancelRenewal struct{}
+
 // GiveUp ends the device with the hub's rejection, because the program wants that.
 type GiveUp struct{}
 
@@ -52,6 +62,13 @@ type ReplyFailed struct{}
 
 // ReplyTooSoon tells those who asked for a registration that none is sent before a time.
 type ReplyTooSoon struct{ NotBefore time.Time }
+
+// ReplyRenewed answers those who asked for a renewal.
+type ReplyRenewed struct{}
+
+// ReplyRenewalFailed tells those who asked for a renewal that it has failed, with the last failure;
+// or, if there is a NotBefore, that nobody is asked before that.
+type ReplyRenewalFailed struct{ NotBefore time.Time }
 
 func (Connect) action()       {}
 func (CancelConnect) action() {}
@@ -66,3 +83,8 @@ func (GiveUp) action()        {}
 func (ReplyAssigned) action() {}
 func (ReplyFailed) action()   {}
 func (ReplyTooSoon) action()  {}
+
+func (RenewCertificate) action()   {}
+func (CancelRenewal) action()      {}
+func (ReplyRenewed) action()       {}
+func (ReplyRenewalFailed) action() {}

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package rules
 
 import (
@@ -21,7 +23,7 @@ func (t *transition) clockTold() { t.Clock = Clock{ToldAt: t.now} }
 
 // clockWindow is that over which a fleet spreads its clock checks: shorter than that of other
 // questions, since they cost the service less and a device with a wrong clock can do nothing else.
-func (t *transition) clockWindow() time.Duration { return min(t.Settings.Stagger, ClockStagger) }
+func (t *transition) clockWindow() time.Duration { return min(t.Stagger(), ClockStagger) }
 
 // planClockCheck sets D for a request, and for the time before it, which may be why the hub tried
 // last has turned the device away.
@@ -62,8 +64,21 @@ func (t *transition) dpsSawWrongClock() {
 		t.retryHubWithRightClock()
 		return
 	}
+	if t.renewalIsPointless() {
+		t.endRenewalByDPS() // by a clock that was wrong
+		return
+	}
 	t.DPS.corrected = true
 	t.armDPS(t.now)
+}
+
+// explained is the failure that a look at the clock was to explain.
+func (t *transition) explained() DPSFailed {
+	e := DPSFailed{Operation: t.DPS.Operation}
+	if t.DPS.refused {
+		e.Failure = DPSRefused
+	}
+	return e
 }
 
 // giveUpOn ends the device after the time was told to be right, if that hub has rejected it last.
@@ -106,11 +121,16 @@ func (e ClockAnswered) apply(t *transition) {
 		t.disarmDPS()
 	case purpose == ClockForHub:
 		t.DPS.Failures = 0
-		t.armDPS(t.staggered(t.Settings.Stagger))
+		t.armDPS(t.staggered(t.Stagger()))
+	case t.renewalIsPointless():
+		t.endRenewalByDPS()
+	case purpose == ClockForExpiry:
+		t.DPS.Failures = 0
+		t.armDPS(t.staggered(t.Stagger()))
 	case e.Clock == ClockCorrected:
 		t.DPS.corrected, t.DPS.refused, t.DPS.RefusedUntil = true, false, time.Time{}
 		t.armDPS(t.now)
-	case t.manualFailed():
+	case t.registrationFailed(t.explained()):
 	case t.DPS.RefusedUntil.After(t.now):
 		t.waitRefused()
 	case t.DPS.refused:
@@ -130,7 +150,9 @@ func (t *transition) clockUnanswered() bool {
 	}
 	t.Clock.Tries++
 	t.DPS.ManualNotBefore = t.now.Add(t.Settings.DPS.MinDelay)
-	if t.manualFailed() {
+	e := t.explained()
+	e.Silent = true
+	if t.registrationFailed(e) {
 		return true
 	}
 	limit := MaxClockTries

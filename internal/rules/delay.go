@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package rules
 
 import (
@@ -16,6 +18,15 @@ const (
 
 	// UntrustedFloor is that of a hub whose certificate does not verify: nothing mends it soon.
 	UntrustedFloor = time.Minute
+)
+
+// A DPS that throttles is left alone for Retry-After + U(t, 3·t), where t is how long it has
+// throttled the device already: a small fleet is through soon, and a large one asks seldom enough.
+// The window ends at three times ThrottledStart at least, and at ThrottledCap at most; it begins at
+// half of that at most. A poll has a place at DPS already, and keeps to the delay above.
+const (
+	ThrottledStart = 10 * time.Second
+	ThrottledCap   = 4 * time.Hour
 )
 
 // Questions about an outage: the first at U(OutageMin, OutageMax) after the hub's first failure,
@@ -77,6 +88,27 @@ const (
 	AfterDPS           = 10 * time.Minute
 )
 
+// The issued certificate: two attempts at its renewal, at the hub or at DPS, begin at least
+// RenewalGap apart. A way that has failed is left alone for as long, then twice as long each time,
+// up to RenewalCap or a tenth of what is left of the certificate's life; up to RenewalSpread more.
+const (
+	RenewalGap    = 10 * time.Minute
+	RenewalCap    = time.Hour
+	RenewalSpread = 2 * time.Minute
+
+	// NoPolicyWait is for how long DPS is left alone that has assigned the device and issued no
+	// certificate.
+	NoPolicyWait = time.Hour
+
+	// SilentRenewals is how many failures it takes, the last without an answer, until a hub counts
+	// as one that does not renew certificates.
+	SilentRenewals = 2
+
+	// ExpiredHold is for how long a device whose certificate has expired waits for DPS before it
+	// tries its hub all the same, which may take another credential.
+	ExpiredHold = 5 * time.Minute
+)
+
 // RareGaps is at every how many gaps a module asks about its rejection: about once a day.
 const RareGaps = 24
 
@@ -108,10 +140,13 @@ const (
 
 // Settings is what does not change while a device runs.
 type Settings struct {
+	_ [0]func() // as in State
+
 	Hub retry.Policy
 	DPS retry.Policy
 
-	// Stagger spreads the first request to DPS after an event over U(0, Stagger).
+	// Stagger spreads the first request to DPS after an event over U(0, Stagger). 0: what DPS has
+	// said with the assignment.
 	Stagger time.Duration
 
 	// LookupElsewhere says that a lookup takes another port than a registration does.
@@ -190,6 +225,20 @@ func (d draw) backOff(p retry.Policy, n int, floor time.Duration) time.Time {
 	return d.now.Add(p.Delay(n, floor, d.random.Float64()))
 }
 
+// throttledUntil is when to ask a DPS again that throttles.
+func (t *transition) throttledUntil(retryAfter time.Duration) time.Time {
+	d := &t.DPS
+	if d.ThrottledSince.IsZero() {
+		d.ThrottledSince = t.now
+	}
+	lasted := min(t.now.Sub(d.ThrottledSince), ThrottledCap)
+	window := min(3*max(lasted, ThrottledStart), ThrottledCap)
+	if retryAfter == 0 {
+		retryAfter = t.Settings.DPS.MinDelay
+	}
+	return t.now.Add(retryAfter + t.uniform(min(lasted, ThrottledCap/2), window))
+}
+
 // rejectionGap is when to ask DPS, after so many of its responses to rejections.
 func (d draw) rejectionGap(rejections int) time.Time {
 	return d.spread(RejectionGaps[min(rejections, len(RejectionGaps)-1)])
@@ -206,7 +255,7 @@ func (d draw) outage(asked int) time.Time {
 
 // staggeredFrom spreads a planned question over Stagger.
 func (t *transition) staggeredFrom(at time.Time) time.Time {
-	return at.Add(t.uniform(0, t.Settings.Stagger))
+	return at.Add(t.uniform(0, t.Stagger()))
 }
 
 // incompatibleUntil is when to ask about a hub that speaks another protocol.

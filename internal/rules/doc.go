@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package rules decides what a device does next, given what it knows and what has just happened. It
 // is the whole of the decision and nothing else: no network, file, goroutine or clock is in it, so
 // that the rules can be read as tables, explored by tests, and driven by a simulation of a fleet
@@ -10,7 +12,8 @@
 //	}
 //	at, ok := state.Wake() // when to call Fire, if nothing else happens before
 //
-// Two timers run side by side, H for the hub and D for DPS: a device that waits for DPS goes on
+// Two timers run side by side, H for the hub and D for DPS; a third, R, is that of a certificate
+// which the service has issued. A device that waits for DPS goes on
 // trying the hub it remembers. [Apply] says what follows from an event, [Fire] starts what is due,
 // and [Step] does both.
 //

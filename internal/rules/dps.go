@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package rules
 
 import (
@@ -12,7 +14,11 @@ func (e Assigned) apply(t *transition) {
 	if e.Stable {
 		t.forgetFailures()
 	}
+	registered := t.DPS.Request == Registration
 	t.dpsAnswered(e.Dated)
+	if registered {
+		t.registered(e.Issued)
+	}
 	for i := range t.Hubs {
 		t.Hubs[i].Accepted = false // since DPS's last response
 	}
@@ -35,8 +41,16 @@ func (e Assigned) apply(t *transition) {
 	default:
 		t.moveTo(a)
 	}
+	// Last: who asked may rely on what is remembered.
 	if manual {
-		t.do(ReplyAssigned{Assignment: a}) // last: who asked may rely on what is remembered
+		t.do(ReplyAssigned{Assignment: a})
+	}
+	switch {
+	case !registered:
+	case e.Issued:
+		t.replyRenewed()
+	default:
+		t.replyNotRenewed(time.Time{})
 	}
 }
 
@@ -105,7 +119,8 @@ func (t *transition) namedAgain(a Assignment, why Reason, instead bool) {
 		if instead {
 			r.At = earlier(r.At, t.backOff(t.Settings.Hub, 1, 0))
 		}
-	case why == ReasonRejected, why == ReasonIncompatible, instead:
+	case why == ReasonRejected, why == ReasonIncompatible, instead,
+		(why == ReasonExpired || why == ReasonCredential) && r.Failures > 0:
 		r.Failures, r.At = 0, t.backOff(t.Settings.Hub, 1, 0)
 	}
 }
@@ -117,18 +132,28 @@ func (t *transition) moveTo(a Assignment) {
 	r := t.record(a)
 	t.mayLag(r)
 	t.remember()
-	if t.NotBefore(a.Hub).After(t.now) {
+	if alone := t.NotBefore(a.Hub); alone.After(t.now) {
 		if t.Hub.Tried.Slot == Candidate {
 			t.cancelConnect() // at a hub that DPS does not name any more
+		}
+		r.Failures, r.At = 0, alone // it need not give way any more
+		if !t.Connected && alone.Sub(t.now) < GiveWayMin {
+			t.giveWay()
 		}
 		return
 	}
 	r.Failures, r.At = 0, time.Time{}
 	if t.Connected {
 		t.Connected = false
+		t.renewalLost()
 		t.do(EndSession{})
 	}
 	t.cancelConnect()
+	t.giveWay()
+}
+
+// giveWay lets the hub that DPS has named go before the old one.
+func (t *transition) giveWay() {
 	if t.Confirmed.Known() {
 		old := t.record(t.Confirmed)
 		old.At = later(old.At, t.now.Add(t.uniform(GiveWayMin, GiveWayMax)))
@@ -151,7 +176,7 @@ func (e Progress) apply(t *transition) {
 	if t.DPS.Phase != UnderWay {
 		return
 	}
-	t.DPS.Operation = e.Operation
+	t.DPS.Operation, t.DPS.ThrottledSince = e.Operation, time.Time{}
 	t.DPS.NotBefore = t.now.Add(min(e.RetryAfter, retry.LongestHonoured))
 }
 
@@ -162,9 +187,10 @@ func (e DPSFailed) apply(t *transition) {
 	if e.RetryAfter > 0 {
 		d.NotBefore = t.now.Add(e.RetryAfter)
 	}
-	if !t.clockMayMend(e) {
+	mends := t.clockMayMend(e) && !(t.registersOnce() && d.NotBefore.After(t.now))
+	if !mends {
 		d.ManualNotBefore = t.now.Add(t.Settings.DPS.MinDelay)
-		if t.manualFailed() {
+		if t.registrationFailed(e) {
 			return
 		}
 	}
@@ -175,6 +201,10 @@ func (e DPSFailed) apply(t *transition) {
 	d.Operation = e.Operation
 	switch e.Failure {
 	case DPSThrottled:
+		if d.Operation == "" {
+			t.armDPS(t.throttledUntil(e.RetryAfter))
+			return
+		}
 		t.armDPS(t.backOff(t.Settings.DPS, d.Failures, e.RetryAfter))
 	case DPSClockWrong:
 		t.dpsSawWrongClock()
@@ -198,7 +228,7 @@ func (e DPSFailed) apply(t *transition) {
 // refused: DPS knows the device's request and refuses it. Asking again soon would not help, but for
 // a device that is being set up; never asking again would be a truck roll.
 func (t *transition) refused() {
-	t.DPS.corrected, t.DPS.Operation = false, ""
+	t.DPS.corrected, t.DPS.Operation, t.DPS.ThrottledSince = false, "", time.Time{}
 	gap := DPSCap
 	if t.Refusals < len(RefusalGaps) && !t.Target().Known() {
 		gap = RefusalGaps[t.Refusals]

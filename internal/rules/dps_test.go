@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package rules
 
 import (
@@ -15,7 +17,7 @@ func TestAFailedRequestToDPSIsRepeatedAfterFiveSecondsAndAWindowThatDoublesUpToA
 	seconds := []time.Duration{5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600}
 	for _, e := range []DPSFailed{
 		{Failure: DPSUnavailable}, {Failure: DPSUnavailable, Silent: true},
-		{Failure: DPSThrottled}, {Failure: DPSOperationUnknown},
+		{Failure: DPSOperationUnknown},
 	} {
 		for failures, width := range seconds {
 			drawn(t, 5*time.Second, (5+width)*time.Second, func(r Random) time.Duration {
@@ -40,9 +42,9 @@ func TestWhatDPSAsksForIsTheFloorOfTheNextRequest(t *testing.T) {
 		asked   time.Duration
 		lo, hi  time.Duration
 	}{
-		"throttled":                       {DPSThrottled, m, m, m + 5*s},
-		"throttled for a moment":          {DPSThrottled, s, s, 6 * s},
-		"throttled until the year 9999":   {DPSThrottled, 70_000 * h, 24 * h, 24*h + 5*s},
+		"throttled":                       {DPSThrottled, m, m, m + 30*s},
+		"throttled for a moment":          {DPSThrottled, s, s, 31 * s},
+		"throttled until the year 9999":   {DPSThrottled, 70_000 * h, 24 * h, 24*h + 30*s},
 		"unavailable":                     {DPSUnavailable, m, m, m + 5*s},
 		"unavailable for a moment":        {DPSUnavailable, s, 5 * s, 10 * s},
 		"unavailable until the year 9999": {DPSUnavailable, 70_000 * h, 24 * h, 24*h + 5*s},

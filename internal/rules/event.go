@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package rules
 
 import (
@@ -39,6 +41,11 @@ type HubFailure struct {
 	Dates        bool // only the dates of the server's certificate were wrong
 }
 
+// Attempted says that the program has tried an assignment with a client of its own. What became of
+// that is the next event, which is applied and not stepped: [Connected] or [HubFailure]. One that
+// the device does not hold any more changes nothing.
+type Attempted struct{ Assignment Assignment }
+
 // Lost is the end of a connection that the program did not want.
 type Lost struct {
 	HubFailure
@@ -57,6 +64,7 @@ type Assigned struct {
 	Assignment Assignment
 	Stable     bool // there is a connection, and it lasted and carried something
 	Dated      bool // the response told the time
+	Issued     bool // it brought a certificate, which is stored: [Installed] follows
 }
 
 // NotRegistered is the answer of a status lookup that found no assignment.
@@ -83,6 +91,33 @@ type ClockAnswered struct{ Clock ClockVerdict }
 
 // Reprovision is the program's wish to register now.
 type Reprovision struct{}
+
+// Installed says what certificate the service has issued that is in force: after [Boot], which is
+// applied and not stepped then; after one was issued; and whenever the clock was corrected, before
+// the event of the answer that has told the time. Times are moments by now's clock. RegisterAt is
+// from when DPS renews it, if the hub has not. The zero value says that there is none any more.
+type Installed struct {
+	RenewAt, RegisterAt, Expires time.Time
+
+	// Fresh says that no hub has been shown it yet: what one has rejected before was another.
+	Fresh bool
+}
+
+// Renewed says that the hub has issued a certificate, which is in force now.
+type Renewed struct{ Installed }
+
+// RenewalFailed is the failure of a question to the hub for a certificate.
+type RenewalFailed struct {
+	RetryAfter  time.Duration // what the hub asked for, 0: nothing
+	Unavailable bool          // this hub is not going to do it
+	Silent      bool          // nobody answered, though the connection is there
+}
+
+// Renew is the program's wish for a new certificate now.
+type Renew struct{}
+
+// CredentialChanged says that the program's own credential has changed while the device runs.
+type CredentialChanged struct{}
 
 // Forget drops what is remembered. A live connection is not touched; when it ends the device
 // registers.

@@ -1,9 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build !race
 
 package rules
 
 // isGoal says that the device has a connection that nobody is going to end.
 func (x *exploration) isGoal(s *situation) bool {
+	if x.world.certificates > 0 {
+		return x.isRenewed(s)
+	}
 	return s.connected != 0 && x.isLast(s) && x.around(s).hubs[s.connected-1] == fine
 }
 
@@ -14,6 +19,9 @@ func (x *exploration) isLast(s *situation) bool {
 // mustConnect says that there is a way to a connection from here: a hub that the device knows
 // accepts it, or DPS, which can be asked, names one that does.
 func (x *exploration) mustConnect(s *situation) bool {
+	if x.world.certificates > 0 {
+		return x.mustRenew(s)
+	}
 	around := x.around(s)
 	if !x.isLast(s) || s.wrongClock && !x.clockHeals(around) {
 		return false

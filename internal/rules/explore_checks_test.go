@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build !race
 
 package rules
@@ -80,7 +82,7 @@ func (x *exploration) checkRejection(before, after *situation, hub byte, f HubFa
 	after.urgent = true
 	d := &after.state.DPS
 	busy := before.state.DPS.Pending() && before.state.DPS.Reason != ReasonOutage
-	limit := roundUp(x.settings.Stagger, x.grid)
+	limit := max(roundUp(before.state.Stagger(), x.grid), before.state.DPS.RefusedUntil.Sub(epoch))
 	if !busy && d.Phase == Waiting &&
 		d.At.Sub(epoch) > max(limit, after.notBefore[2]) || d.Phase == Idle {
 		x.violated("lags", "a hub that had accepted rejects, and dps is asked only in %v",

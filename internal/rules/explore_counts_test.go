@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build !race
 
 package rules
@@ -23,7 +25,7 @@ type course struct {
 func newCourse(w *exploredWorld, draws float64, stored byte) *course {
 	w.grid = 1 // ns: nothing is rounded
 	c := &course{x: newExploration(w), random: constant(draws)}
-	blank := situation{hubDue: never, dpsDue: never, stableIn: never, life: never}
+	blank := blankSituation()
 	blank.stored[0] = stored
 	c.take(c.x.restarted(&blank, 0, restart{}, c.random), 0)
 	return c

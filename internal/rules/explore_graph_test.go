@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build !race
 
 package rules
@@ -15,7 +17,8 @@ type exploredWorld struct {
 	named    bool // one of those by which it is shown what the exploration finds
 	grid     time.Duration
 	phases   []surroundings
-	stagger  time.Duration
+	stagger  time.Duration // of the program, or, if it is hinted, of DPS
+	hinted   bool
 	mqtt     bool // DPS over MQTT: lookups and clock checks take another port
 	tokens   bool
 	store    storeKind
@@ -23,6 +26,10 @@ type exploredWorld struct {
 	restarts []restart
 	sleeper  bool // also as a process that lives for two minutes every twelve
 	nudges   bool // the network may be back at any moment
+
+	certificates time.Duration // for how long those that the service issues are good
+	otherwise    bool          // a hub takes another credential of the device
+	ahead        bool          // a wrong clock is fast: by it, they have expired
 
 	// Within these a device is connected, wherever it begins, if there is a way.
 	bound, sleepBound time.Duration
@@ -92,7 +99,10 @@ func newExploration(w *exploredWorld) *exploration {
 	x := &exploration{
 		world: w, grid: w.grid, settings: Defaults(), found: map[string]int32{},
 	}
-	x.settings.Stagger, x.settings.LookupElsewhere = w.stagger, w.mqtt
+	x.settings.LookupElsewhere = w.mqtt
+	if !w.hinted {
+		x.settings.Stagger = w.stagger
+	}
 	x.settings.Tokens = w.tokens
 	ages := false
 	for i := range w.phases {

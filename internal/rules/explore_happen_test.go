@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build !race
 
 package rules
@@ -27,6 +29,7 @@ func (x *exploration) happen(
 		x.replayed.actions = actions
 	}
 	x.check(s, now)
+	x.checkRenewal(s)
 	if boot, ok := e.(Boot); ok {
 		x.checkBoot(s, &boot, now)
 	}
@@ -50,6 +53,10 @@ func (x *exploration) perform(s *situation, a Action) {
 		}
 	case CancelConnect:
 		s.hubDue, s.hubLost, s.hubTried, s.hubClock = never, false, 0, false
+	case RenewCertificate:
+		x.askHubToRenew(s)
+	case CancelRenewal:
+		s.renewing.due = never
 	case EndSession:
 		s.connected, s.stable, s.stableIn = 0, false, never
 	case Register:
@@ -57,6 +64,7 @@ func (x *exploration) perform(s *situation, a Action) {
 		if a.Operation != "" {
 			s.asking = polling
 		}
+		x.checkRegistration(s, a)
 		x.ask(s, x.around(s).register)
 	case Lookup:
 		s.asking = looking
@@ -77,7 +85,7 @@ func (x *exploration) ask(s *situation, w way) {
 	if s.notBefore[2] > 0 {
 		x.violated("early", "dps asked %v early", s.notBefore[2])
 	}
-	if s.connected != 0 && !s.state.DPS.Manual {
+	if d := &s.state.DPS; s.connected != 0 && !d.Manual && !d.Reason.evenConnected() {
 		x.violated("connected", "dps asked while the hub accepts")
 	}
 	if s.dpsDue != never {
@@ -96,6 +104,10 @@ func (x *exploration) hubAnswered(
 	c := s.later(in)
 	hub := c.hubTried
 	c.hubDue, c.hubLost, c.hubTried, c.hubClock = never, false, 0, false
+	if _, ok := a.event.(Connected); ok && x.lockedOut(&c) {
+		rejects := x.around(s).rejects()
+		a = &rejects
+	}
 	if _, ok := a.event.(Connected); ok {
 		c.connected, c.stableIn = hub, lasting
 		c.accepted[hub-1] = true
@@ -137,8 +149,13 @@ func (x *exploration) dpsAnswered(
 	if a.asked > 0 {
 		c.notBefore[2] = a.asked
 	}
+	e := a.event
+	issued := x.issues(s, &c, e)
 	if a.told && c.wrongClock {
 		c.wrongClock = false
+		if c.renewing.certified && !issued {
+			x.apply(&c, in, x.installed(&c), random)
+		}
 		for hub, mends := range c.mends {
 			if mends {
 				c.notBefore[hub] = 0 // once more, with a fresh token
@@ -148,15 +165,19 @@ func (x *exploration) dpsAnswered(
 	if a.moves {
 		c.accepted = [2]bool{}
 	}
-	e := a.event
 	if assigned, ok := e.(Assigned); ok {
-		assigned.Stable = c.stable
+		assigned.Stable, assigned.Issued = c.stable, issued
+		assigned.Assignment = x.hint(assigned.Assignment)
 		e = assigned
 		if c.stable {
 			c.urgent = false
 		}
 	}
 	x.happen(&c, in, e, random)
+	x.noticeRenewal(s, &c, e)
+	if issued {
+		x.happen(&c, 0, x.installed(&c), random)
+	}
 	return c
 }
 
@@ -165,6 +186,7 @@ func (x *exploration) dropped(s *situation, a answer, random Random) situation {
 	c := *s
 	hub := c.connected
 	c.connected, c.stableIn, c.stable = 0, never, false
+	c.renewing.away, c.renewing.easy = x.grace(), false
 	if s.stable {
 		c.urgent = false
 	}
@@ -210,7 +232,8 @@ func (x *exploration) restarted(
 		boot.Next = retry.Lookup
 		c.mustKeep = 0
 	default:
-		boot.Confirmed, boot.Candidate = assignmentOf(c.stored[0]), assignmentOf(c.stored[1])
+		boot.Confirmed = x.hint(assignmentOf(c.stored[0]))
+		boot.Candidate = x.hint(assignmentOf(c.stored[1]))
 		if c.stored == [2]byte{} {
 			boot.Next = retry.Register
 		}
@@ -221,8 +244,20 @@ func (x *exploration) restarted(
 	c.asking, c.dpsClock, c.dpsLost = nothing, false, false
 	c.connected, c.stable = 0, false
 	c.wrongClock = x.around(&c).clock != clockRight
+	if c.renewing.certified {
+		x.restartsCertified(&c, in+r.asleep, r, boot, random)
+		return c
+	}
 	x.happen(&c, in+r.asleep, boot, random)
 	return c
+}
+
+// hint is an assignment as DPS says it where it says Stagger too.
+func (x *exploration) hint(a Assignment) Assignment {
+	if x.world.hinted && a.Known() {
+		a.Stagger = x.world.stagger
+	}
+	return a
 }
 
 func (x *exploration) around(s *situation) *surroundings { return &x.world.phases[s.phase] }

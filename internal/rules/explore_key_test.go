@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build !race
 
 package rules
@@ -49,12 +51,17 @@ var lookAhead = map[string]bool{
 	"DPS.At": true, "DPS.BehindHub": true, "Outage.AskAt": true,
 	"DPS.RefusedUntil": true,
 	"DPS.NotBefore":    true, "DPS.ManualNotBefore": true,
+	"Renewal.At": true, "Renewal.GapUntil": true, "Renewal.HubAt": true, "Renewal.DPSAt": true,
+	"Renewal.HubNotBefore": true, "Renewal.AwayUntil": true, "Renewal.HubHeldUntil": true,
+	"Renewal.Certificate.RenewAt": true, "Renewal.Certificate.RegisterAt": true,
+	"Renewal.Certificate.Expires": true,
 }
 
 // lookBack are the beginnings, and how old one may be before its age does not matter any more.
 var lookBack = map[string]time.Duration{
 	"Outage.Since": ThrottledOutage, "Hubs.MissingSince": NameGoneTime,
-	"Clock.ToldAt": ClockValid, "Clock.SilentSince": DPSCap + DPSFloor,
+	"DPS.ThrottledSince": ThrottledCap / 2, "Clock.ToldAt": ClockValid,
+	"Clock.SilentSince": DPSCap + DPSFloor,
 }
 
 // counters are the numbers that grow, and from where on the decision does not tell them apart.
@@ -62,7 +69,11 @@ var counters = map[string]int{
 	"Hubs.Failures": saturation(Defaults().Hub), "DPS.Failures": saturation(Defaults().DPS),
 	"Hubs.Missing": NameGoneTries, "Hubs.Gap": len(RejectionGaps) - 1, "Hubs.Quick": LagRetries,
 	"Outage.Asked": outageSaturation(), "Refusals": len(RefusalGaps), "Clock.Tries": MaxClockTries,
+	"Renewal.HubFailures": renewalSaturation, "Renewal.DPSFailures": renewalSaturation,
 }
+
+// renewalSaturation is the number of failed renewals from which on the delay does not grow.
+const renewalSaturation = 4
 
 // saturation is the number of failures from which on the window does not grow.
 func saturation(p retry.Policy) int {
@@ -100,7 +111,8 @@ func (f *normalForm) learn(v reflect.Value, path string, ages bool) {
 		if path == "Outage.Since" && !ages {
 			limit = 1 // ns: that it has begun is all that matters
 		}
-		optional := path == "Outage.AskAt" || path == "DPS.BehindHub"
+		optional := path == "Outage.AskAt" || path == "DPS.BehindHub" ||
+			path == "Renewal.HubHeldUntil"
 		f.times = append(f.times, timeField{p, limit, optional})
 		return
 	case *Settings:
@@ -132,7 +144,7 @@ func (f *normalForm) learn(v reflect.Value, path string, ages bool) {
 		for i := range v.Len() {
 			f.learn(v.Index(i), path, ages)
 		}
-	case reflect.Bool, reflect.Int, reflect.Uint8:
+	case reflect.Bool, reflect.Int, reflect.Int64, reflect.Uint8:
 		f.values = append(f.values, v)
 	default:
 		panic("what is " + path + "?")
@@ -204,7 +216,7 @@ func (f *normalForm) appendKey(b []byte) []byte {
 		case reflect.Uint8:
 			b = append(b, byte(v.Uint()))
 		default:
-			b = append(b, byte(v.Int()))
+			b = binary.AppendVarint(b, v.Int())
 		}
 	}
 	for _, name := range f.names {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build !race
 
 package rules
@@ -82,6 +84,13 @@ func mutants() []mutant {
 			},
 		},
 		{
+			name:  "a DPS that throttles is left alone for twice what the cap allows",
+			world: "dps throttles for a while", violation: "bound",
+			changes: []change{
+				{"delay.go", "window := min(3*max(", "window := 2 * min(3*max("},
+			},
+		},
+		{
 			name:  "a question about an outage does not keep its time",
 			world: "wrong dates, two minutes at a time", violation: "bound",
 			changes: []change{{"hub.go", "	if t.Outage.AskAt.IsZero() {\n", "	if true {\n"}},
@@ -115,6 +124,31 @@ func mutants() []mutant {
 			changes: []change{
 				{"waits.go", "NotBefore: now.Add(h.Asked), At: now.Add(h.In)", "At: now"},
 			},
+		},
+		{
+			name:  "the distance of two renewals does not survive a restart",
+			world: "hub cannot renew", violation: "gap", quick: true,
+			changes: []change{{"waits.go", "GapUntil: at(w.Gap), ", ""}},
+		},
+		{
+			name:  "a device that is connected never registers for a certificate",
+			world: "hub cannot renew", violation: "expired",
+			changes: []change{
+				{"renewal.go", "	if !t.mayRegister() {\n		return\n	}\n	at :=",
+					"	if t.Connected || !t.mayRegister() {\n		return\n	}\n	at :="},
+			},
+		},
+		{
+			name:  "an expired certificate is shown to the hub first",
+			world: "clock says expired", violation: "detour",
+			changes: []change{
+				{"renewal.go", "	r.HubHeldUntil = t.now.Add(ExpiredHold)\n", ""},
+			},
+		},
+		{
+			name:  "a hub that is briefly away leads to a registration",
+			world: "hub is down, and dps issues", violation: "hasty",
+			changes: []change{{"renewal.go", "		from = later(from, r.AwayUntil)\n", ""}},
 		},
 	}
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build !race
 
 package rules
@@ -11,11 +13,12 @@ import (
 // roots are the situations before the first start of the device.
 func (x *exploration) roots() (all []situation) {
 	for phase := range x.world.phases {
-		blank := situation{
-			hubDue: never, dpsDue: never, stableIn: never, life: never, losses: x.world.losses,
-			phase: byte(phase),
+		blank := blankSituation()
+		blank.losses, blank.phase, blank.state.Settings = x.world.losses, byte(phase), x.settings
+		if x.world.certificates > 0 {
+			all = append(all, x.certifiedRoots(blank)...)
+			continue
 		}
-		blank.state.Settings = x.settings
 		all = append(all, blank)
 		if x.world.store == storeIsBlind {
 			continue
@@ -30,6 +33,12 @@ func (x *exploration) roots() (all []situation) {
 		}
 	}
 	return all
+}
+
+func blankSituation() situation {
+	return situation{
+		hubDue: never, dpsDue: never, stableIn: never, life: never, renewing: renewing{due: never},
+	}
 }
 
 // restart starts the device.
@@ -64,6 +73,8 @@ func (x *exploration) continues(s *situation) {
 			x.eachHubAnswer(s, in)
 		case dpsAnswers:
 			x.eachDPSAnswer(s, in)
+		case hubRenews:
+			x.eachRenewal(s, in)
 		case becomesStable:
 			c := s.later(in)
 			c.stable, c.stableIn, c.urgent = true, never, false

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build !race
 
 package rules
@@ -32,6 +34,8 @@ type situation struct {
 
 	accepted [2]bool // since DPS's last response
 	urgent   bool    // the rejection of an accepted device has gone to DPS
+
+	renewing renewing // what is true of the certificate, if there is one
 
 	losses byte          // so many answers may still be lost
 	life   time.Duration // what is left of the process
@@ -85,10 +89,12 @@ func (x *exploration) forget(s *situation, hub byte) {
 }
 
 // distances are all that time takes something from.
-func (s *situation) distances() [7]*time.Duration {
+func (s *situation) distances() [14]*time.Duration {
+	r := &s.renewing
 	return [...]*time.Duration{
 		&s.hubDue, &s.dpsDue, &s.stableIn, &s.life,
 		&s.notBefore[0], &s.notBefore[1], &s.notBefore[2],
+		&r.due, &r.renewIn, &r.registerIn, &r.expiresIn, &r.gap, &r.asked, &r.away,
 	}
 }
 
@@ -107,7 +113,7 @@ func (x *exploration) key(s *situation) []byte {
 	bits := 0
 	for _, set := range [...]bool{
 		s.hubLost, s.dpsLost, s.hubClock, s.dpsClock, s.stable, s.wrongClock, s.mends[0],
-		s.mends[1], s.accepted[0], s.accepted[1], s.urgent,
+		s.mends[1], s.accepted[0], s.accepted[1], s.urgent, s.renewing.certified, s.renewing.easy,
 	} {
 		bits <<= 1
 		if set {
@@ -127,6 +133,7 @@ const (
 	dpsAnswers
 	becomesStable
 	lifeEnds
+	hubRenews
 )
 
 // next is how long it takes until something happens by itself, and what may be the first then.
@@ -147,6 +154,7 @@ func (s *situation) next() (in time.Duration, first []occasion) {
 	consider(s.hubDue, hubAnswers)
 	consider(s.dpsDue, dpsAnswers)
 	consider(s.stableIn, becomesStable)
+	consider(s.renewing.due, hubRenews)
 	if s.life != never && s.life < in {
 		return s.life, []occasion{lifeEnds}
 	}

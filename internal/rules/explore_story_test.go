@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build !race
 
 package rules
@@ -7,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/rehome-iot/rehome/retry"
 )
 
 // replay is one step told for people.
@@ -50,7 +54,7 @@ func (x *exploration) slowest(steps []int32, i int32, limit int) string {
 				break
 			}
 		}
-		if s.state.Settings == (Settings{}) {
+		if s.state.Settings.Hub == (retry.Policy{}) { // a situation that was never set
 			x.story(i, -1, &s)
 		}
 		x.replayed = &replay{want: -1, to: next.to}

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build !race
 
 package rules
@@ -51,6 +53,8 @@ type surroundings struct {
 	home             byte // the hub that DPS names: 1 or 2
 	lookup, register way
 	clock            clockFault
+	renews           way  // how the hub answers who asks for a certificate
+	noPolicy         bool // DPS issues none
 
 	// What whoever throttles asks for.
 	hubRetryAfter, dpsRetryAfter time.Duration
@@ -126,7 +130,7 @@ func (s *surroundings) hubAnswers(hub byte, wrongClock bool) []answer {
 		return answer{event: f, asked: min(asked, retry.LongestHonoured)}
 	}
 	accepts := answer{event: Connected{}}
-	rejects := failure(HubFailure{Class: retry.Rejected}, HubFloor)
+	rejects := s.rejects()
 	w := s.hubs[hub-1]
 	if wrongClock && s.clock == wrongDates && w != silent && w != gone {
 		return []answer{failure(HubFailure{Class: retry.Untrusted, Dates: true}, UntrustedFloor)}
@@ -168,6 +172,10 @@ func (s *surroundings) hubAnswers(hub byte, wrongClock bool) []answer {
 		return append(answers, rejects)
 	}
 	return answers
+}
+
+func (s *surroundings) rejects() answer {
+	return answer{event: HubFailure{Class: retry.Rejected}, asked: HubFloor}
 }
 
 // dpsAnswers are the possible ones of DPS. Over HTTPS a response tells the time; over MQTT, none

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build !race
 
 package rules
@@ -27,7 +29,8 @@ import (
 //   - The larger worlds are cut off after a number of situations, those nearest to the start first.
 //     What is found in them is true, what is not found is not proven, and how long a connection
 //     takes is a lower bound.
-//   - What a program asks for (Reprovision, Forget) is left to the tests of single rows.
+//   - A certificate is issued at once, with times that are always the same shares of its life.
+//   - What a program asks for (Reprovision, Renew, Forget) is left to the tests of single rows.
 
 // everything says that the worlds of all faults are explored, not the named ones alone.
 func everything() bool { return os.Getenv("REHOME_TESTS") == "explore" }
@@ -38,7 +41,7 @@ const oneWorld = "REHOME_EXPLORE_WORLD"
 func worldsToExplore() []*exploredWorld {
 	worlds := namedWorlds()
 	if name := os.Getenv(oneWorld); name != "" {
-		for _, w := range append(worlds, everyWorld(2)...) {
+		for _, w := range append(append(worlds, everyWorld(2)...), everyCertificateWorld(2)...) {
 			if w.name == name {
 				return []*exploredWorld{w}
 			}
@@ -46,7 +49,7 @@ func worldsToExplore() []*exploredWorld {
 		return nil
 	}
 	if everything() {
-		worlds = append(worlds, everyWorld(2)...)
+		worlds = append(append(worlds, everyWorld(2)...), everyCertificateWorld(2)...)
 	}
 	return worlds
 }
@@ -84,6 +87,8 @@ type exploredTotal struct {
 // budget is the number of situations after which a world is cut off.
 func budget(x *exploration) int {
 	switch {
+	case x.world.certificates > 0 && !(x.world.named && everything()):
+		return 5_000
 	case x.world.named:
 		return 30_000
 	case x.hopeful():

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build !race
 
 package rules
@@ -58,6 +60,23 @@ func namedWorlds() (all []*exploredWorld) {
 			bound: 27 * time.Hour,
 		},
 		{
+			name: "dps says to stagger", grid: 2 * time.Minute, tokens: true, restarts: kills[:1],
+			stagger: time.Hour, hinted: true,
+			phases: []surroundings{well, {hubs: [2]way{rejecting, fine}, home: 2}},
+			bound:  ClockStagger + 70*time.Minute,
+		},
+		{
+			name: "dps throttles for a while", grid: 5 * time.Minute, restarts: kills,
+			phases: []surroundings{
+				{
+					hubs: [2]way{gone, fine}, home: 2, lookup: throttling, register: throttling,
+					dpsRetryAfter: 30 * time.Second,
+				},
+				{hubs: [2]way{gone, fine}, home: 2},
+			},
+			bound: ThrottledCap + 15*time.Minute,
+		},
+		{
 			name: "wrong dates, two minutes at a time", grid: time.Minute, sleeper: true,
 			phases: []surroundings{{hubs: [2]way{broken, fine}, home: 2, clock: wrongDates}},
 			bound:  40 * time.Minute, sleepBound: 45 * time.Minute,
@@ -107,6 +126,7 @@ func namedWorlds() (all []*exploredWorld) {
 			bound:  10 * time.Minute, sleepBound: 40 * time.Minute,
 		},
 	}
+	all = append(all, namedCertificateWorlds()...)
 	for _, w := range all {
 		w.named = true
 	}

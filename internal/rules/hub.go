@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package rules
 
 import (
@@ -18,7 +20,12 @@ func (Connected) apply(t *transition) {
 		t.Hub.Tried.Slot = Confirmed
 		t.do(Remember{Confirmed: t.Confirmed})
 	}
-	if !t.DPS.Manual && t.DPS.Reason != ReasonOutage {
+	switch d := &t.DPS; {
+	case d.Manual, d.Reason == ReasonOutage:
+	case d.Reason == ReasonExpired && d.Phase == Waiting:
+		t.Renewal.Operation = d.Operation // R goes on, by whichever way
+		t.disarmDPS()
+	case !d.Reason.evenConnected():
 		t.disarmDPS()
 	}
 }
@@ -27,6 +34,7 @@ func (Stable) apply(t *transition) { t.forgetFailures() }
 
 func (e Lost) apply(t *transition) {
 	t.Connected = false
+	t.renewalLost()
 	if e.Stable {
 		t.forgetFailures()
 	}
@@ -42,6 +50,7 @@ func (e Lost) apply(t *transition) {
 // apply: the program ended a good connection itself. Nothing is wrong, so nothing waits.
 func (e Closed) apply(t *transition) {
 	t.Connected = false
+	t.renewalLost()
 	if e.Stable {
 		t.forgetFailures()
 	}
@@ -146,7 +155,7 @@ func (t *transition) unavailable(e HubFailure) {
 func (t *transition) waitsOutThrottling() bool {
 	d := &t.DPS
 	return d.Reason == ReasonOutage && t.Outage.Asked == 0 &&
-		d.At.Sub(t.now) > OutageMax+t.Settings.Stagger
+		d.At.Sub(t.now) > OutageMax+t.Stagger()
 }
 
 // rearmOutage sets the question that was planned before the program asked for a registration. One

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package rules
 
 import (
@@ -346,4 +348,21 @@ func TestTheHubToMakeRoomIsOneThatTheDeviceDoesNotHoldAndMayBeTriedFirst(t *test
 	s.fails(retry.Server)
 	require.NotZero(t, s.state.NotBefore("b"), "and so is the candidate")
 	require.Zero(t, s.state.NotBefore("c"))
+}
+
+// A device that was moved and is moved back at once: the hub that gave way is the one to go to, as
+// soon as the floor of its lost connection allows, and the other one gives way now.
+func TestAHubThatGaveWayGoesFirstWhenDPSNamesItAgain(t *testing.T) {
+	s := warm(t)
+	s.feed(Connected{})
+	s.feed(Lost{HubFailure: HubFailure{Class: retry.Unreachable}, Stable: true})
+	s.feed(Reprovision{})
+	s.assigned("b")
+	s.feed(Connected{})
+	s.feed(Stable{})
+	s.pass(time.Second)
+	s.feed(Lost{HubFailure: HubFailure{Class: retry.Rejected}, Stable: true})
+	s.assigned("a")
+	require.LessOrEqual(t, s.hubIn(), 5*time.Second)
+	require.Equal(t, "a", s.waitHub())
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package rules
 
 import (
@@ -22,9 +24,9 @@ func (e Boot) apply(t *transition) {
 		t.resumeQuestion(start)
 	case remembers:
 	case e.Next == retry.Lookup:
-		t.planDPS(t.staggered(t.Settings.Stagger), StatusLookup, ReasonStore)
+		t.planDPS(t.staggered(t.Stagger()), StatusLookup, ReasonStore)
 	default:
-		t.planDPS(t.staggered(t.Settings.Stagger), Registration, ReasonBoot)
+		t.planDPS(t.staggered(t.Stagger()), Registration, ReasonBoot)
 	}
 	t.DPS.At = later(t.DPS.At, start)
 }
@@ -47,7 +49,7 @@ func (t *transition) resumeQuestion(start time.Time) {
 	case d.Silent:
 		d.At = earlier(d.At, later(d.floor(), t.staggered(RestartDPS)))
 	case overdue:
-		d.At = t.staggered(min(WakeSpread, t.Settings.Stagger))
+		d.At = t.staggered(min(WakeSpread, t.Stagger()))
 	}
 }
 
@@ -63,6 +65,15 @@ func (t *transition) spreadBoot() time.Time {
 	return at
 }
 
+func (e Attempted) apply(t *transition) {
+	for _, slot := range [...]Slot{Candidate, Confirmed} {
+		if a := t.inSlot(slot); a.SameAs(e.Assignment) {
+			t.Hub.Phase, t.Hub.Tried = UnderWay, Attempt{Slot: slot, Target: a}
+			return
+		}
+	}
+}
+
 // apply registers at once, while the current connection stays up.
 func (Reprovision) apply(t *transition) {
 	underWay := t.DPS.Phase == UnderWay
@@ -74,23 +85,36 @@ func (Reprovision) apply(t *transition) {
 		t.do(ReplyTooSoon{NotBefore: notBefore})
 		return
 	}
+	t.DPS.Manual = true
+	t.registerByHand(ReasonManual)
+}
+
+// registerByHand registers now, in place of what else was to be asked, and for its reason if that
+// is one to go on by itself when this fails.
+func (t *transition) registerByHand(otherwise Reason) {
 	why := t.DPS.Reason
 	if !t.DPS.Pending() || why == ReasonOutage ||
 		why == ReasonRejected && t.Settings.AfterRejection != Reregister {
-		why = ReasonManual // nothing that goes on by itself if it fails
+		why = otherwise // nothing that goes on by itself if it fails
 	}
-	if underWay {
+	if t.DPS.Phase == UnderWay {
 		t.do(CancelDPS{})
 	}
 	t.DPS.Operation, t.DPS.RefusedUntil = "", time.Time{}
 	t.planDPS(t.now, Registration, why)
-	t.DPS.Manual = true
 }
 
 // apply: what was under way has ended with whoever performed it.
 func (Resume) apply(t *transition) {
-	t.DPS.Manual = false
+	t.DPS.Manual, t.Renewal.Manual = false, false
+	if t.Renewal.Phase == UnderWay {
+		t.Renewal.Phase = Idle
+	}
 	switch {
+	case t.DPS.Reason.renews(): // R plans it anew, not before the gap is over
+		t.Renewal.Operation = t.DPS.Operation
+		t.DPS.Phase = Idle
+		t.endRenewalByDPS()
 	case t.DPS.Reason == ReasonManual:
 		t.DPS = DPSTimer{NotBefore: t.DPS.NotBefore, Failures: t.DPS.Failures} // who asked has left
 	case t.DPS.Phase == UnderWay:
@@ -149,6 +173,7 @@ func (t *transition) followTo(a Assignment, named bool) {
 	}
 	if t.Connected {
 		t.Connected = false
+		t.renewalLost()
 		t.do(EndSession{})
 	}
 }
@@ -183,7 +208,8 @@ func (t *transition) restore(w Waits, remembers bool) (planned bool) {
 			t.Outage.AskAt = t.now.Add(w.Outage.In)
 		}
 	}
-	t.DPS = w.DPS.timer(t.now)
+	t.DPS, t.Renewal = w.DPS.timer(t.now), w.Renewal.timer(t.now)
+	t.restoreRenewalByDPS(w, remembers)
 	forWant, resumable := t.DPS.Reason.isForWant(), !remembers && t.DPS.Operation != ""
 	// where DPS is not asked about a rejection, it is for the hub to say again that there is one; a
 	// module that dies again and again before its device has answered has asked all the same
@@ -196,6 +222,30 @@ func (t *transition) restore(w Waits, remembers bool) (planned bool) {
 	}
 	t.Clock.Tries = w.DPS.ClockTries // a process that lives shortly goes on without the time too
 	return true
+}
+
+// restoreRenewalByDPS leaves a registration of R's to R, which plans it anew once it is known what
+// certificate is in force. Where nothing is remembered, the registration under way goes on for want
+// of that.
+func (t *transition) restoreRenewalByDPS(w Waits, remembers bool) {
+	d, r := &t.DPS, &t.Renewal
+	if !d.Reason.renews() {
+		return
+	}
+	r.Staggered = r.Staggered || d.Reason == ReasonExpired
+	t.Clock.Tries = w.DPS.ClockTries
+	if !remembers && d.Operation != "" {
+		d.Reason = ReasonBoot
+		return
+	}
+	r.Operation = d.Operation
+	switch {
+	case d.Silent:
+		r.DPSAt = t.staggered(RestartDPS)
+	case d.At.After(t.now):
+		r.DPSAt = later(r.DPSAt, d.At)
+	}
+	t.disarmDPS()
 }
 
 // forgetHubs leaves of what was kept for hubs only what they have asked for and still do.

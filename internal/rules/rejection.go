@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package rules
 
 import "github.com/rehome-iot/rehome/retry"
@@ -50,7 +52,7 @@ func (t *transition) askAboutRejection(r *HubRecord, e HubFailure) {
 	case answered && t.Settings.AfterRejection == KeepProbing:
 	case t.skipsGap(r):
 	default:
-		t.planDPS(t.staggered(t.Settings.Stagger), Registration, ReasonRejected)
+		t.planDPS(t.staggered(t.Stagger()), Registration, ReasonRejected)
 	}
 }
 

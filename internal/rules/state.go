@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package rules
 
 import (
@@ -10,6 +12,8 @@ import (
 // State is what the decision depends on. It is a value: no function of this package changes the one
 // that it is given. The zero value with its Settings is a device before [Boot].
 type State struct {
+	_ [0]func() // nobody compares states, and the code for it is 3 KB of a device's program
+
 	Settings Settings
 
 	Confirmed Assignment // the assignment that last led to a connection
@@ -19,6 +23,8 @@ type State struct {
 	Hub  HubTimer
 	Hubs [HubsKept]HubRecord // what is kept for each hub, in no order
 	DPS  DPSTimer
+
+	Renewal RenewalTimer
 
 	Outage Outage
 
@@ -34,12 +40,17 @@ type State struct {
 
 // Assignment is where a device belongs, as far as the decision goes. The zero value is none.
 type Assignment struct {
+	_ [0]func() // as in State: SameAs compares
+
 	Hub      string
 	DeviceID string
 
 	// Incompatible says that the hub speaks another protocol than this device, as DPS tells. It is
 	// never tried.
 	Incompatible bool
+
+	// Stagger is what DPS has said with it to take for Settings.Stagger where that is 0.
+	Stagger time.Duration
 
 	// Record is the caller's own and never looked at here.
 	Record any
@@ -84,6 +95,8 @@ type Attempt struct {
 
 // DPSTimer is D: when to ask DPS next, what, and why.
 type DPSTimer struct {
+	_ [0]func() // as in HubRecord
+
 	Phase    Phase
 	At       time.Time // while Waiting
 	Failures int       // in a row
@@ -91,6 +104,8 @@ type DPSTimer struct {
 
 	NotBefore       time.Time // DPS's own Retry-After
 	ManualNotBefore time.Time // for the program's requests: one has just failed
+	// since when a request that has no operation yet is throttled; zero: none is
+	ThrottledSince time.Time
 	// DPS has refused the device: nothing but the time is asked before, unless the program wants
 	RefusedUntil time.Time
 
@@ -164,12 +179,16 @@ const (
 	ReasonManual              // the program asked
 	ReasonUnregistered        // a lookup found no registration
 	ReasonIncompatible        // the hub speaks another protocol
+	ReasonRenewal             // the issued certificate is due, and the hub has not renewed it
+	ReasonExpired             // the issued certificate is not valid any more
+	ReasonCredential          // the program's credential has changed
 	reasons
 )
 
 var reasonNames = [reasons]string{
 	"", "nothing remembered", "no usable store", "rejected by the hub", "no answer from the hub",
 	"asked by the program", "a lookup found no registration", "the hub speaks another protocol",
+	"certificate due for renewal", "certificate expired", "credential changed",
 }
 
 // String is the reason in a few words, "" for none.
@@ -185,9 +204,10 @@ type ClockPurpose uint8
 
 // The purposes of a clock check.
 const (
-	ClockForNone ClockPurpose = iota
-	ClockForHub               // the hub rejected the device, or its certificate looked out of date
-	ClockForDPS               // DPS did
+	ClockForNone   ClockPurpose = iota
+	ClockForHub                 // the hub rejected the device, or its certificate's dates are off
+	ClockForDPS                 // DPS did
+	ClockForExpiry              // nobody yet: a certificate looks expired
 )
 
 // Wake says when the next timer is due. A device that is not connected and has nothing under way
@@ -199,17 +219,27 @@ func (s *State) Wake() (at time.Time, ok bool) {
 	if dps, planned := s.WakeDPS(); planned && (!ok || dps.Before(at)) {
 		at, ok = dps, true
 	}
+	if r := &s.Renewal; r.Phase == Waiting && (!ok || r.At.Before(at)) {
+		at, ok = r.At, true
+	}
 	return at, ok
 }
 
 // WakeDPS is Wake of D alone, for a caller who asks DPS and tries no hub.
 func (s *State) WakeDPS() (at time.Time, ok bool) {
-	return s.DPS.At, s.DPS.Phase == Waiting && !s.held()
+	at, ok = s.DPS.At, s.DPS.Phase == Waiting && !s.held()
+	if r := &s.Renewal; r.Phase == Waiting && r.ByDPS && (!ok || r.At.Before(at)) {
+		at, ok = r.At, true
+	}
+	return at, ok
 }
 
 // held says that a question planned for DPS waits for the end of the connection: the hub has
-// accepted the device, so that nothing is to be asked until it is lost again.
-func (s *State) held() bool { return s.Connected && !s.DPS.Manual }
+// accepted the device, so that nothing is to be asked until it is lost again, but for what brings
+// it a certificate.
+func (s *State) held() bool {
+	return s.Connected && !s.DPS.Manual && !s.DPS.Reason.evenConnected()
+}
 
 // Target is the assignment to use next: what DPS said last, else what was confirmed.
 func (s *State) Target() Assignment {
@@ -217,6 +247,14 @@ func (s *State) Target() Assignment {
 		return s.Candidate
 	}
 	return s.Confirmed
+}
+
+// Stagger is the window over which the device spreads its first request to DPS after an event.
+func (s *State) Stagger() time.Duration {
+	if s.Settings.Stagger > 0 {
+		return s.Settings.Stagger
+	}
+	return s.Target().Stagger
 }
 
 // InUse is the assignment of the connection, or of the attempt under way, else the one to use next.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package rules
 
 import "time"
@@ -26,10 +28,12 @@ func Fire(s State, now time.Time, random Random) (State, []Action) {
 	return t.State, t.actions
 }
 
-// apply takes in an event. H follows from what is kept for each hub, whatever has happened; where
-// every hub that is known speaks another protocol, DPS has to name another one.
+// apply takes in an event. R and H follow from what is kept for the certificate and for each hub,
+// whatever has happened; where every hub that is known speaks another protocol, DPS has to name
+// another one.
 func (t *transition) apply(e Event) {
 	e.apply(t)
+	t.planRenewal()
 	t.planHub()
 	if !t.Connected && t.Hub.Phase == Idle && t.dpsFree() && t.Target().Known() {
 		t.planDPS(t.incompatibleUntil(), Registration, ReasonIncompatible)
@@ -40,6 +44,9 @@ func (t *transition) due(p Phase, at time.Time) bool { return p == Waiting && !a
 
 // fire starts whatever is due.
 func (t *transition) fire() {
+	if t.due(t.Renewal.Phase, t.Renewal.At) {
+		t.startRenewal()
+	}
 	if t.due(t.Hub.Phase, t.Hub.At) {
 		target := t.inSlot(t.Hub.Next)
 		t.Hub.Phase, t.Hub.Tried = UnderWay, Attempt{Slot: t.Hub.Next, Target: target}
@@ -47,6 +54,7 @@ func (t *transition) fire() {
 	}
 	if t.due(t.DPS.Phase, t.DPS.At) && !t.held() {
 		t.DPS.Phase, t.DPS.BehindHub = UnderWay, time.Time{}
+		t.attemptBegins()
 		t.do(t.dpsRequest())
 	}
 }

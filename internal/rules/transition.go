@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package rules
 
 import "time"
@@ -25,7 +27,7 @@ func (t *transition) planDPS(at time.Time, r Request, why Reason) {
 
 func (t *transition) armDPS(at time.Time) {
 	if t.DPS.Clock == ClockForNone {
-		at = later(at, t.DPS.RefusedUntil)
+		at = later(later(at, t.DPS.RefusedUntil), t.expiredNotBefore())
 	}
 	t.DPS.Phase, t.DPS.At = Waiting, later(at, t.DPS.NotBefore)
 }
@@ -49,7 +51,7 @@ func (t *transition) dpsFree() bool {
 // startOver: nothing is remembered any more.
 func (t *transition) startOver() {
 	if !t.DPS.Pending() {
-		t.planDPS(t.staggered(t.Settings.Stagger), Registration, ReasonBoot)
+		t.planDPS(t.staggered(t.Stagger()), Registration, ReasonBoot)
 	}
 }
 
@@ -61,7 +63,7 @@ func (t *transition) forgetFailures() {
 	}
 	t.Urgent, t.Outage, t.Clock = false, Outage{}, Clock{}
 	t.DPS.Failures, t.Refusals = 0, 0
-	if t.DPS.Phase == Waiting && !t.DPS.Manual {
+	if t.DPS.Phase == Waiting && !t.DPS.Manual && !t.DPS.Reason.evenConnected() {
 		t.disarmDPS()
 	}
 }
@@ -75,6 +77,9 @@ func (t *transition) manualFailed() (over bool) {
 	}
 	t.DPS.Manual = false
 	t.do(ReplyFailed{})
+	if t.DPS.Reason == ReasonCredential {
+		return false
+	}
 	if !t.Connected && (t.DPS.Reason != ReasonManual || !t.Target().Known()) {
 		return false
 	}

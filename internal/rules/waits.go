@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package rules
 
 import (
@@ -17,6 +19,18 @@ type Waits struct {
 	Outage   OutageWait `json:"outage,omitzero"`
 	Urgent   bool       `json:"urgent,omitempty"`
 	Refusals int        `json:"refusals,omitempty"`
+
+	Renewal RenewalWait `json:"renewal,omitzero"`
+
+	// Down is the caller's own: nothing is decided by it.
+	Down DownWait `json:"down,omitzero"`
+}
+
+// DownWait is for how long the device has not been connected, as its log tells it.
+type DownWait struct {
+	For      time.Duration `json:"for,omitempty"` // since it last was
+	Attempts int           `json:"attempts,omitempty"`
+	Told     int           `json:"told,omitempty"` // warnings
 }
 
 // HubWait is a [HubRecord].
@@ -41,7 +55,8 @@ type DPSWait struct {
 	In          time.Duration `json:"in,omitempty"` // At
 	Asked       time.Duration `json:"asked,omitempty"`
 	ManualAsked time.Duration `json:"manual,omitempty"`
-	Refused     time.Duration `json:"refused,omitempty"` // RefusedUntil
+	Refused     time.Duration `json:"refused,omitempty"`   // RefusedUntil
+	Throttled   time.Duration `json:"throttled,omitempty"` // since ThrottledSince, plus 1
 	Failures    int           `json:"failures,omitempty"`
 	Silent      bool          `json:"silent,omitempty"`
 	Request     Request       `json:"request,omitempty"`
@@ -59,6 +74,20 @@ type OutageWait struct {
 	Silent time.Duration `json:"silent,omitempty"`
 	Asked  int           `json:"asked,omitempty"`
 	In     time.Duration `json:"in,omitempty"` // AskAt
+}
+
+// RenewalWait is a [RenewalTimer], but for what the certificate itself tells.
+type RenewalWait struct {
+	Gap         time.Duration `json:"gap,omitempty"`
+	HubIn       time.Duration `json:"hub,omitempty"`      // HubAt
+	HubAsked    time.Duration `json:"hubAsked,omitempty"` // HubNotBefore
+	DPSIn       time.Duration `json:"dps,omitempty"`      // DPSAt
+	HubFailures int           `json:"hubFailures,omitempty"`
+	DPSFailures int           `json:"dpsFailures,omitempty"`
+	HubUnable   bool          `json:"unable,omitempty"`
+	LastByDPS   bool          `json:"byDPS,omitempty"`
+	Staggered   bool          `json:"staggered,omitempty"`
+	Operation   string        `json:"operation,omitempty"`
 }
 
 // Waits is what should outlive the process, as of now.
@@ -86,6 +115,13 @@ func (s *State) Waits(now time.Time) Waits {
 			w.Outage.In = max(left(at), 1)
 		}
 	}
+	r := &s.Renewal
+	w.Renewal = RenewalWait{
+		Gap: left(r.GapUntil), HubIn: left(r.HubAt), HubAsked: left(r.HubNotBefore),
+		DPSIn: left(r.DPSAt), HubFailures: r.HubFailures, DPSFailures: r.DPSFailures,
+		HubUnable: r.HubUnable, LastByDPS: r.LastByDPS, Staggered: r.Staggered,
+		Operation: r.Operation,
+	}
 	d := &s.DPS
 	w.DPS = DPSWait{
 		Asked: left(d.NotBefore), ManualAsked: left(d.ManualNotBefore),
@@ -96,6 +132,9 @@ func (s *State) Waits(now time.Time) Waits {
 		w.DPS.Failures, w.DPS.Silent = d.Failures, d.Silent
 		w.DPS.Operation, w.DPS.NotFound, w.DPS.Clock = d.Operation, d.notFound, d.Clock
 		w.DPS.Rejecting, w.DPS.RejectingID = d.Rejecting.Hub, d.Rejecting.DeviceID
+		if !d.ThrottledSince.IsZero() {
+			w.DPS.Throttled = now.Sub(d.ThrottledSince) + 1
+		}
 		if d.Clock != ClockForNone {
 			w.DPS.ClockTries = s.Clock.Tries
 		}
@@ -106,7 +145,10 @@ func (s *State) Waits(now time.Time) Waits {
 // ahead are the distances to moments that lie ahead, but for that of the outage's question, which
 // says also whether there is one.
 func (w *Waits) ahead() []*time.Duration {
-	all := []*time.Duration{&w.DPS.In, &w.DPS.Asked, &w.DPS.ManualAsked, &w.DPS.Refused}
+	all := []*time.Duration{
+		&w.DPS.In, &w.DPS.Asked, &w.DPS.ManualAsked, &w.DPS.Refused,
+		&w.Renewal.Gap, &w.Renewal.HubIn, &w.Renewal.HubAsked, &w.Renewal.DPSIn,
+	}
 	for i := range w.Hubs {
 		h := &w.Hubs[i]
 		all = append(all, &h.Asked, &h.In, &h.GapIn)
@@ -116,7 +158,7 @@ func (w *Waits) ahead() []*time.Duration {
 
 // ages are how long ago something began.
 func (w *Waits) ages() []*time.Duration {
-	all := []*time.Duration{&w.Outage.Silent}
+	all := []*time.Duration{&w.Outage.Silent, &w.Down.For, &w.DPS.Throttled}
 	for i := range w.Hubs {
 		all = append(all, &w.Hubs[i].Gone)
 	}
@@ -153,13 +195,13 @@ func (w Waits) Alike(v Waits) bool {
 		}
 	}
 	return w.DPS == v.DPS && w.Outage == v.Outage && w.Urgent == v.Urgent &&
-		w.Refusals == v.Refusals
+		w.Refusals == v.Refusals && w.Renewal == v.Renewal && w.Down == v.Down
 }
 
 // IsZero says that the device waits for nothing.
 func (w *Waits) IsZero() bool {
 	return len(w.Hubs) == 0 && w.DPS == DPSWait{} && w.Outage == OutageWait{} && !w.Urgent &&
-		w.Refusals == 0
+		w.Refusals == 0 && w.Renewal == RenewalWait{} && w.Down == DownWait{}
 }
 
 // After is what is left of the waits some time later.
@@ -179,10 +221,11 @@ func (w Waits) After(elapsed time.Duration) Waits {
 	return w
 }
 
-// Lasting is the part that a device without power needs too: since when the hub is silent, and the
-// moment drawn for a question that has not been asked yet.
+// Lasting is the part that a device without power needs too: since when the hub is silent, since
+// when there is no connection, and the moment drawn for a question that has not been asked yet.
 func (w Waits) Lasting() Waits {
-	l := Waits{Outage: w.Outage}
+	// how many attempts have failed changes too often
+	l := Waits{Outage: w.Outage, Down: DownWait{For: w.Down.For, Told: w.Down.Told}}
 	if w.DPS.Planned && w.DPS.Failures == 0 && w.DPS.Operation == "" {
 		l.DPS = DPSWait{
 			Planned: true, In: w.DPS.In, Request: w.DPS.Request, Reason: w.DPS.Reason,
@@ -216,7 +259,24 @@ func (w DPSWait) timer(now time.Time) DPSTimer {
 	d.Failures, d.Silent, d.Request, d.Reason = w.Failures, w.Silent, w.Request, w.Reason
 	d.Operation, d.notFound, d.Clock = w.Operation, w.NotFound, w.Clock
 	d.Rejecting = Assignment{Hub: w.Rejecting, DeviceID: w.RejectingID}
+	if w.Throttled > 0 {
+		d.ThrottledSince = now.Add(1 - w.Throttled)
+	}
 	return d
+}
+
+func (w RenewalWait) timer(now time.Time) RenewalTimer {
+	at := func(left time.Duration) time.Time {
+		if left == 0 {
+			return time.Time{}
+		}
+		return now.Add(left)
+	}
+	return RenewalTimer{
+		GapUntil: at(w.Gap), HubAt: at(w.HubIn), HubNotBefore: at(w.HubAsked), DPSAt: at(w.DPSIn),
+		HubFailures: w.HubFailures, DPSFailures: w.DPSFailures, HubUnable: w.HubUnable,
+		LastByDPS: w.LastByDPS, Staggered: w.Staggered, Operation: w.Operation,
+	}
 }
 
 // Sane says that what was stored can be this package's own: nothing lies further ahead than any
@@ -224,7 +284,8 @@ func (w DPSWait) timer(now time.Time) DPSTimer {
 // the device out.
 func (w *Waits) Sane() bool {
 	sane := len(w.Hubs) <= HubsKept && w.DPS.sane() && saneCount(w.Outage.Asked) &&
-		saneCount(w.Refusals)
+		saneCount(w.Refusals) && saneCount(w.Renewal.HubFailures) &&
+		saneCount(w.Renewal.DPSFailures) && saneCount(w.Down.Attempts) && saneCount(w.Down.Told)
 	for _, d := range append(w.ahead(), &w.Outage.In) {
 		sane = sane && *d >= 0 && *d <= LongestWait
 	}
@@ -244,9 +305,9 @@ func (w *Waits) Sane() bool {
 // saneCount says that a number can have been counted.
 func saneCount(n int) bool { return n >= 0 && n <= 1<<20 }
 
-// LongestWait bounds what is believed of a stored wait: Retry-After with the widest jitter that a
-// program is likely to set, and Stagger beside it.
-const LongestWait = 7 * 24 * time.Hour
+// LongestWait bounds what is believed of a stored wait: the widest Stagger that DPS may ask for, a
+// week, after the longest distance of two questions about an outage.
+const LongestWait = 9 * 24 * time.Hour
 
 func (h *HubWait) sane() bool {
 	return h.Hub != "" && saneCount(h.Failures) && saneCount(h.Missing) && saneCount(h.Gap) &&
@@ -255,5 +316,5 @@ func (h *HubWait) sane() bool {
 
 func (w *DPSWait) sane() bool {
 	return saneCount(w.Failures) && saneCount(w.ClockTries) && w.Reason < reasons &&
-		w.Request <= StatusLookup && w.Clock <= ClockForDPS
+		w.Request <= StatusLookup && w.Clock <= ClockForExpiry
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package rules
 
 import (
@@ -26,7 +28,7 @@ func fullWaits() Waits {
 		}},
 		DPS: DPSWait{
 			Planned: true, In: 5 * time.Hour, Asked: 4 * time.Hour, ManualAsked: 3 * time.Hour,
-			Refused:  2 * time.Hour,
+			Refused: 2 * time.Hour, Throttled: 50*time.Minute + 1,
 			Failures: 5, Silent: true, Request: StatusLookup, Operation: "op-1",
 			Reason: ReasonOutage, Clock: ClockForHub, Rejecting: "a", RejectingID: "sensor-042",
 			NotFound: true, ClockTries: 2,
@@ -34,6 +36,11 @@ func fullWaits() Waits {
 		Outage:   OutageWait{Silent: 6 * time.Hour, Asked: 2, In: 4 * time.Hour},
 		Urgent:   true,
 		Refusals: 2,
+		Renewal: RenewalWait{
+			Gap: 9 * time.Minute, HubIn: time.Hour, HubAsked: 50 * time.Minute,
+			DPSIn: 2 * time.Hour, HubFailures: 3, DPSFailures: 2, HubUnable: true, LastByDPS: true,
+			Staggered: true, Operation: "op-2",
+		},
 	}
 }
 
@@ -60,7 +67,8 @@ func TestEveryWaitOutlivesTheProcess(t *testing.T) {
 	require.Equal(t, DPSTimer{
 		Phase: Waiting, At: now.Add(5 * time.Hour), Failures: 5, NotBefore: now.Add(4 * time.Hour),
 		ManualNotBefore: now.Add(3 * time.Hour), RefusedUntil: now.Add(2 * time.Hour),
-		Request: StatusLookup, Operation: "op-1",
+		ThrottledSince: now.Add(-50 * time.Minute),
+		Request:        StatusLookup, Operation: "op-1",
 		Reason: ReasonOutage, Clock: ClockForHub, Rejecting: assignedTo("a"), notFound: true,
 	}, s.DPS)
 	require.Equal(t, Outage{
@@ -69,6 +77,12 @@ func TestEveryWaitOutlivesTheProcess(t *testing.T) {
 	require.Equal(t, Clock{Tries: 2}, s.Clock)
 	require.True(t, s.Urgent)
 	require.Equal(t, 2, s.Refusals)
+	require.Equal(t, RenewalTimer{
+		GapUntil: now.Add(9 * time.Minute), HubAt: now.Add(time.Hour),
+		HubNotBefore: now.Add(50 * time.Minute), DPSAt: now.Add(2 * time.Hour),
+		HubFailures: 3, DPSFailures: 2, HubUnable: true, LastByDPS: true, Staggered: true,
+		Operation: "op-2",
+	}, s.Renewal)
 
 	var back Waits
 	require.NoError(t, json.Unmarshal([]byte(stored(t, fullWaits())), &back))
@@ -94,7 +108,10 @@ func TestTimePassesForWhatIsStored(t *testing.T) {
 	require.Equal(t, 90*time.Minute+time.Second, w.Hubs[1].Gone)
 	require.Equal(t, time.Duration(0), w.Hubs[2].Gone, "its name was there")
 	require.Equal(t, 210*time.Minute, w.DPS.In)
+	require.Zero(t, w.Renewal.Gap)
+	require.Equal(t, 30*time.Minute, w.Renewal.DPSIn)
 	require.Equal(t, 150*time.Minute, w.DPS.Asked)
+	require.Equal(t, 140*time.Minute+1, w.DPS.Throttled)
 	require.Equal(t, 90*time.Minute, w.DPS.ManualAsked)
 	require.Equal(t, 450*time.Minute, w.Outage.Silent)
 	require.Equal(t, 150*time.Minute, w.Outage.In)
@@ -213,7 +230,7 @@ func TestADeviceInSteadyStateWaitsForNothing(t *testing.T) {
 	for name, some := range map[string]Waits{
 		"hubs": {Hubs: []HubWait{{}}}, "dps": {DPS: DPSWait{Asked: 1}},
 		"outage": {Outage: OutageWait{Silent: 1}}, "urgent": {Urgent: true},
-		"refusals": {Refusals: 1},
+		"refusals": {Refusals: 1}, "renewal": {Renewal: RenewalWait{Gap: 1}},
 	} {
 		require.False(t, some.IsZero(), name)
 	}
@@ -319,6 +336,8 @@ func TestWaitsAreAlikeButForAMoment(t *testing.T) {
 		"manual":   func(w *Waits) { w.DPS.ManualAsked += aliked },
 		"refused":  func(w *Waits) { w.DPS.Refused += aliked },
 		"reason":   func(w *Waits) { w.DPS.Reason = ReasonBoot },
+		"gap 2":    func(w *Waits) { w.Renewal.Gap -= aliked },
+		"renewal":  func(w *Waits) { w.Renewal.HubFailures++ },
 	} {
 		v := fullWaits()
 		change(&v)
