@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package cache
 
 import (
@@ -28,6 +30,15 @@ import (
 // Failures are of type *[Error], one line with the directory and the fix. Dir is
 // safe for concurrent use, also by several processes: the last Put wins.
 type Dir string
+
+// Validate says that a Dir names a directory, without a look at the file system. A device
+// whose store cannot be one begins with its error.
+func (d Dir) Validate() error {
+	if d == "" {
+		return d.fail("validate", "", fs.ErrInvalid)
+	}
+	return nil
+}
 
 // Get returns the value, or ErrMiss if the file or the whole directory is absent.
 // A file over MaxSize is an error.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package cache_test
 
 import (
@@ -130,6 +132,8 @@ func TestDanglingDirectoryLink(t *testing.T) {
 
 func TestDirectoryWithoutAName(t *testing.T) {
 	var d cache.Dir
+	assert.EqualError(t, d.Validate(), "store directory is empty: name one")
+	assert.NoError(t, cache.Dir("/nowhere").Validate())
 	assert.EqualError(t, d.Put(t.Context(), "key", nil), "store directory is empty: name one")
 	assert.EqualError(t, d.Delete(t.Context(), "key"), "store directory is empty: name one")
 	_, err := d.Get(t.Context(), "key")

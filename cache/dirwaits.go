@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package cache
 
 import (
@@ -68,7 +70,7 @@ func (d Dir) PutWaits(ctx context.Context, key string, data []byte) error {
 			// Of the two, only that one would outlive a restart. It is seldom there, and
 			// looking for leftovers of what is not would touch the directory's times.
 			if !isAbsent(places.beside) {
-				atomicfile.RemoveNoSync(places.beside)
+				_ = atomicfile.RemoveNoSync(places.beside)
 			}
 			return nil
 		}
@@ -78,7 +80,7 @@ func (d Dir) PutWaits(ctx context.Context, key string, data []byte) error {
 		return d.fail("put waits", key, err)
 	}
 	if places.runtime != "" {
-		atomicfile.RemoveNoSync(places.runtime)
+		_ = atomicfile.RemoveNoSync(places.runtime)
 	}
 	return nil
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package cache is where a device keeps what it has learned, so that the next
 // boot need not request it again.
 //

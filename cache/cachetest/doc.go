@@ -1,5 +1,7 @@
-// Package cachetest checks that an implementation of cache.Store, and of
-// cache.WaitStore if it is one, keeps the promises a device relies on.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cachetest checks that an implementation of [cache.Store], and of
+// [cache.WaitStore] if it is one, keeps the promises a device relies on.
 //
 //	func TestStore(t *testing.T) {
 //		cachetest.Run(t, func(t *testing.T) cache.Store {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package atomicfile replaces a file so that a power cut at any moment leaves
 // the old content or the new, and so that the new content is on the medium once
 // the call has returned nil.

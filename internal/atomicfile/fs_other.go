@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build !windows
 
 package atomicfile
@@ -19,5 +21,8 @@ func syncDir(dir string) error {
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
 		err = nil // a file system that cannot sync a directory: nothing more can be done
 	}
-	return errors.Join(err, d.Close())
+	if closed := d.Close(); err == nil {
+		err = closed
+	}
+	return err
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package atomicfile
 
 import (
@@ -72,7 +74,7 @@ func tryReplace(fsys FS, path string, data []byte, perm fs.FileMode, sync syncin
 		op, err = "rename", fsys.Rename(temp, path)
 	}
 	if err != nil {
-		fsys.Remove(temp) // if this fails as well, the next Write tries again
+		_ = fsys.Remove(temp) // if this fails as well, the next Write tries again
 		return failed(op, path, err)
 	}
 	return nil
@@ -86,12 +88,12 @@ func fill(f File, data []byte, sync syncing) (op string, err error) {
 		err = io.ErrShortWrite
 	}
 	if err != nil {
-		f.Close()
+		_ = f.Close()
 		return "write", err
 	}
 	if sync {
 		if err := f.Sync(); err != nil {
-			f.Close()
+			_ = f.Close()
 			return "sync", err
 		}
 	}
@@ -164,7 +166,7 @@ func clearLeftovers(fsys FS, path string) {
 		}
 		leftover := filepath.Join(dir, name)
 		if _, ours := inFlight.Load(leftover); !ours {
-			fsys.Remove(leftover)
+			_ = fsys.Remove(leftover)
 		}
 	}
 }

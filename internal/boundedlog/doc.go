@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package boundedlog keeps the newest entries of a log that never ends, within a number of entries
 // and of bytes, and gives them out by position, so that a reader copies only what is new.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package crc32c
 
 // table has the remainder of each half of a byte, by the reversed polynomial 0x82f63b78.

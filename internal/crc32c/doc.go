@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package crc32c is the checksum of what a device remembers: CRC-32 with Castagnoli's polynomial
 // (RFC 3720 §12.1).
 //

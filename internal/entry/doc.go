@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package entry is the form in which a device remembers where it belongs: bytes to value and back,
 // and nothing else. When an entry is read and written, and by whom it is sealed, is the caller's.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package waits
 
 import (
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/cache"
+	"github.com/rehome-iot/rehome/internal/oneline"
 	"github.com/rehome-iot/rehome/internal/rules"
 )
 
@@ -50,6 +53,9 @@ type Keeper struct {
 
 	// Key is the registration ID.
 	Key string
+
+	// Down is kept with the waits. The caller sets it before Save.
+	Down rules.DownWait
 
 	// Clock is the device's wall clock, corrected as far as it can be; Trusted says whether it is
 	// to be believed.
@@ -174,6 +180,9 @@ func (k *Keeper) Save(ctx context.Context, s *rules.State, ending bool) error {
 	}
 	now := time.Now()
 	w := s.Waits(now)
+	if k.Down.Attempts > 0 && (!w.IsZero() || k.Down.Told > 0 || ending) {
+		w.Down = k.Down
+	}
 	var failed error
 	if k.unsure || !k.kept.stillSays(w, now) {
 		failed = k.put(ctx, w, func(data []byte) error {
@@ -183,7 +192,7 @@ func (k *Keeper) Save(ctx context.Context, s *rules.State, ending bool) error {
 			k.kept, k.unsure = snapshot{w, now}, false
 		}
 	}
-	return errors.Join(failed, k.saveLasting(ctx, w.Lasting(), now, ending))
+	return oneline.Join(failed, k.saveLasting(ctx, w.Lasting(), now, ending))
 }
 
 // saveLasting keeps what a device without power needs beside the entry, and removes it when it is
@@ -192,7 +201,7 @@ func (k *Keeper) saveLasting(
 	ctx context.Context, w rules.Waits, now time.Time, ending bool,
 ) error {
 	if !worthFlash(w, ending) {
-		if !k.beside || w.Outage.Silent > 0 {
+		if !k.beside || silentFor(w) > 0 {
 			return nil
 		}
 		if err := k.Store.Delete(ctx, k.besideKey()); err != nil {
@@ -226,8 +235,11 @@ func (k *Keeper) countsAwake(now time.Time) bool {
 // worthFlash says that an outage has lasted, or that a moment was drawn that lies some way ahead.
 func worthFlash(w rules.Waits, ending bool) bool {
 	drawn := w.DPS.Planned && w.DPS.Reason != rules.ReasonOutage && w.DPS.In >= lastingAfter
-	return drawn || w.Outage.Silent >= lastingAfter || ending && w.Outage.Silent > 0
+	return drawn || silentFor(w) >= lastingAfter || ending && silentFor(w) > 0
 }
+
+// silentFor is since when nothing has worked: of a device that was never assigned, DPS.
+func silentFor(w rules.Waits) time.Duration { return max(w.Outage.Silent, w.Down.For) }
 
 // put stores waits, or their absence.
 func (k *Keeper) put(ctx context.Context, w rules.Waits, store func([]byte) error) error {
