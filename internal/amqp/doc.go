@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package amqp tells clients of AMQP 1.0 that a simulated service does not speak it, in AMQP: they
 // report the reason in place of a time-out.
 //

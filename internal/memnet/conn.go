@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package memnet
 
 import (
@@ -119,7 +121,8 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 			return n, c.fail("write", os.ErrDeadlineExceeded)
 		case l.reset:
 			return n, c.fail("write", os.NewSyscallError("write", syscall.ECONNRESET))
-		case c.out.readerGone && !l.stalled: // on a stalled link the fact has not arrived yet
+		case c.out.writerGone, // by CloseWrite
+			c.out.readerGone && !l.stalled: // on a stalled link the fact has not arrived yet
 			return n, c.fail("write", os.NewSyscallError("write", syscall.EPIPE))
 		case len(b) == 0:
 			return n, nil
@@ -148,6 +151,20 @@ func (c *Conn) Close() error {
 		return c.fail("close", net.ErrClosed)
 	}
 	c.end()
+	return nil
+}
+
+// CloseWrite ends this end's sending alone, as a TCP FIN does: the peer reads what was written
+// before, then io.EOF, and may go on writing to this end.
+func (c *Conn) CloseWrite() error {
+	l := c.link
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.closed {
+		return c.fail("close", net.ErrClosed)
+	}
+	c.out.writerGone = true
+	l.changed.Broadcast()
 	return nil
 }
 

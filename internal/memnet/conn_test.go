@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package memnet
 
 import (
@@ -200,5 +202,27 @@ func TestResetBreaksAStall(t *testing.T) {
 		synctest.Wait()
 		b.Reset()
 		read.Wait()
+	})
+}
+
+func TestAnEndThatHasSentItsLastStillReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := Pipe("a:1", "b:2")
+		_, err := a.Write([]byte("last"))
+		require.NoError(t, err)
+		require.NoError(t, a.CloseWrite())
+		_, err = a.Write([]byte("x"))
+		require.ErrorIs(t, err, syscall.EPIPE)
+		got, err := io.ReadAll(b)
+		require.NoError(t, err)
+		assert.Equal(t, "last", string(got))
+		_, err = b.Write([]byte("answer"))
+		require.NoError(t, err)
+		require.NoError(t, b.Close())
+		got, err = io.ReadAll(a)
+		require.NoError(t, err)
+		assert.Equal(t, "answer", string(got))
+		require.NoError(t, a.Close())
+		assert.ErrorIs(t, a.CloseWrite(), net.ErrClosed)
 	})
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package memnet makes network connections that live in memory.
 //
 // It exists for the simulators and for tests: a connection has a buffer each way, deadlines, and
@@ -8,7 +10,7 @@
 //	client, server := memnet.Pipe("192.0.2.1:50000", "hub.example:8883")
 //	go serve(server)
 //	client.Write(hello)
-//	server.Stall(true) // no byte moves in either direction from here on, and nothing is closed
+//	server.Stall(true) // no byte moves in either direction, and nothing is closed
 //	server.Stall(false)
 //	server.Reset() // the client reads what had arrived, then "connection reset by peer"
 //

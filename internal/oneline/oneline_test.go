@@ -1,6 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package oneline_test
 
 import (
+	"errors"
+	"io"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -34,4 +38,26 @@ func TestTextForProgramsIsPrintableASCII(t *testing.T) {
 	} {
 		assert.Equal(t, want, oneline.ASCII(s, 10), "%q", s)
 	}
+}
+
+func TestJoinedErrorsAreOneLine(t *testing.T) {
+	first, second := errors.New("no space"), errors.New("read\nonly")
+	assert.NoError(t, oneline.Join(nil, nil))
+	assert.Equal(t, first, oneline.Join(nil, first))
+	both := oneline.Join(first, nil, second)
+	assert.EqualError(t, both, "no space; read only")
+	assert.ErrorIs(t, both, first)
+	assert.ErrorIs(t, both, second)
+	assert.EqualError(t, oneline.Join(both, io.EOF), "no space; read only; EOF")
+	assert.NotErrorIs(t, both, io.EOF)
+	assert.NotPanics(t, func() { _ = both == oneline.Join(first, second) }, "as any error")
+}
+
+func TestACutErrorIsStillItsCause(t *testing.T) {
+	assert.NoError(t, oneline.Cut(nil, 3))
+	assert.Same(t, io.EOF, oneline.Cut(io.EOF, 3))
+	err := oneline.Cut(io.ErrUnexpectedEOF, 10)
+	assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	assert.EqualError(t, err, "unexpected…")
+	assert.EqualError(t, oneline.Cut(errors.New("a\r\nb"), 10), "a  b")
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package query
 
 import (
@@ -40,6 +42,8 @@ func TestConditions(t *testing.T) {
 		"tags.n = 2e0": "b", "deviceId > 'a' AND deviceId <= 'c'": "b c",
 		"deviceId in ['a', 'c', 'x']": "a c", "deviceId IN ('b')": "b", "deviceId IN []": "",
 		"tags.n IN [1, 2]": "a b", "NOT tags.n IN [1, 2]": "c",
+		"tags.n NIN [1, 2]": "c", "NOT tags.n nin [1, 2]": "a b",
+		"deviceId NIN ('a', 'b')": "c küche", "tags.n NIN []": "a b c",
 		"tags.site.name = 'north' AND NOT deviceId = 'a'": "b",
 		"deviceId = 'a' OR deviceId = 'b' AND tags.n = 3": "a",
 		"(deviceId = 'a' OR deviceId = 'b') AND tags.n=2": "b",
@@ -152,12 +156,12 @@ func TestWhatIsNotUnderstoodIsRefusedWithItsPlace(t *testing.T) {
 		"SELECT * FROM devices ORDER BY a":                             `23 ORDER BY: the language has none`,
 		"SELECT * FROM devices LIMIT 3":                                `23 LIMIT is not supported`,
 		"SELECT * FROM devices WHERE":                                  `28 the end where the name of a member should be`,
-		"SELECT * FROM devices WHERE a":                                `30 the end where a comparison or IN should be`,
+		"SELECT * FROM devices WHERE a":                                `30 the end where a comparison, IN or NIN should be`,
 		"SELECT * FROM devices WHERE a =":                              `32 the end where the name of a member should be`,
 		"SELECT * FROM devices WHERE a = 1 AND ":                       `39 the end where the name of a member should be`,
 		"SELECT * FROM devices WHERE a = 1 b":                          `35 "b" after the end of the query`,
 		"SELECT * FROM devices WHERE a == 1":                           `32 "=" where the name of a member should be`,
-		"SELECT * FROM devices WHERE a LIKE 'x'":                       `31 "LIKE" where a comparison or IN should be`,
+		"SELECT * FROM devices WHERE a LIKE 'x'":                       `31 "LIKE" where a comparison, IN or NIN should be`,
 		"SELECT * FROM devices WHERE (a = 1":                           `35 the end where ) should be`,
 		"SELECT * FROM devices WHERE a IN 1":                           `34 "1" where a list such as ['a', 'b'] should be`,
 		"SELECT * FROM devices WHERE a IN [1 2]":                       `37 "2" where , or ] should be`,

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package query
 
 import (
@@ -120,8 +122,8 @@ func (p *parser) condition() (expr, error) {
 	}
 	t := p.next()
 	switch {
-	case t.is("in"):
-		return p.in(left)
+	case t.is("in"), t.is("nin"):
+		return p.in(left, t.is("in"))
 	case t.is("="), t.is("!="), t.is("<>"), t.is("<"), t.is(">"), t.is("<="), t.is(">="):
 		right, err := p.operand()
 		if err != nil {
@@ -136,11 +138,11 @@ func (p *parser) condition() (expr, error) {
 			return compare(t.text, a, b)
 		}, nil
 	}
-	return nil, wrong(p.query, t.at, "%s where a comparison or IN should be", t)
+	return nil, wrong(p.query, t.at, "%s where a comparison, IN or NIN should be", t)
 }
 
-// in reads the list of an IN, in brackets or parentheses.
-func (p *parser) in(left operand) (expr, error) {
+// in reads the list of an IN or a NIN, in brackets or parentheses.
+func (p *parser) in(left operand, want bool) (expr, error) {
 	closing := "]"
 	if p.take("(") {
 		closing = ")"
@@ -164,9 +166,10 @@ func (p *parser) in(left operand) (expr, error) {
 		if !ok {
 			return undefined
 		}
-		return truthOf(slices.ContainsFunc(list, func(one any) bool {
+		isIn := slices.ContainsFunc(list, func(one any) bool {
 			return compare("=", v, one) == yes
-		}))
+		})
+		return truthOf(isIn == want)
 	}, nil
 }
 

@@ -1,16 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package sas makes, reads and verifies the shared access signatures that Azure
 // IoT Hub and the Device Provisioning Service take as passwords, and derives a
 // device's key from its enrollment group's.
 //
 // A token signs a resource and an expiry with a symmetric key:
 //
-//	SharedAccessSignature sr={escaped resource}&sig={escaped base64 HMAC-SHA256}&se={unix seconds}
+//	SharedAccessSignature sr={resource}&sig={base64 HMAC-SHA256}&se={unix seconds}
 //
-// The signed text is the value of sr as sent, a line feed and the value of se
-// (Azure docs: "Control access to IoT Hub with shared access signatures").
+// Resource and signature are escaped. The signed text is the value of sr as sent, a
+// line feed and the value of se (Azure docs: "Control access to IoT Hub with shared
+// access signatures").
 //
 //	key := sas.DeriveKey(groupKey, "sensor-042")
-//	token := sas.Token("0ne00000001/registrations/sensor-042", key, time.Now().Add(time.Hour))
+//	expiry := time.Now().Add(time.Hour)
+//	token := sas.Token("0ne00000001/registrations/sensor-042", key, expiry)
 //	signature, err := sas.Parse(token)
 //	if err != nil {
 //		return err

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package sas
 
 import (
@@ -122,7 +124,7 @@ func (s Signature) String() string {
 }
 
 // Format keeps the signature out of every verb's output, %#v and %x included.
-func (s Signature) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
+func (s Signature) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
 // LogValue keeps the signature out of logs.
 func (s Signature) LogValue() slog.Value { return slog.StringValue(s.String()) }

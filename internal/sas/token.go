@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package sas
 
 import (
@@ -17,10 +19,25 @@ const scheme = "SharedAccessSignature"
 // It carries no key name; the provisioning service's "&skn=registration" may be
 // appended to it, for the key name is not signed.
 func Token(resource string, key []byte, expiry time.Time) string {
+	token, _ := TokenBy(resource, expiry, func(text []byte) ([]byte, error) {
+		return sign(key, string(text)), nil
+	})
+	return token
+}
+
+// TokenBy is Token for a key that is out of the program's reach: mac returns HMAC-SHA256 of a text
+// under it. The error is mac's.
+func TokenBy(
+	resource string, expiry time.Time, mac func(text []byte) ([]byte, error),
+) (string, error) {
 	sr := escape(resource)
 	se := strconv.FormatInt(expiry.Unix(), 10)
-	sig := base64.StdEncoding.EncodeToString(sign(key, sr+"\n"+se))
-	return scheme + " sr=" + sr + "&sig=" + escape(sig) + "&se=" + se
+	signature, err := mac([]byte(sr + "\n" + se))
+	if err != nil {
+		return "", err
+	}
+	sig := base64.StdEncoding.EncodeToString(signature)
+	return scheme + " sr=" + sr + "&sig=" + escape(sig) + "&se=" + se, nil
 }
 
 // DeriveKey returns the symmetric key of one device of an enrollment group:
@@ -30,6 +47,16 @@ func Token(resource string, key []byte, expiry time.Time) string {
 func DeriveKey(groupKey []byte, registrationID string) []byte {
 	return sign(groupKey, registrationID)
 }
+
+// LooksLikeKey reports whether a text may be a key in the wrong place, or a
+// connection string, which has one: no error repeats it then. Keys of the services
+// are base64 of 32 or 64 bytes.
+func LooksLikeKey(text string) bool {
+	return strings.Contains(text, "SharedAccess") || len(text) >= 24 &&
+		strings.ContainsAny(text, "+/=") && strings.Trim(text, base64Alphabet) == ""
+}
+
+const base64Alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 
 func sign(key []byte, text string) []byte {
 	mac := hmac.New(sha256.New, key)
