@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build unix && !race
 
 // The race detector allocates too, and makes pools forget at random.

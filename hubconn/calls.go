@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn
 
 import (
@@ -33,9 +35,20 @@ func parseCall(topic string, payload []byte, now time.Time) (call, bool) {
 	return c, ok && c.name != "" && c.id != ""
 }
 
-// calls are those on their way to HandleMethods. While no HandleMethods runs they are dropped.
+// The hub keeps the subscriptions of a device's session: it may call a device that has connected
+// again before the program has come to HandleMethods. A few such calls wait for that, no longer
+// than every caller waits for a response (Azure docs: "Understand and invoke direct methods from
+// IoT Hub": 5 s at least): a late one would be carried out though its caller was told that it was
+// not.
+const (
+	earlyCalls = 8
+	earlyFor   = 5 * time.Second
+)
+
+// calls are those on their way to HandleMethods.
 type calls struct {
 	mu      sync.Mutex
+	early   chan call // the last few while no HandleMethods runs; nil: there were none
 	waiting chan call
 	refused chan call
 }
@@ -47,6 +60,12 @@ func (c *calls) claim() (waiting, refused <-chan call, ok bool) {
 		return nil, nil, false
 	}
 	c.waiting, c.refused = make(chan call, callQueue), make(chan call, callQueue)
+	for len(c.early) > 0 {
+		if one := <-c.early; time.Since(one.arrived) < earlyFor {
+			c.waiting <- one
+		}
+	}
+	c.early = nil
 	return c.waiting, c.refused, true
 }
 
@@ -60,6 +79,13 @@ func (c *calls) push(one call) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.waiting == nil {
+		if c.early == nil {
+			c.early = make(chan call, earlyCalls)
+		}
+		if len(c.early) == earlyCalls {
+			<-c.early
+		}
+		c.early <- one
 		return
 	}
 	select {

@@ -1,7 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn
 
 import (
 	"errors"
+	"time"
 
 	"github.com/rehome-iot/rehome/retry"
 )
@@ -31,11 +34,39 @@ const (
 	Incompatible = retry.Incompatible
 )
 
-// ClassOf returns the class of the first *Error in err's tree. Any other error is Unreachable, the
-// class that costs the least if it is wrong; so is nil.
+// overloadAfter is how long a CONNACK 5 has to take to mean overload: the hub queues the
+// connections it has no room for, and refuses them with this code in the end. A wrong credential is
+// refused within seconds.
+const overloadAfter = 45 * time.Second
+
+// ClassOfReturnCode is what a CONNACK means that refuses a connection, by its return code (MQTT
+// 3.1.1 §3.2.2.3) and the time from CONNECT to CONNACK: 3 is Server, and so is a 5 after 45 s or
+// more, since a hub in overload queues connections and refuses them with 5 in the end. 1 is
+// Incompatible. All others are Rejected: IoT Hub refuses with 5 for many reasons, so a code that
+// MQTT 3.1.1 does not define is no better; but 0x84 is to a hub of MQTT 5 what 1 is to one of 3.1.1
+// (MQTT 5 §3.2.2.2). For 0, which accepts, it is Unreachable, as for an error that is nil.
+//
+// A client of the program's own makes an error of it as
+// &hubconn.Error{Op: "connect", Hub: hub, Class: class, ReturnCode: code, Elapsed: elapsed}.
+func ClassOfReturnCode(code byte, elapsed time.Duration) Class {
+	switch {
+	case code == 0:
+		return Unreachable
+	case code == 3, code == 5 && elapsed >= overloadAfter:
+		return Server
+	case code == 1, code == 0x84:
+		return Incompatible
+	}
+	return Rejected
+}
+
+// ClassOf returns the class of the first *Error in err's tree. An error that is none, as that of
+// another MQTT client, is judged by what crypto/tls says in it: Untrusted if the server's
+// certificate does not verify, Rejected if the server has refused the device's. Any other is
+// Unreachable, the class that costs the least if it is wrong; so is nil.
 func ClassOf(err error) Class {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Class
 	}
-	return Unreachable
+	return classOfTLS(err)
 }

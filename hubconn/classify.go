@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn
 
 import (
@@ -7,17 +9,11 @@ import (
 	"net"
 	"net/http"
 	"reflect"
-	"time"
 
 	"github.com/rehome-iot/rehome/internal/https"
 	"github.com/rehome-iot/rehome/internal/mqtt"
 	"github.com/rehome-iot/rehome/retry"
 )
-
-// overloadAfter is how long a CONNACK 5 has to take to mean overload: the hub queues the
-// connections it has no room for, and refuses them with this code in the end. A wrong credential is
-// refused within seconds.
-const overloadAfter = 45 * time.Second
 
 // classify makes an Error of what internal/mqtt returned.
 func classify(op string, hub Hub, err error) *Error {
@@ -29,7 +25,7 @@ func classify(op string, hub Hub, err error) *Error {
 	}
 	if refused, ok := errors.AsType[*mqtt.RefusedError](err); ok {
 		e.ReturnCode, e.Elapsed = refused.Code, refused.Elapsed
-		e.Class = connackClass(refused.Code, refused.Elapsed)
+		e.Class = ClassOfReturnCode(refused.Code, refused.Elapsed)
 		return e
 	}
 	if refused, ok := errors.AsType[*mqtt.UpgradeError](err); ok {
@@ -40,26 +36,19 @@ func classify(op string, hub Hub, err error) *Error {
 		e.Class = Server // all filters are ones that the hub grants
 		return e
 	}
-	switch {
-	case unverified(err):
-		e.Class = Untrusted
-	case certificateRefused(err):
-		e.Class = Rejected
-	}
+	e.Class = classOfTLS(err)
 	return e
 }
 
-// connackClass is the class of a CONNACK that refuses. IoT Hub refuses with 5 for many reasons, so
-// a code that MQTT 3.1.1 does not define is no better; but 0x84 is to a hub of MQTT 5 what 1 is to
-// one of 3.1.1 (MQTT 5 §3.2.2.2).
-func connackClass(code byte, elapsed time.Duration) Class {
+// classOfTLS is the class of a failure of the network or of TLS, whoever made the connection.
+func classOfTLS(err error) Class {
 	switch {
-	case code == 3, code == 5 && elapsed >= overloadAfter:
-		return Server
-	case code == 1, code == 0x84:
-		return Incompatible
+	case unverified(err):
+		return Untrusted
+	case certificateRefused(err):
+		return Rejected
 	}
-	return Rejected
+	return Unreachable
 }
 
 // readUpgrade classifies a refused WebSocket upgrade. Only a response with the hub's own header is

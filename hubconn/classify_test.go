@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn_test
 
 import (
@@ -65,6 +67,7 @@ func TestConnackDecidesTheClass(t *testing.T) {
 				assert.Equal(s, row.class == hubconn.Incompatible,
 					strings.Contains(e.Error(), "this hub does not speak MQTT 3.1.1"), "%v", e)
 				assert.Equal(s, want, retry.Classify(e))
+				assert.Equal(s, row.class, hubconn.ClassOfReturnCode(row.code, row.delay))
 				assert.Zero(s, retry.After(e))
 				assert.Len(s, s.hub.Attempts(), 1, "one attempt is one CONNECT")
 				s.connect()

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn
 
 import (
@@ -7,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rehome-iot/rehome/internal/dial"
@@ -14,20 +17,20 @@ import (
 )
 
 // Conn is a device's connection to its hub, made by [Dialer.Dial]. Under it there may be several
-// network connections (links), one after another: each SAS token has its own. Its methods are safe
-// for concurrent use. It belongs to the caller of Dial, who closes it; one that is only dropped
-// goes on keeping itself alive.
+// network connections (links), one after another: each SAS token and each credential has its own.
+// Its methods are safe for concurrent use. It belongs to the caller of Dial, who closes it; one
+// that is only dropped goes on keeping itself alive.
 type Conn struct {
-	dialer     Dialer
-	hub        Hub
-	events     string // where telemetry goes
-	credential Credential
-	since      time.Time
-	ctx        context.Context
-	cancel     context.CancelCauseFunc
-	done       chan struct{}  // supervise has returned
-	late       sync.WaitGroup // those who hear from the hub what nobody waits for any more
+	dialer Dialer
+	hub    Hub
+	events string // where telemetry goes
+	since  time.Time
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	done   chan struct{}  // supervise has returned
+	late   sync.WaitGroup // those who hear from the hub what nobody waits for any more
 
+	swaps  chan *swap    // to other credentials, for supervise; nil: look at the time
 	expiry time.Time     // of the token that the link was opened with; zero: it has none
 	life   time.Duration // what was left until then when the link came into use
 
@@ -36,15 +39,23 @@ type Conn struct {
 	feeds        feeds        // of desired properties
 	calls        calls        // of methods
 
+	sent, acknowledged atomic.Uint64 // messages of Send
+	inFlight           atomic.Int32  // of them
+
 	mu            sync.Mutex
+	credential    Credential     // changed by supervise alone
+	renewed       uint32         // how often the token was
+	swapped       uint32         // how often the credential was
 	link          *mqtt.Conn     // nil while one replaces another
 	changed       chan struct{}  // closed when link is replaced; nil: nobody waits for that
 	acks          uint64         // of former links
+	bytes         [2]int64       // sent and received, over former links
 	endedAt       time.Time      // zero while it lives
+	issues        *issues        // of certificates; nil: none has been asked for
 	subscriptions []subscription // that each link has
 	lingering     bool           // the hub's session may have the one to messages
+	partings      int32          // subscriptions given up of which the hub has not said so yet
 	turn          chan struct{}  // holds one token while that one is made, or given up
-	partings      int            // subscriptions given up of which the hub has not said so yet
 	partUntil     time.Time      // how long that is waited for
 }
 
@@ -52,9 +63,25 @@ type Conn struct {
 type Stats struct {
 	// Since is when the hub accepted the connection; renewals do not change it.
 	Since time.Time
-	// Acknowledged counts the hub's acknowledgements (PUBACK, SUBACK) and ping responses since
-	// then: a connection without one was accepted, but has not worked yet.
+	// Responses counts the hub's acknowledgements (PUBACK, SUBACK) and ping responses since then: a
+	// connection without one was accepted, but has not worked yet.
+	Responses uint64
+	// Sent counts the messages of Send, but for those that it refused; one that a renewal has sent
+	// again is one.
+	Sent uint64
+	// Acknowledged counts the messages of Send that the hub has acknowledged.
 	Acknowledged uint64
+	// InFlight is how many calls of Send wait now: for a place among MaxInFlight, or for the hub's
+	// acknowledgement. What was sent is acknowledged, in flight, or has failed.
+	InFlight int
+	// BytesSent and BytesReceived count what the connection has cost on the network: all that TCP
+	// has carried, the handshakes of TLS and of renewals included, an attempt of a renewal that
+	// failed not.
+	BytesSent, BytesReceived int64
+	// Renewed counts the renewals of the token.
+	Renewed uint64
+	// Swapped counts the changes to another credential, by SetCredential.
+	Swapped uint64
 	// Ended is when the connection ended, zero while it lives.
 	Ended time.Time
 }
@@ -62,7 +89,7 @@ type Stats struct {
 func newConn(ctx context.Context, d Dialer, hub Hub, credential Credential) *Conn {
 	c := &Conn{
 		dialer: d, hub: hub, events: hub.events(), credential: credential,
-		done:      make(chan struct{}),
+		done: make(chan struct{}), swaps: make(chan *swap),
 		lingering: true, // an earlier process may have left it
 	}
 	c.dialer.sessions = &dial.Session{}
@@ -88,13 +115,21 @@ func (c *Conn) Hub() Hub { return c.hub }
 // ended it. It has the values of Dial's ctx, but not its end.
 func (c *Conn) Context() context.Context { return c.ctx }
 
-// Stats returns the connection's numbers as they are now, also after its end.
+// Stats returns the connection's numbers as they are now, also after its end. It costs no more than
+// reading a few numbers; they need not be of the very same moment.
 func (c *Conn) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := Stats{Since: c.since, Acknowledged: c.acks, Ended: c.endedAt}
+	s := Stats{
+		Since: c.since, Responses: c.acks, Ended: c.endedAt, Renewed: uint64(c.renewed),
+		Swapped: uint64(c.swapped), BytesSent: c.bytes[0], BytesReceived: c.bytes[1],
+		Acknowledged: c.acknowledged.Load(), Sent: c.sent.Load(), InFlight: int(c.inFlight.Load()),
+	}
 	if c.link != nil {
-		s.Acknowledged += c.link.Acknowledged()
+		s.Responses += c.link.Acknowledged()
+		sent, received := c.link.Bytes()
+		s.BytesSent += sent
+		s.BytesReceived += received
 	}
 	return s
 }
@@ -123,10 +158,10 @@ type next struct {
 	certificate *tls.Certificate
 }
 
-// dial gets the certificate and token, then opens the network connection.
-func (c *Conn) dial(ctx context.Context) (next, error) {
+// dial gets the certificate and token of a credential, then opens the network connection.
+func (c *Conn) dial(ctx context.Context, credential Credential) (next, error) {
 	requested := time.Now()
-	certificate, token, err := c.dialer.identify(ctx, c.hub, c.credential)
+	certificate, token, err := c.dialer.identify(ctx, c.hub, credential)
 	if err != nil {
 		return next{}, &Error{Op: "dial", Hub: c.hub, Err: err}
 	}
@@ -144,7 +179,7 @@ func (c *Conn) dial(ctx context.Context) (next, error) {
 func (c *Conn) connect(ctx context.Context, n next) error {
 	c.inbox.detach()
 	o := c.dialer.options(c.hub, n.token)
-	o.Receive = c.receive
+	o.Receive, o.LeftOut = c.receive, c.leftOut
 	link, err := mqtt.Connect(ctx, n.nc, o)
 	if err != nil {
 		c.dialer.forgetSession(c.hub, n.certificate)
@@ -176,12 +211,22 @@ func (c *Conn) replace(link *mqtt.Conn) {
 func (c *Conn) exchangeLink(link *mqtt.Conn) {
 	if c.link != nil {
 		c.acks += c.link.Acknowledged()
+		sent, received := c.link.Bytes()
+		c.bytes[0] += sent
+		c.bytes[1] += received
 	}
 	c.link = link
 	if c.changed != nil {
 		close(c.changed)
 		c.changed = nil
 	}
+}
+
+// count adds one to a number of Stats.
+func (c *Conn) count(number *uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*number++
 }
 
 func (c *Conn) current() *mqtt.Conn {
@@ -252,9 +297,11 @@ func (c *Conn) log(level slog.Level, message string, args ...slog.Attr) {
 	if c.dialer.Logger == nil {
 		return
 	}
-	attrs := append(
-		[]slog.Attr{slog.String("hub", c.hub.Host), slog.String("device", c.hub.clientID())},
-		args...,
-	)
-	c.dialer.Logger.LogAttrs(c.ctx, level, message, attrs...)
+	attrs := []slog.Attr{
+		slog.String("hub", c.hub.Host), slog.String("device_id", c.hub.DeviceID),
+	}
+	if c.hub.ModuleID != "" {
+		attrs = append(attrs, slog.String("module", c.hub.ModuleID))
+	}
+	c.dialer.Logger.LogAttrs(c.ctx, level, message, append(attrs, args...)...)
 }

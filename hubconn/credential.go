@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn
 
 import (
@@ -33,7 +35,7 @@ func (d *Dialer) identify(
 	var token string
 	certificate, err := credential.Certificate(ctx)
 	if err == nil {
-		token, err = credential.Token(ctx, hub.resource(), d.clock().Add(d.tokenTTL()))
+		token, err = credential.Token(ctx, hub.Resource(), d.clock().Add(d.tokenTTL()))
 	}
 	if err == nil && certificate == nil && token == "" {
 		err = errors.New("it has neither a certificate nor a token")

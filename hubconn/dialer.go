@@ -1,9 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn
 
 import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -67,13 +70,14 @@ type Dialer struct {
 	// under load; giving up earlier and coming back makes that worse.
 	ConnectTimeout time.Duration
 	// KeepAlive is how long the hub is told to wait for a packet, in whole seconds. A ping leaves
-	// 15 s before that (or after half of it, if that is later), and whenever an acknowledgement is
-	// 30 s late; a hub of which nothing comes for 10 s then is given up. Default: 240 s, also the
-	// idle limit of Azure's load balancers. More than 1177 s counts as 1177 s.
+	// 15 s before that (or after half of it, if that is later), and whenever the acknowledgement of
+	// a message is 30 s late; a hub of which nothing comes for 10 s then is given up, 1 s later for
+	// each 2 KiB that wait for their acknowledgement. Default: 240 s, also the idle limit of
+	// Azure's load balancers. More than 1177 s counts as 1177 s.
 	KeepAlive time.Duration
-	// AckTimeout ends the connection when a message is not acknowledged for as long. Default: 4
-	// min. The hub acknowledges late while it throttles; giving up earlier sends the same messages
-	// again.
+	// AckTimeout ends the connection when a message or a subscription is not acknowledged for as
+	// long. Default: 4 min. The hub acknowledges late while it throttles; giving up earlier sends
+	// the same messages again.
 	AckTimeout time.Duration
 	// TokenTTL is the life that a SAS token is requested for, a minute at least. Default: 1 h. The
 	// connection is renewed at a random 70 to 90 % of what the token itself says is left of it when
@@ -93,8 +97,10 @@ type Dialer struct {
 	// ModelID announces the IoT Plug and Play model that the device implements,
 	// "dtmi:com:example:thermostat;1". Default: none.
 	ModelID string
-	// Logger gets renewals, handlers that panic and messages that there was no room for; never the
-	// content of a message. Default: nothing is logged.
+	// Logger gets the first message that was acknowledged, renewals, handlers that panic and
+	// messages that there was no room for, each with the keys hub, device_id and, of a module,
+	// module; never the content of a message. docs/logs.md has all of them. Default: nothing is
+	// logged.
 	Logger *slog.Logger
 
 	sessions tls.ClientSessionCache // of one connection, where TLSConfig has no cache
@@ -109,7 +115,7 @@ func (d *Dialer) Dial(ctx context.Context, hub Hub, credential Credential) (*Con
 		return nil, &Error{Op: "dial", Hub: hub, Class: Caller, Err: err}
 	}
 	c := newConn(ctx, *d, hub, credential)
-	next, err := c.dial(ctx)
+	next, err := c.dial(ctx, credential)
 	if err == nil {
 		err = c.connect(ctx, next)
 	}
@@ -137,15 +143,19 @@ func (d *Dialer) validate(hub Hub, credential Credential) error {
 func (d *Dialer) Validate() error {
 	switch {
 	case d.KeepAlive < 0 || d.KeepAlive%time.Second != 0:
-		return fmt.Errorf("KeepAlive of %v is not a whole number of seconds", d.KeepAlive)
-	case d.DialTimeout < 0 || d.ConnectTimeout < 0 || d.AckTimeout < 0:
-		return errors.New("a timeout is negative")
+		return fmt.Errorf(
+			"KeepAlive of %v is not a whole number of seconds, such as 240*time.Second",
+			d.KeepAlive,
+		)
+	case min(d.DialTimeout, d.ConnectTimeout, d.AckTimeout) < 0:
+		return errors.New("DialTimeout, ConnectTimeout or AckTimeout is negative: use zero for " +
+			"the default")
 	case d.TokenTTL < 0 || d.TokenTTL > 0 && d.TokenTTL < time.Minute:
 		return fmt.Errorf("TokenTTL of %v is less than a minute", d.TokenTTL)
 	case d.Transport < Auto || d.Transport > MQTTWebSocket:
 		return fmt.Errorf("%v does not exist: use MQTT or MQTTWebSocket", d.Transport)
 	case d.MaxInFlight < 0:
-		return errors.New("MaxInFlight is negative")
+		return errors.New("MaxInFlight is negative: use zero for the default")
 	case d.MaxInFlight > mqtt.MaxWindow:
 		return fmt.Errorf("MaxInFlight of %d is more than %d", d.MaxInFlight, mqtt.MaxWindow)
 	case d.ModelID != "" &&
@@ -157,6 +167,10 @@ func (d *Dialer) Validate() error {
 		return errors.New(
 			"InsecureSkipVerify is refused: put the hub's authority into TLSConfig.RootCAs",
 		)
+	case d.TLSConfig != nil && d.TLSConfig.RootCAs != nil &&
+		d.TLSConfig.RootCAs.Equal(x509.NewCertPool()):
+		return errors.New("TLSConfig.RootCAs are empty: look at what AppendCertsFromPEM returns, " +
+			"or leave them nil for the public ones")
 	}
 	return nil
 }
@@ -193,16 +207,23 @@ func (d *Dialer) apiVersion() string { return cmp.Or(d.APIVersion, defaultAPIVer
 
 func (d *Dialer) userAgent() string { return cmp.Or(d.UserAgent, defaultUserAgent) }
 
-// options is what CONNECT says (Azure docs: "Communicate with an IoT hub using the MQTT protocol").
-func (d *Dialer) options(hub Hub, token string) mqtt.Options {
-	username := hub.Host + "/" + hub.clientID() + "/?api-version=" + escape(d.apiVersion()) +
+// Username is the user name of an identity's CONNECT, with the fields APIVersion, UserAgent and
+// ModelID, or their defaults; nothing else of d counts (Azure docs: "Communicate with an IoT hub
+// using the MQTT protocol"). It is the same with a token and with a certificate.
+func (d *Dialer) Username(hub Hub) string {
+	name := hub.Host + "/" + hub.ClientID() + "/?api-version=" + escape(d.apiVersion()) +
 		"&DeviceClientType=" + escape(d.userAgent())
 	if d.ModelID != "" {
-		username += "&model-id=" + escape(d.ModelID)
+		name += "&model-id=" + escape(d.ModelID)
 	}
+	return name
+}
+
+// options is what CONNECT says.
+func (d *Dialer) options(hub Hub, token string) mqtt.Options {
 	return mqtt.Options{
-		ClientID:       hub.clientID(),
-		Username:       username,
+		ClientID:       hub.ClientID(),
+		Username:       d.Username(hub),
 		Password:       token,
 		KeepAlive:      min(cmp.Or(d.KeepAlive, 240*time.Second), maxKeepAlive),
 		ConnackTimeout: d.ConnectTimeout,

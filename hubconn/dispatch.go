@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn
 
 import (
@@ -24,6 +26,11 @@ func (c *Conn) receive(m mqtt.Message) {
 		if a, ok := parseTwinResponse(m.Topic, m.Payload); ok {
 			a.patches = c.feeds.count()
 			c.twinRequests.deliver(a)
+		}
+	case strings.HasPrefix(m.Topic, issueResponses):
+		if a, ok := parseIssueAnswer(m); ok {
+			c.certificates().deliver(a) // which has its own rule of what is acknowledged
+			return
 		}
 	case strings.HasPrefix(m.Topic, desiredPatches):
 		c.feeds.push(parsePatch(m.Topic, m.Payload))

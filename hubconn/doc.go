@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package hubconn is one connection of one device to one Azure IoT hub, over MQTT on port 8883 or
 // over WebSocket on port 443, with a shared access signature or a client certificate.
 //
@@ -20,12 +22,15 @@
 //
 // # What a device does on its hub
 //
-//	telemetry            Conn.Send; Dialer.Post over HTTPS, without a connection that stays
+//	telemetry            Conn.Send; Dialer.Post over HTTPS, without a connection
 //	cloud-to-device      Conn.Messages, acknowledged after the loop body;
 //	                     Dialer.Receive over HTTPS
 //	direct methods       Conn.HandleMethods
-//	twin                 Conn.Twin, Conn.Report, and Conn.Desired to follow the desired properties
+//	twin                 Conn.Twin, Conn.Report, and Conn.Desired to follow the
+//	                     desired properties
 //	file upload          Conn.Upload
+//	certificates         Conn.IssueCertificate for a new one, Conn.SetCredential to go
+//	                     on with it
 //	modules              Hub.ModuleID; Message.Output and Message.Input
 //	IoT Plug and Play    Dialer.ModelID, Message.Component, Component and PropertyAck
 //
@@ -40,17 +45,18 @@
 //	throttled    429, or the hub's daily quota is used up
 //	server       5xx; CONNACK 3; CONNACK 5 that took 45 s or more; the hub fails over or
 //	             closes connections for an upgrade
-//	unreachable  no response, a lost connection; a proxy in the hub's place that refuses an
-//	             upgrade, or answers an HTTPS request with a success of its own
+//	unreachable  no response, a lost connection; a proxy in the hub's place that
+//	             refuses an upgrade, or answers an HTTPS request with a success
 //	untrusted    the server's certificate does not verify; no credential was sent
-//	rejected     CONNACK 2, 4, 5 and undefined codes; 401, 403, 404 and other 4xx of the hub
-//	             itself
-//	incompatible CONNACK 1: the hub does not speak MQTT 3.1.1. It will go on saying so, and
-//	             registering again helps only once the operator has moved the device: not
-//	             more often than hourly
-//	caller       the operation was at fault: refused before it was sent, or by the hub with
-//	             400, 412, 413 or 415 or by any other 4xx to a twin operation. The
-//	             connection stays
+//	rejected     CONNACK 2, 4, 5 and undefined codes; 401, 403, 404 and other 4xx of
+//	             the hub itself
+//	incompatible CONNACK 1: the hub does not speak MQTT 3.1.1. It will go on saying
+//	             so, and registering again helps only once the operator has moved the
+//	             device: not more often than hourly
+//	caller       the operation was at fault: refused before it was sent, or by the
+//	             hub with 400, 412, 413 or 415 or by any other 4xx to a twin operation.
+//	             The connection stays. Requests for certificates have their own table
 //
-// The package does not decide when to try again or where: that is provisioning.Device's, or yours.
+// The package does not decide when to try again or where: that is for a
+// [github.com/rehome-iot/rehome/provisioning.Device], or for you.
 package hubconn

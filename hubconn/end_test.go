@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn_test
 
 import (
@@ -119,7 +121,7 @@ func TestAnIdleConnectionStaysUp(t *testing.T) {
 		conn := s.connect()
 		time.Sleep(72 * time.Hour)
 		require.NoError(s, conn.Context().Err())
-		assert.Greater(s, conn.Stats().Acknowledged, uint64(1000))
+		assert.Greater(s, conn.Stats().Responses, uint64(1000))
 		assert.Len(s, s.hub.Attempts(), 1)
 	})
 }

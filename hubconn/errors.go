@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn
 
 import (
@@ -20,9 +22,10 @@ var ErrClosed = errors.New("hubconn: connection closed")
 // Error is what went wrong between a device and its hub. It holds no key and no token.
 type Error struct {
 	// Op is what failed: "dial" (network, TLS, WebSocket upgrade), "connect" (CONNECT to CONNACK),
-	// "connection" (an established one ended), "renew" (reconnecting with a new token); "send",
-	// "messages", "methods", "twin", "report", "desired", "upload"; "post", "receive", "complete",
-	// "abandon", "reject" over HTTPS.
+	// "connection" (an established one ended), "renew" (reconnecting with a new token),
+	// "credential" (reconnecting with another credential); "send", "messages", "methods", "twin",
+	// "report", "desired", "upload", "certificate" (IssueCertificate); "post", "receive",
+	// "complete", "abandon", "reject" over HTTPS.
 	Op string
 	// Hub is the hub and the identity at it.
 	Hub Hub
@@ -45,18 +48,25 @@ type Error struct {
 	TrackingID string
 	// Date is the response's Date, the zero time when it had none. It was read over verified TLS.
 	Date time.Time
-	// Wait is the response's Retry-After; 0 when it had none.
+	// Wait is the response's Retry-After; 0 when it had none. That of a request for a certificate
+	// is then what Microsoft's SDKs advise.
 	Wait time.Duration
+	// Pending is the request for a certificate that the hub works on already, with a 409 to another
+	// one; nil else.
+	Pending *PendingRequest
 	// Elapsed is the time from CONNECT to CONNACK, when there was a CONNACK.
 	Elapsed time.Duration
 	// Err is the error underneath: of the network, of TLS, or the cause of the connection's end.
 	Err error
+
+	after string // what became of the connection
 }
 
 // Error returns one line, starting with "hubconn: " and the operation.
 func (e *Error) Error() string {
 	return oneline.Of(
-		fmt.Sprintf("hubconn: %s %s: %s%s", e.Op, e.Hub, e.Class, e.detail()), maxErrorText,
+		fmt.Sprintf("hubconn: %s %s: %s%s%s", e.Op, e.Hub, e.Class, e.detail(), e.after),
+		maxErrorText,
 	)
 }
 
@@ -73,7 +83,7 @@ func (e *Error) detail() string {
 		)
 	case e.Status != 0:
 		what := "answered with"
-		if e.Op == "dial" || e.Op == "renew" {
+		if e.Op == "dial" || e.Op == "renew" || e.Op == "credential" {
 			what = "WebSocket upgrade refused with"
 		}
 		fmt.Fprintf(&b, ": %s status %d", what, e.Status)
@@ -92,6 +102,9 @@ func (e *Error) detail() string {
 		}
 		// as errors.Join makes them
 		b.WriteString(": " + strings.ReplaceAll(e.Err.Error(), "\n", "; "))
+	}
+	if e.Pending != nil && e.Pending.ID != "" {
+		b.WriteString(", while it works on request " + e.Pending.ID)
 	}
 	if e.TrackingID != "" {
 		b.WriteString(", tracking ID " + e.TrackingID)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn
 
 import (
@@ -61,4 +63,9 @@ func TestTheRenewalIsDrawnFrom70To90Percent(t *testing.T) {
 	assert.Equal(t, 42*time.Minute, renewAt(time.Hour, 0))
 	assert.Equal(t, 48*time.Minute, renewAt(time.Hour, 0.5).Round(time.Second))
 	assert.Equal(t, 54*time.Minute, renewAt(time.Hour, 1).Round(time.Second))
+}
+
+func TestTheCauseOfAnErrorOfAProgramsOwnNeedsNoOp(t *testing.T) {
+	failed := &Error{ReturnCode: 5, Class: Rejected}
+	assert.Equal(t, "refused with return code 5", failed.LogValue().Group()[0].Value.String())
 }

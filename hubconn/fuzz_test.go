@@ -1,7 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -10,9 +13,10 @@ import (
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/internal/https"
-	"github.com/stretchr/testify/require"
+	"github.com/rehome-iot/rehome/internal/mqtt"
 )
 
 // Whatever a topic holds there is a message: none can be stuck in the hub's queue because it cannot
@@ -137,6 +141,11 @@ func FuzzPlace(f *testing.F) {
 	f.Add([]byte(
 		`{"correlationId":"c","hostName":"x/y@z","containerName":"u","blobName":"b","sasToken":"s"}`,
 	))
+	for _, end := range []string{"9999-12-31T23:59:59Z", "2026-03-01", "2026-03-01T12:00Z"} {
+		f.Add([]byte(`{"correlationId":"c","hostName":"x","containerName":"u","blobName":"b",` +
+			`"sasToken":"sig=a&se=` + end + `"}`))
+	}
+	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		p, err := parseBlobLocation(body)
 		if err != nil {
@@ -153,6 +162,11 @@ func FuzzPlace(f *testing.F) {
 			assert.Equal(t, "/"+p.ContainerName+"/"+p.BlobName, u.Path)
 		}
 		assert.Len(t, strings.Split(u.EscapedPath(), "/"), 3+strings.Count(p.BlobName, "/"))
+		before := time.Now()
+		if until := p.lapses(now); !until.IsZero() {
+			assert.False(t, until.Before(before), "a token that is over says nothing")
+			assert.Contains(t, u.Query(), "se")
+		}
 	})
 }
 
@@ -166,5 +180,54 @@ func FuzzDelivery(f *testing.F) {
 		assert.NotContains(t, m.LockToken, "\n")
 		assert.NotContains(t, m.Properties, "")
 		assert.Equal(t, body, m.Body)
+	})
+}
+
+// Whatever the hub says to a request for a certificate, there is a chain or one clear error.
+func FuzzIssueAnswer(f *testing.F) {
+	f.Add("$iothub/credentials/res/200/?$rid=abcd", []byte(`{"certificates":["eA==","eQ=="]}`))
+	f.Add("$iothub/credentials/res/202/?$rid=abcd&$version=1",
+		[]byte(`{"operationExpires":"2026-01-31T12:52:20.565000000Z"}`))
+	f.Add("$iothub/credentials/res/409/?%24rid=abcd", []byte(
+		`{"errorCode":409004,"message":"m","info":{"requestId":"R0R0","operationExpires":"x",`+
+			`"credentialMessage":"a\nb"},"retryAfter":30}`,
+	))
+	f.Fuzz(func(t *testing.T, topic string, body []byte) {
+		acked := 0
+		a, ok := parseIssueAnswer(mqtt.Message{
+			Topic: topic, Payload: body, Ack: func() { acked++ },
+		})
+		if !ok {
+			return
+		}
+		assert.NotEmpty(t, a.id)
+		c := &Conn{}
+		c.certificates().deliver(a)
+		w := c.certificates().expect(a.id)
+		if a.status == 200 {
+			assert.Same(t, a, w.take())
+			assert.Zero(t, acked, "nobody has it yet")
+		}
+		c.certificates().deliver(a)
+		if a.status == 202 {
+			assert.Nil(t, w.take())
+			_, ok := w.accepted()
+			assert.True(t, ok)
+			return
+		}
+		require.Same(t, a, w.take())
+		chain, err := c.readIssueAnswer(a)
+		assert.Positive(t, acked)
+		if err == nil {
+			assert.NotEmpty(t, chain)
+			assert.NotContains(t, chain, "")
+			return
+		}
+		e, ok := errors.AsType[*Error](err)
+		require.True(t, ok)
+		assert.Empty(t, chain)
+		assert.NotContains(t, err.Error(), "\n")
+		assert.GreaterOrEqual(t, e.RetryAfter(), time.Duration(0))
+		assert.Equal(t, a.status == 409, e.Pending != nil)
 	})
 }

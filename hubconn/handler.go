@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn
 
 import (
@@ -57,8 +59,8 @@ func (c *Conn) handle(ctx context.Context, call call, m Methods) (r methodRespon
 			reason = fmt.Sprintf("panic of type %T", p)
 		}
 		c.log(
-			slog.LevelError, "the handler of a direct method panicked",
-			slog.String("method", oneline.ASCII(call.name, 128)), slog.String("reason", reason),
+			slog.LevelError, "method handler panicked",
+			slog.String("method", oneline.ASCII(call.name, 128)), slog.String("cause", reason),
 			slog.String("stack", string(debug.Stack())),
 		)
 		r = errorResponse(500, "the handler failed")
@@ -80,8 +82,8 @@ func (c *Conn) handle(ctx context.Context, call call, m Methods) (r methodRespon
 	switch {
 	case err != nil:
 		c.log(
-			slog.LevelError, "the response to a direct method cannot be sent",
-			slog.String("method", oneline.ASCII(call.name, 128)), slog.String("error", reason),
+			slog.LevelError, "method response is invalid",
+			slog.String("method", oneline.ASCII(call.name, 128)), slog.String("cause", reason),
 		)
 		return errorResponse(500, "the response cannot be sent")
 	case status == 0:

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn
 
 import (
@@ -5,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/rehome-iot/rehome/internal/oneline"
+	"github.com/rehome-iot/rehome/internal/sas"
 )
 
 // Hub names a device, or a module of one, at an IoT hub: where to connect, and as whom. Host and
@@ -22,11 +25,12 @@ type Hub struct {
 }
 
 // String returns host/device or host/device/module.
-func (h Hub) String() string { return h.Host + "/" + h.clientID() }
+func (h Hub) String() string { return h.Host + "/" + h.ClientID() }
 
-// clientID is what the identity is called at CONNECT (Azure docs: "Communicate with an IoT hub
-// using the MQTT protocol").
-func (h Hub) clientID() string {
+// ClientID is the client identifier of the identity's CONNECT: the device ID, or
+// "{device}/{module}" (Azure docs: "Communicate with an IoT hub using the MQTT protocol"). With
+// [Dialer.Username] and a token for Resource it is what an MQTT client of the program's own needs.
+func (h Hub) ClientID() string {
 	if h.ModuleID != "" {
 		return h.DeviceID + "/" + h.ModuleID
 	}
@@ -50,9 +54,10 @@ func (h Hub) url() string {
 	return "/devices/" + escape(h.DeviceID)
 }
 
-// resource is what a SAS token for the identity is signed for (Azure docs: "Control access to IoT
-// Hub with shared access signatures").
-func (h Hub) resource() string { return h.Host + "/" + h.path() }
+// Resource is what a SAS token for the identity is signed for, the token's sr before it is escaped:
+// "{host}/devices/{device}" or "{host}/devices/{device}/modules/{module}" (Azure docs: "Control
+// access to IoT Hub with shared access signatures").
+func (h Hub) Resource() string { return h.Host + "/" + h.path() }
 
 // Validate reports the first wrong field, in one line, without using the network. Whatever uses a
 // Hub begins with it.
@@ -80,7 +85,8 @@ func checkHost(host string) error {
 		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
 			strings.Trim(label, hostAlphabet) != "" {
 			return fmt.Errorf(
-				"hub host %q is not a DNS name (no scheme, no port)", oneline.ASCII(host, 64),
+				"hub host %q is not a DNS name: leave out scheme, port and path",
+				oneline.ASCII(host, 64),
 			)
 		}
 	}
@@ -101,6 +107,9 @@ func checkID(what, id string) error {
 		return fmt.Errorf("%s is empty", what)
 	case len(id) > 128:
 		return fmt.Errorf("%s has %d characters, IoT Hub allows 128", what, len(id))
+	}
+	if sas.LooksLikeKey(id) && strings.Trim(id, deviceAlphabet) != "" {
+		return fmt.Errorf("%s looks like a key: set it to the id at the hub", what)
 	}
 	if i := strings.IndexFunc(id, func(r rune) bool {
 		return !strings.ContainsRune(deviceAlphabet, r)

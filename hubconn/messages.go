@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn
 
 import (
@@ -82,7 +84,7 @@ func (c *Conn) nextMessage(ctx context.Context) (m Message, err error) {
 		raw, ok, dropped := c.inbox.pop()
 		if dropped > 0 {
 			c.log(
-				slog.LevelWarn, "no room for messages from the hub, which keeps them",
+				slog.LevelWarn, "no room for messages",
 				slog.Int("messages", dropped),
 			)
 		}

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn
 
 import (
@@ -57,13 +59,15 @@ type MethodHandler func(ctx context.Context, r MethodRequest) (status int, paylo
 // HandleMethods serves direct methods until ctx or the connection ends, and returns when every
 // handler has: an *Error with the cause in its tree. A handler that panics harms nothing else;
 // Dialer.Logger gets the stack. There is one HandleMethods at a time; a second one returns an
-// *Error of class Caller. While there is none, callers get the hub's status 404, device not online.
+// *Error of class Caller. While there is none, callers get the hub's status 404, device not online;
+// but for a device that connects again, whose session has the subscription still: what the hub
+// calls then waits for HandleMethods, for 5 s.
 func (c *Conn) HandleMethods(ctx context.Context, m Methods) error {
 	caller := func(reason string) error {
 		return &Error{Op: "methods", Hub: c.hub, Class: Caller, Err: errors.New(reason)}
 	}
 	if m.MaxConcurrent < 0 || m.Timeout < 0 {
-		return caller("MaxConcurrent or Timeout is negative")
+		return caller("MaxConcurrent or Timeout is negative: use zero for the default")
 	}
 	if m.MaxConcurrent == 0 {
 		m.MaxConcurrent = defaultConcurrent
@@ -134,8 +138,8 @@ func (c *Conn) respond(serving context.Context, call call, limit time.Duration, 
 	err := c.publish(ctx, "methods", r.topic(call.id), r.payload)
 	if err != nil && serving.Err() == nil {
 		c.log(
-			slog.LevelWarn, "could not respond to a direct method",
-			slog.String("method", oneline.ASCII(call.name, 128)), slog.Any("error", err),
+			slog.LevelWarn, "method response not sent",
+			slog.String("method", oneline.ASCII(call.name, 128)), failure(err),
 		)
 	}
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn_test
 
 import (
@@ -254,10 +256,10 @@ func TestAHandlerHasUntilTheCallsTimeIsUp(t *testing.T) {
 		assert.Equal(s, 10*time.Second, <-left)
 		synctest.Wait()
 
-		messages := conn.Stats().Acknowledged
+		messages := conn.Stats().Responses
 		_, _, err = s.invoke("late", nil)
 		assert.ErrorContains(s, err, "504101")
-		assert.Equal(s, messages, conn.Stats().Acknowledged, "nothing was sent")
+		assert.Equal(s, messages, conn.Stats().Responses, "nothing was sent")
 
 		// The wait for a turn counts.
 		var calling sync.WaitGroup
@@ -495,5 +497,80 @@ func TestASilentHubDoesNotHoldUpTheEnd(t *testing.T) {
 		require.NoError(s, conn.Close())
 		assert.LessOrEqual(s, time.Since(start), 3*time.Second)
 		assert.NotContains(s, log.String(), "could not respond", "nothing is wrong with the end")
+	})
+}
+
+// The hub keeps a session's subscriptions: it calls a device that has just connected again before
+// that has come to call HandleMethods.
+func TestACallThatComesBeforeItsHandlersIsAnswered(t *testing.T) {
+	play(t, func(s *stage) {
+		first := s.connect()
+		ctx, cancel := context.WithCancel(s.Context())
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- first.HandleMethods(ctx, hubconn.Methods{}) }()
+		synctest.Wait()
+		s.hub.Disconnect(s.id())
+		<-done
+
+		handled := make(chan string, 9)
+		for after, want := range map[time.Duration]error{
+			0: nil, 4 * time.Second: nil,
+			6 * time.Second: errors.New("504101"), // the caller may have given up
+		} {
+			conn := s.connect()
+			result := make(chan error, 1)
+			go func() {
+				_, _, err := s.invoke("reboot", after)
+				result <- err
+			}()
+			synctest.Wait()
+			time.Sleep(after)
+			handling := make(chan error, 1)
+			go func() {
+				handling <- conn.HandleMethods(ctx, hubconn.Methods{
+					Default: func(_ context.Context, r hubconn.MethodRequest) (int, any, error) {
+						handled <- r.Name
+						return 200, nil, nil
+					},
+				})
+			}()
+			if err := <-result; want == nil {
+				require.NoError(s, err, after)
+				require.Equal(s, "reboot", <-handled)
+			} else {
+				require.ErrorContains(s, err, want.Error())
+				require.Empty(s, handled)
+			}
+			s.hub.Disconnect(s.id())
+			<-handling
+		}
+	})
+}
+
+func TestFewCallsWaitForHandlersThatMayNeverCome(t *testing.T) {
+	play(t, func(s *stage) {
+		first := s.connect()
+		done := make(chan error, 1)
+		go func() { done <- first.HandleMethods(s.Context(), hubconn.Methods{}) }()
+		synctest.Wait()
+		s.hub.Disconnect(s.id())
+		<-done
+		conn := s.connect()
+		var answered atomic.Int64
+		var calling sync.WaitGroup
+		for range 100 {
+			calling.Go(func() {
+				if _, _, err := s.invoke("reboot", nil); err == nil {
+					answered.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		go func() { done <- conn.HandleMethods(s.Context(), hubconn.Methods{}) }()
+		calling.Wait()
+		assert.EqualValues(s, 8, answered.Load())
+		require.NoError(s, conn.Close())
+		<-done
 	})
 }

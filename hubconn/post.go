@@ -1,7 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -79,17 +82,48 @@ func (d *Dialer) Post(
 	return nil
 }
 
+// element is a message in a batch.
+type element struct {
+	Body       []byte            `json:"body"` // in base64
+	Properties map[string]string `json:"properties,omitempty"`
+}
+
 // batch is the body of several messages.
 func batch(messages []Message, properties []map[string]string) ([]byte, error) {
-	type element struct {
-		Body       []byte            `json:"body"` // in base64
-		Properties map[string]string `json:"properties,omitempty"`
-	}
 	elements := make([]element, len(messages))
 	for i, m := range messages {
 		elements[i] = element{Body: append([]byte{}, m.Body...), Properties: properties[i]}
 	}
 	return json.Marshal(elements)
+}
+
+// BatchLen is how many of a device's messages, from the first on, go into one batch of
+// [Dialer.Post]: the most that fit in it, encoded. A message that Post would refuse, such as one
+// that is too large, is in no batch: the one before it ends there, and where it is the first, it is
+// 1, for Post to say what is wrong. It is 0 for no message.
+func BatchLen(messages []Message) int {
+	size := len("[]")
+	for i := range messages {
+		system := messages[i].system()
+		_, err := messages[i].check(Hub{}, &system)
+		e := element{}
+		if err == nil {
+			e.Properties, err = messages[i].headers()
+		}
+		if err != nil {
+			return max(i, 1)
+		}
+		frame, _ := json.Marshal(e) // of texts, and no body: "null" in place of its base64
+		size += len(frame) - len("null") + len(`""`)
+		size += base64.StdEncoding.EncodedLen(len(messages[i].Body))
+		if i > 0 {
+			size += len(",")
+		}
+		if size > MaxMessageSize {
+			return max(i, 1)
+		}
+	}
+	return len(messages)
 }
 
 // headers are a message's properties by the names they have in HTTP.

@@ -1,9 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn_test
 
 import (
 	"context"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -278,5 +281,34 @@ func TestTheLongestTimeoutIsNone(t *testing.T) {
 		_, err := conn.Twin(s.Context())
 		require.NoError(s, err)
 		require.NoError(s, conn.Close())
+	})
+}
+
+// A batch of as many messages as BatchLen says is taken, and one of one more is not.
+func TestABatchIsAsLongAsTheHubTakesIt(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	play(t, func(s *stage) {
+		assert.Zero(s, hubconn.BatchLen(nil))
+		for range 40 {
+			var all []hubconn.Message
+			most := 1 + random.IntN(4000)
+			for range 400_000 / most {
+				m := hubconn.Message{Body: make([]byte, random.IntN(most))}
+				if random.IntN(2) == 0 {
+					m.MessageID, m.Properties = `a"<b>\`, map[string]string{"level": "&"}
+				}
+				all = append(all, m)
+			}
+			if n := hubconn.BatchLen(all); n < len(all) {
+				require.NoError(s, s.post(all[:n]...))
+				require.Equal(s, hubconn.Caller, hubconn.ClassOf(s.post(all[:n+1]...)))
+			}
+		}
+		wrong := hubconn.Message{Properties: map[string]string{"a b": ""}}
+		assert.Equal(s, 1, hubconn.BatchLen([]hubconn.Message{wrong, {}}))
+		assert.Equal(s, 2, hubconn.BatchLen([]hubconn.Message{{}, {}, wrong, {}}))
+		large := hubconn.Message{Body: make([]byte, hubconn.MaxMessageSize)}
+		assert.Equal(s, 1, hubconn.BatchLen([]hubconn.Message{large, {}}))
+		require.NoError(s, s.post(large), "alone it is not encoded")
 	})
 }

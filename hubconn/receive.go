@@ -1,8 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn
 
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -119,4 +122,11 @@ func messageOf(r https.Response) Message {
 		}
 	}
 	return m
+}
+
+// leftOut is told of a message that was too long to take: longer than any that the hub lets anybody
+// send, so that there is no loop over Messages to tell.
+func (c *Conn) leftOut(bytes int) {
+	c.log(slog.LevelWarn, "message too long: left out",
+		slog.Int("bytes", bytes))
 }

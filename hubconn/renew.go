@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn
 
 import (
@@ -48,65 +50,93 @@ func (c *Conn) supervise() {
 
 // watch returns the next link, or nil when the connection has ended.
 func (c *Conn) watch(link *mqtt.Conn) *mqtt.Conn {
-	var expiring <-chan time.Time
+	var renewal time.Time // zero: there is no token
 	if !c.expiry.IsZero() {
-		timer := time.NewTimer(renewAt(time.Until(c.expiry), rand.Float64()))
-		defer timer.Stop()
-		expiring = timer.C
+		renewal = time.Now().Add(renewAt(time.Until(c.expiry), rand.Float64()))
 	}
-	var lingering <-chan time.Time
-	if c.lingers() {
-		timer := time.NewTimer(lingerTime)
-		defer timer.Stop()
-		lingering = timer.C
+	due, lingering := renewal, c.lingers()
+	if lingering {
+		due = time.Now().Add(lingerTime) // before soonestRenewal
 	}
-again:
-	select {
-	case <-lingering:
-		c.giveUpLingering(link)
-		goto again
-	case <-expiring:
-		err := c.renew(link)
-		if err == nil {
-			return c.current()
+	timer := c.alarm(due)
+	defer func() {
+		if timer != nil {
+			timer.Stop()
 		}
-		if c.ctx.Err() == nil {
-			c.log(slog.LevelInfo, "could not renew the connection", slog.Any("error", err))
-			c.end(err)
+	}()
+	for {
+		select {
+		case s := <-c.swaps:
+			switch {
+			case s != nil:
+				if next := c.swap(link, s); next != link {
+					return next
+				}
+			case due.IsZero() || time.Now().Before(due): // a former link's
+			case lingering:
+				c.giveUpLingering(link)
+				due, lingering = renewal, false
+				timer = c.alarm(due)
+			default:
+				err := c.renew(link)
+				if err == nil {
+					return c.current()
+				}
+				if c.ctx.Err() == nil {
+					c.log(slog.LevelInfo, "connection not renewed", failure(err))
+					c.end(err)
+				}
+				_ = link.Close()
+				return nil
+			}
+			continue
+		case <-link.Context().Done():
+			c.end(c.lost(link))
+		case <-c.ctx.Done():
+			c.leaveNothingBehind(link)
 		}
-	case <-link.Context().Done():
-		c.end(c.lost(link))
-	case <-c.ctx.Done():
-		c.leaveNothingBehind(link)
+		_ = link.Close()
+		return nil
 	}
-	_ = link.Close()
-	return nil
+}
+
+// alarm wakes supervise at a time, if there is one. It does so by the channel of swaps: many
+// connections are idle, and each thing that one waits for takes memory.
+func (c *Conn) alarm(at time.Time) *time.Timer {
+	if at.IsZero() {
+		return nil
+	}
+	return time.AfterFunc(time.Until(at), func() {
+		select {
+		case c.swaps <- nil:
+		case <-c.ctx.Done():
+		}
+	})
+}
+
+// transition is the replacement of a link by another.
+type transition struct {
+	old  *mqtt.Conn
+	left bool // the old link has been ended, and none is in use until the next one is
 }
 
 // renew replaces the link by one with a new token. It tries for as long as the old token lives,
 // unless the hub refuses: while no network connection can be made, the old link goes on serving,
-// and ends the connection if it is lost. The hub accepts one connection a device, so the old link
-// ends before the new one introduces itself, but not before the slow part, the network connection,
-// is ready. From then on operations wait for the next one.
+// and ends the connection if it is lost. A swap that is asked for meanwhile comes first: it may be
+// what the renewal lacks.
 func (c *Conn) renew(old *mqtt.Conn) error {
-	until, left := c.expiry, false
+	t, until := &transition{old: old}, c.expiry
 	for n := 1; ; n++ {
-		if !left {
-			c.awaitBody(old)
+		if !t.left {
+			c.awaitBody(c.ctx, old, c.bodyLimit())
 			if old.Context().Err() != nil {
 				return c.lost(old)
 			}
 		}
-		next, err := c.dial(c.ctx)
+		err := c.advance(c.ctx, t, c.credential)
 		if err == nil {
-			if !left {
-				c.leave(old)
-				left = true
-			}
-			err = c.connect(c.ctx, next)
-		}
-		if err == nil {
-			c.log(slog.LevelInfo, "renewed the connection")
+			c.count(&c.renewed)
+			c.log(slog.LevelInfo, "connection renewed")
 			return nil
 		}
 		failed := classify("renew", c.hub, err)
@@ -115,23 +145,47 @@ func (c *Conn) renew(old *mqtt.Conn) error {
 		}
 		delay := renewRetry.Delay(n, failed.RetryAfter(), rand.Float64())
 		last := !time.Now().Add(delay).Before(until)
-		if last && left {
+		if last && t.left {
 			return failed
 		}
 		if last {
 			delay = time.Until(until) // the old link may serve until then
 		}
-		if !left {
+		if !t.left {
 			c.inbox.resume()
 		}
-		c.log(slog.LevelInfo, "a renewal has to be tried again", slog.Any("error", failed))
-		if err := c.rest(old, left, delay); err != nil {
+		c.log(slog.LevelInfo, "renewal is tried again", failure(failed))
+		swap, err := c.rest(t, delay)
+		switch {
+		case err != nil:
 			return err
-		}
-		if last {
+		case swap != nil:
+			if c.swapInRenewal(t, swap) {
+				return nil
+			}
+		case last:
 			return failed
 		}
 	}
+}
+
+// advance makes one attempt to go over to a new link with a credential. The hub accepts one
+// connection a device, so the old link ends before the new one introduces itself, but not before
+// the slow part, the network connection, is ready. From then on operations wait for the next one.
+func (c *Conn) advance(ctx context.Context, t *transition, credential Credential) error {
+	next, err := c.dial(ctx, credential)
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		_ = next.nc.Close()
+		return context.Cause(ctx)
+	}
+	if !t.left {
+		c.leave(ctx, t.old)
+		t.left = true
+	}
+	return c.connect(ctx, next)
 }
 
 // lost is the error of a link that has ended by itself.
@@ -151,9 +205,9 @@ func (e *Error) passes() bool {
 
 // leave ends the old link in order, when what is in flight on it has been acknowledged, for
 // drainTimeout at most.
-func (c *Conn) leave(old *mqtt.Conn) {
+func (c *Conn) leave(ctx context.Context, old *mqtt.Conn) {
 	c.replace(nil) // new messages wait from here on
-	ctx, cancel := context.WithTimeout(c.ctx, drainTimeout)
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
 	_ = old.Drain(ctx)
 	c.inbox.detach()
@@ -167,36 +221,45 @@ func (c *Conn) leave(old *mqtt.Conn) {
 	_ = old.Close()
 }
 
-// awaitBody lets no further message into a loop body, and waits for the one that is in one: it
-// could not be acknowledged over the next link, and would come again. It does not wait longer than
-// leaves some time for the renewal: a tenth of the token's life, and no more than maxReserve.
-func (c *Conn) awaitBody(old *mqtt.Conn) {
+// bodyLimit is when a renewal no longer waits for a loop body: it leaves a tenth of the token's
+// life for the renewal itself, and no more than maxReserve.
+func (c *Conn) bodyLimit() time.Time { return c.expiry.Add(-min(c.life/10, maxReserve)) }
+
+// awaitBody lets no further message into a loop body, and waits until a limit for the one that is
+// in one: it could not be acknowledged over the next link, and would come again.
+func (c *Conn) awaitBody(ctx context.Context, old *mqtt.Conn, limit time.Time) {
 	free := c.inbox.pause()
-	timer := time.NewTimer(time.Until(c.expiry) - min(c.life/10, maxReserve))
+	timer := time.NewTimer(time.Until(limit))
 	defer timer.Stop()
 	select {
 	case <-free:
 	case <-timer.C:
 	case <-old.Context().Done():
-	case <-c.ctx.Done():
+	case <-ctx.Done():
 	}
 }
 
-// rest waits before the next try of a renewal. Its error is the end of the connection, or of the
-// old link where that is still in use.
-func (c *Conn) rest(old *mqtt.Conn, left bool, d time.Duration) error {
+// rest waits before the next try of a renewal, or until a swap is asked for. Its error is the end
+// of the connection, or of the old link where that is still in use.
+func (c *Conn) rest(t *transition, d time.Duration) (*swap, error) {
 	var lost <-chan struct{}
-	if !left {
-		lost = old.Context().Done()
+	if !t.left {
+		lost = t.old.Context().Done()
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-lost:
-		return c.lost(old)
-	case <-c.ctx.Done():
-		return context.Cause(c.ctx)
+	for {
+		select {
+		case <-timer.C:
+			return nil, nil
+		case s := <-c.swaps:
+			if s != nil {
+				return s, nil
+			}
+		case <-lost:
+			return nil, c.lost(t.old)
+		case <-c.ctx.Done():
+			return nil, context.Cause(c.ctx)
+		}
 	}
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn_test
 
 import (
@@ -44,7 +46,7 @@ func TestTheTokenIsRenewedBehindTheConnection(t *testing.T) {
 		}
 		assert.Greater(s, len(gaps), 10, "the moment is drawn anew each time")
 		assert.Equal(s, since, conn.Stats().Since)
-		assert.GreaterOrEqual(s, conn.Stats().Acknowledged, uint64(24))
+		assert.GreaterOrEqual(s, conn.Stats().Responses, uint64(24))
 		assert.Equal(s, len(attempts)-1, strings.Count(log.String(), "renewed"))
 		assert.NotContains(s, log.String(), "sig=")
 	})

@@ -1,8 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn
 
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 )
@@ -21,7 +24,17 @@ func (c *Conn) Send(ctx context.Context, m Message) error {
 	if err != nil {
 		return &Error{Op: "send", Hub: c.hub, Class: Caller, Err: err}
 	}
-	return c.publish(ctx, "send", topic, m.Body)
+	c.sent.Add(1)
+	c.inFlight.Add(1)
+	err = c.publish(ctx, "send", topic, m.Body)
+	c.inFlight.Add(-1)
+	if err != nil {
+		return err
+	}
+	if c.acknowledged.Add(1) == 1 {
+		c.log(slog.LevelInfo, "message acknowledged") // the first is news: it works
+	}
+	return nil
 }
 
 // publish sends at QoS 1 over whichever link there is; when a renewal replaces that link meanwhile,

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn
 
 import (
@@ -5,8 +7,11 @@ import (
 	"strings"
 )
 
-// Topics of what the hub sends (Azure docs: "Communicate with an IoT hub using the MQTT protocol").
+// Topics (Azure docs: "Communicate with an IoT hub using the MQTT protocol"; those of credentials:
+// "Certificate management in Azure IoT Hub").
 const (
+	issueRequests  = "$iothub/credentials/POST/issueCertificate/?$rid="
+	issueResponses = "$iothub/credentials/res/"
 	twinResponses  = "$iothub/twin/res/"
 	desiredPatches = "$iothub/twin/PATCH/properties/desired/"
 	methodCalls    = "$iothub/methods/POST/"

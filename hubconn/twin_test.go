@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn_test
 
 import (
@@ -84,7 +86,7 @@ func TestAReportThatIsNoneIsRefusedAndNotSent(t *testing.T) {
 			assert.Equal(s, "report", s.is(err, hubconn.Caller).Op, name)
 			assert.Equal(s, retry.Stop, retry.Classify(err), name)
 		}
-		assert.Zero(s, conn.Stats().Acknowledged, "not even a subscription")
+		assert.Zero(s, conn.Stats().Responses, "not even a subscription")
 
 		// At the limit it goes to the hub, which has limits of its own: this one for the length of
 		// a text.

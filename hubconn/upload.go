@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubconn
 
 import (
@@ -182,7 +184,7 @@ func (u *upload) call(
 	ctx context.Context, path string, body []byte, read func(https.Response) *Error,
 ) *Error {
 	return u.persist(ctx, func() *Error {
-		response, failed := u.conn.dialer.call(ctx, u.conn.hub, u.conn.credential, apiRequest{
+		response, failed := u.conn.dialer.call(ctx, u.conn.hub, u.conn.identity(), apiRequest{
 			op: "upload", method: http.MethodPost, path: path, body: body, answered: read != nil,
 			header: http.Header{"Content-Type": {"application/json; charset=utf-8"}},
 		})

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package dial opens the network connections of a device, whatever runs over them: HTTPS, MQTT, or
 // MQTT over WebSocket.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dial
 
 import (
@@ -9,11 +11,14 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
 const (
 	maxProxyHeader = 64 << 10 // of a proxy's response
 	maxRefusal     = 1 << 10  // what is kept of its body
+	maxQuoted      = 200      // characters of an error that quotes it
 )
 
 // through opens a connection to address through a proxy, which learns the name and looks it up.
@@ -83,7 +88,7 @@ func (d *Dialer) requestTunnel(nc net.Conn, proxy *url.URL, address string) erro
 	reader := bufio.NewReader(io.LimitReader(nc, maxProxyHeader))
 	response, err := http.ReadResponse(reader, request)
 	if err != nil {
-		return fmt.Errorf("response of the proxy: %w", err)
+		return fmt.Errorf("response of the proxy: %w", oneline.Cut(err, maxQuoted))
 	}
 	if response.StatusCode/100 != 2 {
 		body, _ := io.ReadAll(io.LimitReader(response.Body, maxRefusal))

@@ -1,13 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package https makes one HTTPS request as the device's clients make it: to DPS, to an IoT hub's
 // device API and to the hub's storage account.
 //
-//	conn, err := https.Open(https.Options{TLSConfig: config, UserAgent: "thermostat/1.0"})
+//	conn, err := https.Open(https.Options{TLSConfig: config, UserAgent: "sensor/1.0"})
 //	if err != nil {
 //		return err
 //	}
 //	defer conn.Close()
 //	response, err := conn.Do(ctx, https.Request{
-//		Method: http.MethodGet, URL: "https://contoso.azure-devices.net/", Limit: time.Minute,
+//		Method: http.MethodGet, URL: "https://contoso.azure-devices.net/",
+//		Limit: time.Minute,
 //	})
 //
 // What both clients need stands here once: TLS 1.2 at least and always verified, HTTP/1.1, limits

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package https
 
 import (
@@ -13,12 +15,15 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/internal/dial"
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
 const (
 	// maxHeader is the longest header of a response, together with those of the interim responses
 	// before it. The services' own have a few hundred bytes.
 	maxHeader = 64 << 10
+	// maxQuoted is how much is told of an error that quotes the response, in characters.
+	maxQuoted = 200
 
 	// overlap is how long one half of an exchange is waited for when the other half has ended: a
 	// server may respond before it has read a request to its end, and one that resets the
@@ -137,7 +142,7 @@ func (l *link) receive(request *http.Request) (r Response, whole bool, err error
 		reply, err = http.ReadResponse(l.reader, request)
 	}
 	if err != nil {
-		return Response{}, false, unexpected(err)
+		return Response{}, false, unexpected(oneline.Cut(err, maxQuoted))
 	}
 	r = NewResponse(reply.StatusCode, reply.Header, nil)
 	r.Chains = l.chains
@@ -146,7 +151,9 @@ func (l *link) receive(request *http.Request) (r Response, whole bool, err error
 	body, err := io.ReadAll(io.LimitReader(reply.Body, MaxBody+1))
 	switch {
 	case err != nil:
-		return r, false, &BodyError{Problem: "the answer is cut short", Err: err}
+		return r, false, &BodyError{
+			Problem: "the answer is cut short", Err: oneline.Cut(err, maxQuoted),
+		}
 	case len(body) > MaxBody:
 		problem := fmt.Sprintf("the answer is longer than %d bytes", MaxBody)
 		return r, false, &BodyError{Problem: problem}

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package mqtt
 
 import (
@@ -39,8 +41,14 @@ type Options struct {
 	// none.
 	AckTimeout time.Duration
 	// MaxPacket is the longest packet accepted from the server, in bytes after the fixed header. A
-	// longer one ends the connection before memory is set aside for it. Default: 384 KiB.
+	// longer one ends the connection before memory is set aside for it, unless LeftOut is set.
+	// Default: 384 KiB.
 	MaxPacket int
+	// LeftOut is told of each message longer than MaxPacket, by the goroutine that reads, and must
+	// not wait. The message is read past without memory being set aside for it, and acknowledged: a
+	// server that keeps a session would send it again over every connection, none of which would
+	// last. One of more than 4 MiB ends the connection all the same.
+	LeftOut func(bytes int)
 	// MaxInFlight is how many messages may be waiting for their PUBACK, at most MaxWindow. Default:
 	// 32.
 	MaxInFlight int
@@ -163,6 +171,12 @@ func (c *Conn) Context() context.Context { return c.tap.ctx }
 // Acknowledged counts the acknowledgements of messages and subscriptions, and the responses to
 // pings: signs that the connection serves.
 func (c *Conn) Acknowledged() uint64 { return c.tap.acks.Load() }
+
+// Bytes counts what the network has taken and brought, from the first byte of TLS on: all of it but
+// the headers of TCP and below.
+func (c *Conn) Bytes() (sent, received int64) {
+	return c.tap.line.wrote.Load(), c.tap.line.read.Load()
+}
 
 // SessionPresent reports whether the server still held a session for the client ID (MQTT 3.1.1
 // §3.2.2.2).

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package mqtt is one MQTT 3.1.1 connection behind contexts: dial, CONNECT, publish, subscribe,
 // close. It wraps the Eclipse Paho client, which this package alone imports, and guards the process
 // against peers that Paho would trust.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package mqtt
 
 import "fmt"
@@ -20,13 +22,20 @@ const (
 // identifier and one return code, since a SUBSCRIBE has one filter.
 const maxSmall = 3
 
+// maxLeftOut is the longest PUBLISH that is read past: no broker has longer ones for a device, and
+// the bytes may be paid for.
+const maxLeftOut = 4 << 20
+
 // scanner follows the packet framing of the bytes a server sends, however they are split, and ends
-// at the first packet that must not reach Paho: one longer than the limit (Paho allocates what a
-// header announces), a SUBACK with another number of codes than the SUBSCRIBE has filters (Paho
-// panics), a CONNACK out of place or one that refuses (Paho treats unknown codes as success),
-// anything only a client may send.
+// at the first packet that must not reach Paho: a SUBACK with another number of codes than the
+// SUBSCRIBE has filters (Paho panics), a CONNACK out of place or one that refuses (Paho treats
+// unknown codes as success), anything only a client may send. A PUBLISH longer than the limit must
+// not either (Paho allocates what a header announces); the stream may go on behind it.
 type scanner struct {
-	limit int // largest remaining length let through
+	_ [0]func() // never compared, which saves code in a device's program
+
+	limit     int  // largest remaining length of a PUBLISH that is let through
+	leavesOut bool // a longer one does not end the stream
 
 	connected bool // a CONNACK was seen
 
@@ -37,17 +46,22 @@ type scanner struct {
 	length int     // remaining length announced
 	got    int     // body bytes seen
 	body   [maxSmall]byte
+
+	left bool   // out: it is a PUBLISH that is too long
+	id   uint16 // its packet identifier
 }
 
-// event is a packet that has arrived whole and is not a PUBLISH.
+// event is a packet that has arrived whole and is not a PUBLISH, or one that was left out.
 type event struct {
 	kind byte
-	id   uint16 // the first two bytes of the body
+	id   uint16 // its packet identifier; of a PUBLISH of QoS 0: 0
+	size int    // of a PUBLISH
 }
 
 // feed reads the next bytes of the stream, appends to out what Paho may have of them, and returns
-// that. With an error, the stream ends there. Each packet but PUBLISH is reported to pass, in
-// order, which says whether Paho is to have it; out has it whole then, or not at all.
+// that. With an error, the stream ends there. Each packet but a PUBLISH that is not too long is
+// reported to pass, in order, which says whether Paho is to have it; out has it whole then, or not
+// at all.
 //
 // out may be the memory before p: no more is appended than was read, but for a small packet's bytes
 // that came before, which are fewer than maxHeld.
@@ -59,7 +73,7 @@ func (s *scanner) feed(p, out []byte, pass func(event) bool) ([]byte, error) {
 			}
 			p = p[1:]
 			if s.inBody {
-				if s.kind() == typePublish {
+				if s.passes() {
 					out = append(out, s.head[:1+s.digits]...)
 				}
 				if s.length == 0 {
@@ -77,8 +91,10 @@ func (s *scanner) feed(p, out []byte, pass func(event) bool) ([]byte, error) {
 		if err := s.checkBody(before); err != nil {
 			return out, err
 		}
-		if s.kind() == typePublish {
+		if s.passes() {
 			out = append(out, p[:n]...)
+		} else if s.left {
+			s.identify(p[:n], before)
 		}
 		p = p[n:]
 		if s.got == s.length {
@@ -111,6 +127,23 @@ func (s *scanner) fixedHeader(b byte) error {
 }
 
 func (s *scanner) kind() byte { return s.header >> 4 }
+
+// passes says that the packet is a PUBLISH that Paho is to have.
+func (s *scanner) passes() bool { return s.kind() == typePublish && !s.left }
+
+// identify looks for the packet identifier of a PUBLISH in the part of its body that begins at an
+// offset; it stands behind the topic.
+func (s *scanner) identify(part []byte, offset int) {
+	if s.header>>1&3 == 0 || s.got < 2 {
+		return
+	}
+	at := 2 + (int(s.body[0])<<8 | int(s.body[1]))
+	for i := range 2 {
+		if n := at + i - offset; n >= 0 && n < len(part) {
+			s.id |= uint16(part[n]) << (8 * (1 - i))
+		}
+	}
+}
 
 func (s *scanner) checkType() error {
 	kind, flags := s.kind(), s.header&0x0f
@@ -161,7 +194,8 @@ func (s *scanner) checkLength() error {
 			"a packet of type %d with %d bytes instead of %d", s.kind(), s.length, want,
 		)}
 	}
-	if s.length > s.limit {
+	s.left = s.length > s.limit // no other packet is that long
+	if s.left && (!s.leavesOut || s.length > maxLeftOut) {
 		return &ProtocolError{Reason: fmt.Sprintf(
 			"a packet of %d bytes announced, the limit is %d", s.length, s.limit,
 		)}
@@ -199,7 +233,7 @@ func (s *scanner) checkBody(before int) error {
 // rest is how many bytes are still to come of a PUBLISH that has been checked: whatever they are,
 // they may pass.
 func (s *scanner) rest() int {
-	if !s.inBody || s.kind() != typePublish || s.got < 2 {
+	if !s.inBody || !s.passes() || s.got < 2 {
 		return 0
 	}
 	return s.length - s.got
@@ -214,7 +248,9 @@ func (s *scanner) skip(n int) {
 
 // finish ends a packet.
 func (s *scanner) finish(out []byte, pass func(event) bool) []byte {
-	if s.kind() != typePublish {
+	if s.left {
+		pass(event{kind: typePublish, id: s.id, size: s.length})
+	} else if s.kind() != typePublish {
 		e := event{kind: s.kind(), id: uint16(s.body[0])<<8 | uint16(s.body[1])}
 		if pass(e) {
 			out = append(append(out, s.header, byte(s.length)), s.body[:s.length]...)
@@ -224,4 +260,6 @@ func (s *scanner) finish(out []byte, pass func(event) bool) []byte {
 	return out
 }
 
-func (s *scanner) next() { *s = scanner{limit: s.limit, connected: s.connected} }
+func (s *scanner) next() {
+	*s = scanner{limit: s.limit, leavesOut: s.leavesOut, connected: s.connected}
+}

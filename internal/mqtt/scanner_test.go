@@ -1,9 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package mqtt
 
 import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
@@ -16,7 +19,7 @@ import (
 func scan(
 	limit int, stream []byte, pass func(event) bool, piece func(rest int) int,
 ) (passed []byte, seen []event, err error) {
-	s := scanner{limit: limit}
+	s := scanner{limit: limit, leavesOut: true}
 	buffer := make([]byte, maxHeld+len(stream))
 	for len(stream) > 0 {
 		n := copy(buffer[maxHeld:], stream[:piece(len(stream))])
@@ -78,12 +81,30 @@ func TestScannerFollowsThePacketsHoweverTheyAreSplit(t *testing.T) {
 	}
 }
 
-func TestScannerLetsTheLongestPacketThroughAndNoLonger(t *testing.T) {
-	stream := append(
-		[]byte{0x20, 2, 0, 0, 0x30, 0x80, 0x01}, append([]byte{0, 1, 'a'}, make([]byte, 125)...)...,
-	)
-	_, _, err := scan(128, stream, all, whole)
-	assert.NoError(t, err)
+func TestScannerLetsTheLongestPacketThroughAndLeavesALongerOneOut(t *testing.T) {
+	for _, header := range []byte{0x30, 0x32, 0x3b} {
+		long := append([]byte{header, 0x80, 0x01, 0, 1, 'a', 0x12, 0x34}, make([]byte, 123)...)
+		next := []byte{0x30, 5, 0, 1, 'b', 'o', 'k'}
+		stream := slices.Concat([]byte{0x20, 2, 0, 0}, long, next)
+		for size := 1; size < len(stream); size++ {
+			piece := func(rest int) int { return min(size, rest) }
+			passed, _, err := scan(128, stream, all, piece)
+			require.NoError(t, err)
+			assert.Equal(t, stream, passed)
+			passed, seen, err := scan(127, stream, all, piece)
+			require.NoError(t, err)
+			assert.Equal(t, append(stream[:4:4], next...), passed)
+			want := event{kind: typePublish, size: 128}
+			if header != 0x30 {
+				want.id = 0x1234
+			}
+			assert.Equal(t, want, seen[len(seen)-1], "it can be acknowledged")
+		}
+	}
+}
+
+func TestScannerEndsAtAPacketThatNoBrokerSends(t *testing.T) {
+	stream := []byte{0x20, 2, 0, 0, 0x30, 0x81, 0x80, 0x80, 0x02, 0, 1, 'a'} // 4 MiB and 1
 	passed, _, err := scan(127, stream, all, whole)
 	isProtocolError(t, err)
 	assert.Equal(t, stream[:4], passed, "the length that would be trusted is withheld")

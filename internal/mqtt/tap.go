@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package mqtt
 
 import (
@@ -39,6 +41,7 @@ type tap struct {
 	packets bool      // each packet is written by itself: a WebSocket message
 	start   time.Time // before anything happened: no time is 0
 	scan    scanner
+	leftOut []event                   // not acknowledged yet
 	pass    func(event) bool          // arrived: a function value that is made once
 	chunk   [maxHeld + chunkSize]byte // what was read last
 	ready   []byte                    // of chunk: what Paho may have
@@ -82,7 +85,7 @@ func newTap(nc net.Conn, o Options) *tap {
 	l.adopt(o.WriteTimeout)
 	t := &tap{
 		nc: nc, line: l, options: o, start: time.Now().Add(-time.Second),
-		scan:   scanner{limit: o.MaxPacket},
+		scan:   scanner{limit: o.MaxPacket, leavesOut: o.LeftOut != nil},
 		some:   make(chan struct{}, 1),
 		window: newWindow(o.MaxInFlight),
 	}
@@ -185,10 +188,18 @@ func (t *tap) fill() {
 	var bad error
 	t.ready, bad = t.scan.feed(t.chunk[maxHeld:maxHeld+n], t.chunk[:0], t.pass)
 	t.grant()
+	leftOut := t.leftOut
+	t.leftOut = nil
 	if refused, ok := errors.AsType[*RefusedError](bad); ok && !t.connect.IsZero() {
 		refused.Elapsed = time.Since(t.connect)
 	}
 	t.mu.Unlock()
+	for _, e := range leftOut {
+		if e.id != 0 {
+			t.acknowledge(e.id)
+		}
+		t.options.LeftOut(e.size)
+	}
 	switch {
 	case bad != nil:
 		t.fail(bad)
@@ -197,8 +208,9 @@ func (t *tap) fill() {
 	}
 }
 
-// arrived is given each packet of the server's but PUBLISH, with mu held, and reports whether it is
-// for Paho. An acknowledgement of what was not sent, or not by a packet of that type, ends nothing.
+// arrived is given each packet of the server's but PUBLISH, and each PUBLISH that was left out,
+// with mu held, and reports whether it is for Paho. An acknowledgement of what was not sent, or not
+// by a packet of that type, ends nothing.
 func (t *tap) arrived(e event) bool {
 	switch e.kind {
 	case typePingresp:
@@ -216,6 +228,8 @@ func (t *tap) arrived(e event) bool {
 		return t.answered(e)
 	case typeConnack:
 		return true
+	case typePublish:
+		t.leftOut = append(t.leftOut, e)
 	}
 	return false
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package mqtt
 
 import (
@@ -14,9 +16,13 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/rehome-iot/rehome/internal/dial"
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
-const maxBody = 1 << 10 // what the WebSocket library keeps of a refusal's body
+const (
+	maxBody   = 1 << 10 // what the WebSocket library keeps of a refusal's body
+	maxQuoted = 200     // characters of an error that quotes a response
+)
 
 // WebSocket connects to a wss URL with the subprotocol mqtt, through a proxy if there is one for
 // it. A response other than 101 is an *UpgradeError; when ctx ends first the error is its cause.
@@ -56,7 +62,7 @@ func (d *Dialer) WebSocket(
 		body, _ := io.ReadAll(io.LimitReader(response.Body, maxBody))
 		return nil, &UpgradeError{Status: response.StatusCode, Header: response.Header, Body: body}
 	case err != nil:
-		return nil, dial.Cause(ctx, err)
+		return nil, dial.Cause(ctx, oneline.Cut(err, maxQuoted))
 	}
 	if got := ws.Subprotocol(); got != "" && got != "mqtt" {
 		_ = ws.Close()
@@ -91,7 +97,7 @@ func (c *wsConn) Read(p []byte) (int, error) {
 		if c.reader == nil {
 			kind, reader, err := c.ws.NextReader()
 			if err != nil {
-				return 0, err
+				return 0, oneline.Cut(err, maxQuoted) // a close frame may give a reason
 			}
 			if kind != websocket.BinaryMessage {
 				// MQTT 3.1.1 §6

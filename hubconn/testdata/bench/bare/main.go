@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Bare connects with crypto/tls and Paho and stays connected.
 package main
 

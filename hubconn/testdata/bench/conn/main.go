@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Conn connects with package hubconn alone and stays connected.
 package main
 

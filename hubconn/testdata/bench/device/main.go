@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Device connects with a provisioning.Device that remembers where it belongs, and stays connected.
 package main
 

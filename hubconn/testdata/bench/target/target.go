@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package target is what the programs of this directory connect to, as the benchmark that starts
 // them says in their environment. They are programs as devices have them, without test code: what a
 // process needs is measured on them.
