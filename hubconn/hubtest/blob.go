@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubtest
 
 import (
@@ -19,6 +21,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/uuid"
 )
 
 const (
@@ -61,13 +65,19 @@ func newStore(h *Hub) *store {
 }
 
 // blobHost names the storage of a hub: "hub-a.azure-devices.net" has "hub-a.blob.core.windows.net".
+// A hub of any other domain has its whole name there, for two hubs may begin alike.
 func blobHost(hub string) string {
-	name, _, _ := strings.Cut(hub, ".")
+	name, domain, _ := strings.Cut(hub, ".")
+	if domain != "" && !strings.EqualFold(domain, "azure-devices.net") {
+		name = hub
+	}
 	return name + ".blob.core.windows.net"
 }
 
-// BlobHost returns the host name of the storage that devices upload to. Faults of the network can
-// be set for it as for the hub's.
+// BlobHost returns the host name of the storage that devices upload to: of
+// "hub-a.azure-devices.net" it is "hub-a.blob.core.windows.net", and of "hub-a.example.com" it is
+// "hub-a.example.com.blob.core.windows.net". Faults of the network can be set for it as for the
+// hub's.
 func (h *Hub) BlobHost() string { return h.store.host }
 
 // Blob returns the content of an uploaded blob. Its name begins with the ID of the device:
@@ -130,7 +140,7 @@ func (s *store) ServeMQTT(nc net.Conn) { _ = nc.Close() }
 // ServeHTTP serves Put Blob, Put Block, Put Block List, Get Blob and Get Blob Properties. Azure
 // REST API: Blob service.
 func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("x-ms-request-id", newLockToken())
+	w.Header().Set("x-ms-request-id", uuid.New())
 	w.Header().Set("x-ms-version", blobVersion)
 	name, ok := blobName(r.URL.EscapedPath())
 	if !ok {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubtest
 
 import (
@@ -54,16 +56,13 @@ func isInput(name string) bool { return name != "" && !strings.ContainsAny(name,
 // if there is one.
 func c2dFilter(id string, m *C2D, subscriptions map[string]byte) (qos byte, ok bool) {
 	device, module := splitID(id)
-	prefix, kind := "devices/"+device+"/", "messages/devicebound/#"
+	wanted := commandFilters(device)
 	if module != "" {
-		prefix += "modules/" + module + "/"
-	}
-	if m.Input != "" {
-		kind = "inputs/#"
-	}
-	wanted := []string{prefix + kind}
-	if module != "" {
-		wanted = append(wanted, prefix+"#")
+		own, kind := "devices/"+device+"/modules/"+module+"/", "messages/devicebound/#"
+		if m.Input != "" {
+			kind = "inputs/#"
+		}
+		wanted = []string{own + kind, own + "#"}
 	}
 	for filter, granted := range subscriptions {
 		if slices.Contains(wanted, ownFilter(id, filter)) {

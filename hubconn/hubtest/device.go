@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubtest
 
 import (
@@ -12,6 +14,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/rehome-iot/rehome/internal/uuid"
 )
 
 // Device is an identity in a hub's registry.
@@ -78,7 +82,7 @@ func (h *Hub) put(d Device) {
 		d.CredentialID = cmp.Or(d.CredentialID, old.CredentialID)
 	}
 	if d.CertificatePolicy != "" && d.CredentialID == "" {
-		d.CredentialID = newCredentialID()
+		d.CredentialID = uuid.New()
 	}
 	if d.PrimaryKey == "" && d.SecondaryKey == "" && d.PrimaryThumbprint == "" &&
 		d.SecondaryThumbprint == "" && d.CertificatePolicy == "" {

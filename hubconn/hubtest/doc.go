@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package hubtest simulates Azure IoT hubs, for tests of devices.
 //
 // A [Hub] lives on a [simnet.Network], which gives it a name, TLS, a clock and the faults of the
@@ -52,8 +54,8 @@
 //	                 twins (get, patch, replace), methods, cloud-to-device messages,
 //	                 statistics, queries of twins of devices and modules; SAS of
 //	                 the five built-in policies (ConnectionString)
-//	state            keys, registry, twins, queues and sessions over a restart
-//	                 (Save, Load)
+//	state            keys, registry, twins, queues, sessions and trust over a
+//	                 restart (Save, Load)
 //	limits           rates, shaped and then refused; a daily quota (SetLimits)
 //	trouble          faults at every stage (Inject), fail-over (FailOver), and those
 //	                 of the network (Operations)
@@ -71,8 +73,10 @@
 // At a hub ([Hub.Inject]): any CONNACK return code at once or late, no response, a connection
 // closed, reset or stalled at any stage, a lost PUBACK with the message stored or not, a refused
 // SUBSCRIBE, an upgrade or an HTTPS operation refused by the hub or by a proxy, with or without
-// Retry-After, any status for a twin operation, messages to the device lost on the way, and failing
-// storage. Telemetry that asks for a fault the way the official SDKs' end-to-end tests do
+// Retry-After, any status for a twin operation, messages to the device lost on the way, failing
+// storage, a renewal of a certificate refused with any code before or after its 202, late, or never
+// ended, and a chain that is missing, expired, for another key or no chain at all ([ChainFault]).
+// Telemetry that asks for a fault the way the official SDKs' end-to-end tests do
 // (AzIoTHub_FaultOperationType KillTcp and ShutDownMqtt) gets it. On the way to any host
 // ([simnet.Network.SetFault] and its neighbours): names that do not exist or do not resolve,
 // refused and unanswered connections, a reset after so many bytes, a stalled link, certificates
@@ -87,7 +91,9 @@
 //     which it was. Only a hub of the connection profile mqttV5 answers with 1, to every CONNECT of
 //     MQTT 3.1.1;
 //   - a topic that is not the service's own, QoS 2 and a message above 256 KB close the connection;
-//     a filter that is not the service's, and a sixth subscription, are refused with SUBACK 0x80;
+//     a filter that is not the service's, and a sixth subscription, are refused with SUBACK 0x80.
+//     "#" and "devices/{id}/messages/#", which the service's samples use, bring a device its
+//     cloud-to-device messages, and nothing else;
 //   - a key that is rotated does not end a live connection; a deleted or disabled device loses its
 //     connection at once;
 //   - over MQTT a cloud-to-device message stays locked for as long as the connection lasts; what
@@ -101,8 +107,8 @@
 //   - over HTTPS an unknown device and a disabled one are both 404001; names of application
 //     properties keep the case they have in the header;
 //   - a certificate is issued in a second, by SAS sessions too; the credential ID that binds it to
-//     its device is a URI in it, urn:uuid:…; RevokeCredentials closes the device's connection,
-//     Issuer.Revoke closes none;
+//     its device is a URI in it, urn:uuid:…; [Hub.RevokeCredentials] closes the device's
+//     connection, [Issuer.Revoke] closes none;
 //   - a request for a certificate that has no request ID, or comes before the subscription, gets no
 //     answer, and the connection stays. One whose 200 was lost is over;
 //   - while traffic shaping delays a packet, those behind it wait, pings included;

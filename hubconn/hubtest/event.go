@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubtest
 
 import (
@@ -71,6 +73,7 @@ func (h *Hub) recordUnanswered(l *link) {
 func (h *Hub) recordOperation(o *Operation) {
 	e := h.event(simnet.EventOperation, o.DeviceID)
 	e.Transport, e.Operation, e.Status, e.Code = o.Transport, o.On.String(), o.Status, o.Code
+	e.Reason = o.Reason
 	h.network.Record(e)
 }
 

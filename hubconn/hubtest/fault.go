@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubtest
 
 import (
@@ -59,6 +61,9 @@ type Fault struct {
 	Code int `json:"code,omitempty"`
 	// Message is the text in the body; "" means one that fits the status.
 	Message string `json:"message,omitempty"`
+
+	// Chain is what is wrong with the certificate chain that a device is issued. At IssueEnd.
+	Chain ChainFault `json:"chain,omitempty"`
 }
 
 // plainFault is a Fault without its methods.

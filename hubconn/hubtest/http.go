@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubtest
 
 import (
@@ -16,7 +18,8 @@ type webReply struct {
 	header http.Header
 	// of a refusal: the body has the code's name, in the older of the two shapes, and not its
 	// number
-	named bool
+	named  bool
+	reason string // of a refusal: for the log, and not for the device
 }
 
 func webRefusal(code int, message string) webReply {
@@ -37,9 +40,10 @@ func (h *Hub) serveDevice(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	stage := e.action.stage()
-	logResponse := func(status, code int) {
+	logResponse := func(status, code int, reason string) {
 		h.logOperation(Operation{
 			On: stage, DeviceID: e.id, Transport: "https", Status: status, Code: code,
+			Reason: reason,
 		})
 	}
 	if f, struck := h.strike(stage, e.id); struck {
@@ -50,11 +54,11 @@ func (h *Hub) serveDevice(w http.ResponseWriter, r *http.Request) {
 		case pause(r.Context(), f.Delay) != nil:
 			return
 		case f.silent():
-			logResponse(0, 0)
+			logResponse(0, 0, "")
 			h.leaveUnanswered(w, r, f)
 			return
 		case f.Status != 0:
-			logResponse(f.Status, f.Code)
+			logResponse(f.Status, f.Code, "")
 			h.refuse(w, f)
 			return
 		}
@@ -63,7 +67,7 @@ func (h *Hub) serveDevice(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // nobody is left to hear it
 	}
-	logResponse(response.status, response.code)
+	logResponse(response.status, response.code, response.reason)
 	h.reply(w, response)
 }
 
@@ -123,13 +127,13 @@ func (h *Hub) authenticateRequest(r *http.Request, id string) (refused webReply,
 	}
 	if token == "" && cert == nil {
 		refused = webRefusal(codeUnauthorizedEntry, "Unauthorized")
-		refused.named = true
+		refused.named, refused.reason = true, "neither token nor client certificate"
 		return refused, false
 	}
 	device, unknown := h.known(id)
 	if unknown != "" { // the service does not tell the disabled from the unknown
 		refused = webRefusal(codeDeviceNotFound, id)
-		refused.named = true
+		refused.named, refused.reason = true, unknown
 		return refused, false
 	}
 	reason := ""
@@ -139,8 +143,10 @@ func (h *Hub) authenticateRequest(r *http.Request, id string) (refused webReply,
 		reason = h.checkCertificate(device, cert, now)
 	}
 	if reason != "" {
-		return webRefusal(codeUnauthorized, "Authentication failed for this device, "+
-			"renew token or certificate and reconnect ("+reason+")"), false
+		refused = webRefusal(codeUnauthorized,
+			"Authentication failed for this device, renew token or certificate and reconnect")
+		refused.reason = reason
+		return refused, false
 	}
 	return webReply{}, true
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubtest
 
 import (
@@ -268,13 +270,14 @@ func TestWhoMayUseHTTPS(t *testing.T) {
 		code    int
 		name    string
 		message string
+		reason  string // which the device is not told
 	}{
-		"no credential":   {func(_ *testing.T, _ *Hub, c *client) { c.password = "" }, 401, "IotHubUnauthorizedAccess", "Unauthorized"},
-		"nonsense":        {func(_ *testing.T, _ *Hub, c *client) { c.password = "Bearer x" }, 401003, "IotHubUnauthorized", "renew token"},
-		"expired":         {func(t *testing.T, h *Hub, c *client) { h.network.SetClockOffset(time.Hour + 5*time.Minute + 1) }, 401003, "IotHubUnauthorized", "expired"},
-		"another key":     {func(t *testing.T, h *Hub, c *client) { _ = h.Put(Device{ID: "dev1", PrimaryKey: "a2V5"}) }, 401003, "IotHubUnauthorized", "another key"},
-		"deleted device":  {func(_ *testing.T, h *Hub, _ *client) { h.Delete("dev1") }, 404, "DeviceNotFound", "dev1"},
-		"disabled device": {func(_ *testing.T, h *Hub, _ *client) { h.Disable("dev1") }, 404, "DeviceNotFound", "dev1"},
+		"no credential":   {func(_ *testing.T, _ *Hub, c *client) { c.password = "" }, 401, "IotHubUnauthorizedAccess", "Unauthorized", "neither token nor"},
+		"nonsense":        {func(_ *testing.T, _ *Hub, c *client) { c.password = "Bearer x" }, 401003, "IotHubUnauthorized", "renew token", "does not begin with"},
+		"expired":         {func(t *testing.T, h *Hub, c *client) { h.network.SetClockOffset(time.Hour + 5*time.Minute + 1) }, 401003, "IotHubUnauthorized", "renew token", "expired"},
+		"another key":     {func(t *testing.T, h *Hub, c *client) { _ = h.Put(Device{ID: "dev1", PrimaryKey: "a2V5"}) }, 401003, "IotHubUnauthorized", "renew token", "another key"},
+		"deleted device":  {func(_ *testing.T, h *Hub, _ *client) { h.Delete("dev1") }, 404, "DeviceNotFound", "dev1", "no such device"},
+		"disabled device": {func(_ *testing.T, h *Hub, _ *client) { h.Disable("dev1") }, 404, "DeviceNotFound", "dev1", "is disabled"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWeb(t, func(t *testing.T, h *Hub, c *client) {
@@ -287,6 +290,8 @@ func TestWhoMayUseHTTPS(t *testing.T) {
 				assert.Equal(t, test.code, code)
 				assert.Equal(t, test.name, kind)
 				assert.Contains(t, message, test.message)
+				assert.NotContains(t, message, test.reason)
+				assert.Contains(t, h.Operations()[0].Reason, test.reason)
 				assert.Empty(t, h.Messages())
 			})
 		})

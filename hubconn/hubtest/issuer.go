@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubtest
 
 import (
@@ -176,6 +178,17 @@ func (i *Issuer) current() []*x509.Certificate {
 // has to be one of the names. Errors are of type [*Error] with the service's code: 400004 and
 // 400037 for a request that is wrong, 400040 for a policy that does not exist.
 func (i *Issuer) Issue(policy, credentialID, csr string, names ...string) ([]string, error) {
+	return i.IssueFaulty("", policy, credentialID, csr, names...)
+}
+
+// IssueFaulty is Issue with something wrong about the chain; what is wrong with the request is an
+// error all the same. A chain that is missing is nil. A fault that does not exist is an error.
+func (i *Issuer) IssueFaulty(
+	fault ChainFault, policy, credentialID, csr string, names ...string,
+) ([]string, error) {
+	if err := new(ChainFault).UnmarshalText([]byte(fault)); err != nil {
+		return nil, fmt.Errorf("hubtest: chain fault: %w", err)
+	}
 	if err := i.CheckRequest(csr, names...); err != nil {
 		return nil, err
 	}
@@ -190,15 +203,15 @@ func (i *Issuer) Issue(policy, credentialID, csr string, names ...string) ([]str
 	if !ok || a == nil {
 		return nil, issueError(codeCredentialFailed, "no certificate policy "+policy)
 	}
-	leaf, err := a.issue(request, credentialID, i.network.Now(), p.Validity)
+	leaf, err := a.issue(fault, request, credentialID, i.network.Now(), p.Validity)
 	if err != nil {
 		return nil, issueError(codeCredentialFailed, err.Error())
 	}
-	return []string{i.encode(leaf), i.encode(a.intermediate.Raw), i.encode(a.root.Raw)}, nil
+	return i.chain(fault, leaf, a)
 }
 
-func (i *Issuer) encode(der []byte) string {
-	if !i.cfg.DER {
+func encodeCertificate(der []byte, asDER bool) string {
+	if !asDER {
 		der = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	}
 	return base64.StdEncoding.EncodeToString(der)
@@ -251,22 +264,28 @@ func caTemplate(name string, now time.Time, pathLen int) *x509.Certificate {
 }
 
 // issue makes a certificate as the service does, as far as that is published; what is not: it is
-// backdated by five minutes, for client authentication, and holds the credential ID as a URI.
+// for client authentication, and holds the credential ID as a URI.
 func (a *authority) issue(
-	request *x509.CertificateRequest, credentialID string, now time.Time, validity time.Duration,
+	fault ChainFault, request *x509.CertificateRequest, credentialID string, now time.Time,
+	validity time.Duration,
 ) ([]byte, error) {
+	key, err := fault.publicKey(request)
+	if err != nil {
+		return nil, err
+	}
+	from, to := fault.validity(now, validity)
 	at := "http://issuer.invalid/" + url.PathEscape(a.intermediate.Subject.CommonName)
 	template := &x509.Certificate{
 		SerialNumber: serialNumber(),
 		Subject:      pkix.Name{CommonName: request.Subject.CommonName},
-		NotBefore:    now.Add(-5 * time.Minute), NotAfter: now.Add(validity),
+		NotBefore:    from, NotAfter: to,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true, URIs: []*url.URL{credentialURI(credentialID)},
 		CRLDistributionPoints: []string{at + ".crl"}, IssuingCertificateURL: []string{at + ".cer"},
 		SignatureAlgorithm: x509.ECDSAWithSHA384,
 	}
-	return x509.CreateCertificate(rand.Reader, template, a.intermediate, request.PublicKey, a.key)
+	return x509.CreateCertificate(rand.Reader, template, a.intermediate, key, a.key)
 }
 
 // credentialURI is how a certificate names its credential ID.

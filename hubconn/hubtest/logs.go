@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubtest
 
 import (
@@ -120,6 +122,9 @@ type Operation struct {
 	Code int
 	// Detail is the name of the blob; "" for all other operations.
 	Detail string
+	// Reason says why a request over HTTPS was refused, for people, where its sender or its
+	// credential was why. The device was not told, as the service does not tell it.
+	Reason string
 }
 
 // Operations returns the log of operations, in the order of their responses.

@@ -1,12 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubtest
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/uuid"
 )
 
 // C2D is a cloud-to-device message.
@@ -253,7 +255,7 @@ func (h *Hub) lockNext(
 	h.sweep(r, now)
 	for _, c := range r.queue {
 		if !c.Locked && fits(c) {
-			c.Locked, c.holder, c.until, c.token = true, to, until, newLockToken()
+			c.Locked, c.holder, c.until, c.token = true, to, until, uuid.New()
 			c.DeliveryCount++
 			return c
 		}
@@ -313,12 +315,4 @@ func (r *record) nextUnlock() time.Time {
 		}
 	}
 	return next
-}
-
-// newLockToken returns a UUID, as the service's lock tokens are.
-func newLockToken() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	s := hex.EncodeToString(b[:])
-	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubtest
 
 import (
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/internal/mqttserver"
+	"github.com/rehome-iot/rehome/internal/uuid"
 )
 
 // credentialFilter is where a device hears what came of its requests for certificates.
@@ -59,6 +62,14 @@ func (o *issuing) info() *credentialInfo {
 		RequestID: o.rid, CorrelationID: o.correlation,
 		OperationExpires: o.expires.UTC().Format(credentialExpiry),
 	}
+}
+
+// failure is the info of a request that came to nothing.
+func (o *issuing) failure(message string) *credentialInfo {
+	info := o.info()
+	info.CredentialError = "400000"
+	info.CredentialMessage = cmp.Or(message, "the credential operation failed")
+	return info
 }
 
 // credentialRefusal makes the error body of these topics: that of twins, with info and, where there
@@ -222,13 +233,13 @@ func (h *Hub) renew(id, rid string, body []byte) *credentialAnswer {
 			pending.info(), int(issueTime/time.Second),
 		)
 	}
-	o := &issuing{rid: rid, correlation: newCredentialID(), expires: now.Add(issueLifetime)}
+	o := &issuing{rid: rid, correlation: uuid.New(), expires: now.Add(issueLifetime)}
 	r.issue = o
 	issuer, policy, credential := h.issuer, r.CertificatePolicy, r.CredentialID
 	names := h.namesOf(id)
 	h.network.Go(func(ctx context.Context) {
-		h.conclude(ctx, id, o, func() ([]string, error) {
-			return issuer.Issue(policy, credential, in.csr, names...)
+		h.conclude(ctx, id, o, func(wrong ChainFault) ([]string, error) {
+			return issuer.IssueFaulty(wrong, policy, credential, in.csr, names...)
 		})
 	})
 	return accepted(o)
@@ -252,9 +263,19 @@ func accepted(o *issuing) *credentialAnswer {
 	return &credentialAnswer{status: http.StatusAccepted, body: body}
 }
 
+// issued is the response with a chain; with none, it has no member of that name.
+func issued(o *issuing, chain []string) *credentialAnswer {
+	members := map[string]any{"correlationId": o.correlation}
+	if chain != nil {
+		members["certificates"] = chain
+	}
+	body, _ := json.Marshal(members) // strings: cannot fail
+	return &credentialAnswer{status: http.StatusOK, body: body}
+}
+
 // conclude ends a request, when its time has come, unless it was replaced or revoked meanwhile.
 func (h *Hub) conclude(
-	ctx context.Context, id string, o *issuing, issue func() ([]string, error),
+	ctx context.Context, id string, o *issuing, issue func(ChainFault) ([]string, error),
 ) {
 	if pause(ctx, issueTime) != nil {
 		return
@@ -263,18 +284,20 @@ func (h *Hub) conclude(
 	if struck && pause(ctx, f.Delay) != nil {
 		return
 	}
-	chain, err := issue()
-	a := &credentialAnswer{status: http.StatusOK}
-	a.body, _ = json.Marshal(map[string]any{ // strings: cannot fail
-		"correlationId": o.correlation, "certificates": chain,
-	})
-	if e, ok := errors.AsType[*Error](err); ok {
-		info := o.info()
-		info.CredentialError, info.CredentialMessage = "400000", e.Message
-		a = h.credentialRefusal(e.Status(), e.Code, e.Message, info, 0)
+	chain, err := issue(f.Chain)
+	a := issued(o, chain)
+	if err != nil {
+		a = h.credentialRefusal(
+			http.StatusBadRequest, issueCode(err), issueProblem(err),
+			o.failure(issueProblem(err)), 0,
+		)
 	}
 	if struck {
-		a = cmp.Or(h.faultyAnswer(f, o.info()), a)
+		info := o.info()
+		if cmp.Or(f.Status, f.Code/1000) == http.StatusBadRequest {
+			info = o.failure(f.Message)
+		}
+		a = cmp.Or(h.faultyAnswer(f, info), a)
 	}
 	now := h.network.Now()
 	h.mu.Lock()
@@ -289,9 +312,18 @@ func (h *Hub) conclude(
 	}
 	o.answer = a
 	l := h.links[id]
-	if struck && (f.Cut || f.Close) && l != nil {
-		l.session.Close(mqttserver.ErrReset)
-		return
+	if struck && l != nil {
+		switch {
+		case f.Cut:
+			l.session.Close(mqttserver.ErrReset)
+			return
+		case f.Close:
+			l.session.Close(errFault)
+			return
+		case f.Stall:
+			stall(l.session.Conn())
+			return // it is offered to the next connection
+		}
 	}
 	h.offerCertificate(l)
 }
@@ -325,6 +357,14 @@ func (h *Hub) offerCertificate(l *link) {
 		Status: o.answer.status, Code: o.answer.code,
 	})
 	l.post(outgoing{message: m, acked: heard})
+}
+
+// issueCode is the code of an issuer's error.
+func issueCode(err error) int {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Code
+	}
+	return codeCredentialFailed
 }
 
 // issueProblem is the text of an issuer's error.

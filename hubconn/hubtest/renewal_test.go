@@ -1,17 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubtest
 
 import (
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn/simnet"
+	"github.com/rehome-iot/rehome/internal/csr"
 )
 
 const renewTopic = "$iothub/credentials/POST/issueCertificate/?$rid="
@@ -32,40 +32,6 @@ var (
 	}
 	otherPolicy = CertificatePolicy{Namespace: "fleet", Authority: "ica2", Name: "month"}
 )
-
-func newKey(t *testing.T, curve elliptic.Curve) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(curve, rand.Reader)
-	require.NoError(t, err)
-	return key
-}
-
-// signingRequest is a certificate signing request as devices write it.
-func signingRequest(t *testing.T, name string, key crypto.Signer) string {
-	t.Helper()
-	der, err := x509.CreateCertificateRequest(
-		rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: name}}, key,
-	)
-	require.NoError(t, err)
-	return base64.StdEncoding.EncodeToString(der)
-}
-
-// chainOf reads a chain as the issuer wrote it.
-func chainOf(t *testing.T, encoded []string) []*x509.Certificate {
-	t.Helper()
-	var chain []*x509.Certificate
-	for _, text := range encoded {
-		der, err := base64.StdEncoding.DecodeString(text)
-		require.NoError(t, err)
-		if block, _ := pem.Decode(der); block != nil {
-			der = block.Bytes
-		}
-		c, err := x509.ParseCertificate(der)
-		require.NoError(t, err)
-		chain = append(chain, c)
-	}
-	return chain
-}
 
 // renewing is a hub with an issuer and a device that got its certificate when it registered.
 type renewing struct {
@@ -79,7 +45,7 @@ func inRenewal(t *testing.T, f func(t *testing.T, w *renewing)) {
 	inMemory(t, func(t *testing.T, n *simnet.Network) {
 		w := &renewing{
 			t: t, h: NewHub(n, hubHost), issuer: NewIssuer(n, IssuerConfig{}),
-			key: newKey(t, elliptic.P256()),
+			key: csr.Key(t, elliptic.P256()),
 		}
 		require.NoError(t, w.issuer.SetPolicy(renewPolicy))
 		w.h.SetIssuer(w.issuer)
@@ -93,14 +59,14 @@ func (w *renewing) issued() *tls.Certificate {
 	w.t.Helper()
 	d, _ := w.h.Get("dev1")
 	chain, err := w.issuer.Issue(
-		d.CertificatePolicy, d.CredentialID, signingRequest(w.t, "dev1", w.key), "dev1",
+		d.CertificatePolicy, d.CredentialID, csr.Request(w.t, "dev1", w.key), "dev1",
 	)
 	require.NoError(w.t, err)
 	return w.pair(chain)
 }
 
 func (w *renewing) pair(chain []string) *tls.Certificate {
-	parsed := chainOf(w.t, chain)
+	parsed := csr.Chain(w.t, chain)
 	return &tls.Certificate{
 		Certificate: [][]byte{parsed[0].Raw, parsed[1].Raw}, PrivateKey: w.key,
 	}
@@ -142,7 +108,7 @@ func (w *renewing) asks(c *client, rid, body string) (string, map[string]any) {
 }
 
 func (w *renewing) body(members string) string {
-	return `{"id":"dev1","csr":"` + signingRequest(w.t, "dev1", w.key) + `"` + members + `}`
+	return `{"id":"dev1","csr":"` + csr.Request(w.t, "dev1", w.key) + `"` + members + `}`
 }
 
 func TestACertificateIsRenewedOverTheHubsTopics(t *testing.T) {
@@ -162,7 +128,7 @@ func TestACertificateIsRenewedOverTheHubsTopics(t *testing.T) {
 		for _, one := range end["certificates"].([]any) {
 			encoded = append(encoded, one.(string))
 		}
-		chain := chainOf(t, encoded)
+		chain := csr.Chain(t, encoded)
 		require.Len(t, chain, 3, "leaf, intermediate, root")
 		leaf := chain[0]
 		require.NoError(t, leaf.CheckSignatureFrom(chain[1]))
@@ -256,7 +222,7 @@ func TestAHubThatIsNotInStepLearnsOfAuthoritiesWhenItIsTold(t *testing.T) {
 func TestWrongRequestsForACertificateAreRefused(t *testing.T) {
 	inRenewal(t, func(t *testing.T, w *renewing) {
 		c := w.connected(w.issued())
-		good := signingRequest(t, "dev1", w.key)
+		good := csr.Request(t, "dev1", w.key)
 		for name, refused := range map[string]struct {
 			code int
 			body string
@@ -269,7 +235,7 @@ func TestWrongRequestsForACertificateAreRefused(t *testing.T) {
 			"empty csr":        {400004, `{"id":"dev1","csr":""}`},
 			"number":           {400004, `{"id":"dev1","csr":7}`},
 			"other device":     {400004, `{"id":"dev2","csr":"` + good + `"}`},
-			"other name":       {400004, `{"id":"dev1","csr":"` + signingRequest(t, "dev2", w.key) + `"}`},
+			"other name":       {400004, `{"id":"dev1","csr":"` + csr.Request(t, "dev2", w.key) + `"}`},
 			"unknown member":   {400004, w.body(`,"hello":1`)},
 			"above 8 KB":       {400004, `{"id":"dev1","csr":"` + strings.Repeat("A", 8196) + `"}`},
 			"not base64":       {400004, `{"id":"dev1","csr":"!!!"}`},
@@ -290,10 +256,10 @@ func TestWrongRequestsForACertificateAreRefused(t *testing.T) {
 		// What is found out later is told after the 202.
 		small, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // refused, that is the test
 		if err == nil {
-			assertLate(t, w, c, signingRequest(t, "dev1", small))
+			assertLate(t, w, c, csr.Request(t, "dev1", small))
 		}
 		assertLate(t, w, c, base64.StdEncoding.EncodeToString([]byte("no request")))
-		assertLate(t, w, c, signingRequest(t, "dev1", newKey(t, elliptic.P521())))
+		assertLate(t, w, c, csr.Request(t, "dev1", csr.Key(t, elliptic.P521())))
 		broken, _ := base64.StdEncoding.DecodeString(good)
 		broken[len(broken)-1] ^= 1
 		assertLate(t, w, c, base64.StdEncoding.EncodeToString(broken))
@@ -305,9 +271,9 @@ func TestWrongRequestsForACertificateAreRefused(t *testing.T) {
 }
 
 // assertLate sends a request that is accepted and then refused.
-func assertLate(t *testing.T, w *renewing, c *client, csr string) {
+func assertLate(t *testing.T, w *renewing, c *client, request string) {
 	t.Helper()
-	at, _ := w.asks(c, "late", `{"id":"dev1","csr":"`+csr+`"}`)
+	at, _ := w.asks(c, "late", `{"id":"dev1","csr":"`+request+`"}`)
 	require.Equal(t, "202/?$rid=late", at)
 	at, body := w.hears(c)
 	assert.Equal(t, "400/?$rid=late", at)
@@ -418,66 +384,16 @@ func TestARequestForACertificateOutlivesItsConnection(t *testing.T) {
 	})
 }
 
-func TestFaultsOfRenewal(t *testing.T) {
-	inRenewal(t, func(t *testing.T, w *renewing) {
-		cert := w.issued()
-		c := w.connected(cert)
-		for _, code := range []int{
-			400001, 400040, 403010, 404001, 409005, 412005, 429002, 429003, 500001, 503001, 503102,
-		} {
-			w.h.Inject(Fault{On: IssueStart, Code: code, RetryAfter: "30", Message: "no"})
-			at, body := w.asks(c, "r1r1", w.body(""))
-			assert.Equal(t, strconv.Itoa(code/1000)+"/?$rid=r1r1", at)
-			assert.Equal(t, float64(code), body["errorCode"])
-			assert.Equal(t, 30.0, body["retryAfter"])
-			assert.Equal(t, "no", body["message"])
-		}
-		w.h.Inject(Fault{On: IssueStart, NoAnswer: true})
-		c.publish(renewTopic+"r2r2", 0, 0, w.body(""))
-		c.silent(20 * time.Minute)
-		w.h.Inject(Fault{On: IssueStart, NoAnswer: true, Stored: true})
-		c.publish(renewTopic+"r2r2", 0, 0, w.body(""))
-		at, _ := w.hears(c)
-		assert.Equal(t, "200/?$rid=r2r2", at, "the 202 was lost")
-
-		w.h.Inject(Fault{On: IssueEnd, Code: 400040})
-		w.asks(c, "r3r3", w.body(""))
-		at, body := w.hears(c)
-		assert.Equal(t, "400/?$rid=r3r3", at)
-		assert.Equal(t, "r3r3", body["info"].(map[string]any)["requestId"])
-		w.h.Inject(Fault{On: IssueEnd, NoAnswer: true})
-		w.asks(c, "r4r4", w.body(""))
-		c.silent(20 * time.Minute)
-		at, _ = w.asks(c, "r5r5", w.body(""))
-		assert.Equal(t, "202/?$rid=r5r5", at, "the lost one is over")
-		w.hears(c)
-		w.h.Inject(Fault{On: IssueEnd, Cut: true})
-		w.asks(c, "r6r6", w.body(""))
-		c.ended()
-		c = w.connected(cert)
-		at, _ = w.hears(c)
-		assert.Equal(t, "200/?$rid=r6r6", at)
-
-		require.True(t, w.issuer.DeletePolicy(renewPolicy.ID()))
-		assert.False(t, w.issuer.DeletePolicy(renewPolicy.ID()))
-		w.asks(c, "r7r7", w.body(""))
-		_, body = w.hears(c)
-		assert.Equal(t, 400040.0, body["errorCode"], "nothing is issued under a deleted policy")
-		c.close()
-		require.Zero(t, w.client(cert).connect("mqtt"), "what was issued before lives on")
-	})
-}
-
 func TestTheIssuersConfiguration(t *testing.T) {
 	inMemory(t, func(t *testing.T, n *simnet.Network) {
 		strict := NewIssuer(n, IssuerConfig{DER: true, DocumentedKeys: true})
 		require.NoError(t, strict.SetPolicy(renewPolicy))
 		_, err := strict.Issue(
-			renewPolicy.ID(), "x", signingRequest(t, "dev", newKey(t, elliptic.P256())), "dev",
+			renewPolicy.ID(), "x", csr.Request(t, "dev", csr.Key(t, elliptic.P256())), "dev",
 		)
 		assert.Equal(t, 400037, codeOf(t, err), "the documents speak of P-384 alone")
 		chain, err := strict.Issue(
-			"FLEET/ICA1/WEEK", "x", signingRequest(t, "dev", newKey(t, elliptic.P384())), "dev",
+			"FLEET/ICA1/WEEK", "x", csr.Request(t, "dev", csr.Key(t, elliptic.P384())), "dev",
 		)
 		require.NoError(t, err)
 		der, err := base64.StdEncoding.DecodeString(chain[0])
@@ -491,10 +407,11 @@ func TestTheIssuersConfiguration(t *testing.T) {
 		require.NoError(t, json.Unmarshal(state, lax))
 		key, err := rsa.GenerateKey(rand.Reader, 2048)
 		require.NoError(t, err)
-		other, err := lax.Issue(renewPolicy.ID(), "x", signingRequest(t, "dev", key), "dev")
+		other, err := lax.Issue(renewPolicy.ID(), "x", csr.Request(t, "dev", key), "dev")
 		require.NoError(t, err)
 		assert.Equal(
-			t, chainOf(t, chain)[1:], chainOf(t, other)[1:], "the authorities survive a restart",
+			t, csr.Chain(t, chain)[1:], csr.Chain(t, other)[1:],
+			"the authorities survive a restart",
 		)
 		text, _ := base64.StdEncoding.DecodeString(other[0])
 		assert.Contains(t, string(text), "-----BEGIN CERTIFICATE-----", "PEM by default")

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubtest
 
 import (
@@ -22,6 +24,8 @@ type hubState struct {
 	Generation int               `json:"generation"`
 	ETags      uint64            `json:"etags"`
 	Devices    []deviceState     `json:"devices"`
+	// in DER: the authorities that a hub without credential sync trusts; null with it
+	Trusted [][]byte `json:"trusted"`
 }
 
 type deviceState struct {
@@ -39,12 +43,13 @@ type session struct {
 }
 
 // Save writes the hub's keys and registry with twins, modules, queued messages and subscriptions of
-// sessions as JSON, for Load. The output holds secrets.
+// sessions as JSON, for Load, and the certificate authorities that it trusts where it does not keep
+// in step with its issuer. The output holds secrets.
 func (h *Hub) Save(w io.Writer) error {
 	state := hubState{Version: stateVersion, Host: h.host, Policies: h.policies.all()}
 	now := h.network.Now()
 	h.mu.Lock()
-	state.Generation, state.ETags = h.generation, h.etags
+	state.Generation, state.ETags, state.Trusted = h.generation, h.etags, h.trustedRaw()
 	for id, r := range h.devices {
 		h.sweep(r, now)
 		d := deviceState{
@@ -97,9 +102,14 @@ func (h *Hub) Load(r io.Reader) error {
 			return fmt.Errorf("hubtest: load %s: module %q has no device", h.host, id)
 		}
 	}
+	trusted, err := parseAuthorities(state.Trusted)
+	if err != nil {
+		return fmt.Errorf("hubtest: load %s: trusted: %w", h.host, err)
+	}
 	h.policies.set(state.Policies)
 	h.mu.Lock()
 	h.devices, h.generation, h.etags = devices, state.Generation, state.ETags
+	h.restoreTrust(trusted)
 	var connected []string
 	for id := range h.links {
 		connected = append(connected, id)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubtest
 
 import (
@@ -85,6 +87,37 @@ func TestASessionHasFiveSubscriptionsAtMost(t *testing.T) {
 	})
 }
 
+// Azure docs, "Use MQTT to develop an IoT device client": its samples ask for all messages, and
+// show what they then receive. Topics that begin with a dollar sign are no part of that (MQTT 3.1.1
+// §4.7.2).
+func TestADeviceGetsItsMessagesByTheFiltersOfThePublishedSamples(t *testing.T) {
+	for _, filter := range []string{"#", "devices/dev1/messages/#", "devices/+/messages/#"} {
+		t.Run(filter, func(t *testing.T) {
+			onEach(t, func(t *testing.T, h *Hub, transport string) {
+				require.NoError(t, h.Put(Device{ID: "dev2"}))
+				c := device(t, h, "dev1")
+				require.Zero(t, c.connect(transport))
+				require.Equal(t, []byte{1}, c.subscribeAt(1, filter))
+				require.NoError(t, h.SendC2D("dev2", C2D{Body: []byte("another's")}))
+				_, err := h.PatchDesired("dev1", map[string]any{"on": true})
+				require.NoError(t, err)
+				require.NoError(t, h.SendC2D("dev1", C2D{Body: []byte("first")}))
+				got := c.message()
+				assert.Equal(t, "first", string(got.Payload), "and nothing of the twin")
+				c.ack(got)
+				c.leave()
+
+				require.NoError(t, h.SendC2D("dev1", C2D{Body: []byte("while away")}))
+				require.Zero(t, c.connect(transport))
+				got = c.message()
+				assert.Equal(t, "while away", string(got.Payload))
+				c.ack(got)
+				c.leave()
+			})
+		})
+	}
+}
+
 // Embedded C, and what is built on it, does not write its own ID into the filter.
 func TestAPlusInAFilterStandsForTheDeviceItself(t *testing.T) {
 	onEach(t, func(t *testing.T, h *Hub, transport string) {
@@ -112,7 +145,7 @@ func TestAPlusInAFilterStandsForTheDeviceItself(t *testing.T) {
 		for _, filter := range []string{
 			"devices/+/messages/events/#", "devices/+/#", "+/dev1/messages/devicebound/#",
 			"devices/+/messages/+/#", "devices/dev2/messages/devicebound/#", "devices/+",
-			"devices/+/modules/+/inputs/#", "#", "$iothub/methods/+/#",
+			"devices/+/modules/+/inputs/#", "/#", "$iothub/methods/+/#",
 		} {
 			assert.Equal(t, []byte{0x80}, c.subscribe(filter), filter)
 		}

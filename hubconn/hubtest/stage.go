@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubtest
 
 import (
@@ -42,8 +44,9 @@ const (
 	// Stored begins to issue nevertheless.
 	IssueStart
 	// IssueEnd is the end of such a request. A Fault's Status, Code, Message and RetryAfter are the
-	// response in place of the certificate; Delay comes before it; NoAnswer loses it, and ends the
-	// request; Cut and Close end the connection, and the response comes over the next one.
+	// response in place of the certificate, and Chain is what is wrong with the certificate; Delay
+	// comes before it, and with one of 13 hours it never comes; NoAnswer loses it, and ends the
+	// request; Cut, Close and Stall end the connection, and the response comes over the next one.
 	IssueEnd
 
 	// Send is telemetry over HTTPS.

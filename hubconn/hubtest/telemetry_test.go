@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubtest
 
 import (
@@ -100,7 +102,7 @@ func TestSubscriptions(t *testing.T) {
 		assert.Equal(t, []byte{0, 0, 0, 0}, c.subscribe(all...))
 		assert.Equal(t, []byte{0}, c.subscribe(all[0]), "again is no more")
 		assert.Equal(t, []byte{0x80, 0x80, 0x80}, c.subscribe(
-			"#", "devices/dev2/messages/devicebound/#", "devices/dev1/#",
+			"/#", "devices/dev2/messages/devicebound/#", "devices/dev1/#",
 		))
 		c.publish("$iothub/twin/GET/?$rid=1", 1, 5, " ")
 		assert.Equal(t, uint16(5), c.receive().(*packets.PubackPacket).MessageID)

@@ -1,7 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubtest
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -113,10 +116,18 @@ func maySubscribe(clientID, filter string) bool {
 		return true
 	}
 	if !isModule {
-		return filter == "devices/"+device+"/messages/devicebound/#"
+		return slices.Contains(commandFilters(device), filter)
 	}
 	rest, ok := strings.CutPrefix(filter, "devices/"+device+"/modules/"+module+"/")
 	return ok && (rest == "#" || rest == "inputs/#" || rest == "messages/devicebound/#")
+}
+
+// commandFilters are those by which a device gets its messages: the documented one, and the wider
+// ones of the published samples, whose recorded output shows that they serve. Azure docs: "Use MQTT
+// to develop an IoT device client"; github.com/Azure-Samples/IoTMQTTSample, "mosquitto_pub".
+func commandFilters(device string) []string {
+	own := "devices/" + device + "/messages/"
+	return []string{own + "devicebound/#", own + "#", "#"}
 }
 
 // ownFilter puts a client's own IDs in the place of the wildcards that stand for them: the SDK

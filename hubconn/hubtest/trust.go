@@ -1,10 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubtest
 
 import (
-	"crypto/rand"
 	"crypto/x509"
-	"fmt"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/uuid"
 )
 
 // SetIssuer gives the hub the issuer whose certificates let devices in, and that renews them over
@@ -12,6 +14,9 @@ import (
 func (h *Hub) SetIssuer(i *Issuer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if i == h.issuer {
+		return // a hub that is linked once more knows no more than before
+	}
 	h.issuer, h.trusted = i, nil
 	if h.manualSync && i != nil {
 		h.trusted = i.current()
@@ -51,7 +56,7 @@ func (h *Hub) RevokeCredentials(id string) bool {
 		h.mu.Unlock()
 		return false
 	}
-	r.CredentialID = newCredentialID()
+	r.CredentialID = uuid.New()
 	r.issue = nil
 	h.mu.Unlock()
 	h.Disconnect(id)
@@ -83,17 +88,48 @@ func (h *Hub) acceptsIssued(device *record, cert *x509.Certificate, now time.Tim
 	return "client certificate was revoked, or is another device's"
 }
 
+// trustedRaw is what the hub trusts for a state; h.mu is held.
+func (h *Hub) trustedRaw() [][]byte {
+	if !h.manualSync {
+		return nil
+	}
+	raw := [][]byte{}
+	for _, ca := range h.trusted {
+		raw = append(raw, ca.Raw)
+	}
+	return raw
+}
+
+func parseAuthorities(raw [][]byte) ([]*x509.Certificate, error) {
+	if raw == nil {
+		return nil, nil
+	}
+	all := []*x509.Certificate{}
+	for _, der := range raw {
+		ca, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, ca)
+	}
+	return all, nil
+}
+
+// restoreTrust lets the hub trust what it trusted when its state was saved. Nil is a state of a hub
+// that was in step with its issuer, and so it begins with what that has; h.mu is held.
+func (h *Hub) restoreTrust(trusted []*x509.Certificate) {
+	switch {
+	case !h.manualSync:
+	case trusted != nil:
+		h.trusted = trusted
+	case h.issuer != nil:
+		h.trusted = h.issuer.current()
+	}
+}
+
 func validAt(cert *x509.Certificate, now time.Time) string {
 	if now.Before(cert.NotBefore) || now.After(cert.NotAfter) {
 		return "client certificate is not valid at this time"
 	}
 	return ""
-}
-
-// newCredentialID makes what binds certificates to an identity.
-func newCredentialID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package hubtest
 
 import (
@@ -68,6 +70,28 @@ func blobCode(t *testing.T, response *http.Response, body string) string {
 
 func blockID(i int) string {
 	return base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "block-%05d", i))
+}
+
+func TestHubsThatBeginAlikeHaveStoragesOfTheirOwn(t *testing.T) {
+	inMemory(t, func(t *testing.T, n *simnet.Network) {
+		hubs := []*Hub{NewHub(n, "hub-a.azure-devices.net"), NewHub(n, "hub-a.other.net")}
+		assert.Equal(t, "hub-a.blob.core.windows.net", hubs[0].BlobHost())
+		assert.Equal(t, "hub-a.other.net.blob.core.windows.net", hubs[1].BlobHost())
+		for _, h := range hubs {
+			require.NoError(t, h.Put(Device{ID: "dev1"}))
+			c := device(t, h, "dev1")
+			p := c.begin("log.txt")
+			response, body := c.https(
+				"PUT "+p.url(), map[string]string{"x-ms-blob-type": "BlockBlob"}, h.Host(),
+			)
+			require.Equal(t, "201", blobCode(t, response, body))
+		}
+		for _, h := range hubs {
+			text, ok := h.Blob("dev1/log.txt")
+			assert.True(t, ok)
+			assert.Equal(t, h.Host(), string(text))
+		}
+	})
 }
 
 func TestUploadInOnePiece(t *testing.T) {

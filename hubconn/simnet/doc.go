@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package simnet is the network that simulated services live on: names, ports, TLS, certificates, a
 // clock, and the faults of the way.
 //

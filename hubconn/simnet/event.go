@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package simnet
 
 import (
@@ -35,11 +37,11 @@ const (
 	// service's file notification receiver gets.
 	EventUploadEnded EventKind = "uploadEnded"
 	// EventOperation is anything else that a device had a hub do, such as to get its twin: Hub,
-	// DeviceID, ModuleID, Transport, Operation, Status, Code.
+	// DeviceID, ModuleID, Transport, Operation, Status, Code, and Reason of a refusal.
 	EventOperation EventKind = "operation"
 	// EventRequest is a request of a device to the provisioning service, once it is answered:
 	// RegistrationID, Transport, Operation, OperationID, APIVersion, Status or ReturnCode, Code,
-	// RetryAfter, Reason ("not answered", or a note on old clients).
+	// RetryAfter, Reason (of a refusal, "not answered", or a note on old clients).
 	EventRequest EventKind = "request"
 	// EventRegistration is a registration record that was written: RegistrationID, Registration,
 	// and Hub and DeviceID where the device is assigned.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package mqttserver is the server side of one MQTT 3.1.1 connection, for simulators of services
 // that speak it.
 //
@@ -10,7 +12,7 @@
 //	}
 //
 //	func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-//		nc, err := mqttserver.WebSocket(w, r) // answers a request that is no upgrade by itself
+//		nc, err := mqttserver.WebSocket(w, r) // answers what is no upgrade by itself
 //		if err == nil {
 //			mqttserver.Serve(r.Context(), nc, s, mqttserver.Options{})
 //		}
@@ -24,7 +26,9 @@
 //		if err := m.Ack(); err != nil {
 //			return err
 //		}
-//		_, err := c.Publish(ctx, mqttserver.Message{Topic: "answer", Payload: body, QoS: 1})
+//		_, err := c.Publish(ctx, mqttserver.Message{
+//			Topic: "answer", Payload: body, QoS: 1,
+//		})
 //		return err
 //	}
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package mqttserver
 
 import (
@@ -98,6 +100,10 @@ func decode(h packets.FixedHeader, body []byte) (packets.ControlPacket, error) {
 	if err != nil {
 		return nil, malformed("read", "%v", err)
 	}
+	if p, ok := cp.(*packets.ConnectPacket); ok && ofOtherLevel(body) {
+		p.ProtocolName, p.ProtocolVersion = "MQTT", body[levelAt]
+		return p, nil // what follows is laid out in another way, and the client refused anyway
+	}
 	rest := strict{body}
 	if err := cp.Unpack(&rest); err != nil {
 		return nil, malformed("read", "%s cut short", packets.PacketNames[h.MessageType])
@@ -121,6 +127,15 @@ func decode(h packets.FixedHeader, body []byte) (packets.ControlPacket, error) {
 		return nil, err
 	}
 	return cp, nil
+}
+
+// levelAt is where a CONNECT has its protocol level, behind the protocol's name (section 3.1.2).
+const levelAt = 6
+
+// ofOtherLevel says that a CONNECT is one of a later MQTT, whose properties this codec would take
+// for the client ID.
+func ofOtherLevel(body []byte) bool {
+	return len(body) > levelAt && string(body[:levelAt]) == "\x00\x04MQTT" && body[levelAt] > 4
 }
 
 func check(cp packets.ControlPacket) error {

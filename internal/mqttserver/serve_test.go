@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package mqttserver
 
 import (
@@ -72,6 +74,20 @@ func TestOtherProtocolLevelsAreRefused(t *testing.T) {
 			assert.ErrorIs(t, c.end(), ErrRefused)
 		})
 	}
+}
+
+// A CONNECT of MQTT 5 has properties before its client ID (MQTT 5 §3.1.2.11).
+func TestACONNECTOfMQTT5IsRefusedByItsLevel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := dial(t, &service{}, Options{})
+		c.raw(
+			0x10, 28, 0, 4, 'M', 'Q', 'T', 'T', 5, 0x82, 0, 60,
+			5, 0x11, 0, 0, 0, 0, // the session's expiry
+			0, 4, 'd', 'e', 'v', '1', 0, 4, 'u', 's', 'e', 'r',
+		)
+		assert.Equal(t, BadProtocolVersion, c.receive().(*packets.ConnackPacket).ReturnCode)
+		assert.ErrorIs(t, c.end(), ErrRefused)
+	})
 }
 
 func TestSlowConnectIsAnsweredWhenItIsReady(t *testing.T) {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package mqttserver
 
 import (
@@ -12,6 +14,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
 // Subprotocol is the WebSocket subprotocol of MQTT. Some clients ask for it in capitals.
@@ -152,8 +156,12 @@ func streamError(err error) error {
 	) {
 		return io.EOF
 	}
-	return err
+	return oneline.Cut(err, maxQuoted)
 }
+
+// maxQuoted is how much is told of an error that quotes the client, in characters: its close frame
+// may give a reason.
+const maxQuoted = 200
 
 func (c *wsConn) Write(b []byte) (int, error) {
 	if err := c.ws.WriteMessage(websocket.BinaryMessage, b); err != nil {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dpstest
 
 import (
@@ -56,44 +58,52 @@ func (s *Server) attest(c *call) (attested, int, string) {
 	case len(c.chain) > 0:
 		return s.attestByAuthority(c, groups)
 	case c.tpm != nil:
+		c.reason = "there is no enrollment of this registration ID"
 		return attested{}, codeNoRegistration, ""
 	}
-	return s.unauthorized(c)
+	return s.unauthorized(c, "neither token nor client certificate")
 }
 
-// unauthorized is the response to a wrong or missing token. The code differs by transport, as it
-// was seen to.
-func (s *Server) unauthorized(c *call) (attested, int, string) {
+// unauthorized is the response to a wrong or missing token, whose reason is for the log. The code
+// differs by transport, as it was seen to.
+func (s *Server) unauthorized(c *call, reason string) (attested, int, string) {
+	c.reason = reason
 	if c.transport == HTTPS {
 		return attested{}, codeBadCertificate, "Unauthorized"
 	}
 	return attested{}, codeUnauthorized, "Unauthorized"
 }
 
-// token reads the call's token and checks all of it but the signature.
-func (s *Server) token(c *call) *sas.Signature {
+// token reads the call's token and checks all of it but the signature. It returns why it is no
+// good.
+func (s *Server) token(c *call) (signature *sas.Signature, problem string) {
+	if c.authorization == "" {
+		return nil, "there is no token, and the enrollment has a key"
+	}
 	signature, err := sas.Parse(c.authorization)
 	if err != nil {
-		return nil
+		return nil, err.Error()
 	}
 	// Escapes were undone by Parse, whatever their case, so only the resource itself is compared.
 	if !strings.EqualFold(signature.Resource, c.scope+"/registrations/"+c.registrationID) {
-		return nil
+		return nil, "the token is for another ID scope or registration ID"
 	}
 	if s.network.Now().After(signature.Expiry.Add(s.cfg.ClockSkew)) {
-		return nil
+		return nil, "the token has expired: is the device's clock slow?"
 	}
-	return signature
+	return signature, ""
 }
 
 func (s *Server) attestByKey(c *call, e *IndividualEnrollment) (attested, int, string) {
-	signature := s.token(c)
+	signature, problem := s.token(c)
 	if signature == nil {
-		return s.unauthorized(c)
+		return s.unauthorized(c, problem)
 	}
 	keys := e.Attestation.SymmetricKey
 	if !verifies(signature, keys.PrimaryKey) && !verifies(signature, keys.SecondaryKey) {
-		return s.unauthorized(c)
+		return s.unauthorized(
+			c, "the token is signed with another key than the enrollment's primary and secondary",
+		)
 	}
 	return attested{
 		terms: e.terms(), by: TypeSymmetricKey,
@@ -110,15 +120,21 @@ func verifies(signature *sas.Signature, key string) bool {
 // derivation as the device writes it or in lower case: clients differ, and the service does not
 // say.
 func (s *Server) attestByDerivedKey(c *call, groups []*EnrollmentGroup) (attested, int, string) {
-	signature := s.token(c)
+	signature, problem := s.token(c)
 	if signature == nil {
-		return s.unauthorized(c)
+		return s.unauthorized(c, problem)
 	}
+	reason := "there is no enrollment of this registration ID, and the token is signed with no " +
+		"key that is derived from it and an enrollment group's"
 	for _, g := range groups {
 		if g.Attestation.Type != TypeSymmetricKey {
 			continue
 		}
 		keys := g.Attestation.SymmetricKey
+		if verifies(signature, keys.PrimaryKey) || verifies(signature, keys.SecondaryKey) {
+			reason = "the token is signed with the enrollment group's own key: a device needs " +
+				"the one that is derived from it and the registration ID"
+		}
 		for _, id := range []string{c.registrationID, foldID(c.registrationID)} {
 			primary, secondary := deriveKey(keys.PrimaryKey, id), deriveKey(keys.SecondaryKey, id)
 			if verifies(signature, primary) || verifies(signature, secondary) {
@@ -130,9 +146,10 @@ func (s *Server) attestByDerivedKey(c *call, groups []*EnrollmentGroup) (atteste
 		}
 	}
 	if s.cfg.UnknownEnrollmentCode != 0 {
+		c.reason = reason
 		return attested{}, s.cfg.UnknownEnrollmentCode, ""
 	}
-	return s.unauthorized(c)
+	return s.unauthorized(c, reason)
 }
 
 func deriveKey(groupKey, registrationID string) string {
@@ -144,12 +161,15 @@ func deriveKey(groupKey, registrationID string) string {
 }
 
 func (s *Server) attestByCertificate(c *call, e *IndividualEnrollment) (attested, int, string) {
-	if len(c.chain) == 0 || !named(c.chain[0], c.registrationID) {
-		return attested{}, codeBadCertificate, ""
+	if len(c.chain) == 0 {
+		return c.badCertificate("there is no client certificate, and the enrollment has one")
+	}
+	if !named(c.chain[0], c.registrationID) {
+		return c.badCertificate(otherName)
 	}
 	leaf, now := c.chain[0], s.network.Now()
 	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
-		return attested{}, codeBadCertificate, ""
+		return c.badCertificate("the certificate has expired, or is not valid yet")
 	}
 	for _, enrolled := range e.Attestation.X509.ClientCertificates.all() {
 		if bytes.Equal(enrolled.Raw, leaf.Raw) {
@@ -158,6 +178,14 @@ func (s *Server) attestByCertificate(c *call, e *IndividualEnrollment) (attested
 			}}, 0, ""
 		}
 	}
+	return c.badCertificate("the certificate is another than the enrollment's")
+}
+
+const otherName = "the certificate's common name is not the registration ID"
+
+// badCertificate is the response to a certificate that does not fit, whose reason is for the log.
+func (c *call) badCertificate(reason string) (attested, int, string) {
+	c.reason = reason
 	return attested{}, codeBadCertificate, ""
 }
 
@@ -166,7 +194,7 @@ func (s *Server) attestByCertificate(c *call, e *IndividualEnrollment) (attested
 func (s *Server) attestByAuthority(c *call, groups []*EnrollmentGroup) (attested, int, string) {
 	leaf := c.chain[0]
 	if !named(leaf, c.registrationID) {
-		return attested{}, codeBadCertificate, ""
+		return c.badCertificate(otherName)
 	}
 	var nearest *EnrollmentGroup
 	length := 0
@@ -179,7 +207,8 @@ func (s *Server) attestByAuthority(c *call, groups []*EnrollmentGroup) (attested
 		}
 	}
 	if nearest == nil {
-		return attested{}, codeBadCertificate, ""
+		return c.badCertificate("there is no enrollment of this registration ID, and the chain " +
+			"leads to no enrollment group's authority, or is not valid now")
 	}
 	// Even under a group's CA, the hub knows the device by the thumbprint of its own certificate.
 	return attested{terms: nearest.terms(), by: TypeX509, identity: hubtest.Device{

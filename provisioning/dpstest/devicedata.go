@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dpstest
 
 import (
@@ -15,7 +17,7 @@ import (
 // What the service does with a device's data (Azure docs: "IoT Hub Device reprovisioning
 // concepts"):
 //
-//	new at the hub                      the initial twin and capabilities of its enrollment
+//	new at the hub                      its enrollment's initial twin and capabilities
 //	registers again, stays              nothing, unless its policy resets it
 //	moves, its policy migrates          twin and capabilities move along
 //	moves or stays, its policy resets   the initial twin and capabilities again

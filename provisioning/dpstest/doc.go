@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package dpstest is a simulator of the Azure IoT Hub Device Provisioning Service (DPS), for tests
 // of devices.
 //
@@ -51,7 +53,8 @@
 //	certificates          issued by signing request (Server.Issuer) under the API
 //	                      versions 2025-07-01-preview, 2026-11-01 and
 //	                      2026-11-02-preview, by symmetric key, X.509 and TPM; hubs
-//	                      accept and renew them. Not: the older design of
+//	                      accept and renew them; chains that are wrong on demand
+//	                      (Fault.Chain). Not: the older design of
 //	                      2021-11-01-preview, external roots
 //	enrollments           device ID, initial twin, capabilities, status, ETags; an
 //	                      individual enrollment goes before groups. Not: trust

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dpstest
 
 import (
@@ -28,6 +30,9 @@ func (s *Server) recordRequest(r Request) {
 		Operation: r.Op.String(), OperationID: r.OperationID, APIVersion: r.APIVersion,
 		Status: r.Status, Code: r.Code, ReturnCode: r.ReturnCode, RetryAfter: r.RetryAfter,
 		Reason: r.Note, Method: r.Method, Path: r.Path,
+	}
+	if r.Reason != "" {
+		e.Reason = r.Reason
 	}
 	if r.Status == 0 && r.Op != Connect {
 		e.Reason = unanswered

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dpstest
 
 import (
@@ -47,7 +49,7 @@ type call struct {
 	// the body has one, and the API version knows it
 	asksForCertificate bool
 
-	note string // for the log
+	note, reason string // for the log
 }
 
 // A reply is what is to be sent: a response, or what a fault makes of it.
@@ -88,7 +90,7 @@ func (s *Server) serve(ctx context.Context, c *call) reply {
 		r.cut = f.Cut
 	}
 	s.conclude(entry, func(e *Request) {
-		e.Payload, e.Note = c.payload, c.note
+		e.Payload, e.Note, e.Reason = c.payload, c.note, c.reason
 		if r.operationID != "" {
 			e.OperationID = r.operationID
 		}
@@ -112,6 +114,7 @@ func (s *Server) carryOut(ctx context.Context, c *call) response {
 		return s.operate(c)
 	}
 	if !strings.EqualFold(c.scope, s.cfg.IDScope) {
+		c.reason = "the ID scope is another instance's: that of this one is " + s.cfg.IDScope
 		return s.refuse(codeNoInstance, "")
 	}
 	if !knownVersion(c.version) {

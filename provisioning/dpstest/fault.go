@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dpstest
 
 import (
@@ -8,7 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
+	"github.com/rehome-iot/rehome/internal/uuid"
 )
 
 // A Fault makes the server misbehave. Its first fields say when, the others how; those that are set
@@ -19,7 +23,7 @@ import (
 // In JSON it has the names of its tags, Delay is text, as "1m30s", and Body is text as it is; so
 // files of faults hold it as it is.
 type Fault struct {
-	// On is the kind of request it strikes. Default: any but Service.
+	// On is the kind of request it strikes. Default: any but Service and Issue; with Chain, Issue.
 	On Op `json:"on,omitempty"`
 	// RegistrationID limits the fault to one device, whatever its letter case. Default: any.
 	// Requests without one (Clock) match the default alone.
@@ -74,6 +78,11 @@ type Fault struct {
 	CutAfter int `json:"cutAfter,omitempty"`
 	// DropOperation loses the operation: its polls are answered 404203.
 	DropOperation bool `json:"dropOperation,omitempty"`
+
+	// Chain is what is wrong with the certificate chain that a device is issued. On Issue, where
+	// Code and Message alone matter besides: with a Code the registration fails. The device's
+	// identity at the hub is one of certificates, whatever is wrong with the chain.
+	Chain hubtest.ChainFault `json:"chain,omitempty"`
 }
 
 // plainFault is a Fault without its methods.
@@ -179,6 +188,9 @@ func (f *activeFault) matches(o occasion) bool {
 	if f.SubackFailure || o.subscribe {
 		return f.SubackFailure && o.subscribe && f.concerns(o)
 	}
+	if issues := f.On == Issue || f.On == "" && f.Chain != ""; issues || o.op == Issue {
+		return issues && o.op == Issue && f.concerns(o)
+	}
 	if f.On != o.op && (f.On != "" || o.op == Service) {
 		return false
 	}
@@ -219,7 +231,7 @@ func (s *Server) applyFault(f *Fault, a response) response {
 	if f.Body != nil {
 		a.body, a.contentType = f.Body, cmp.Or(f.ContentType, contentJSON)
 	}
-	a.status, a.requestID = cmp.Or(a.status, 200), cmp.Or(a.requestID, newGUID())
+	a.status, a.requestID = cmp.Or(a.status, 200), cmp.Or(a.requestID, uuid.New())
 	a.contentType = cmp.Or(a.contentType, contentJSON)
 	if f.RetryAfter != "" {
 		a.retryAfter = f.RetryAfter

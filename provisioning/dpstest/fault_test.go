@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dpstest_test
 
 import (
@@ -15,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
@@ -377,7 +380,10 @@ func TestOnLoopbackSockets(t *testing.T) {
 }
 
 func TestFaultIsTheSameAfterJSON(t *testing.T) {
-	whole := dpstest.Fault{On: dpstest.Lookup, Delay: 90 * time.Second, Body: []byte("<html>")}
+	whole := dpstest.Fault{
+		On: dpstest.Lookup, Delay: 90 * time.Second, Body: []byte("<html>"),
+		Chain: hubtest.ChainExpired,
+	}
 	v := reflect.ValueOf(&whole).Elem()
 	for i := range v.NumField() { // so that no field is forgotten
 		switch f := v.Field(i); f.Kind() {

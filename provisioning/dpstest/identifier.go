@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dpstest
 
 import (
@@ -6,6 +8,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"regexp"
+
+	"github.com/rehome-iot/rehome/internal/uuid"
 )
 
 // Registration IDs are up to 128 letters, digits, '-', '.', '_' and ':', and end in a letter, a
@@ -15,20 +19,12 @@ var idPattern = regexp.MustCompile(`^[A-Za-z0-9-]([A-Za-z0-9._:-]{0,126}[A-Za-z0
 
 func validID(id string) bool { return idPattern.MatchString(id) }
 
-// newGUID makes a random GUID: request IDs, tracking IDs.
-func newGUID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
-
 // newOperationID has the form seen on the wire: a digit, 16 hex digits and a GUID. Devices must
 // take it as opaque.
 func newOperationID() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:])
-	return "5." + hex.EncodeToString(b[:]) + "." + newGUID()
+	return "5." + hex.EncodeToString(b[:]) + "." + uuid.New()
 }
 
 // newETag makes an entity tag of an enrollment in the form seen on the wire: a quoted version.

@@ -1,10 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dpstest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/internal/uuid"
 )
 
 // certificatePolicy is how an enrollment names the policy under which certificates are issued.
@@ -73,9 +77,20 @@ func (s *Server) issue(
 	}
 	id := s.credentialID(to, at)
 	if id == "" {
-		id = newGUID()
+		id = uuid.New()
 	}
-	chain, err := s.issuer.Issue(policy.ID(), id, c.csr, c.registrationID)
+	f := s.faults.next(occasion{
+		op: Issue, registrationID: c.registrationID, transport: c.transport,
+	})
+	if f == nil {
+		f = new(Fault)
+	}
+	if f.Code != 0 {
+		return dev.identity, nil, &allocationError{
+			f.Code, cmp.Or(f.Message, "The certificate was not issued."),
+		}
+	}
+	chain, err := s.issuer.IssueFaulty(f.Chain, policy.ID(), id, c.csr, c.registrationID)
 	if e, ok := errors.AsType[*hubtest.Error](err); ok {
 		return dev.identity, nil, &allocationError{e.Code, e.Message}
 	}

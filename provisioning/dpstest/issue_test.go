@@ -1,18 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dpstest_test
 
 import (
-	"bytes"
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"net/http"
 	"strings"
 	"testing"
@@ -23,29 +21,13 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
+	"github.com/rehome-iot/rehome/internal/csr"
 	"github.com/rehome-iot/rehome/internal/sas"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
 // withIssuing are the API versions that issue certificates.
 var withIssuing = []string{"2025-07-01-preview", "2026-11-01", "2026-11-02-preview"}
-
-func ecKey(t *testing.T, curve elliptic.Curve) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(curve, rand.Reader)
-	require.NoError(t, err)
-	return key
-}
-
-// csrOf is a certificate signing request as devices send it.
-func csrOf(t *testing.T, name string, key crypto.Signer) string {
-	t.Helper()
-	der, err := x509.CreateCertificateRequest(
-		rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: name}}, key,
-	)
-	require.NoError(t, err)
-	return base64.StdEncoding.EncodeToString(der)
-}
 
 // hubToken is a device's token for its hub.
 func hubToken(hub, id, key string) string {
@@ -64,18 +46,7 @@ func chainIn(t *testing.T, r result) []*x509.Certificate {
 		Chain []string `json:"issuedCertificateChain"`
 	}
 	require.NoError(t, json.Unmarshal(r.decode(t).RegistrationState, &state))
-	var chain []*x509.Certificate
-	for _, text := range state.Chain {
-		raw, err := base64.StdEncoding.DecodeString(text)
-		require.NoError(t, err)
-		block, rest := pem.Decode(raw)
-		require.NotNil(t, block, "PEM in base64")
-		require.Empty(t, bytes.TrimSpace(rest))
-		c, err := x509.ParseCertificate(block.Bytes)
-		require.NoError(t, err)
-		chain = append(chain, c)
-	}
-	return chain
+	return csr.Chain(t, state.Chain)
 }
 
 // atHub sends a message to a hub over HTTPS and returns the status.
@@ -114,8 +85,8 @@ func TestACertificateIsIssuedAtRegistration(t *testing.T) {
 			"dev": byKey("dev", key1), "in-group": byKey("in-group", derived(key2, "in-group")),
 		} {
 			for _, v := range withIssuing {
-				key := ecKey(w.t, elliptic.P256())
-				body := `{"csr":"` + csrOf(w.t, id, key) + `","payload":{"a":1}}`
+				key := csr.Key(w.t, elliptic.P256())
+				body := `{"csr":"` + csr.Request(w.t, id, key) + `","payload":{"a":1}}`
 				d := w.deviceOf(transport, id, v, c)
 				r := d.register(body)
 				require.Equal(w.t, 202, r.status, "%s", r.raw)
@@ -161,12 +132,12 @@ func TestWhatHappensWithoutAPolicyOrARequest(t *testing.T) {
 	onEach(t, dpstest.Config{}, func(w *world, transport string) {
 		w.enroll("plain")
 		w.enroll("dev", issuing)
-		key := ecKey(w.t, elliptic.P384())
+		key := csr.Key(w.t, elliptic.P384())
 		for name, c := range map[string]struct{ id, version, body string }{
-			"no policy":            {"plain", "2026-11-01", `{"csr":"` + csrOf(w.t, "plain", key) + `"}`},
+			"no policy":            {"plain", "2026-11-01", `{"csr":"` + csr.Request(w.t, "plain", key) + `"}`},
 			"no request":           {"dev", "2026-11-01", `{}`},
 			"null":                 {"dev", "2026-11-01", `{"csr":null}`},
-			"a version without it": {"dev", "2021-06-01", `{"csr":"` + csrOf(w.t, "dev", key) + `"}`},
+			"a version without it": {"dev", "2021-06-01", `{"csr":"` + csr.Request(w.t, "dev", key) + `"}`},
 		} {
 			d := w.deviceOf(transport, c.id, c.version, byKey(c.id, key1))
 			r := w.finish(d, c.body)
@@ -183,15 +154,15 @@ func TestWhatHappensWithoutAPolicyOrARequest(t *testing.T) {
 func TestWrongRequestsForACertificate(t *testing.T) {
 	onEach(t, dpstest.Config{}, func(w *world, transport string) {
 		w.enroll("dev", issuing)
-		key := ecKey(w.t, elliptic.P256())
-		good := csrOf(w.t, "dev", key)
+		key := csr.Key(w.t, elliptic.P256())
+		good := csr.Request(w.t, "dev", key)
 		d := w.deviceOf(transport, "dev", "2026-11-01", byKey("dev", key1))
 		defer func() { d.close() }()
-		for name, csr := range map[string]string{
-			"another name": csrOf(w.t, "dev2", key), "not base64": "!", "empty": "",
+		for name, request := range map[string]string{
+			"another name": csr.Request(w.t, "dev2", key), "not base64": "!", "empty": "",
 			"above 8 KB": strings.Repeat("AAAA", 2049), "a line break": good[:8] + `\n` + good[8:],
 		} {
-			r := d.register(`{"csr":"` + csr + `"}`)
+			r := d.register(`{"csr":"` + request + `"}`)
 			assert.Equal(w.t, 400, r.status, name)
 			assert.Equal(w.t, 400004, r.decode(w.t).ErrorCode, name)
 		}
@@ -204,13 +175,13 @@ func TestWrongRequestsForACertificate(t *testing.T) {
 		broken[len(broken)-1] ^= 1
 		weak, err := rsa.GenerateKey(rand.Reader, 1024)
 		require.NoError(w.t, err)
-		for name, csr := range map[string]string{
+		for name, request := range map[string]string{
 			"no request":  base64.StdEncoding.EncodeToString([]byte("no request")),
 			"signature":   base64.StdEncoding.EncodeToString(broken),
-			"curve":       csrOf(w.t, "dev", ecKey(w.t, elliptic.P521())),
-			"RSA of 1024": csrOf(w.t, "dev", weak),
+			"curve":       csr.Request(w.t, "dev", csr.Key(w.t, elliptic.P521())),
+			"RSA of 1024": csr.Request(w.t, "dev", weak),
 		} {
-			r := w.finish(d, `{"csr":"`+csr+`"}`)
+			r := w.finish(d, `{"csr":"`+request+`"}`)
 			assert.Equal(w.t, 200, r.status, name)
 			assert.Equal(w.t, "failed", r.decode(w.t).Status, name)
 			assert.Equal(w.t, 400037, r.decode(w.t).state(w.t).ErrorCode, name)
@@ -234,11 +205,11 @@ func TestIssuedCertificatesGoWithTheDevice(t *testing.T) {
 				}
 			})
 		}
-		key := ecKey(t, elliptic.P256())
+		key := csr.Key(t, elliptic.P256())
 		register := func() *x509.Certificate {
 			d := w.deviceOf(dpstest.HTTPS, "dev", "2026-11-01", byKey("dev", key1))
 			defer d.close()
-			chain := chainIn(t, w.finish(d, `{"csr":"`+csrOf(t, "dev", key)+`"}`))
+			chain := chainIn(t, w.finish(d, `{"csr":"`+csr.Request(t, "dev", key)+`"}`))
 			require.NotEmpty(t, chain)
 			return chain[0]
 		}
@@ -291,8 +262,8 @@ func TestOnboardingByCertificateEndsInAnotherOne(t *testing.T) {
 		onboarding := ca.Device("cam")
 		d := w.deviceOf(dpstest.MQTT, "cam", "2026-11-01", byCertificate(onboarding))
 		defer d.close()
-		key := ecKey(t, elliptic.P384())
-		chain := chainIn(t, w.finish(d, `{"csr":"`+csrOf(t, "cam", key)+`"}`))
+		key := csr.Key(t, elliptic.P384())
+		chain := chainIn(t, w.finish(d, `{"csr":"`+csr.Request(t, "cam", key)+`"}`))
 		require.Len(t, chain, 3)
 		assert.Equal(t, 204, w.atHub(hubA, "cam", chain[0], key, ""))
 		signer := onboarding.PrivateKey.(crypto.Signer)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dpstest
 
 import (
@@ -67,10 +69,16 @@ func (d *device) Connect(
 	})
 
 	var refused byte
+	reason := ""
 	switch {
-	case !ok || foldID(c.ClientID) != foldID(user.registrationID):
-		refused = mqttserver.NotAuthorized
+	case !ok:
+		reason = "user name is not {ID scope}/registrations/{registration ID}/api-version=…"
+	case foldID(c.ClientID) != foldID(user.registrationID):
+		reason = "client ID is not the registration ID of the user name"
 	case d.token == "" && len(d.chain) > 0 && !named(d.chain[0], user.registrationID):
+		reason = otherName
+	}
+	if reason != "" {
 		refused = mqttserver.NotAuthorized
 	}
 	if f := d.server.faults.next(occasion{
@@ -87,10 +95,12 @@ func (d *device) Connect(
 			return mqttserver.Connack{}, d.server.recordUnanswered(entry, mqttserver.ErrReset)
 		}
 		if f.ReturnCode != 0 {
-			refused = f.ReturnCode
+			refused, reason = f.ReturnCode, ""
 		}
 	}
-	d.server.conclude(entry, func(e *Request) { e.ReturnCode, e.Answered = refused, time.Now() })
+	d.server.conclude(entry, func(e *Request) {
+		e.ReturnCode, e.Reason, e.Answered = refused, reason, time.Now()
+	})
 	return mqttserver.Connack{ReturnCode: refused}, nil
 }
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dpstest
 
 import (
@@ -29,10 +31,14 @@ const (
 	Service Op = "service"
 	// Clock is any other HTTP request: all that it yields is a Date.
 	Clock Op = "clock"
+	// Issue is no request, but the moment of a registration at which a certificate is issued. A
+	// [Fault] strikes there; no [Request] is of it.
+	Issue Op = "issue"
 )
 
 var ops = []string{
 	string(Register), string(Poll), string(Lookup), string(Connect), string(Service), string(Clock),
+	string(Issue),
 }
 
 // String returns the kind's text.
@@ -100,6 +106,10 @@ type Request struct {
 	// that means for the device, in one line for people; of a Connect by AMQP, what to use in its
 	// place. "" for any other.
 	Note string
+	// Reason says why a device was refused, in one line for people: which of its credential, its
+	// registration ID and its ID scope does not fit, and how. The device was not told; the service
+	// does not tell it. "" if it was not refused, or by a fault.
+	Reason string
 }
 
 type requestLog struct {
@@ -115,7 +125,7 @@ func newRequestLog() requestLog {
 // requestSize is what an entry takes in memory, about. Its texts are the client's.
 func requestSize(r *Request) int {
 	return 256 + len(r.RegistrationID) + len(r.OperationID) + len(r.APIVersion) + len(r.Payload) +
-		len(r.Note) + len(r.Path) + len(r.RetryAfter)
+		len(r.Note) + len(r.Reason) + len(r.Path) + len(r.RetryAfter)
 }
 
 // An arrival is a request, and its place in the log. It outlives its entry there.

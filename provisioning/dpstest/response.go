@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dpstest
 
 import (
@@ -6,6 +8,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/rehome-iot/rehome/internal/uuid"
 )
 
 // Error codes of the service. The HTTP status is the code divided by 1000.
@@ -84,7 +88,7 @@ func (s *Server) refuse(code int, message string) response {
 	if message == "" {
 		message = messages[code]
 	}
-	id := newGUID()
+	id := uuid.New()
 	return response{
 		status: code / 1000, code: code, requestID: id, contentType: contentJSON,
 		body: encode(errorBody{
@@ -95,7 +99,9 @@ func (s *Server) refuse(code int, message string) response {
 }
 
 func succeed(status int, v any) response {
-	return response{status: status, requestID: newGUID(), contentType: contentJSON, body: encode(v)}
+	return response{
+		status: status, requestID: uuid.New(), contentType: contentJSON, body: encode(v),
+	}
 }
 
 func encode(v any) []byte {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dpstest
 
 import (
@@ -5,6 +7,8 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+
+	"github.com/rehome-iot/rehome/internal/uuid"
 )
 
 // maxBulk is how many enrollments one bulk operation may hold.
@@ -177,7 +181,7 @@ func (l collection[T, E]) serveOne(c *call, id string) response {
 		case !ok:
 			return l.notFound()
 		}
-		return response{status: 204, requestID: newGUID()}
+		return response{status: 204, requestID: uuid.New()}
 	}
 	return l.server.refuseService(codeBadMethod, "")
 }

@@ -1,8 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dpstest
 
 import (
 	"net/http"
 	"strings"
+
+	"github.com/rehome-iot/rehome/internal/uuid"
 )
 
 // serveRecords answers a request about registration records:
@@ -38,7 +42,7 @@ func (s *Server) serveRecords(c *call) response {
 		case !ok:
 			return s.refuseService(codeNoRegistration, "")
 		}
-		return response{status: 204, requestID: newGUID()}
+		return response{status: 204, requestID: uuid.New()}
 	}
 	return s.refuseService(codeBadMethod, "")
 }

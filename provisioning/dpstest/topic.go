@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dpstest
 
 import (
@@ -15,7 +17,7 @@ type userName struct {
 
 // parseUserName reads
 //
-//	{idScope}/registrations/{registrationId}/api-version={version}&ClientVersion={product}
+//	{idScope}/registrations/{registrationId}/api-version={version}&ClientVersion={name}
 //
 // with the parameters in any order, ClientVersion or all of them absent, and with or without a
 // question mark before them.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dpstest
 
 import (
@@ -8,6 +10,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/internal/tpmkey"
+	"github.com/rehome-iot/rehome/internal/uuid"
 )
 
 // challengeLifetime is for how long the key of a challenge signs a device's requests. The service's
@@ -26,14 +29,15 @@ type challenge struct {
 // word (Azure docs: "TPM attestation").
 func (s *Server) attestByTPM(c *call, e *IndividualEnrollment) (attested, int, string) {
 	if c.transport != HTTPS { // the service has it over HTTPS and AMQP alone
-		return s.unauthorized(c)
+		return s.unauthorized(c, "a TPM is attested over HTTPS alone")
 	}
 	if c.op != Poll && !c.offersKeyOf(e) {
+		c.reason = "the endorsement key is not the enrollment's"
 		return attested{}, codeNoRegistration, ""
 	}
 	if c.authorization == "" {
 		if c.op == Poll {
-			return s.unauthorized(c)
+			return s.unauthorized(c, "there is no token")
 		}
 		key := make([]byte, 32)
 		_, _ = rand.Read(key) // never fails
@@ -46,13 +50,16 @@ func (s *Server) attestByTPM(c *call, e *IndividualEnrollment) (attested, int, s
 		s.mu.Unlock()
 		return attested{challenge: wrapped}, 0, ""
 	}
-	signature := s.token(c)
+	signature, problem := s.token(c)
 	s.mu.Lock()
 	given, ok := s.challenges[foldID(c.registrationID)]
 	known := s.records[foldID(c.registrationID)]
 	s.mu.Unlock()
 	if signature == nil || !ok || time.Now().After(given.till) || !signature.Verify(given.key) {
-		return s.unauthorized(c)
+		if problem == "" {
+			problem = "the token is not signed with the key of the last challenge, or too late"
+		}
+		return s.unauthorized(c, problem)
 	}
 	hubKey := newHubKey()
 	if known != nil && known.by == TypeTPM && known.hubKey != "" {
@@ -113,7 +120,7 @@ func (c *call) wrap(key []byte) (string, error) {
 // clients know it.
 func challengeWith(wrapped string) response {
 	return response{
-		status: 401, requestID: newGUID(), contentType: contentJSON, body: encode(struct {
+		status: 401, requestID: uuid.New(), contentType: contentJSON, body: encode(struct {
 			Message           string `json:"message"`
 			AuthenticationKey string `json:"authenticationKey"`
 			KeyName           string `json:"keyName"`

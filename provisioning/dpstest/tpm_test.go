@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dpstest_test
 
 import (
@@ -10,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/rehome-iot/rehome/internal/csr"
 	"github.com/rehome-iot/rehome/internal/sas"
 	"github.com/rehome-iot/rehome/internal/tpmkey"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
@@ -166,8 +169,8 @@ func TestATPMAndASigningRequestGoTogether(t *testing.T) {
 		d := w.tpmDevice("dev", "2026-11-01")
 		defer d.close()
 		d.enroll(issuing)
-		key := ecKey(t, elliptic.P256())
-		d.body["csr"] = csrOf(t, "dev", key)
+		key := csr.Key(t, elliptic.P256())
+		d.body["csr"] = csr.Request(t, "dev", key)
 		d.challenged()
 		r := w.finish(d, d.text())
 		chain := chainIn(t, r)
