@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dps
 
 import (
@@ -7,9 +9,9 @@ import (
 	"github.com/rehome-iot/rehome/hubconn"
 )
 
-// Attestation is who the device is: a registration ID and the means to prove it. [SymmetricKey] and
-// [X509] implement it; a program may bring its own, for instance for a key that never leaves a
-// secure element.
+// Attestation is who the device is: a registration ID and the means to prove it. [SymmetricKey],
+// [X509] and [X509Files] implement it; a program may bring its own, for instance for a key that
+// never leaves a secure element.
 //
 // Methods may be called from several goroutines at once.
 type Attestation interface {

@@ -1,8 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dps
 
 import (
 	"context"
 	"crypto/tls"
+	stdx509 "crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -14,6 +17,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/internal/oneline"
+	"github.com/rehome-iot/rehome/internal/sas"
 )
 
 // Transport is how a [Client] registers.
@@ -50,6 +54,7 @@ const DefaultEndpoint = "global.azure-devices-provisioning.net"
 // Defaults of a Client.
 const (
 	defaultAPIVersion = "2021-06-01"
+	issuingAPIVersion = "2026-11-02-preview" // with a request for a certificate
 	maxUserAgent      = 512
 )
 
@@ -83,8 +88,10 @@ type Client struct {
 	// Transport carries registrations. Zero: HTTPS.
 	Transport Transport
 
-	// APIVersion is the service's API version. Empty: 2021-06-01. Versions before 2019-03-31 know
-	// no payload, and only 2026-11-02-preview names the hub's [Assignment].ConnectionProfile.
+	// APIVersion is the service's API version. Empty: 2021-06-01, and 2026-11-02-preview for a
+	// [Registration] with a CSR. Versions before 2019-03-31 know no payload, those before
+	// 2025-07-01-preview issue no certificate, and only 2026-11-02-preview names the hub's
+	// [Assignment].ConnectionProfile.
 	APIVersion string
 
 	// UserAgent names the product to the service (User-Agent over HTTPS, ClientVersion over MQTT).
@@ -133,6 +140,16 @@ func (c *Client) check() error {
 	if c.IDScope == "" {
 		return errors.New("id scope is empty: copy it from the overview page of the dps instance")
 	}
+	switch {
+	case sas.LooksLikeKey(c.IDScope):
+		return errors.New("id scope looks like a key: it has letters and digits only, as in " +
+			"0ne00ABCDEF")
+	case strings.Contains(c.IDScope, "."):
+		return fmt.Errorf(
+			"id scope %q is the name of a host: the id scope stands on the overview page of the "+
+				"dps instance, as in 0ne00ABCDEF", oneline.Of(c.IDScope, 64),
+		)
+	}
 	if len(c.IDScope) > 64 || strings.ContainsFunc(c.IDScope, func(r rune) bool {
 		return r > 0x7f || !isAlphanumeric(byte(r))
 	}) {
@@ -147,14 +164,15 @@ func (c *Client) check() error {
 	if c.Transport < Auto || c.Transport > MQTTWebSocket {
 		return fmt.Errorf("%v does not exist: use HTTPS, MQTT or MQTTWebSocket", c.Transport)
 	}
+	if _, tpm := c.Attestation.(Endorsed); tpm && c.Transport > HTTPS {
+		return fmt.Errorf(
+			"transport %v does not serve a tpm: the service challenges one over https only: use "+
+				"HTTPS", c.Transport,
+		)
+	}
 	if c.Endpoint != "" {
-		host, port := splitEndpoint(c.Endpoint)
-		if n, err := strconv.ParseUint(port, 10, 16); !(isHostName(host) ||
-			net.ParseIP(host) != nil) || port != "" && (err != nil || n == 0) {
-			return fmt.Errorf(
-				"endpoint %q is not host or host:port: leave out scheme and path",
-				oneline.Of(c.Endpoint, 300),
-			)
+		if err := c.checkEndpoint(); err != nil {
+			return err
 		}
 	}
 	if strings.ContainsFunc(c.APIVersion, func(r rune) bool {
@@ -174,8 +192,44 @@ func (c *Client) check() error {
 			"tls config: insecure skip verify is refused: put the server's authority into root cas",
 		)
 	}
+	if c.TLSConfig != nil && c.TLSConfig.RootCAs != nil &&
+		c.TLSConfig.RootCAs.Equal(stdx509.NewCertPool()) {
+		return errors.New("tls config: root cas are empty: look at what AppendCertsFromPEM " +
+			"returns, or leave them nil for the public ones")
+	}
 	if c.RequestTimeout < 0 {
-		return fmt.Errorf("request timeout %v is negative", c.RequestTimeout)
+		return fmt.Errorf(
+			"request timeout %v is negative: use zero for the default", c.RequestTimeout,
+		)
+	}
+	return nil
+}
+
+// checkEndpoint finds what is no host or another service's, and a port of the other protocol, at
+// which nobody would answer.
+func (c *Client) checkEndpoint() error {
+	host, port := splitEndpoint(c.Endpoint)
+	n, err := strconv.ParseUint(port, 10, 16)
+	switch {
+	case !isHostName(host) && net.ParseIP(host) == nil, port != "" && (err != nil || n == 0):
+		if sas.LooksLikeKey(c.Endpoint) {
+			return errors.New("endpoint looks like a key: it is host or host:port")
+		}
+		return fmt.Errorf(
+			"endpoint %q is not host or host:port: leave out scheme and path",
+			oneline.Of(c.Endpoint, 300),
+		)
+	case strings.Contains(strings.ToLower(host), ".azure-devices."):
+		return fmt.Errorf(
+			"endpoint %q is a hub: dps tells the device which one is its own, so leave it empty",
+			host,
+		)
+	case n == 8883 && c.Transport != MQTT:
+		return errors.New("endpoint has port 8883, which is for MQTT: leave it out, or set the " +
+			"transport to MQTT")
+	case n == 443 && c.Transport == MQTT:
+		return errors.New("endpoint has port 443, which is for HTTPS: leave it out, or set the " +
+			"transport to HTTPS or MQTTWebSocket")
 	}
 	return nil
 }
@@ -206,11 +260,14 @@ func (c *Client) endpoint() string {
 	return c.Endpoint
 }
 
-func (c *Client) apiVersion() string {
-	if c.APIVersion == "" {
-		return defaultAPIVersion
+func (c *Client) apiVersion(csr bool) string {
+	switch {
+	case c.APIVersion != "":
+		return c.APIVersion
+	case csr:
+		return issuingAPIVersion
 	}
-	return c.APIVersion
+	return defaultAPIVersion
 }
 
 func (c *Client) userAgent() string {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dps
 
 import (
@@ -22,7 +24,8 @@ const (
 type Error struct {
 	// Op is what was being done: "register" (the first request of a registration), "poll",
 	// "lookup", "connect" (to DPS over MQTT), "time", "validate" (of what the program set, before
-	// any use of the network), "seal" or "verify".
+	// any use of the network), "seal", "verify", "protect", "unprotect", "csr", "issued chain"
+	// ([Chain.KeyPair]) or "activate" (of a key in a TPM, [Endorsed]).
 	Op string
 
 	// Endpoint is the host of DPS that the request went to.
@@ -107,6 +110,9 @@ func (e *Error) Error() string {
 		said = append(said, "no reason given")
 	}
 	b.WriteString(strings.Join(said, ", "))
+	if e.Mismatched() {
+		b.WriteString(": " + mismatch)
+	}
 	return b.String()
 }
 

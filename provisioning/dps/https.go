@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dps
 
 import (
@@ -17,13 +19,16 @@ import (
 //
 // Azure REST API: Runtime Registration.
 type httpsExchange struct {
-	client *Client
-	conn   *https.Conn
-	token  token
-	body   []byte // of register
+	client     *Client
+	conn       *https.Conn
+	token      token
+	body       []byte // of register
+	apiVersion string
 }
 
-func (c *Client) openHTTPS(ctx context.Context, body []byte) (*httpsExchange, error) {
+func (c *Client) openHTTPS(
+	ctx context.Context, body []byte, apiVersion string,
+) (*httpsExchange, error) {
 	config, certificate, err := c.identity(ctx)
 	if err != nil {
 		return nil, err
@@ -32,7 +37,9 @@ func (c *Client) openHTTPS(ctx context.Context, body []byte) (*httpsExchange, er
 	if err != nil {
 		return nil, err
 	}
-	return &httpsExchange{client: c, conn: conn, body: body, token: token{client: c}}, nil
+	return &httpsExchange{
+		client: c, conn: conn, body: body, apiVersion: apiVersion, token: token{client: c},
+	}, nil
 }
 
 // identity is the device's certificate, nil for none, and the TLS configuration for it. The service
@@ -62,7 +69,7 @@ func (c *Client) httpsOptions(config *tls.Config, certificate *tls.Certificate) 
 }
 
 func (x *httpsExchange) register(ctx context.Context) (response, *Error) {
-	return x.do(ctx, "register", http.MethodPut, "/register", x.body)
+	return x.attest(ctx, "register", http.MethodPut, "/register")
 }
 
 func (x *httpsExchange) poll(ctx context.Context, operationID string) (response, *Error) {
@@ -70,7 +77,7 @@ func (x *httpsExchange) poll(ctx context.Context, operationID string) (response,
 }
 
 func (x *httpsExchange) lookup(ctx context.Context) (response, *Error) {
-	return x.do(ctx, "lookup", http.MethodPost, "", x.body)
+	return x.attest(ctx, "lookup", http.MethodPost, "")
 }
 
 // ended never happens: a connection lost between two requests is opened again.
@@ -98,7 +105,7 @@ func (x *httpsExchange) do(
 		Method: method,
 		URL: c.httpsURL() + escape(c.IDScope) + "/registrations/" + escape(
 			c.Attestation.RegistrationID(),
-		) + path + "?api-version=" + url.QueryEscape(c.apiVersion()),
+		) + path + "?api-version=" + url.QueryEscape(x.apiVersion),
 		Header: header,
 		Body:   body,
 		Limit:  c.requestTimeout(httpsRequestTimeout),

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dps
 
 import (
@@ -7,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/rehome-iot/rehome/internal/oneline"
+	"github.com/rehome-iot/rehome/internal/sas"
 )
 
 // The service's limits on identifiers, and ours on those that it makes.
@@ -32,6 +35,11 @@ func checkRegistrationID(field, id string) error {
 	if len(id) > maxRegistrationID {
 		return fmt.Errorf(
 			"%s has %d characters: at most %d are allowed", field, len(id), maxRegistrationID,
+		)
+	}
+	if sas.LooksLikeKey(id) {
+		return fmt.Errorf(
+			"%s looks like a key: set it to the registration id of the enrollment", field,
 		)
 	}
 	for i := range len(id) {

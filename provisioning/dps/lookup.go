@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dps
 
 import "context"
@@ -11,26 +13,34 @@ import "context"
 //
 // Azure REST API: Runtime Registration, Device Registration Status Lookup.
 func (c *Client) Lookup(ctx context.Context) (Assignment, error) {
+	c, err := c.settled(ctx, "lookup")
+	if err != nil {
+		return Assignment{}, err
+	}
 	if err := c.Validate(); err != nil {
 		return Assignment{}, err
 	}
-	assignment, failure := c.lookupOnce(ctx)
+	tpm, err := c.endorsement(ctx, "lookup")
+	if err != nil {
+		return Assignment{}, err
+	}
+	assignment, failure := c.lookupOnce(ctx, tpm)
 	if failure != nil {
 		return Assignment{}, c.fail(failure)
 	}
 	return assignment, nil
 }
 
-func (c *Client) lookupOnce(ctx context.Context) (Assignment, *Error) {
+func (c *Client) lookupOnce(ctx context.Context, tpm *wireTPM) (Assignment, *Error) {
 	if ctx.Err() != nil {
 		return Assignment{}, &Error{Op: "lookup", Err: context.Cause(ctx)}
 	}
 	registrationID := c.Attestation.RegistrationID()
-	body, err := registrationBody(registrationID, nil)
+	body, err := registrationBody(registrationID, nil, nil, tpm)
 	if err != nil {
 		return Assignment{}, &Error{Op: "lookup", Err: err}
 	}
-	x, err := c.openHTTPS(ctx, body)
+	x, err := c.openHTTPS(ctx, body, c.apiVersion(false))
 	if err != nil {
 		return Assignment{}, &Error{Op: "lookup", Err: err}
 	}
@@ -39,5 +49,13 @@ func (c *Client) lookupOnce(ctx context.Context) (Assignment, *Error) {
 	if failure != nil {
 		return Assignment{}, failure
 	}
-	return readLookup(registrationID, a)
+	assignment, failure := readLookup(registrationID, a)
+	if failure != nil {
+		return Assignment{}, failure
+	}
+	assignment.IssuedChain = nil // none is issued by looking up
+	if failure := c.takeHubKey(ctx, assignment, a); failure != nil {
+		return Assignment{}, failure
+	}
+	return assignment, nil
 }

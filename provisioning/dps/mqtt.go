@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dps
 
 import (
@@ -33,10 +35,11 @@ const maxResponse = maxBody + 4<<10
 // mqttExchange speaks the service's MQTT API over one connection, or over another in its place when
 // the token in use comes near its end: over MQTT a token cannot be renewed in place.
 type mqttExchange struct {
-	client *Client
-	body   []byte // of register
-	token  token
-	conn   *mqtt.Conn
+	client     *Client
+	body       []byte // of register
+	apiVersion string
+	token      token
+	conn       *mqtt.Conn
 
 	mu      sync.Mutex
 	waiting *mqttRequest // nil: no answer is expected
@@ -49,8 +52,10 @@ type mqttRequest struct {
 	answered context.CancelFunc
 }
 
-func (c *Client) openMQTT(ctx context.Context, body []byte) (*mqttExchange, *Error) {
-	x := &mqttExchange{client: c, body: body, token: token{client: c}}
+func (c *Client) openMQTT(
+	ctx context.Context, body []byte, apiVersion string,
+) (*mqttExchange, *Error) {
+	x := &mqttExchange{client: c, body: body, apiVersion: apiVersion, token: token{client: c}}
 	if failure := x.connect(ctx); failure != nil {
 		return nil, failure
 	}
@@ -92,7 +97,7 @@ func (x *mqttExchange) connect(ctx context.Context) *Error {
 	conn, err := mqtt.Connect(ctx, nc, mqtt.Options{
 		ClientID: registrationID,
 		Username: c.IDScope + "/registrations/" + registrationID + "/api-version=" +
-			c.apiVersion() + "&ClientVersion=" + escape(c.userAgent()),
+			x.apiVersion + "&ClientVersion=" + escape(c.userAgent()),
 		Password:       password,
 		CleanSession:   true, // the service keeps no session
 		KeepAlive:      mqttKeepAlive,

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dps
 
 import (
@@ -6,8 +8,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
+	"github.com/rehome-iot/rehome/internal/issued"
 	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
@@ -31,8 +35,19 @@ type Registration struct {
 	// marshals to null) sends none.
 	Payload any
 
+	// CSR asks for an operational certificate: a PKCS #10 request in DER, as [NewCSR] makes it, of
+	// 8 KB at most in base64, whose common name is the registration ID. Where the enrollment has a
+	// certificate policy the service returns [Assignment].IssuedChain; where it has none it assigns
+	// the device without. Each registration with a request issues another certificate, and earlier
+	// ones stay valid. Nil: no certificate is asked for.
+	//
+	// Azure docs: "Certificate issuance" of Azure IoT.
+	CSR []byte
+
 	// OperationID resumes an earlier registration, whose [Error] named it: Register polls it
-	// instead of starting anew, and at once. Payload is then not sent.
+	// instead of starting anew, and at once. Payload and CSR are then not sent, but give a CSR if
+	// the earlier registration had one: without it the certificate that was issued is left out. A
+	// TPM whose key for the operation is gone registers anew.
 	OperationID string
 
 	// Pending, if set, is told of the registration in progress after each response that leaves it
@@ -43,25 +58,30 @@ type Registration struct {
 	Pending func(operationID string, wait time.Duration)
 }
 
-// Validate reports what cannot be sent: a Payload that is not JSON, or an OperationID that is not
-// one.
+// Validate reports what cannot be sent: a Payload that is not JSON, a CSR that is no request, or an
+// OperationID that is not one.
 func (r Registration) Validate() error {
-	if r.Payload == nil && r.OperationID == "" {
+	if r.Payload == nil && r.OperationID == "" && r.CSR == nil {
 		return nil // at each boot: there is nothing to encode
 	}
-	_, err := r.body("")
+	_, err := r.body("", nil)
 	return err
 }
 
 // body is what is sent with it.
-func (r Registration) body(registrationID string) ([]byte, error) {
+func (r Registration) body(registrationID string, tpm *wireTPM) ([]byte, error) {
 	if r.OperationID != "" && checkOperationID(r.OperationID) != nil {
 		return nil, invalid(fmt.Errorf(
 			"operation id %q is not one: use the one an earlier error named",
 			oneline.Of(r.OperationID, 64),
 		))
 	}
-	body, err := registrationBody(registrationID, r.Payload)
+	if r.CSR != nil {
+		if err := issued.CheckRequest(r.CSR, registrationID); err != nil {
+			return nil, invalid(fmt.Errorf("csr: %w", err))
+		}
+	}
+	body, err := registrationBody(registrationID, r.Payload, r.CSR, tpm)
 	if err != nil {
 		return nil, invalid(fmt.Errorf("payload cannot be written as json: %w", err))
 	}
@@ -76,10 +96,18 @@ func (r Registration) body(registrationID string) ([]byte, error) {
 // It is one attempt: any request that fails ends it, with an [*Error] whose OperationID, when set,
 // resumes the same operation in a later call. When ctx ends, the error holds context.Cause(ctx).
 func (c *Client) Register(ctx context.Context, r Registration) (Assignment, error) {
+	c, err := c.settled(ctx, "connect")
+	if err != nil {
+		return Assignment{}, err
+	}
 	if err := c.Validate(); err != nil {
 		return Assignment{}, err
 	}
-	body, err := r.body(c.Attestation.RegistrationID())
+	tpm, err := c.endorsement(ctx, "register")
+	if err != nil {
+		return Assignment{}, err
+	}
+	body, err := r.body(c.Attestation.RegistrationID(), tpm)
 	if err != nil {
 		return Assignment{}, err
 	}
@@ -94,7 +122,7 @@ func (c *Client) registerOnce(
 	ctx context.Context, body []byte, r Registration,
 ) (Assignment, *Error) {
 	operationID := r.OperationID
-	x, failure := c.open(ctx, body)
+	x, failure := c.open(ctx, body, c.apiVersion(r.CSR != nil))
 	if failure != nil {
 		failure.OperationID = operationID
 		return Assignment{}, failure
@@ -102,8 +130,10 @@ func (c *Client) registerOnce(
 	defer x.close()
 
 	registrationID := c.Attestation.RegistrationID()
-	op, send := "register", x.register
+	_, tpm := c.Attestation.(Endorsed)
+	resumed := operationID != ""
 	for {
+		op, send := "register", x.register
 		if operationID != "" {
 			op, send = "poll", func(ctx context.Context) (response, *Error) {
 				return x.poll(ctx, operationID)
@@ -114,6 +144,16 @@ func (c *Client) registerOnce(
 		if failure == nil {
 			p, failure = readOperation(op, registrationID, a)
 		}
+		if failure == nil && p.assigned {
+			failure = c.takeHubKey(ctx, p.assignment, a)
+		}
+		if tpm && resumed && failure != nil && failure.Status == http.StatusUnauthorized &&
+			failure.Answered() {
+			// The key that began the operation is gone, and only a registration brings another.
+			operationID, resumed = "", false
+			continue
+		}
+		resumed = false
 		if failure != nil {
 			if failure.OperationID == "" {
 				failure.OperationID = operationID
@@ -121,6 +161,9 @@ func (c *Client) registerOnce(
 			return Assignment{}, failure
 		}
 		if p.assigned {
+			if r.CSR == nil {
+				p.assignment.IssuedChain = nil // it would be for nobody's key
+			}
 			return p.assignment, nil
 		}
 		if p.operationID != "" {
@@ -136,18 +179,18 @@ func (c *Client) registerOnce(
 }
 
 // open prepares the exchange; MQTT connects.
-func (c *Client) open(ctx context.Context, body []byte) (exchange, *Error) {
+func (c *Client) open(ctx context.Context, body []byte, apiVersion string) (exchange, *Error) {
 	if ctx.Err() != nil {
 		return nil, &Error{Op: "connect", Err: context.Cause(ctx)}
 	}
 	if c.Transport == HTTPS || c.Transport == Auto {
-		x, err := c.openHTTPS(ctx, body)
+		x, err := c.openHTTPS(ctx, body, apiVersion)
 		if err != nil {
 			return nil, &Error{Op: "connect", Err: err}
 		}
 		return x, nil
 	}
-	x, failure := c.openMQTT(ctx, body)
+	x, failure := c.openMQTT(ctx, body, apiVersion)
 	if failure != nil {
 		return nil, failure
 	}
@@ -156,11 +199,15 @@ func (c *Client) open(ctx context.Context, body []byte) (exchange, *Error) {
 
 // registrationBody is the DeviceRegistration object. Azure REST API: Runtime Registration, Register
 // Device.
-func registrationBody(registrationID string, payload any) ([]byte, error) {
+func registrationBody(
+	registrationID string, payload any, csr []byte, tpm *wireTPM,
+) ([]byte, error) {
 	body := struct {
 		RegistrationID string          `json:"registrationId"`
 		Payload        json.RawMessage `json:"payload,omitempty"`
-	}{RegistrationID: registrationID}
+		CSR            []byte          `json:"csr,omitempty"` // in base64
+		TPM            *wireTPM        `json:"tpm,omitempty"`
+	}{RegistrationID: registrationID, CSR: csr, TPM: tpm}
 	if payload != nil {
 		encoded, err := json.Marshal(payload)
 		if err != nil {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dps
 
 import (
@@ -85,6 +87,7 @@ type (
 		CreatedDateTimeUtc     string          `json:"createdDateTimeUtc"`
 		LastUpdatedDateTimeUtc string          `json:"lastUpdatedDateTimeUtc"`
 		Payload                json.RawMessage `json:"payload"`
+		IssuedCertificateChain json.RawMessage `json:"issuedCertificateChain"`
 	}
 	wireError struct {
 		ErrorCode  int    `json:"errorCode"`
@@ -234,6 +237,7 @@ func readAssignment(
 		Status:            StatusAssigned,
 		Substatus:         r.Substatus,
 		ConnectionProfile: oneline.ASCII(r.ConnectionProfile, maxProfile),
+		IssuedChain:       chainOf(r.IssuedCertificateChain),
 		ETag:              r.ETag,
 		Payload:           payload,
 		Created:           readTime(r.CreatedDateTimeUtc),

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dps
 
 import (
@@ -258,7 +260,8 @@ func TestAnswerRefusalIsToldWithItsTrackingID(t *testing.T) {
 	require.NotNil(t, failure)
 	assert.Equal(t, "from-header", failure.TrackingID)
 	assert.Equal(
-		t, `dps: register: status 401 unauthorized, code 401002, "a b c", tracking id from-header`,
+		t, `dps: register: status 401 unauthorized, code 401002, "a b c", tracking id from-header: `+
+			`id scope, registration id and credential do not fit each other`,
 		failure.Error(),
 	)
 }
@@ -462,6 +465,8 @@ func FuzzAnswer(f *testing.F) {
 		recordedAccepted, recordedAssigning, recordedAssigned, recordedFailed, recordedConflict,
 		recordedChallenge,
 		"<html>", "{}", `{"registrationState":{"payload":{}}}`,
+		strings.Replace(recordedAssigned, `"x509":{}`,
+			`"payload":{"rehome":{"staggerSeconds":1e3}}`, 1),
 	} {
 		for _, status := range []int{200, 202, 401, 429} {
 			f.Add(status, "3", body)
@@ -476,6 +481,10 @@ func FuzzAnswer(f *testing.F) {
 			if !isHostName(assignment.Hub) || !isDeviceID(assignment.DeviceID) ||
 				assignment.Status != "assigned" {
 				t.Errorf("a partial assignment: %+v", assignment)
+			}
+			stagger, err := assignment.Stagger()
+			if stagger < 0 || stagger > LongestStagger || err != nil && stagger != 0 {
+				t.Errorf("a stagger of %v, %v", stagger, err)
 			}
 		}
 		told := func(failure *Error) {

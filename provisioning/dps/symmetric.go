@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dps
 
 import (
@@ -144,9 +146,14 @@ func decodeKey(field, encoded string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is empty: set it to the base64 key of the enrollment or the "+
 			"one derived from its group key", field)
 	}
+	if strings.Contains(encoded, "SharedAccess") {
+		return nil, errors.New(field + " is a connection string: give the key alone, which is " +
+			"what follows SharedAccessKey=")
+	}
 	key, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
-		return nil, errors.New(field + " is not base64: copy it whole, with the trailing '=' signs")
+		return nil, errors.New(field + " is not base64: copy it whole, with the trailing '=' " +
+			"signs and without quotes")
 	}
 	if len(key) < minKeyBytes || len(key) > maxKeyBytes {
 		return nil, fmt.Errorf(

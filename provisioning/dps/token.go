@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dps
 
 import (
@@ -17,11 +19,16 @@ type token struct {
 	client *Client
 	value  string
 	signed bool // false until the first use, and for a credential that has no tokens
-	expiry time.Time
+	// withheld keeps a token from being sent, so that the service challenges a TPM.
+	withheld bool
+	expiry   time.Time
 }
 
 // get returns the token to send now, "" for a credential that has none.
 func (t *token) get(ctx context.Context) (string, error) {
+	if t.withheld {
+		return "", nil
+	}
 	if t.signed && !t.stale() {
 		return t.value, nil
 	}
