@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning
 
 import (
@@ -17,8 +19,9 @@ func (k *known) named() rules.Assignment {
 	if k == nil {
 		return rules.Assignment{}
 	}
+	stagger, _ := k.Stagger()
 	return rules.Assignment{
-		Hub: k.Hub, DeviceID: k.DeviceID, Incompatible: !k.Classic(), Record: k,
+		Hub: k.Hub, DeviceID: k.DeviceID, Incompatible: !k.Classic(), Stagger: stagger, Record: k,
 	}
 }
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning
 
 import (
@@ -47,7 +49,9 @@ type wallClock struct {
 
 	learned bool          // DPS has told the time, and the system's clock was wrong
 	ahead   time.Duration // of the system's clock, if learned
-	seen    reading       // when ahead was last found to hold
+	// when ahead was last found to hold, or the system's clock to be right; zero if DPS has not
+	// said so, or nobody knows any more
+	seen reading
 
 	told   time.Time // when DPS last settled what time it is, by the monotonic clock
 	mended time.Time // when that last corrected this clock
@@ -100,8 +104,11 @@ func (c *wallClock) read() reading {
 
 func (c *wallClock) now(r reading) time.Time {
 	now := r.wall
-	if c.learned {
+	switch {
+	case c.learned:
 		now = c.carriedOn(r)
+	case !c.seen.awake.IsZero():
+		now = c.stillRight(r)
 	}
 	if past := c.past(r); now.Before(past) {
 		return past
@@ -125,10 +132,10 @@ func (c *wallClock) carriedOn(r reading) time.Time {
 	missed := r.wall.Sub(awake)
 	switch {
 	case missed.Abs() <= skewTolerance:
-		c.learned = false
+		c.learned, c.seen = false, r
 	case jump >= -skewTolerance && jump <= longestSleep:
 	case missed > 0 && missed <= longestSleep:
-		c.learned = false
+		c.learned, c.seen = false, reading{} // that there was a sleep is a guess
 	default:
 		c.ahead = awake.Sub(r.wall)
 	}
@@ -137,6 +144,23 @@ func (c *wallClock) carriedOn(r reading) time.Time {
 	}
 	c.seen = r
 	return r.wall.Add(c.ahead)
+}
+
+// stillRight is the time by a system's clock that DPS has found to be right. One that jumps back,
+// or ahead by more than a sleep, was set and is not right any more: the monotonic clock counts.
+// After what may have been a sleep it is as good as before DPS was asked.
+func (c *wallClock) stillRight(r reading) time.Time {
+	awake := c.seen.wall.Add(r.awake.Sub(c.seen.awake))
+	switch jump := r.wall.Sub(awake); {
+	case jump.Abs() <= skewTolerance:
+		c.seen = r
+	case jump > 0 && jump <= longestSleep:
+		c.seen = reading{}
+	default:
+		c.learned, c.ahead, c.seen = true, -jump, r
+		return awake
+	}
+	return r.wall
 }
 
 // past is a time that has certainly been reached.
@@ -163,6 +187,7 @@ func (c *wallClock) suspect() bool {
 	r := c.read()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	_ = c.now(r) // it may have been set since
 	return !c.learned && r.wall.Add(skewTolerance).Before(c.past(r))
 }
 

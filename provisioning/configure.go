@@ -1,17 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning
 
 import (
 	"cmp"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	mathrand "math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/internal/jitter"
 	"github.com/rehome-iot/rehome/internal/rules"
 	"github.com/rehome-iot/rehome/internal/waits"
 	"github.com/rehome-iot/rehome/provisioning/dps"
@@ -28,6 +29,10 @@ func newCore(d *Device) (*core, error) {
 	if err := d.validate(client); err != nil {
 		return nil, err
 	}
+	owner := &entryOwner{
+		store: bounded(d.Store), attestation: d.Attestation, scope: d.IDScope,
+		endpoint: cmp.Or(d.Endpoint, dps.DefaultEndpoint), now: clock.Now,
+	}
 	c := &core{
 		identity: &identity{credential: d.Attestation}, question: make(chan struct{}, 1),
 		payload: d.payload(), settings: d.settings(),
@@ -36,12 +41,15 @@ func newCore(d *Device) (*core, error) {
 		dpsHost: cmp.Or(d.Endpoint, dps.DefaultEndpoint),
 		lease:   newLease(), calls: make(chan *call), nudges: make(chan struct{}, 1),
 		published: make(chan struct{}),
-		random:    newRandom(d.Attestation.RegistrationID()), log: d.Logger,
-		status: Status{State: StateStopped},
-		store: entryStore{owner: &entryOwner{
-			store: bounded(d.Store), attestation: d.Attestation, scope: d.IDScope,
-			endpoint: cmp.Or(d.Endpoint, dps.DefaultEndpoint), now: clock.Now,
-		}},
+		random:    jitter.New(d.Attestation.RegistrationID()), unlogged: d.Logger == nil,
+		name:   name{device: d.Attestation.RegistrationID()},
+		status: Status{State: StateStopped, RegistrationID: d.Attestation.RegistrationID()},
+		store:  entryStore{owner: owner},
+		second: d.SecondAttestation,
+	}
+	if d.Issuance != nil {
+		c.issuance = *d.Issuance
+		c.certs = newCertificates(owner, d.Issuance.keyStore(), clock)
 	}
 	c.limiter = d.Limiter
 	c.waits = waits.Keeper{
@@ -49,22 +57,14 @@ func newCore(d *Device) (*core, error) {
 		Trusted: func() bool { return !clock.suspect() },
 	}
 	c.waits.Store = waitStore(c.store.owner.store)
-	if c.log == nil {
-		c.log = slog.New(slog.DiscardHandler)
+	c.log = slog.New(slog.DiscardHandler)
+	if d.Logger != nil {
+		c.log = c.name.in(d.Logger)
 	}
 	if d.Trace != nil {
 		c.trace = *d.Trace
 	}
 	return c, nil
-}
-
-// newRandom mixes the system's entropy with the registration ID: boards that boot from one image
-// with an empty entropy pool must not draw the same delays.
-func newRandom(registrationID string) rules.Random {
-	var seed [sha256.Size]byte
-	_, _ = rand.Read(seed[:])
-	mixed := sha256.Sum256(append(seed[:], registrationID...))
-	return mathrand.New(mathrand.NewChaCha8(mixed))
 }
 
 func (d *Device) client(clock *wallClock) *dps.Client {
@@ -92,8 +92,14 @@ func (d *Device) dialer(clock *wallClock) *hubconn.Dialer {
 	if h.Logger == nil {
 		h.Logger = d.Logger
 	}
+	if h.Logger != nil {
+		h.Logger = name{device: d.Attestation.RegistrationID()}.in(h.Logger)
+	}
 	if h.ModelID == "" {
 		h.ModelID = d.ModelID
+	}
+	if h.APIVersion == "" && d.Issuance != nil {
+		h.APIVersion = hubconn.CredentialsAPIVersion
 	}
 	h.TLSConfig = withClock(h.TLSConfig, clock)
 	if h.TLSConfig.ClientSessionCache == nil {
@@ -126,8 +132,16 @@ func (d *Device) validate(client *dps.Client) error {
 	if err := client.Validate(); err != nil {
 		return err
 	}
+	if err := d.validateCredentials(); err != nil {
+		return invalid(err)
+	}
 	if err := d.Hub.Validate(); err != nil {
 		return invalid(fmt.Errorf("hub: %w", err))
+	}
+	if s, ok := d.Store.(interface{ Validate() error }); ok {
+		if err := s.Validate(); err != nil {
+			return invalid(fmt.Errorf("store: %w", err))
+		}
 	}
 	if err := checkModelID(d.ModelID); err != nil {
 		return invalid(err)
@@ -152,6 +166,22 @@ func (d *Device) validate(client *dps.Client) error {
 		if limit.wrong {
 			return invalid(fmt.Errorf("%s is negative: use zero for the default", limit.field))
 		}
+	}
+	return nil
+}
+
+// validateCredentials checks what there is besides the attestation.
+func (d *Device) validateCredentials() error {
+	if err := d.Issuance.validate(); err != nil || d.SecondAttestation == nil {
+		return err
+	}
+	if err := d.SecondAttestation.Validate(); err != nil {
+		return fmt.Errorf("secondattestation: %w", err)
+	}
+	id, second := d.Attestation.RegistrationID(), d.SecondAttestation.RegistrationID()
+	if !strings.EqualFold(id, second) {
+		return fmt.Errorf("secondattestation: registration id %q is not the attestation's, %q: "+
+			"both must be of one enrollment", second, id)
 	}
 	return nil
 }

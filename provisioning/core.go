@@ -1,8 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning
 
 import (
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/internal/rules"
@@ -15,6 +18,7 @@ import (
 // the lease and drives it; the others see what it publishes.
 type core struct {
 	identity    *identity      // behind a pointer, where %v does not look
+	of          *Device        // whose it is; nil of a module
 	device      *core          // of a module: its device's
 	payload     any            // of a registration
 	settings    rules.Settings // but for what the credential adds
@@ -27,7 +31,12 @@ type core struct {
 	waits       waits.Keeper
 	limiter     Limiter
 	random      rules.Random
+	second      dps.Attestation // nil: there is none; see Device
+	issuance    Issuance
+	certs       *certificates // nil: none are issued
+	name        name
 	log         *slog.Logger
+	unlogged    bool // the program has set no Logger
 	trace       Trace
 
 	lease  *lease
@@ -35,23 +44,44 @@ type core struct {
 	nudges chan struct{} // room for one
 
 	// Of the goroutine that drives.
-	state     rules.State
-	toHub     choice[hubconn.Transport]
-	toDPS     choice[dps.Transport]
-	booted    bool
-	driving   bool
-	hubless   bool          // DPS alone is asked
-	conn      *hubconn.Conn // the live connection; also one that Connect returned
-	last      lastFailure
-	counts    Status // only its counters
-	usesToken bool   // the device authenticates with tokens
+	state   rules.State
+	toHub   choice[hubconn.Transport]
+	toDPS   choice[dps.Transport]
+	booted  bool
+	driving bool
+	hubless bool // DPS alone is asked
+	// what an attempt at the hub is called
+	attempting State
+	conn       *hubconn.Conn // the live connection; also one that Connect returned
+	last       lastFailure
+	outage     outage
+	news       map[string]struct{} // that the log has told since the last stable connection
+	counts     Status              // only its counters
+	usesToken  bool                // the device authenticates with tokens
 	// why the program asked for the registration that is planned or under way
 	manualReason string
+
+	toHubWith, toDPSWith preference      // which credential goes first
+	using                credential      // that the hub has accepted last
+	usingWhy             string          // why another was not
+	former               dps.Attestation // what a source had before, until the hub accepts the next
+	told                 bool            // DPS knows one that came after former
+	current              dps.Attestation // what a source has
+	fingerprint          string          // of current
+	installedAs          rules.Installed // what the rules were told
+	toldProblem          string          // with a source, as the log has it
+	sourceChanged        <-chan struct{} // closed when a source has another
+	overdueAt            time.Time       // before when an earlier process's renewal does not begin
+	holdOff              time.Time       // before when no certificate is asked for
+	lastRenewal          error           // why there is none, or none newer
+
+	own own // of the program's own client
 
 	mu        sync.Mutex
 	published chan struct{} // closed at the next publication
 	status    Status
 	target    *known
+	ownSeen   own
 	live      *hubconn.Conn
 	ending    bool // Run is, and its session has not returned yet
 	home      home // for modules
@@ -72,16 +102,10 @@ func (i *identity) at(hub hubconn.Hub) hubconn.Hub {
 	return hub
 }
 
-// String is what the identity is called in the log.
-func (i *identity) String() string {
-	if i.moduleID != "" {
-		return "module"
-	}
-	return "device"
-}
-
 // lastFailure is what explains the state to a person.
 type lastFailure struct {
+	_ [0]func() // never compared, which saves code in a device's program
+
 	err   error
 	class retry.Class
 	dps   error // of a request to DPS

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning_test
 
 import (
@@ -31,21 +33,26 @@ func TestACrashLoopLeavesDPSAloneForAsLongAsItAsked(t *testing.T) {
 		status     int
 		retryAfter string
 		apart      time.Duration
+		kills      int
 		most       int
 	}{
-		"429": {429, "60", time.Minute, 7},
-		"503": {503, "", 5 * time.Second, 14},
+		"429": {429, "60", time.Minute, 3 * kills, 6},
+		"503": {503, "", 5 * time.Second, kills, 14},
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, dpsWirings, func(t *testing.T, r *rig) {
 				r.dps.Inject(dpstest.Fault{
 					On: dpstest.Register, Status: c.status, RetryAfter: c.retryAfter, Times: always,
 				})
-				r.crashLoop(kills)
+				r.crashLoop(c.kills)
 				at := r.times(dpstest.Register)
 				require.Greater(t, len(at), 2)
 				require.LessOrEqual(t, len(at), c.most)
 				apart(t, c.apart, at)
+				for i := 1; c.status == 429 && i < len(at); i++ {
+					lasted := at[i-1] - at[0]
+					require.GreaterOrEqual(t, at[i]-at[i-1], c.apart+lasted, "it goes on in %v", at)
+				}
 			})
 		})
 	}

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning
 
 import (
@@ -28,19 +30,33 @@ type Device struct {
 	// page. Required. With a wrong one DPS refuses every registration.
 	IDScope string
 
-	// Attestation is who the device is. Required.
+	// Attestation is who the device is. Required. One that is a [dps.Source] may change while the
+	// device runs: it registers then, and a live connection moves to the new credential without
+	// ending the session.
 	Attestation dps.Attestation
+
+	// SecondAttestation is shown where Attestation is refused, at once: the enrollment's secondary
+	// key, or a second certificate. Its registration ID must be the same. What is remembered is
+	// sealed by Attestation alone. Nil: there is none.
+	SecondAttestation dps.Attestation
+
+	// Issuance has DPS issue the certificate that the device shows to its hub, and renews it. Nil:
+	// the hub is shown Attestation.
+	Issuance *Issuance
 
 	// Store is where the assignment is remembered, such as a [cache.Dir]. Nil remembers nothing:
 	// every start asks DPS where the device belongs, which counts against the quota of
 	// registrations and fails where DPS cannot be reached. One call of the Store is under way at a
 	// time, and has 10 s: its context ends then, and a Store that has not returned a second later
 	// has failed. The device goes on without, and asks nothing of the Store until it has returned.
-	// A call of the device whose ctx ends while something is being stored returns after that.
+	// A call of the device whose ctx ends while something is being stored returns after that. One
+	// with a method Validate() error, as [cache.Dir] has, is asked by it first of all: a Dir that
+	// names no directory is a wrong field, and no store that fails.
 	Store cache.Store
 
-	// Endpoint is the host of DPS, with a port if it is not the transport's own. Empty:
-	// [dps.DefaultEndpoint]. What is remembered holds for one endpoint: another one registers anew.
+	// Endpoint is the host of DPS, with a port if it is not the transport's own; a hub's name is
+	// refused. Empty: [dps.DefaultEndpoint]. What is remembered holds for one endpoint: another one
+	// registers anew.
 	Endpoint string
 
 	// Transport carries registrations. Zero, [dps.Auto]: HTTPS, or MQTT on port 8883 where DPS
@@ -81,9 +97,9 @@ type Device struct {
 	// TLSConfig is cloned for each connection to DPS and the hub. Set RootCAs for private roots,
 	// and Time for a clock that is better than the system's. Nil: the public roots, as
 	// [hubconn.Dialer.TLSConfig] has them, and the system's clock. The least version is TLS 1.2 in
-	// any case, and the least RSA key of a server's chain has 2,048 bits; InsecureSkipVerify is
-	// refused. Without a ClientSessionCache the device keeps the TLS sessions with its hubs itself,
-	// in memory.
+	// any case, and the least RSA key of a server's chain has 2,048 bits; InsecureSkipVerify, and
+	// RootCAs without a certificate, are refused. Without a ClientSessionCache the device keeps the
+	// TLS sessions with its hubs itself, in memory.
 	TLSConfig *tls.Config
 
 	// Proxy chooses the proxy for connections to DPS and the hub, as [hubconn.Dialer.Proxy] does.
@@ -92,8 +108,9 @@ type Device struct {
 
 	// Stagger spreads a fleet's first DPS request after a common event (first boot, a hub that is
 	// gone) evenly over this time; about the number of devices divided by the quota (1,000 a minute
-	// for each DPS instance). Zero asks at once. A connection to a remembered hub is never delayed
-	// by it, nor is Reprovision.
+	// for each DPS instance). Zero asks at once, or as DPS has said ([dps.Assignment.Stagger]): set
+	// a nanosecond to ask at once whatever it says. A connection to a remembered hub is never
+	// delayed by it, nor is Reprovision.
 	Stagger time.Duration
 
 	// AfterRejection is what follows when the hub responds with a rejection (class
@@ -107,20 +124,27 @@ type Device struct {
 
 	// Retry adjusts the back-off. MinDelay raises the floor of 5 s (it cannot lower it), MaxDelay
 	// replaces the cap of the hub's random delay, 5 min (and raises that of DPS, 1 h), Multiplier
-	// is what that delay grows by with each failure (1: not at all), and MaxAttempts bounds the
-	// failed attempts since the last stable connection, of hub and DPS together, after which Run,
-	// Connect, Send and Receive return the last error; a connection that was lost before it was
-	// stable counts from the second one on, a question for the time not at all. Zero: the delays of
-	// the package documentation, for ever.
+	// is what that delay grows by with each failure (1: not at all); what follows a 429 of DPS
+	// stays as it is. MaxAttempts bounds the failed attempts since the last stable connection, of
+	// hub and DPS together, after which Run, Connect, Send, Receive and NextAttempt return the last
+	// error; a connection that was lost before it was stable counts from the second one on, a
+	// question for the time not at all. What the last one calls for belongs to it where that is due
+	// within 30 s, or within Stagger: a device with one attempt that is turned away by its hub asks
+	// DPS, and goes where that sends it. Zero: the delays of the package documentation, for ever.
 	Retry retry.Policy
 
 	// Trace observes the device. Nil observes nothing.
 	Trace *Trace
 
-	// Logger receives one line per change of state, with the keys state, hub, source, cause and
-	// wait, one when the store fails, and one when another transport than before is used, with the
-	// keys service (hub or dps), from, to and cause. No key and no token is in any. Nil logs
-	// nothing.
+	// Logger receives one line per change of state, one for the first message that the hub
+	// acknowledges on each connection, and one for what goes wrong beside, each with the key device
+	// (the registration ID) and, if a Module's, module. Failures have the keys cause, class,
+	// status, code and tracking_id. A device that has not been connected for 10 min is a line at
+	// [slog.LevelWarn], again after 1 h, 6 h and each day; what nothing but a person mends, such as
+	// a wrong key, is one at [slog.LevelError], once for each cause until the next stable
+	// connection. docs/logs.md has all messages and keys. No key and no token is in any. Nil logs
+	// what is at LevelError to [slog.Default], and nothing else; a logger with
+	// [slog.DiscardHandler] silences that too.
 	Logger *slog.Logger
 
 	mu   sync.Mutex

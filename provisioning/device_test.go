@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning_test
 
 import (
@@ -17,6 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
@@ -492,9 +495,12 @@ func TestEveryWrongFieldIsOneLineBeforeAnyNetworkUse(t *testing.T) {
 			"key": func(d *provisioning.Device) {
 				d.Attestation = dps.SymmetricKey{ID: rigID, Key: "canary-key not base64!"}
 			},
-			"id":                func(d *provisioning.Device) { d.Attestation = dps.SymmetricKey{ID: "", Key: rigKey} },
-			"character":         func(d *provisioning.Device) { d.Attestation = dps.SymmetricKey{ID: "a/b", Key: rigKey} },
-			"certificate":       func(d *provisioning.Device) { d.Attestation = dps.X509{} },
+			"id":          func(d *provisioning.Device) { d.Attestation = dps.SymmetricKey{ID: "", Key: rigKey} },
+			"character":   func(d *provisioning.Device) { d.Attestation = dps.SymmetricKey{ID: "a/b", Key: rigKey} },
+			"certificate": func(d *provisioning.Device) { d.Attestation = dps.X509{} },
+			"store directory is empty: name one": func(d *provisioning.Device) {
+				d.Store = cache.Dir("")
+			},
 			"stagger":           func(d *provisioning.Device) { d.Stagger = -1 },
 			"retry.maxattempts": func(d *provisioning.Device) { d.Retry.MaxAttempts = -1 },
 		} {
@@ -529,17 +535,27 @@ func TestLogsOneLinePerChangeAndNoSecret(t *testing.T) {
 		require.NotContains(t, out.String(), "canary")
 		require.NotContains(t, out.String(), rigKey)
 		require.NotContains(t, out.String(), "sig=")
-		var states []string
+		var states, messages []string
 		for line := range strings.Lines(out.String()) {
 			var fields map[string]any
 			require.NoError(t, json.Unmarshal([]byte(line), &fields))
+			require.Equal(t, rigID, fields["device"], line)
+			require.Equal(t, "INFO", fields["level"], line)
 			if state, ok := fields["state"].(string); ok {
-				for _, key := range []string{"hub", "source", "cause", "wait"} {
-					require.Contains(t, fields, key)
-				}
 				states = append(states, state)
+			} else {
+				messages = append(messages, fields["msg"].(string))
+			}
+			if fields["state"] == "waiting" {
+				require.IsType(t, 0.0, fields["wait"], line)
+				require.Equal(t, "unreachable", fields["class"], line)
+				require.Equal(
+					t, "connection: read: connection reset by peer", fields["cause"], line,
+				)
 			}
 		}
+		require.Equal(t, []string{"message acknowledged", "message acknowledged"}, messages)
+		require.Contains(t, out.String(), `"connected to `+hubA+` (from registration)"`)
 		require.Equal(t, []string{
 			"registering", "connecting", "connected", "waiting", "connecting", "connected",
 			"stopped",

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package provisioning keeps an Azure IoT device connected to the hub it belongs to, and asks the
 // Device Provisioning Service (DPS) which one that is only when it must.
 //
@@ -5,6 +7,7 @@
 //		IDScope:     "0ne00ABCDEF",
 //		Attestation: dps.SymmetricKey{ID: "sensor-042", Key: os.Getenv("DEVICE_KEY")},
 //		Store:       cache.Dir("/var/lib/sensor"),
+//		Logger:      slog.Default(),
 //	}
 //	err := dev.Run(ctx, func(ctx context.Context, hub *hubconn.Conn) error {
 //		return hub.Send(ctx, hubconn.Message{Body: []byte("hello")})
@@ -17,8 +20,10 @@
 //
 // A device that wakes, sends and sleeps needs no connection: [Device.Send] and [Device.Receive] are
 // single requests over HTTPS, by the same rules, one request in place of an attempt to connect.
-// What the hub has taken confirms an assignment as a connection does. A [Module] is kept connected
-// beside its device. Device.ModelID announces the
+// What the hub has taken confirms an assignment as a connection does. [Device.SendBacklog] makes as
+// many of them as it takes. An MQTT client of the program's own is led by the same rules, with
+// [Device.NextAttempt], [Device.Confirm], [Device.Rejected] and [Device.Closed]. A [Module] is kept
+// connected beside its device. Device.ModelID announces the
 // device's IoT Plug and Play model to the hub and to DPS.
 //
 // The package does not set the system's clock, does not store messages while there is no
@@ -34,6 +39,11 @@
 //
 // for the n-th failure in a row: the floor is Retry-After on 429 and 5 s otherwise, the cap 5 min
 // for the hub and 1 h for DPS. The random part is drawn after the cap, so that it never dies out.
+// A DPS that throttles is left alone for longer: after a 429 to a registration or a lookup, D is
+//
+//	Retry-After + U(min(t, 2 h), min(3·max(t, 10 s), 4 h))
+//
+// where t is how long it has throttled the device already.
 //
 // At boot, by what the store says:
 //
@@ -91,9 +101,10 @@
 //	                                    1, 5, 15, 30, 60 min ± 20 %
 //	a 4xx that does not bear the        a proxy spoke: as no answer
 //	service's marks
-//	429                                 D not before Retry-After, jitter above it,
-//	                                    the same request: a throttled poll polls the
-//	                                    same operation
+//	429                                 D after Retry-After and one to three times as
+//	                                    long as that has gone on, the same request; a
+//	                                    throttled poll polls the same operation, after
+//	                                    Retry-After and D's back-off
 //	5xx, no answer, 409 (two            D: back-off, first retry at 5 s or later, the
 //	registrations at once)              same request; H is untouched
 //	404203, the operation is not known  register again
@@ -130,13 +141,25 @@
 //     another port and was rejected. It asks again once DPS shows that it is there, or after as
 //     long as DPS had been away (10 min or more, 1 h at most). A correction sends a rejected device
 //     to its hub first.
+//   - A system's clock that DPS has found right and that then jumps is not followed back, nor ahead
+//     by more than 30 days, which is as long as a device is believed to have been suspended.
 //   - Nothing that comes first puts a planned question about an outage off.
 //   - While a refusal by DPS is waited out, the time is asked for if nobody has told it: the clock
 //     may be at fault.
-//   - Stagger spreads the first request of any kind; clock checks over no more than 10 min.
+//   - Stagger spreads the first request of any kind; clock checks over no more than 10 min. Where
+//     the program sets none, what DPS has said with the newest assignment counts
+//     ([dps.Assignment.Stagger]).
+//   - That DPS throttles is over once it has assigned, taken up or refused the device, and goes on
+//     over 5xx, silence and restarts.
 //   - A device that may register over MQTT on port 8883 and remembers nothing registers after 3
 //     failed lookups, the last of which nobody answered: port 443 may be closed for good. After 8
 //     that failed with an answer, so does any other.
+//   - A call whose ctx has a deadline ends at once where its next request lies behind that: Send,
+//     Receive and NextAttempt, with a [TooSoonError].
+//   - What the last of Retry.MaxAttempts failures calls for is done within the call where it is due
+//     within 30 s, or within Stagger: one question to DPS, and the attempt at the hub it names.
+//   - Between two questions to DPS about rejections that a client of the program's own has reported
+//     lies 1 min at least, and 5 s between any two of its requests, whatever is reported.
 //   - Reprovision is refused, without a request, for 5 s after a failed request (for
 //     Retry.MinDelay, if that is longer).
 //
@@ -173,6 +196,48 @@
 //
 // Status lookups, the time, and the single requests of Send and Receive use HTTPS alone.
 //
+// # Credentials
+//
+// A device may hold several. A hub is shown them in this order, the next one at once where it has
+// refused the one before; all of them together are one attempt, and one failure, to the rules:
+//
+//	the newest certificate issued to it     Device.Issuance; shown even if it seems to
+//	                                        have expired
+//	those issued before, while valid        they stay until a hub has accepted a newer
+//	the attestation                         DPS is shown this first
+//	the attestation before it changed       where it is a [dps.Source]
+//	the second attestation                  Device.SecondAttestation
+//
+// One that was accepted where another was refused goes first for 24 h. A refusal by DPS moves on in
+// the same way, unless its Date shows that the clock was wrong: that is corrected first. Status
+// says which one is in use, and why no other.
+//
+// Where the attestation changes while the device runs, DPS is told by a registration, which Stagger
+// spreads, while the connection stays; then that moves to the new credential, and the session goes
+// on.
+//
+// With Issuance, a third timer runs beside H and D: R is when to have a certificate issued next.
+//
+//	60 to 80 % of the life is over,      the hub is asked, over its topics. A failure:
+//	and the device is connected          again after what the hub asks for, and after
+//	                                     10, 20, 40, 60 min (a tenth of what is left of
+//	                                     the life, if that is less, but never under
+//	                                     10 min), with jitter
+//	85 to 95 % is over, or the hub will  D: a registration, while the connection stays;
+//	not do it                            if it fails, both ways in turn
+//	expired, and not connected           D now: register, and no attempt at the hub
+//	                                     before its answer, but after 5 min or once D
+//	                                     has failed. The clock is checked first
+//	a registration without a             said in Status and the log; not asked for
+//	certificate: no policy               again but at registrations for other reasons
+//	a certificate that is no good        said in Status and the log; the one before
+//	                                     stays, and another is asked for after 1 h. One
+//	                                     that is not valid now: the clock is checked
+//	                                     first
+//
+// Two tries are 10 min apart or more, restarts included; [Device.Renew] is exempt. The moments are
+// drawn from the certificate itself, so that a restart draws the same and a fleet is spread.
+//
 // # Modules
 //
 // DPS knows no modules. A [Module] lives at the hub that its device is assigned to, by the rules
@@ -203,18 +268,19 @@
 // One entry of at most 512 bytes, beside the payload that DPS may have returned: ID scope,
 // registration ID, endpoint, assigned hub and device ID, substatus, whether the hub has confirmed
 // it, which transport was found closed and when, timestamps, a checksum and a seal by the device's
-// own key. No key and no token. It is written when something has changed: a steady reboot writes
-// nothing. What could not be written is written at the next change, at the next connection, or when
-// Run, or whichever call it is, ends.
+// own key. No key and no token; what Issuance keeps stands beside it. It is written when something
+// has changed: a steady reboot writes nothing. What could not be written is written at the next
+// change, at the next connection, or when Run, or whichever call it is, ends.
 //
 // Waits survive the process where the Store is a [cache.WaitStore], as [cache.Dir] is: until when
-// hub and DPS are to be left alone, a pending registration, the moments drawn, and since when the
-// hub is silent. Where [cache.Dir] has a runtime directory, nothing is written to flash for that
-// but in an outage of a minute or more, or with a Stagger drawn: once when it begins, at each
-// question about it, and when it ends; by a board without a clock also once a wake. Without such a
-// directory each failure writes a few hundred bytes beside the entry, unsynced. After a reboot
-// without a clock that can be trusted only the outage goes on, and the first requests are spread
-// over a minute. Whoever changes scope, ID, endpoint or credential waits for nothing.
+// hub and DPS are to be left alone, a pending registration, the moments drawn, since when the hub
+// is silent, and since when the device is not connected. Where [cache.Dir] has a runtime directory,
+// nothing is written to flash for that but in an outage of a minute or more, or with a Stagger
+// drawn: once when it begins, at each question about it and each warning of it in the log, and when
+// it ends; by a board without a clock also once a wake. Without such a directory each failure
+// writes a few hundred bytes beside the entry, unsynced. After a reboot without a clock that can be
+// trusted only the outage goes on, and the first requests are spread over a minute. Whoever changes
+// scope, ID, endpoint or credential waits for nothing.
 //
 // # The clock
 //

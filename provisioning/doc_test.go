@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning
 
 import (
@@ -51,6 +53,8 @@ func TestTheDocumentationPrintsTheDelaysAndLimitsOfTheRules(t *testing.T) {
 		"asked for again within " + spoken(rules.ClockValid),
 		"never more than " + spoken(rules.OutageCap) + " apart",
 		fmt.Sprintf("honoured for up to %s", spoken(retry.LongestHonoured)),
+		fmt.Sprintf("Retry-After + U(min(t, %s), min(3·max(t, %s), %s))",
+			spoken(rules.ThrottledCap/2), spoken(rules.ThrottledStart), spoken(rules.ThrottledCap)),
 		fmt.Sprintf("For %s without", spoken(rules.ThrottledOutage)),
 		fmt.Sprintf("in %d tries over %s", rules.NameGoneTries, spoken(rules.NameGoneTime)),
 		fmt.Sprintf("D after %s + U(0, %.0f %%)",
@@ -66,6 +70,7 @@ func TestTheDocumentationPrintsTheDelaysAndLimitsOfTheRules(t *testing.T) {
 		fmt.Sprintf("never assigned after %s min", strings.Join(refusals, ", ")),
 		fmt.Sprintf("spread over a %s", "minute"),
 		"more than " + spoken(skewTolerance) + " off",
+		fmt.Sprintf("ahead by more than %d days", longestSleep/(24*time.Hour)),
 		"two answers that agree, " + spoken(secondAnswerAfter) + " or more apart",
 		fmt.Sprintf("registers after %d failed lookups", rules.MaxSilentLookups),
 		"for " + spoken(d.DPS.MinDelay) + " after a failed request",

@@ -1,10 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
@@ -18,20 +22,62 @@ var ErrReprovisioned = errors.New("provisioning: the device was assigned to anot
 
 // ErrRunning is returned by Run, Connect, Send and Receive while Run or Connect is under way or a
 // connection that Connect returned is open, and by Run and Connect while Send or Receive is under
-// way.
+// way. NextAttempt, Confirm, Rejected and Closed are as Send in this.
 var ErrRunning = errors.New("provisioning: the device is running already: call Run once, " +
 	"use or close the connection from Connect first, let Send and Receive return")
 
-// TooSoonError is returned by Reprovision while DPS is to be left alone: no request was sent.
+// TooSoonError says that nothing is sent for a while. Reprovision returns it while DPS is to be
+// left alone: no request was sent. Send, Receive and NextAttempt return it as soon as the next
+// request that the rules allow, to the hub or to DPS, lies behind the deadline of ctx: to wait for
+// the deadline would change nothing. To errors.Is it is [context.DeadlineExceeded] then.
 type TooSoonError struct {
 	// Wait is for how long that is so.
 	Wait time.Duration
+
+	// Err is the last failure, which led there. Nil for Reprovision, and where an earlier process
+	// or call had it.
+	Err error
+
+	deadline bool // that of ctx comes first
 }
 
-// Error says for how long DPS is left alone.
+// Error says for how long nothing is sent.
 func (e *TooSoonError) Error() string {
-	return fmt.Sprintf("provisioning: dps was not asked: it is left alone for another %v",
-		max(e.Wait.Round(time.Second), time.Second))
+	wait := max(e.Wait.Round(time.Second), time.Second)
+	if !e.deadline {
+		return fmt.Sprintf("provisioning: dps was not asked: it is left alone for another %v", wait)
+	}
+	text := fmt.Sprintf("provisioning: the next try is allowed in %v, after the deadline", wait)
+	if e.Err != nil {
+		text += "; last error: " + e.Err.Error()
+	}
+	return text
+}
+
+// Is finds [context.DeadlineExceeded] where the deadline of ctx was too near, and what is in Err.
+// It and As stand in for Unwrap, which would let [retry.After] find what Err has asked for: some of
+// that wait is over.
+func (e *TooSoonError) Is(target error) bool {
+	return e.deadline && target == context.DeadlineExceeded || errors.Is(e.Err, target)
+}
+
+// As finds the *[hubconn.Error] or *[dps.Error] in Err.
+func (e *TooSoonError) As(target any) bool {
+	switch target := target.(type) { // errors.As would cost every device 9 KB
+	case **hubconn.Error:
+		return find(e.Err, target)
+	case **dps.Error:
+		return find(e.Err, target)
+	}
+	return false
+}
+
+func find[E error](err error, target *E) (ok bool) {
+	found, ok := errors.AsType[E](err)
+	if ok {
+		*target = found
+	}
+	return ok
 }
 
 // RetryAfter is Wait; [retry.After] calls it.

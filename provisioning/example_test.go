@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning_test
 
 import (
@@ -10,98 +12,34 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log"
+	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
-	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/devicetest"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
-const exampleKey = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
-
-// simulation is what the examples run against: DPS and two hubs in memory, and devices that have
-// been registered before.
-type simulation struct {
-	network *simnet.Network
-	dps     *dpstest.Server
-	a, b    *hubtest.Hub
-	entry   []byte // what sensor-042 remembers
-}
-
-const exampleID = "sensor-042"
-
-// simulated is made once, because a registration takes a second, as it does at the service.
-var simulated = sync.OnceValue(func() *simulation {
-	network := simnet.New()
-	s := &simulation{
-		network: network,
-		dps:     dpstest.New(network, dpstest.Config{RetryAfter: time.Second}),
-		a:       hubtest.NewHub(network, "hub-a.azure-devices.net"),
-		b:       hubtest.NewHub(network, "hub-b.azure-devices.net"),
-	}
-	s.dps.Link(s.a, s.b)
-	first := s.firstBoot(exampleID)
-	var err error
-	if s.entry, err = first.Store.Get(context.Background(), exampleID); err != nil {
-		log.Fatal(err)
-	}
-	return s
-})
-
-// device is one that belongs to hub-a and was there before.
-func (s *simulation) device() *provisioning.Device {
-	flash := &cache.Memory{} // a cache.Dir on a device
-	if err := flash.Put(context.Background(), exampleID, s.entry); err != nil {
-		log.Fatal(err)
-	}
-	return &provisioning.Device{
-		IDScope:     s.dps.IDScope(),
-		Attestation: dps.SymmetricKey{ID: exampleID, Key: exampleKey},
-		Store:       flash,
-		TLSConfig:   s.network.TLSConfig(), // not needed with Azure
-		DialContext: s.network.DialContext, // not needed with Azure
-	}
-}
-
-// firstBoot enrolls a device at hub-a and lets it register.
-func (s *simulation) firstBoot(id string) *provisioning.Device {
-	s.enroll(id, s.a)
-	dev := &provisioning.Device{
-		IDScope:     s.dps.IDScope(),
-		Attestation: dps.SymmetricKey{ID: id, Key: exampleKey},
-		Store:       &cache.Memory{},
-		TLSConfig:   s.network.TLSConfig(),
-		DialContext: s.network.DialContext,
-	}
-	if err := dev.Run(context.Background(), func(ctx context.Context, hub *hubconn.Conn) error {
-		return hub.Send(ctx, hubconn.Message{Body: []byte("first boot")})
-	}); err != nil {
-		log.Fatal(err)
-	}
-	return dev
-}
-
-func (s *simulation) enroll(id string, hub *hubtest.Hub) {
-	err := s.dps.Enroll(dpstest.IndividualEnrollment{
-		RegistrationID: id, Attestation: dpstest.Keys(exampleKey, ""),
-		IoTHubs: []string{hub.Host()}, AllocationPolicy: dpstest.PolicyStatic,
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
-}
-
 // Run calls the function for each connection, until the program ends. This one sends one message
 // and returns, which ends Run.
 func ExampleDevice_Run() {
-	dev := simulated().device()
+	s := devicetest.New() // a simulation of DPS and two hubs, in memory
+	defer s.Close()
+	dev := &provisioning.Device{
+		IDScope:     s.DPS.IDScope(),
+		Attestation: s.Credential(devicetest.DeviceID), // a dps.SymmetricKey
+		Store:       &cache.Memory{},                   // a cache.Dir on a device
+		Logger:      slog.Default(),
+		DialContext: s.Network.DialContext, // not needed with Azure
+		TLSConfig:   s.Network.TLSConfig(), // not needed with Azure
+	}
 	err := dev.Run(context.Background(), func(ctx context.Context, hub *hubconn.Conn) error {
-		fmt.Println("connected to", dev.Status().Hub.Host)
+		fmt.Println("connected to", hub.Hub().Host)
 		return hub.Send(ctx, hubconn.Message{Body: []byte(`{"temperature":21.5}`)})
 	})
 	fmt.Println(err)
@@ -112,22 +50,25 @@ func ExampleDevice_Run() {
 
 // A module runs beside its device, with a key of its own, and follows it from hub to hub.
 func ExampleModule_Run() {
-	dev := simulated().device()
-	_ = simulated().a.PutModule(exampleID, hubtest.Module{ID: "camera", PrimaryKey: exampleKey})
+	s := devicetest.New()
+	defer s.Close()
 	ctx, stop := context.WithCancel(context.Background())
+	connected := make(chan struct{}, 1)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer stop()
 	running.Go(func() {
-		_ = dev.Run(ctx, func(ctx context.Context, hub *hubconn.Conn) error {
+		_ = s.Device.Run(ctx, func(ctx context.Context, hub *hubconn.Conn) error {
+			connected <- struct{}{}
 			<-ctx.Done() // a device does its work here
 			return nil
 		})
 	})
+	<-connected // somebody makes the module at the hub, and gives it a key
+	key := s.Credential("camera")
+	_ = s.Hub.PutModule(devicetest.DeviceID, hubtest.Module{ID: "camera", PrimaryKey: key.Key})
 
-	camera := &provisioning.Module{
-		Device: dev, ID: "camera", Credential: dps.SymmetricKey{ID: "camera", Key: exampleKey},
-	}
+	camera := &provisioning.Module{Device: s.Device, ID: "camera", Credential: key}
 	err := camera.Run(ctx, func(ctx context.Context, hub *hubconn.Conn) error {
 		fmt.Println("connected as", hub.Hub())
 		return hub.Send(ctx, hubconn.Message{Body: []byte(`{"frames":25}`)})
@@ -140,10 +81,11 @@ func ExampleModule_Run() {
 
 // Connect follows the same rules up to the connection, and leaves it to the caller.
 func ExampleDevice_Connect() {
-	dev := simulated().device()
+	s := devicetest.New()
+	defer s.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	hub, err := dev.Connect(ctx)
+	hub, err := s.Device.Connect(ctx)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -154,8 +96,9 @@ func ExampleDevice_Connect() {
 
 // A program with an MQTT client of its own needs to know where to connect to.
 func ExampleDevice_Assignment() {
-	dev := simulated().device()
-	a, err := dev.Assignment(context.Background())
+	s := devicetest.New()
+	defer s.Close()
+	a, err := s.Device.Assignment(context.Background())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -164,75 +107,89 @@ func ExampleDevice_Assignment() {
 }
 
 // The operator has moved the device in DPS. A signal, a direct method or a desired property makes
-// the program ask.
+// the program ask, and the session ends where the device has moved.
 func ExampleDevice_Reprovision() {
-	s := simulated()
-	dev := s.firstBoot("sensor-4")
-	if err := s.dps.Move("sensor-4", s.b.Host()); err != nil {
-		log.Fatal(err)
-	}
-	a, err := dev.Reprovision(context.Background(), "test")
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println("now at", a.Hub)
-	// Output: now at hub-b.azure-devices.net
+	s := devicetest.New()
+	defer s.Close()
+	err := s.Device.Run(context.Background(), func(ctx context.Context, hub *hubconn.Conn) error {
+		fmt.Println("at", hub.Hub().Host)
+		if hub.Hub().Host == devicetest.OtherHubHost {
+			return nil
+		}
+		if err := s.DPS.Move(devicetest.DeviceID, devicetest.OtherHubHost); err != nil {
+			return err
+		}
+		// The session may end before the answer: DPS takes the device off its old hub.
+		a, err := s.Device.Reprovision(context.WithoutCancel(ctx), "direct method")
+		fmt.Println("assigned to", a.Hub, err)
+		<-ctx.Done()
+		return nil
+	})
+	fmt.Println(err)
+	// Output:
+	// at hub-a.azure-devices.net
+	// assigned to hub-b.azure-devices.net <nil>
+	// at hub-b.azure-devices.net
+	// <nil>
 }
 
 // Status tells a person why a device is where it is.
 func ExampleDevice_Status() {
-	dev := simulated().device()
-	err := dev.Run(context.Background(), func(context.Context, *hubconn.Conn) error {
-		s := dev.Status()
-		fmt.Println(s.State, "to", s.Hub.Host, "from the", s.Source, "confirmed:", s.Confirmed)
+	s := devicetest.New()
+	defer s.Close()
+	show := func(context.Context, *hubconn.Conn) error {
+		is := s.Device.Status()
+		fmt.Println(is.State, "to", is.Hub.Host, "from the", is.Source, is.Confirmed)
 		return nil
-	})
-	fmt.Println(err, dev.Status().State)
-	// Output:
-	// connected to hub-a.azure-devices.net from the store confirmed: true
-	// <nil> stopped
-}
-
-// Remembered shows what the store holds, for a diagnosis without any use of the network.
-func ExampleDevice_Remembered() {
-	dev := simulated().device()
-	r, err := dev.Remembered(context.Background())
-	if err != nil {
-		log.Fatal(err)
 	}
-	fmt.Println("confirmed:", r.Confirmed.Hub, "candidate:", r.Candidate != nil, "next:", r.Next)
-	// Output: confirmed: hub-a.azure-devices.net candidate: false next: wait
+	_ = s.Device.Run(context.Background(), show)
+	s.Device = s.Restart(devicetest.DeviceID) // what is remembered needs no DPS
+	_ = s.Device.Run(context.Background(), show)
+	fmt.Println(s.Device.Status().State)
+	// Output:
+	// connected to hub-a.azure-devices.net from the registration true
+	// connected to hub-a.azure-devices.net from the store true
+	// stopped
 }
 
-// Forget is a factory reset: the next start registers.
-func ExampleDevice_Forget() {
-	dev := simulated().device()
+// Remembered shows what the store holds, for a diagnosis without any use of the network, and Forget
+// is a factory reset: the next start registers.
+func ExampleDevice_Remembered() {
+	s := devicetest.New()
+	defer s.Close()
 	ctx := context.Background()
+	_ = s.Device.Run(ctx, func(context.Context, *hubconn.Conn) error { return nil })
+
+	dev := s.Restart(devicetest.DeviceID) // in another process, maybe
+	r, err := dev.Remembered(ctx)
+	fmt.Println("confirmed:", r.Confirmed.Hub, "next:", r.Next, err)
 	if err := dev.Forget(ctx); err != nil {
 		log.Fatal(err)
 	}
-	r, err := dev.Remembered(ctx)
-	fmt.Println(r.Confirmed == nil, r.Next, err)
-	// Output: true register <nil>
+	r, err = dev.Remembered(ctx)
+	fmt.Println("confirmed:", r.Confirmed, "next:", r.Next, err)
+	// Output:
+	// confirmed: hub-a.azure-devices.net next: wait <nil>
+	// confirmed: <nil> next: register <nil>
 }
 
 // A device whose store is lost asks DPS where it belongs, and registers nothing.
 func ExampleTrace() {
-	s := simulated()
-	old := s.device()
-	dev := &provisioning.Device{
-		IDScope: old.IDScope, Attestation: old.Attestation,
-		TLSConfig: old.TLSConfig, DialContext: old.DialContext,
-		Trace: &provisioning.Trace{
-			Request: func(r provisioning.DPSRequest) { fmt.Println(r.Kind, "because:", r.Reason) },
-			Assigned: func(a dps.Assignment, moved bool) {
-				fmt.Println("belongs to", a.Hub, "moved:", moved)
-			},
-			Changed: func(s provisioning.Status) { fmt.Println(s.State) },
+	s := devicetest.New()
+	defer s.Close()
+	idle := func(context.Context, *hubconn.Conn) error { return nil }
+	_ = s.Device.Run(context.Background(), idle)
+
+	dev := s.Restart(devicetest.DeviceID)
+	dev.Store = nil
+	dev.Trace = &provisioning.Trace{
+		Request: func(r provisioning.DPSRequest) { fmt.Println(r.Kind, "because:", r.Reason) },
+		Assigned: func(a dps.Assignment, moved bool) {
+			fmt.Println("belongs to", a.Hub, "moved:", moved)
 		},
+		Changed: func(s provisioning.Status) { fmt.Println(s.State) },
 	}
-	err := dev.Run(context.Background(), func(context.Context, *hubconn.Conn) error { return nil })
-	fmt.Println(err)
+	fmt.Println(dev.Run(context.Background(), idle))
 	// Output:
 	// lookup because: no usable store
 	// looking-up
@@ -243,40 +200,73 @@ func ExampleTrace() {
 	// <nil>
 }
 
-// secureElement signs with a key that never leaves it.
-type secureElement struct{ crypto.Signer }
-
-// The private key of a certificate may be any crypto.Signer.
+// The private key of a certificate may be any crypto.Signer: of a TPM, an HSM, a secure element.
 func ExampleDevice_x509() {
-	s := simulated()
+	s := devicetest.New()
+	defer s.Close()
+	type secureElement struct{ crypto.Signer } // signs with a key that never leaves it
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		log.Fatal(err)
 	}
-	made := s.network.CA().DeviceFor("sensor-9", key) // at the factory
+	made := s.Network.CA().DeviceFor("sensor-9", key) // at the factory
 	leaf, err := x509.ParseCertificate(made.Certificate[0])
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := s.dps.Enroll(dpstest.IndividualEnrollment{
+	if err := s.DPS.Enroll(dpstest.IndividualEnrollment{
 		RegistrationID: "sensor-9", Attestation: dpstest.ClientCertificates(leaf, nil),
+		IoTHubs: []string{devicetest.HubHost}, AllocationPolicy: dpstest.PolicyStatic,
 	}); err != nil {
 		log.Fatal(err)
 	}
 
-	dev := &provisioning.Device{
-		IDScope: s.dps.IDScope(),
-		Attestation: dps.X509{KeyPair: tls.Certificate{
-			Certificate: made.Certificate,
-			PrivateKey:  secureElement{key},
-		}},
-		Store:       &cache.Memory{},
-		TLSConfig:   s.network.TLSConfig(),
-		DialContext: s.network.DialContext,
-	}
+	dev := s.Device
+	dev.Attestation = dps.X509{KeyPair: tls.Certificate{
+		Certificate: made.Certificate, PrivateKey: secureElement{key},
+	}}
 	err = dev.Run(context.Background(), func(ctx context.Context, hub *hubconn.Conn) error {
 		return hub.Send(ctx, hubconn.Message{Body: []byte("signed in the chip")})
 	})
-	fmt.Println(err)
-	// Output: <nil>
+	fmt.Println(err, "from", s.Hub.Messages()[0].DeviceID)
+	// Output: <nil> from sensor-9
+}
+
+// A gateway connects many devices, each with an identity, a store and a connection of its own. They
+// share one Limiter, so that they ask a DPS that throttles them one after the other.
+func ExampleDevice_gateway() {
+	s := devicetest.New()
+	defer s.Close()
+	var devices sync.WaitGroup
+	limiter := turns(make(chan struct{}, 1)) // a rate.Limiter does as well
+	for _, id := range []string{"hall", "kitchen", "cellar"} {
+		dev := s.Enroll(id)
+		dev.Limiter = limiter
+		devices.Go(func() {
+			_ = dev.Run(context.Background(), func(ctx context.Context, hub *hubconn.Conn) error {
+				return hub.Send(ctx, hubconn.Message{Body: []byte("from " + id)})
+			})
+		})
+	}
+	devices.Wait()
+	for _, m := range s.Hub.Messages() {
+		fmt.Println(m.DeviceID, "sent", string(m.Body))
+	}
+	// Unordered output:
+	// hall sent from hall
+	// kitchen sent from kitchen
+	// cellar sent from cellar
+}
+
+// turns lets one request through every 100 ms.
+type turns chan struct{}
+
+func (t turns) Wait(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		time.AfterFunc(100*time.Millisecond, func() { <-t })
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }

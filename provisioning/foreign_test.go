@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning_test
 
 import (
@@ -89,6 +91,7 @@ func TestAHubThatDPSSaysSpeaksAnotherProtocolIsNeverDialled(t *testing.T) {
 			require.Contains(t, s.Cause, "does not speak MQTT 3.1.1")
 			require.Contains(t, s.Cause, hubtest.ProfileMQTTV5)
 			require.Contains(t, out.String(), "does not speak MQTT 3.1.1")
+			require.NotContains(t, out.String(), `cause="`+hubA, "each device would have its own")
 			require.False(t, s.NextDPS.IsZero())
 			require.True(t, s.NextHub.IsZero())
 			stop()

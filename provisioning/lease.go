@@ -1,8 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning
 
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // A lease says which call drives the device: one at a time. Run and Connect take it for themselves,
@@ -24,8 +27,13 @@ type holder uint8
 const (
 	holderHelper  holder = iota // drives only for want of another: yields
 	holderMain                  // Run or Connect
-	holderRequest               // Send or Receive: several of them queue up
+	holderRequest               // Send, Receive or NextAttempt: several of them queue up
+	holderReport                // Confirm, Rejected or Closed: as these, but lets a helper finish
 )
+
+// reportPatience is for how long a report waits for a helper. One that registers needs seconds, and
+// would register anew.
+const reportPatience = time.Minute
 
 func newLease() *lease { return &lease{yield: make(chan struct{}), freed: make(chan struct{})} }
 
@@ -44,11 +52,19 @@ func (l *lease) tryAcquire(as holder) (wait <-chan struct{}) {
 	return nil
 }
 
-// acquire is for Run, Connect, Send and Receive. It waits for helpers, which yield, and for others
-// of Send and Receive; it returns ErrRunning where a caller would wait for ever.
+// acquire is for Run, Connect, Send, Receive and the calls for the program's own client. It waits
+// for helpers, which yield, and for others but Run and Connect; it returns ErrRunning where a
+// caller would wait for ever.
 func (l *lease) acquire(ctx context.Context, as holder) error {
 	l.enqueue(1)
 	defer l.enqueue(-1)
+	yield := l.yield
+	var impatient <-chan time.Time
+	if as == holderReport {
+		timer := time.NewTimer(reportPatience)
+		defer timer.Stop()
+		yield, impatient = nil, timer.C
+	}
 	for {
 		wait := l.tryAcquire(as)
 		if wait == nil {
@@ -60,7 +76,9 @@ func (l *lease) acquire(ctx context.Context, as holder) error {
 			return ErrRunning
 		}
 		select {
-		case l.yield <- struct{}{}:
+		case yield <- struct{}{}:
+		case <-impatient:
+			yield = l.yield
 		case <-wait:
 		case <-ctx.Done():
 			return context.Cause(ctx)

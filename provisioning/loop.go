@@ -1,12 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/internal/oneline"
 	"github.com/rehome-iot/rehome/internal/rules"
 )
 
@@ -23,15 +25,25 @@ type loop struct {
 	progress chan progress // of the request to DPS under way
 	hub      *request      // under way
 	dps      *request      // under way
+	renewal  *request      // under way, at the hub
+	swap     *request      // of the live connection's credential
+	renewing []*call       // who waits for a certificate
 	running  sync.WaitGroup
 	inUse    *hubconn.Conn // whose session function has not returned yet
 	sessions chan sessionEnd
+	tally
+	stable  bool             // the connection is
+	handed  rules.Assignment // toHand: what the program is to try
+	waiting []*call          // for a registration
+	done    bool
+	outcome error
+}
+
+// tally is what counts against the attempts that the program allows.
+type tally struct {
 	failures int
-	unstable bool    // the connection before was lost before it was stable
-	stable   bool    // this one is
-	waiting  []*call // for a registration
-	done     bool
-	outcome  error
+	patience patience
+	unstable bool // the connection before was lost before it was stable
 }
 
 // drive does what the rules say until the task is done. The caller holds the lease.
@@ -49,79 +61,20 @@ func (c *core) drive(ctx context.Context, t task) error {
 	case <-l.nudges: // for nobody: it came when nothing was driven
 	default:
 	}
-	l.driving, l.hubless = true, !t.triesHub()
+	l.driving, l.hubless, l.attempting = true, !t.triesHub(), t.attempt
+	l.takeOverFromOwn()
 	l.begin()
 	for !l.done {
-		if l.reached(&l.state) {
+		if l.reached(&l.state) || l.handsOver() {
 			return nil
+		}
+		if l.givesUp(time.Now()) {
+			l.finish(l.patience.exhausted)
+			break
 		}
 		l.turn()
 	}
 	return l.outcome
-}
-
-// begin takes the device up where it was left.
-func (l *loop) begin() {
-	if !l.booted {
-		l.booted = true
-		l.boot()
-		if !l.booted {
-			return
-		}
-	} else {
-		if l.conn != nil && l.conn.Context().Err() != nil {
-			l.connectionEnded()
-		}
-		l.beginWith(rules.Resume{})
-	}
-	if l.served != nil && !l.done {
-		l.accept(l.served)
-	}
-}
-
-func (l *loop) boot() {
-	l.usesToken = l.tokensInUse()
-	l.state = rules.State{Settings: l.settings}
-	l.state.Settings.Tokens = l.usesToken
-	if l.device != nil {
-		l.bootModule()
-		return
-	}
-	boot, why := l.store.read(l.ctx)
-	if why != nil && l.ctx.Err() != nil { // interrupted: the store is read again the next time
-		l.booted = false
-		l.finish(context.Cause(l.ctx))
-		return
-	}
-	if why != nil {
-		l.storeFailed("the stored assignment is not used", why)
-		l.last.err = why
-	}
-	if e := l.store.last; e != nil {
-		l.clock.remember(e.Saved)
-		l.store.fallback = e.Fallback
-		l.toHub.since, l.toDPS.since = e.Fallback.Hub, e.Fallback.DPS
-	}
-	l.loadWaits(&boot, l.owner)
-	l.resumeTransports(&boot.Waits)
-	l.beginWith(boot)
-}
-
-// beginWith begins with an event. Where a call is served next, that decides what is started.
-func (l *loop) beginWith(e rules.Event) {
-	if l.served != nil {
-		l.apply(e)
-		l.publish()
-		return
-	}
-	l.step(e)
-}
-
-// tokensInUse: a device that authenticates with a certificate has no tokens that a wrong clock
-// could spoil.
-func (l *loop) tokensInUse() bool {
-	certificate, err := l.identity.credential.Certificate(l.ctx)
-	return certificate == nil || err != nil
 }
 
 // turn waits for the next thing to happen.
@@ -129,6 +82,9 @@ func (l *loop) turn() {
 	moved := l.follow()
 	var due <-chan time.Time
 	if at, ok := l.wake(); ok {
+		if l.tooLate(at) {
+			return
+		}
 		timer := time.NewTimer(time.Until(at))
 		defer timer.Stop()
 		due = timer.C
@@ -143,6 +99,20 @@ func (l *loop) turn() {
 			lasted = timer.C
 		}
 	}
+	var warn <-chan time.Time
+	if at, ok := l.nextWarning(); ok {
+		timer := time.NewTimer(time.Until(at))
+		defer timer.Stop()
+		warn = timer.C
+	}
+	l.recheck()
+	l.sourceProblem()
+	var recheck <-chan time.Time
+	if after := l.recheckAfter(); after > 0 {
+		timer := time.NewTimer(after)
+		defer timer.Stop()
+		recheck = timer.C
+	}
 	var yield <-chan struct{}
 	if !l.triesHub() {
 		yield = l.lease.yield
@@ -153,6 +123,14 @@ func (l *loop) turn() {
 	case <-yield:
 		l.finish(errUnserved)
 	case <-moved: // the next turn takes it in
+	case <-recheck: // so does it
+		l.storeCertificates()
+	case <-warn:
+		l.assessOutage(false)
+		l.saveWaits(false)
+		l.publish()
+	case <-l.sourceChanged:
+		l.credentialChanged()
 	case <-due:
 		l.fire()
 	case r := <-l.results:
@@ -187,7 +165,7 @@ func (l *loop) interrupted() error {
 	if l.state.Connected || l.last.err == nil {
 		return cause
 	}
-	return errors.Join(cause, l.last.err)
+	return oneline.Join(cause, l.last.err)
 }
 
 func (l *loop) finish(err error) {
@@ -216,6 +194,7 @@ func (l *loop) fire() {
 func (l *loop) decided(s rules.State, actions []rules.Action) {
 	before := l.state.DPS
 	l.state = s
+	l.assessOutage(false)
 	if stored := afterRemember(actions); stored > 0 && before.Operation != "" {
 		// The operation is forgotten when what it has led to is stored, which takes as long as
 		// the medium does: a device that is killed meanwhile polls it, and registers nothing anew.
@@ -243,68 +222,40 @@ func afterRemember(actions []rules.Action) (n int) {
 	return n
 }
 
-// accept takes in a call from another goroutine, or the one this loop is for.
-func (l *loop) accept(a *call) {
-	if _, forget := a.event.(rules.Forget); !forget {
-		if len(l.waiting) == 0 {
-			l.manualReason = a.reason
-		}
-		l.waiting = append(l.waiting, a)
-		l.step(a.event)
-		return
-	}
-	if a != l.served {
-		err := l.store.forget(context.WithoutCancel(l.ctx)) // who asked is not the one who ends Run
-		l.step(a.event)
-		a.result <- callResult{err: err}
-		return
-	}
-	err := l.store.forget(l.ctx)
-	l.apply(a.event)
-	l.publish()
-	a.result <- callResult{err: err}
-	l.finish(nil)
-}
-
-// reply answers all who wait for a registration.
-func (l *loop) reply(r callResult) {
-	if len(l.waiting) > 0 {
-		l.publish() // who is answered may look at Status
-	}
-	for _, a := range l.waiting {
-		a.result <- r
-		if a == l.served {
-			l.finish(nil)
-		}
-	}
-	l.waiting = nil
-}
-
 // stop ends everything the loop started, in order: requests, the session, the connection.
 func (l *loop) stop() {
-	for _, r := range []*request{l.hub, l.dps} {
+	for _, r := range []*request{l.hub, l.dps, l.renewal, l.swap} {
 		if r != nil {
 			r.cancel()
 		}
 	}
 	keep := l.keeps(l.outcome == nil && l.state.Connected)
+	l.outageEnding()
 	if l.inUse != nil { // the session may wait for an answer, and is waited for
 		l.setEnding(true)
 		l.publish()
 		l.reply(callResult{err: errStopped})
+		l.replyTo(&l.renewing, callResult{err: errStopped})
 	}
 	l.drain()
 	l.setEnding(false)
 	if l.conn != nil && !keep {
-		ended := closed(l.conn)
+		ended := l.closed(l.conn)
 		_ = l.conn.Close()
 		l.conn = nil
 		l.state, _ = rules.Apply(l.state, ended, time.Now(), l.random)
 	}
 	l.reply(callResult{err: errUnserved})
+	l.replyTo(&l.renewing, callResult{err: errUnserved})
+	l.leaveToOwn()
+	l.certificatesStored()
 	l.rememberUnstored()
-	l.saveWaits(true)
+	l.assessOutage(true)
+	l.saveWaits(l.purpose != toHand || l.outcome != nil) // what is handed out is reported next
 	l.driving = false
+	if l.outage.attempts == 0 {
+		l.outage = outage{} // until the next call nothing is missing
+	}
 	l.publish()
 }
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning
 
 import (
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/internal/jitter"
 	"github.com/rehome-iot/rehome/internal/oneline"
 	"github.com/rehome-iot/rehome/internal/rules"
 	"github.com/rehome-iot/rehome/internal/waits"
@@ -168,20 +171,20 @@ func (m *Module) newCore(d *core) *core {
 		identity: &identity{credential: m.Credential, moduleID: m.ID}, device: d,
 		toHub: newHubChoice(m.Device), toDPS: newDPSChoice(m.Device), settings: d.settings,
 		maxAttempts: d.maxAttempts, client: d.client, dialer: &dialer,
-		clock: d.clock, limiter: d.limiter, random: newRandom(registrationID + "/" + m.ID),
+		clock: d.clock, limiter: d.limiter, random: jitter.New(registrationID + "/" + m.ID),
+		name: name{device: registrationID, module: m.ID}, unlogged: d.unlogged,
 		log: d.log.With(slog.String("module", m.ID)), lease: newLease(), calls: make(chan *call),
 		nudges: make(chan struct{}, 1), published: make(chan struct{}),
-		status: Status{State: StateStopped},
-		store:  entryStore{owner: &entryOwner{now: d.clock.Now}}, // it has no assignment of its own
+		status: Status{
+			State: StateStopped, RegistrationID: registrationID, ModuleID: m.ID,
+		},
+		store: entryStore{owner: &entryOwner{now: d.clock.Now}}, // it has no assignment of its own
 	}
 	if c.settings.AfterRejection == rules.Reregister {
 		c.settings.AfterRejection = rules.ReregisterRarely
 	}
 	if m.Trace != nil {
 		c.trace = Trace{Changed: m.Trace.Changed, StoreFailed: m.Trace.StoreFailed}
-	}
-	if dialer.Logger != nil {
-		dialer.Logger = dialer.Logger.With(slog.String("module", m.ID))
 	}
 	c.waits = waits.Keeper{
 		// no registration ID has a tilde, and no module ID, so that no two keys are the same

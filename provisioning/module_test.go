@@ -1,7 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/base64"
@@ -259,7 +260,7 @@ func TestAModuleThatWasRemovedAsksOnceAndProbesForADay(t *testing.T) {
 	each(t, append(hubWirings, wiring{x509: true}, wiring{dps: dps.MQTT}),
 		func(t *testing.T, r *rig) {
 			dev := r.settled(camera)
-			log := &lockedBuffer{}
+			log := &lines{}
 			dev.Trace = &provisioning.Trace{Request: func(q provisioning.DPSRequest) {
 				_, _ = fmt.Fprintln(log, q.Kind, q.Reason)
 			}}
@@ -302,7 +303,7 @@ func TestAModuleThatWasRemovedAsksOnceAndProbesForADay(t *testing.T) {
 func TestAModuleWithAnothersKeyIsReportedAndAsksOnce(t *testing.T) {
 	each(t, hubWirings, func(t *testing.T, r *rig) {
 		dev := r.settled(camera, meter)
-		log := &lockedBuffer{}
+		log := &lines{}
 		dev.Logger = slog.New(slog.NewTextHandler(log, nil))
 		stop := r.run(dev)
 		r.await(0, time.Minute)
@@ -312,7 +313,7 @@ func TestAModuleWithAnothersKeyIsReportedAndAsksOnce(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 		between(t, 24, 36, time.Duration(len(r.tries(r.a, camera))))
 		require.Equal(t, 1, r.asked(dpstest.Register))
-		require.Regexp(t, `msg="module waiting" module=camera state=waiting .*return code 5`,
+		require.Regexp(t, `msg="module waiting" device=\S+ module=camera state=waiting .*return code 5`,
 			log.String())
 		require.NotContains(t, log.String(), moduleKey(meter))
 		g.stop()
@@ -884,24 +885,6 @@ func TestAModulesWaitsAreItsOwn(t *testing.T) {
 		require.Less(t, r.await(0, time.Minute).at-10*time.Minute, time.Second)
 		stop()
 	})
-}
-
-// lockedBuffer is a log that several goroutines write.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func TestAModuleTakesThePortThatItsDeviceHasFoundOpen(t *testing.T) {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning
 
 import (
@@ -124,21 +126,24 @@ func (c *core) refusedToken(failure *dps.Error, clockWasWrong bool) rules.DPSFai
 	return rules.DPSRefused
 }
 
-// failed counts a failure, and gives up if the program said after how many.
+// failed counts a failure, and gives up, in due course, if the program said after how many.
 func (l *loop) failed(err error, class retry.Class) {
 	l.last.err, l.last.class = err, class
 	if l.state.Connected && l.conn != nil && l.conn.Context().Err() == nil {
 		return // a registration that the program asked for: the connection is fine
 	}
+	l.outage.failed()
 	l.failures++
 	if limit := l.maxAttempts; limit > 0 && l.failures >= limit {
-		l.finish(err)
+		l.patience.exhausted = err
 	}
 }
 
 // receive takes in the result of a request, unless another has taken its place.
 func (l *loop) receive(r result) {
 	changed := false
+	l.counts.ClockChecks += r.clockChecks
+	l.certificatesStored()
 	switch r.request {
 	case l.hub:
 		l.hub = nil
@@ -150,6 +155,14 @@ func (l *loop) receive(r result) {
 		l.dps = nil
 		changed = learned(l, &l.toDPS, r.toDPS)
 		l.dpsAnswered(&r)
+	case l.renewal:
+		l.renewal = nil
+		l.renewed(r)
+		return
+	case l.swap:
+		l.swap = nil
+		l.swapped(r)
+		return
 	default:
 		if r.conn != nil {
 			l.close(r.conn, nil)
@@ -161,10 +174,17 @@ func (l *loop) receive(r result) {
 		return
 	}
 	failures := l.counts.StoreFailures
+	l.recheck() // the answer may have told the time
 	l.step(r.event)
+	l.registered(r)
+	if _, ok := r.event.(rules.Assigned); ok {
+		l.attested(r.credential)
+	}
 	connected := l.conn != nil && r.conn == l.conn
 	if connected {
 		l.startSession()
+		l.certificateAccepted()
+		l.publish()
 	}
 	if (connected || changed) && l.counts.StoreFailures == failures { // the step has not just tried
 		l.rememberUnstored()
@@ -174,14 +194,19 @@ func (l *loop) receive(r result) {
 // hubAnswered says whether the rules are to hear of it.
 func (l *loop) hubAnswered(r result) bool {
 	if l.purpose == toExchange && r.err == nil {
+		l.uses(r.credential, r.refused)
+		l.certificateAccepted()
 		l.exchanged(r.event)
 		return false
 	}
 	if r.err == nil {
+		l.uses(r.credential, r.refused)
+		l.patience = patience{}
 		l.conn, l.last, l.stable = r.conn, lastFailure{dps: l.last.dps}, false
 		l.counts.Connections++
 		return true
 	}
+	l.patience.followUp = false
 	class := retry.Class(0)
 	if f, ok := r.event.(rules.HubFailure); ok {
 		class = f.Class
@@ -195,12 +220,14 @@ func (l *loop) hubAnswered(r result) bool {
 }
 
 func (l *loop) dpsAnswered(r *result) {
+	l.patience.question(r.event)
 	if l.device != nil {
 		l.deviceAnswered(r)
 		return
 	}
 	switch e := r.event.(type) {
 	case rules.Assigned:
+		l.toDPSWith.accepted(r.credential, len(r.refused) > 0)
 		l.named(knownFrom(e.Assignment))
 		e.Stable = l.conn != nil && isStable(l.conn)
 		r.event = e

@@ -1,8 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning
 
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
@@ -16,10 +19,14 @@ import (
 func (l *loop) perform(a rules.Action) {
 	switch a := a.(type) {
 	case rules.Connect:
-		if l.triesHub() {
+		switch {
+		case l.purpose == toHand:
+			l.handed = a.Target
+		case l.triesHub():
 			l.connect(knownFrom(a.Target).Target())
 		}
 	case rules.CancelConnect:
+		l.handed = rules.Assignment{}
 		l.cancel(&l.hub)
 	case rules.Register:
 		if l.device != nil {
@@ -42,6 +49,7 @@ func (l *loop) perform(a rules.Action) {
 	case rules.CancelDPS:
 		l.cancel(&l.dps)
 	case rules.Announce:
+		l.checkHint(&knownFrom(a.Assignment).Assignment)
 		if l.trace.Assigned != nil {
 			l.trace.Assigned(knownFrom(a.Assignment).Assignment, a.Moved)
 		}
@@ -58,6 +66,17 @@ func (l *loop) perform(a rules.Action) {
 		l.reply(callResult{err: l.last.dps})
 	case rules.ReplyTooSoon:
 		l.reply(callResult{err: &TooSoonError{Wait: time.Until(a.NotBefore)}})
+	case rules.RenewCertificate:
+		l.renew()
+	case rules.CancelRenewal:
+		if l.renewal != nil {
+			l.lastRenewal = errRenewalLost
+		}
+		l.cancel(&l.renewal)
+	case rules.ReplyRenewed:
+		l.replyTo(&l.renewing, callResult{})
+	case rules.ReplyRenewalFailed:
+		l.notRenewed(a)
 	case rules.GiveUp:
 		l.finish(cmp.Or(l.last.err, errRejected))
 	}
@@ -76,6 +95,14 @@ type result struct {
 	err     error
 	toHub   attempt[hubconn.Transport]
 	toDPS   attempt[dps.Transport]
+
+	credential credential // that was accepted
+	refused    []error    // of those before it
+	asked      bool       // for a certificate
+	issued     *issued    // what came of it
+	badChain   error      // or what was wrong with what came
+
+	clockChecks int // questions for the time on the way
 }
 
 func (l *loop) cancel(r **request) {
@@ -114,13 +141,26 @@ func (l *loop) connect(hub hubconn.Hub) {
 	now := l.clock.Now()
 	plan := l.toHub.plan(now, cmp.Or(l.dialer.DialTimeout, firstTryTimeout))
 	toDPS := l.toDPS.plan(now, 0)
+	former, with := l.former, l.toHubWith
 	l.start(&l.hub, func(ctx context.Context) result {
 		var r result
-		if l.purpose == toExchange {
-			r.err = l.exchange(ctx, hub)
-		} else {
-			r.conn, r.toHub, r.err = l.dial(ctx, hub, plan)
-		}
+		all := with.order(l.hubCredentials(ctx, former))
+		r.credential, r.refused, r.err = inTurn(ctx, all, func(next credential) (err error) {
+			if l.purpose == toExchange {
+				err = l.exchange(ctx, hub, next)
+			} else {
+				var tried attempt[hubconn.Transport]
+				r.conn, tried, err = l.dial(ctx, hub, next, plan)
+				if r.toHub.tried == nil {
+					r.toHub = tried
+				}
+				plan = plan.after(tried)
+			}
+			if next.issued != nil && hubRefuses(err) {
+				l.certs.refused(ctx, next.issued)
+			}
+			return err
+		}, hubRefuses)
 		if r.err == nil {
 			r.event = rules.Connected{}
 			return r
@@ -133,73 +173,13 @@ func (l *loop) connect(hub hubconn.Hub) {
 	})
 }
 
-func (l *loop) register(a rules.Register) {
-	l.counts.Registrations++
-	kind := "register"
-	if a.Operation != "" {
-		kind = "poll"
-	}
-	plan := l.toDPS.plan(l.clock.Now(), firstTryTimeout)
-	l.requestAssignment(kind, a.Reason, SourceRegistration,
-		func(ctx context.Context) (r assigned) {
-			r.toDPS, r.err = plan.try(ctx, l.dpsHost,
-				func(ctx context.Context, over dps.Transport, w *witness) (err error) {
-					r.assignment, err = l.dpsOver(over, w).Register(ctx, dps.Registration{
-						Payload: l.payload, OperationID: a.Operation,
-						Pending: func(operation string, wait time.Duration) {
-							w.hear()
-							l.report(ctx, rules.Progress{Operation: operation, RetryAfter: wait})
-						},
-					})
-					return err
-				}, dpsReach)
-			return r
-		})
-}
-
-// assigned is what DPS said where the device belongs, or why it did not.
-type assigned struct {
-	assignment dps.Assignment
-	err        error
-	toDPS      attempt[dps.Transport]
-}
-
-func (l *loop) lookup(a rules.Lookup) {
-	l.counts.Lookups++
-	l.requestAssignment("lookup", a.Reason, SourceLookup,
-		func(ctx context.Context) (r assigned) {
-			r.assignment, r.err = l.client.Lookup(ctx)
-			return r
-		})
-}
-
-// requestAssignment makes a request that ends with an assignment.
-func (l *loop) requestAssignment(
-	kind string, why rules.Reason, source Source,
-	request func(context.Context) assigned,
-) {
-	l.traceRequest(kind, why)
-	began := time.Now()
-	l.asked = began
-	l.start(&l.dps, func(ctx context.Context) result {
-		if err := l.admit(ctx); err != nil {
-			return result{event: rules.DPSFailed{Silent: true}, err: err}
-		}
-		a := request(ctx)
-		if a.err != nil {
-			return result{event: l.dpsFailure(a.err, source, began), err: a.err, toDPS: a.toDPS}
-		}
-		l.clock.learn(a.assignment.Date)
-		k := &known{Assignment: a.assignment, source: source}
-		return result{toDPS: a.toDPS, event: rules.Assigned{
-			Assignment: k.named(), Dated: l.tellsTime(a.assignment.Date),
-		}}
-	})
-}
-
 func (l *loop) checkClock(a rules.CheckClock) {
 	l.counts.ClockChecks++
 	l.traceRequest("time", a.Reason)
+	l.own.asked = time.Now()
+	if a.Reason == rules.ReasonRejected {
+		l.own.checked = l.own.asked
+	}
 	used := l.tried
 	if l.state.DPS.Clock == rules.ClockForDPS {
 		used = l.asked
@@ -213,11 +193,11 @@ func (l *loop) checkClock(a rules.CheckClock) {
 }
 
 // admit waits for the limiter, which other devices may share.
-func (l *loop) admit(ctx context.Context) error {
-	if l.limiter == nil {
+func (c *core) admit(ctx context.Context) error {
+	if c.limiter == nil {
 		return nil
 	}
-	return l.limiter.Wait(ctx)
+	return c.limiter.Wait(ctx)
 }
 
 // progress is what has become known of a request under way, which lasts as long as ctx.
@@ -249,11 +229,21 @@ func (l *loop) traceRequest(kind string, why rules.Reason) {
 	if l.trace.Request == nil {
 		return
 	}
-	r := DPSRequest{Kind: kind, Reason: l.why(why), Err: l.last.err, Verdict: retry.Wait}
+	r := DPSRequest{
+		RegistrationID: l.name.device, Kind: kind, Reason: l.why(why), Err: l.last.err,
+		Verdict: retry.Wait,
+	}
 	if r.Err != nil {
 		r.Verdict = retry.Classify(r.Err)
 	}
 	l.trace.Request(r)
+}
+
+// checkHint says once that DPS has said wrongly how to spread a fleet's questions.
+func (l *loop) checkHint(a *dps.Assignment) {
+	if _, err := a.Stagger(); err != nil && l.device == nil && l.isNews(err.Error()) {
+		l.line(slog.LevelWarn, "stagger of dps not used", failureAttrs(err)...)
+	}
 }
 
 func (l *loop) remember(a rules.Remember) {
@@ -261,7 +251,7 @@ func (l *loop) remember(a rules.Remember) {
 	ctx := context.WithoutCancel(l.ctx)
 	err := l.store.write(ctx, knownFrom(a.Confirmed), knownFrom(a.Candidate))
 	if err != nil {
-		l.storeFailed("the assignment could not be stored", err)
+		l.storeFailed("assignment not stored", err)
 	} else if e := l.store.last; e != nil {
 		l.clock.remember(e.Saved)
 	}
@@ -270,6 +260,7 @@ func (l *loop) remember(a rules.Remember) {
 // rememberUnstored makes up for a write that failed, such as one to a full disk, and for one that
 // was made by a clock that was wrong, or before the network was known.
 func (l *loop) rememberUnstored() {
+	l.storeCertificates()
 	if l.store.unstored || l.store.savedAhead() || l.store.fallbackIsNews() {
 		l.remember(rules.Remember{Confirmed: l.state.Confirmed, Candidate: l.state.Candidate})
 	}
@@ -277,9 +268,15 @@ func (l *loop) rememberUnstored() {
 
 func (c *core) storeFailed(what string, err error) {
 	c.counts.StoreFailures++
-	c.log.Warn(what, "cause", err.Error())
+	level := slog.LevelWarn
+	if !c.isNews(what + causeOf(err)) {
+		level = slog.LevelInfo
+	}
+	c.line(level, what, failureAttrs(err)...)
 	if c.trace.StoreFailed != nil {
-		c.trace.StoreFailed(err)
+		c.trace.StoreFailed(StoreFailure{
+			RegistrationID: c.name.device, ModuleID: c.name.module, Err: err,
+		})
 	}
 }
 

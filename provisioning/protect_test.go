@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning_test
 
 import (
@@ -178,21 +180,24 @@ func TestAHubThatAsksForCenturiesIsTriedAgainAfterADay(t *testing.T) {
 }
 
 func TestADPSThatAsksForCenturiesIsAskedAgainAfterADay(t *testing.T) {
-	for name, fault := range map[string]dpstest.Fault{
-		"429":  {On: dpstest.Register, Status: 429},
-		"503":  {On: dpstest.Register, Status: 503},
-		"poll": {On: dpstest.Poll, Status: 429},
-		"202":  {On: dpstest.Register, Perform: true},
+	for name, c := range map[string]struct {
+		fault dpstest.Fault
+		more  time.Duration
+	}{
+		"429":  {dpstest.Fault{On: dpstest.Register, Status: 429}, 4*time.Hour + 10*time.Second},
+		"503":  {dpstest.Fault{On: dpstest.Register, Status: 503}, 40 * time.Second},
+		"poll": {dpstest.Fault{On: dpstest.Poll, Status: 429}, 40 * time.Second},
+		"202":  {dpstest.Fault{On: dpstest.Register, Perform: true}, 40 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, dpsWirings, func(t *testing.T, r *rig) {
-				asking := fault
+				asking := c.fault
 				asking.RetryAfter = farAway
 				r.dps.Inject(asking)
 				stop := r.run(r.device())
-				s := r.await(0, 25*time.Hour)
+				s := r.await(0, 29*time.Hour)
 				stop()
-				between(t, 24*time.Hour, 24*time.Hour+40*time.Second, s.at)
+				between(t, 24*time.Hour, 24*time.Hour+c.more, s.at)
 			})
 		})
 	}

@@ -1,11 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning
 
 import (
-	"context"
+	"cmp"
 	"fmt"
 	"log/slog"
-	"strings"
-	"time"
 
 	"github.com/rehome-iot/rehome/internal/oneline"
 	"github.com/rehome-iot/rehome/internal/rules"
@@ -25,44 +25,29 @@ func (c *core) publish() {
 	c.mu.Lock()
 	before := c.status
 	c.status, c.target, c.live = s, knownFrom(c.state.Target()), c.conn
-	c.home = c.homeNow()
+	c.home, c.ownSeen = c.homeNow(), c.own
+	c.ownSeen.moved = c.ownMoved()
 	close(c.published)
 	c.published = make(chan struct{})
 	c.mu.Unlock()
+	defer c.warnOfOutage(&s)
 	if s.State == before.State && s.Hub == before.Hub && s.Source == before.Source &&
 		s.Cause == before.Cause {
 		return
 	}
-	c.logChange(s, before)
+	c.line(slog.LevelInfo, c.stateMessage(&s, &before), c.stateAttrs(&s)...)
+	c.tellProblem()
 	if c.trace.Changed != nil {
 		c.trace.Changed(s)
 	}
-}
-
-func (c *core) logChange(s, before Status) {
-	level := slog.LevelInfo
-	if s.State != StateConnected && s.Err != nil && s.Err != before.Err &&
-		retry.Classify(s.Err) == retry.Stop {
-		level = slog.LevelError // nothing mends this but a person
-	}
-	if c.foreign() != "" {
-		level = max(level, slog.LevelWarn)
-	}
-	var wait time.Duration
-	if at, ok := c.state.Wake(); ok && s.State == StateWaiting {
-		wait = max(time.Until(at), 0).Round(100 * time.Millisecond)
-	}
-	c.log.Log(
-		context.Background(), level, c.identity.String()+" "+string(s.State),
-		"state", string(s.State), "hub", s.Hub.Host, "source", string(s.Source),
-		"cause", s.Cause, "wait", wait.String(),
-	)
 }
 
 // describe puts the state into words.
 func (c *core) describe() Status {
 	t := &c.state
 	s := c.counts
+	s.RegistrationID, s.ModuleID = c.name.device, c.name.module
+	s.DownSince, s.DownAttempts = c.outage.since, c.outage.attempts
 	s.State = c.doing()
 	s.HubTransport, s.DPSTransport = c.toHub.current(c.state.Connected), c.toDPS.first()
 	inUse := t.InUse()
@@ -83,24 +68,35 @@ func (c *core) describe() Status {
 	s.HubAttempts, s.DPSAttempts = t.Failures(), t.DPS.Failures
 	s.ClockOffset, s.ClockSuspect = c.clock.offset(), c.clock.suspect()
 	s.Err, s.Class = c.last.err, c.last.class
+	c.describeCredentials(&s)
+	text, err := c.cause(&s)
+	if err != nil {
+		text = err.Error()
+	}
+	s.Cause = oneline.Of(joined(text, c.foreign()), causeMax)
+	return s
+}
+
+// cause is why the device is in this state: a failure, or else what is to be said of it.
+func (c *core) cause(s *Status) (string, error) {
+	t := &c.state
 	switch {
 	case t.DPS.Phase == rules.UnderWay && t.DPS.Reason == rules.ReasonManual:
-		s.Cause = c.why(t.DPS.Reason) // whatever went wrong before, and though all may be well
+		return c.why(t.DPS.Reason), nil // whatever went wrong before, and though all may be well
 	case s.State == StateConnected:
 	case s.Err != nil:
-		s.Cause = oneline.Of(s.Err.Error(), causeMax)
+		return "", s.Err
+	case c.refusedBefore():
+		return earlierRefusal, nil
 	case t.Target().Incompatible: // which says more than why DPS is asked
 	case t.DPS.Pending() && t.DPS.Reason != rules.ReasonOutage:
-		s.Cause = c.why(t.DPS.Reason)
+		return c.why(t.DPS.Reason), nil
 	case t.Failures() > 0:
-		s.Cause = "an earlier process failed at the hub: " + t.Class().String()
+		return "an earlier process failed at the hub: " + t.Class().String(), nil
 	case t.DPS.Pending():
-		s.Cause = c.why(t.DPS.Reason)
+		return c.why(t.DPS.Reason), nil
 	}
-	if foreign := c.foreign(); foreign != "" {
-		s.Cause = oneline.Of(strings.TrimPrefix(s.Cause+"; "+foreign, "; "), causeMax)
-	}
-	return s
+	return "", nil
 }
 
 // foreign says that DPS has named a hub that speaks another protocol, even if an older one serves
@@ -132,9 +128,24 @@ func (c *core) doing() State {
 	case t.Connected && c.conn != nil:
 		return StateConnected
 	case !c.driving:
-		return StateStopped
+		return cmp.Or(c.own.state, StateStopped)
 	case t.Hub.Phase == rules.UnderWay && !c.hubless:
-		return StateConnecting
+		return cmp.Or(c.attempting, StateConnecting)
 	}
 	return StateWaiting
+}
+
+// describeCredentials puts credentials and certificates into a status.
+func (c *core) describeCredentials(s *Status) {
+	s.Credential, s.CredentialCause = c.using.kind, c.usingWhy
+	if c.certs == nil {
+		return
+	}
+	if newest, known := c.certs.newest(); newest != nil {
+		s.Certificate = newest.status(known)
+	}
+	s.Certificate.Err = c.lastRenewal
+	if r := &c.state.Renewal; r.Phase == rules.Waiting {
+		s.Certificate.NextRenewal = r.At
+	}
 }

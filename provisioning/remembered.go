@@ -1,8 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning
 
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/rehome-iot/rehome/cache"
@@ -29,9 +32,27 @@ type Remembered struct {
 	// nothing.
 	Problem string
 
+	// Credential is what Run shows a hub first with it.
+	Credential CredentialKind
+
+	// Certificate is about the certificate that was issued to the device, if Issuance is set.
+	// NextRenewal is where it falls in the certificate's life: failures have put it off. Err is
+	// what the hub, or the check of a chain, had against the last request, or what is wrong with
+	// what is stored.
+	Certificate CertificateStatus
+
 	// Next is what Run does first with it: [retry.Wait] connects to the hub, [retry.Lookup] asks
 	// DPS where the device belongs, and [retry.Register] registers.
 	Next retry.Verdict
+
+	// NextHub is when a start tries the hub, and NextDPS when it asks DPS, by what the process has
+	// planned that last drove the device, or drives it now; zero if it planned nothing, so that
+	// what Next says comes at once.
+	NextHub, NextDPS time.Time
+
+	// HubRetryAfter and DPSRetryAfter are until when they have asked to be left alone; zero if they
+	// have not, or it is over.
+	HubRetryAfter, DPSRetryAfter time.Time
 }
 
 // Remembered reads the store, without any use of the network and without changing anything. The
@@ -47,9 +68,16 @@ func (d *Device) Remembered(ctx context.Context) (Remembered, error) {
 		Confirmed: knownFrom(boot.Confirmed).assignment(),
 		Candidate: knownFrom(boot.Candidate).assignment(), Next: boot.Next,
 	}
+	r.Credential = CredentialAttestation
+	if c.certs != nil {
+		stored := newCertificates(c.certs.owner, c.certs.keys, c.clock)
+		stored.load(ctx)
+		r.Credential, r.Certificate = stored.remembered()
+	}
 	if s.last != nil {
 		r.Saved, r.Sequence = s.last.Saved, s.last.Sequence
 	}
+	c.rememberedWaits(ctx, &s, &r)
 	if why == nil {
 		return r, nil
 	}
@@ -60,29 +88,90 @@ func (d *Device) Remembered(ctx context.Context) (Remembered, error) {
 	return r, nil
 }
 
-func isEntryProblem(err error) bool {
-	for _, problem := range []error{
-		entry.ErrTorn, entry.ErrNewer, errEntryForeign, errEntryRotated, errEntryTampered,
-	} {
-		if errors.Is(err, problem) {
-			return true
+// rememberedWaits reads what is left of the waits that are stored. Who has none is told nothing.
+func (c *core) rememberedWaits(ctx context.Context, s *entryStore, r *Remembered) {
+	k := waits.Keeper{
+		Store: c.waits.Store, Key: c.waits.Key, Clock: c.waits.Clock, Trusted: c.waits.Trusted,
+	}
+	if k.Store == nil {
+		return
+	}
+	owner, err := s.waitsOwner(ctx)
+	if err != nil {
+		return
+	}
+	w, _, err := k.Load(ctx, owner)
+	if err != nil {
+		return
+	}
+	at := func(left time.Duration) (t time.Time) {
+		if left > 0 {
+			t = time.Now().Add(left)
+		}
+		return t
+	}
+	if w.DPS.Planned {
+		r.NextDPS = at(max(w.DPS.In, w.DPS.Asked))
+	}
+	r.DPSRetryAfter = at(w.DPS.Asked)
+	for _, a := range []*dps.Assignment{r.Candidate, r.Confirmed} {
+		for _, h := range w.Hubs {
+			if a == nil || h.Hub != a.Hub || h.DeviceID != a.DeviceID {
+				continue
+			}
+			if next := at(max(h.In, h.Asked, h.GapIn)); r.NextHub.IsZero() ||
+				next.Before(r.NextHub) {
+				r.NextHub, r.HubRetryAfter = next, at(h.Asked)
+			}
 		}
 	}
-	return false
+}
+
+// remembered is what has been loaded of certificates.
+func (c *certificates) remembered() (first CredentialKind, s CertificateStatus) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first = CredentialAttestation
+	if len(c.pairs) > 0 {
+		first, s = CredentialIssued, c.pairs[0].status(c.ring.Pairs[0])
+		s.NextRenewal, _, _ = c.pairs[0].moments()
+	}
+	s.Err = c.problem
+	switch {
+	case s.Err != nil:
+	case c.ring.Pending != nil && c.ring.Pending.Failed != "":
+		s.Err = errors.New(c.ring.Pending.Failed)
+	case !c.ring.Unissued.IsZero():
+		s.Err = errUnissued
+	}
+	return first, s
+}
+
+func isEntryProblem(err error) bool {
+	return isAny(
+		err, entry.ErrTorn, entry.ErrNewer, errEntryForeign, errEntryRotated, errEntryTampered,
+	)
+}
+
+// isAny is errors.Is for any of several.
+func isAny(err error, of ...error) bool {
+	return slices.ContainsFunc(of, func(one error) bool { return errors.Is(err, one) })
 }
 
 // owner is whose waits a device's are.
-func (c *core) owner() (waits.Owner, error) {
-	o := c.store.owner
+func (c *core) owner() (waits.Owner, error) { return c.store.waitsOwner(context.Background()) }
+
+func (s *entryStore) waitsOwner(ctx context.Context) (waits.Owner, error) {
+	o := s.owner
 	owner := waits.Owner{
 		Scope: o.scope, RegistrationID: o.attestation.RegistrationID(), Endpoint: o.endpoint,
 	}
-	if e := c.store.last; e != nil { // an entry is only used if its fingerprint is the credential's
+	if e := s.last; e != nil { // an entry is only used if its fingerprint is the credential's
 		owner.Fingerprint = e.Fingerprint
 		return owner, nil
 	}
 	var err error
-	owner.Fingerprint, err = o.attestation.Fingerprint(context.Background())
+	owner.Fingerprint, err = o.attestation.Fingerprint(ctx)
 	return owner, err
 }
 
@@ -97,14 +186,16 @@ func (c *core) loadWaits(boot *rules.Boot, owner func() (waits.Owner, error)) {
 	}
 	boot.Waits, boot.WaitsUnknown, err = c.waits.Load(context.Background(), o)
 	if err != nil {
-		c.storeFailed("what was to be waited for could not be read", err)
+		c.storeFailed("waits not read", err)
 	}
+	c.outage.resume(boot.Waits.Down)
 }
 
 // saveWaits keeps what the next process has to know. ending says that nothing drives the device any
 // more, after which it may be switched off.
 func (c *core) saveWaits(ending bool) {
+	c.waits.Down = c.outage.kept()
 	if err := c.waits.Save(context.Background(), &c.state, ending); err != nil {
-		c.storeFailed("what is to be waited for could not be stored", err)
+		c.storeFailed("waits not stored", err)
 	}
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning_test
 
 import (
@@ -119,7 +121,10 @@ func newRig(t *testing.T, w wiring) *rig {
 }
 
 // enroll makes DPS send the device to a hub.
-func (r *rig) enroll(hub string) {
+func (r *rig) enroll(hub string) { r.enrollWith(hub, nil) }
+
+// enrollWith is enroll with a change to the enrollment.
+func (r *rig) enrollWith(hub string, change func(*dpstest.IndividualEnrollment)) {
 	e := dpstest.IndividualEnrollment{
 		RegistrationID: rigID, Attestation: dpstest.Keys(rigKey, ""), IoTHubs: []string{hub},
 		AllocationPolicy: dpstest.PolicyStatic,
@@ -133,6 +138,9 @@ func (r *rig) enroll(hub string) {
 			r.att = dps.X509{KeyPair: cert}
 			e.Attestation = dpstest.ClientCertificates(leaf, nil)
 		}
+	}
+	if change != nil {
+		change(&e)
 	}
 	require.NoError(r.t, r.dps.Enroll(e))
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning_test
 
 import (
@@ -280,7 +282,9 @@ func TestATamperedEntryNeverLeadsToAForeignHub(t *testing.T) {
 		var warned []error
 		dev := r.device()
 		dev.Trace = &provisioning.Trace{
-			StoreFailed: func(err error) { warned = append(warned, err) },
+			StoreFailed: func(f provisioning.StoreFailure) {
+				warned = append(warned, f.Err)
+			},
 		}
 		stop := r.run(dev)
 		s := r.await(0, time.Minute)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning_test
 
 import (
@@ -36,7 +38,15 @@ func (r *rig) send(
 ) error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, errSlept)
 	defer cancel()
-	return dev.Send(ctx, messages...)
+	err := dev.Send(ctx, messages...)
+	if soon, ok := errors.AsType[*provisioning.TooSoonError](err); ok {
+		// It goes to sleep, and has missed nothing that it could have done while awake.
+		end, _ := ctx.Deadline()
+		require.Greater(r.t, soon.Wait, time.Until(end))
+		<-ctx.Done()
+		return fmt.Errorf("%w; %w", errSlept, err)
+	}
+	return err
 }
 
 // warmed is a rig whose device has sent before.
@@ -245,7 +255,7 @@ func TestSendingToAHubThatCannotBeReachedBacksOff(t *testing.T) {
 				var tries []time.Duration
 				dev := r.device()
 				dev.Trace = &provisioning.Trace{Changed: func(s provisioning.Status) {
-					if s.State == provisioning.StateConnecting {
+					if s.State == provisioning.StateSending {
 						tries = append(tries, r.elapsed())
 					}
 				}}

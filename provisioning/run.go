@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning
 
 import (
@@ -50,11 +52,11 @@ func (d *Device) Connect(ctx context.Context) (*hubconn.Conn, error) {
 	return c.conn, nil
 }
 
-// Assignment returns where the device belongs, for programs with an MQTT client of their own: what
-// is remembered, without any request, else what DPS says, by the same rules as Run. A program whose
-// hub turns the device away calls Reprovision. After Forget, while there is still a connection,
-// Assignment is what Reprovision is. A call that finds Run ending while its session is still
-// running, and nothing remembered, fails.
+// Assignment returns where the device belongs, for programs that need to know: what is remembered,
+// without any request, else what DPS says, by the same rules as Run. One that connects there with
+// an MQTT client of its own uses NextAttempt, or tells what became of it by Confirm, Rejected or
+// Closed. After Forget, while there is still a connection, Assignment is what Reprovision is. A
+// call that finds Run ending while its session is still running, and nothing remembered, fails.
 func (d *Device) Assignment(ctx context.Context) (dps.Assignment, error) {
 	c, err := d.prepare()
 	if err != nil {
@@ -111,6 +113,23 @@ func (d *Device) Reprovision(ctx context.Context, reason string) (dps.Assignment
 		return dps.Assignment{}, err
 	}
 	return c.reprovision(ctx, reason)
+}
+
+// Renew has a certificate issued now, whenever the one in use expires: over the hub, if the device
+// is connected, else by a registration. The session goes on. It returns when the new certificate is
+// stored, and the hub has been asked to take it; if that fails, the one before stays in use, and
+// the error is returned. Calls at the same time share one. Without Issuance, Renew fails. While DPS
+// has asked to be left alone, so does a Renew of a device that is not connected.
+func (d *Device) Renew(ctx context.Context) error {
+	c, err := d.prepare()
+	if err != nil {
+		return err
+	}
+	if c.certs == nil {
+		return invalid(errors.New("issuance is nil: set it to have certificates issued"))
+	}
+	_, err = c.serve(ctx, newCall(rules.Renew{}))
+	return err
 }
 
 func (c *core) reprovision(ctx context.Context, reason string) (dps.Assignment, error) {
@@ -170,6 +189,9 @@ func (d *Device) Status() Status {
 	s := c.status
 	driven, _ := c.lease.heldBy()
 	// nobody watches a connection that Connect returned
+	if !driven && c.live != nil && isStable(c.live) {
+		s.DownSince, s.DownAttempts = c.live.Stats().Ended, 0
+	}
 	if !driven && c.live != nil && c.live.Context().Err() != nil {
 		s.State, s.Err = StateStopped, context.Cause(c.live.Context())
 		s.Cause = oneline.Of(s.Err.Error(), causeMax)
@@ -183,13 +205,17 @@ func (d *Device) prepare() (*core, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.core != nil {
+		if d.core.of != d {
+			return nil, invalid(errors.New("the device was copied after its first use: keep " +
+				"one, and pass a pointer to it"))
+		}
 		return d.core, nil
 	}
 	c, err := newCore(d)
 	if err != nil {
 		return nil, err
 	}
-	d.core = c
+	c.of, d.core = d, c
 	return c, nil
 }
 

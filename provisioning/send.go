@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning
 
 import (
@@ -16,10 +18,11 @@ import (
 // to DPS, and the rules decide what follows from the hub's answer, an HTTPS request taking the
 // place of the attempt to connect. Send returns nil when the hub has taken the messages; when one
 // of them is at fault, what the hub or the limits say at once (an error of class [hubconn.Caller],
-// which leaves everything as it was); when ctx ends, its cause and the last failure; when
-// Retry.MaxAttempts is reached, the last failure. Bound it with one of these two: a hub that
-// throttles may ask for hours. A later call on the same Device, and in the same process, keeps what
-// the services asked for.
+// which leaves everything as it was); when ctx ends, its cause and the last failure; as soon as the
+// next request that the rules allow lies behind the deadline of ctx, a [TooSoonError], of which
+// [retry.After] tells how long to sleep; when Retry.MaxAttempts is reached, the last failure. Bound
+// it with one of these two: a hub that throttles may ask for hours. A later call keeps what the
+// services asked for, and so does one of the next process, where the Store is a [cache.WaitStore].
 //
 // Messages are delivered at least once. After a failure, and after one that was followed by another
 // attempt, the hub may have them twice: a MessageID lets the receiver tell. The messages must not
@@ -32,9 +35,11 @@ func (d *Device) Send(ctx context.Context, messages ...hubconn.Message) error {
 	if len(messages) == 0 {
 		return &hubconn.Error{Op: "post", Class: hubconn.Caller, Err: errors.New("no message")}
 	}
-	_, err := oneShot(ctx, d,
-		func(ctx context.Context, c *core, hub hubconn.Hub) (struct{}, error) {
-			return struct{}{}, c.dialer.Post(ctx, hub, d.Attestation, messages...)
+	_, err := oneShot(ctx, d, StateSending,
+		func(
+			ctx context.Context, c *core, hub hubconn.Hub, as hubconn.Credential,
+		) (struct{}, error) {
+			return struct{}{}, c.dialer.Post(ctx, hub, as, messages...)
 		})
 	return err
 }
@@ -46,15 +51,18 @@ func (d *Device) Send(ctx context.Context, messages ...hubconn.Message) error {
 // "Choose a communication protocol"); a device that stays connected gets its messages at once, from
 // [hubconn.Conn.Messages].
 func (d *Device) Receive(ctx context.Context) (*hubconn.Delivery, error) {
-	return oneShot(ctx, d,
-		func(ctx context.Context, c *core, hub hubconn.Hub) (*hubconn.Delivery, error) {
-			return c.dialer.Receive(ctx, hub, d.Attestation)
+	return oneShot(ctx, d, StateReceiving,
+		func(
+			ctx context.Context, c *core, hub hubconn.Hub, as hubconn.Credential,
+		) (*hubconn.Delivery, error) {
+			return c.dialer.Receive(ctx, hub, as)
 		})
 }
 
 // oneShot makes one request at the hub that the device belongs to, as often as the rules call for.
 func oneShot[T any](
-	ctx context.Context, d *Device, request func(context.Context, *core, hubconn.Hub) (T, error),
+	ctx context.Context, d *Device, attempt State,
+	request func(context.Context, *core, hubconn.Hub, hubconn.Credential) (T, error),
 ) (T, error) {
 	var (
 		mu     sync.Mutex // a request that was cut short may end while the next one is under way
@@ -67,8 +75,10 @@ func oneShot[T any](
 	}
 	defer c.lease.release()
 	err = c.drive(ctx, task{
-		purpose: toExchange, exchange: func(ctx context.Context, hub hubconn.Hub) error {
-			r, err := request(ctx, c, hub)
+		purpose: toExchange, attempt: attempt, exchange: func(
+			ctx context.Context, hub hubconn.Hub, as hubconn.Credential,
+		) error {
+			r, err := request(ctx, c, hub, as)
 			if err == nil {
 				mu.Lock()
 				defer mu.Unlock()

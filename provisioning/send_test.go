@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning_test
 
 import (
@@ -16,6 +18,7 @@ import (
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/devicetest"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
@@ -370,11 +373,16 @@ func ExampleDevice_Send() {
 // Orders that wait at the hub are fetched one by one, each under a lock until the program is done
 // with it.
 func ExampleDevice_Receive() {
-	s := simulated()
-	hub, dev := s.a, s.device()
-	ctx := context.Background()
+	s := devicetest.New()
+	defer s.Close()
+	ctx, dev := context.Background(), s.Device
+	if err := dev.Send(ctx, hubconn.Message{Body: []byte("hello")}); err != nil {
+		log.Fatal(err)
+	}
 	for _, order := range []string{"measure hourly", "make coffee"} { // the back end
-		if err := hub.SendC2D(exampleID, hubtest.C2D{Body: []byte(order)}); err != nil {
+		if err := s.Hub.SendC2D(dev.Attestation.RegistrationID(), hubtest.C2D{
+			Body: []byte(order),
+		}); err != nil {
 			log.Fatal(err)
 		}
 	}

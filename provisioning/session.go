@@ -1,8 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning
 
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
@@ -27,6 +30,8 @@ func (l *loop) exchanged(connected rules.Event) {
 	l.last = lastFailure{dps: l.last.dps}
 	l.decided(rules.Step(l.state, connected, time.Now(), l.random))
 	l.apply(rules.Closed{Stable: true})
+	l.line(slog.LevelInfo, l.servedMessage(), l.servedAttrs()...)
+	l.recovered()
 	l.finish(nil)
 }
 
@@ -81,32 +86,44 @@ func (l *loop) connectionEnded() {
 	l.conn = nil
 	cause := context.Cause(conn.Context())
 	if errors.Is(cause, hubconn.ErrClosed) || errors.Is(cause, ErrReprovisioned) {
-		l.step(closed(conn))
+		l.step(l.closed(conn))
 		return
 	}
 	e := rules.Lost{HubFailure: hubFailure(cause), Stable: isStable(conn)}
-	l.lost(cause, e)
+	l.lost(conn, cause, e)
 	l.step(e)
 }
 
 // lost counts a connection that was lost before it was stable as a failed attempt, but for the
 // first: who bounds the attempts wants to hear of two devices with one identity, and not of one
 // link that broke.
-func (l *loop) lost(cause error, e rules.Lost) {
-	l.last.err, l.last.class = cause, e.Class
+func (l *loop) lost(conn *hubconn.Conn, cause error, e rules.Lost) {
 	switch {
 	case e.Stable:
 		l.transportLasted()
 	case e.Class == retry.Unreachable:
 		l.toHub.broke()
 	}
+	l.countLost(cause, e)
+	if e.Stable { // one that Connect has returned too, at which nobody has looked meanwhile
+		l.outage.since = conn.Stats().Ended
+	}
+}
+
+// countLost is lost but for what it says about the transport.
+func (l *loop) countLost(cause error, e rules.Lost) {
+	l.last.err, l.last.class = cause, e.Class
+	l.counts.Disconnections++
 	switch {
 	case e.Stable:
 		l.failures, l.unstable = 0, false
+		l.recovered()
+		l.outage.failed()
 	case l.unstable:
 		l.failed(cause, e.Class)
 	default:
 		l.unstable = true
+		l.outage.failed()
 	}
 }
 
@@ -116,6 +133,7 @@ func (l *loop) checkStable() {
 		return
 	}
 	l.stable, l.failures, l.unstable = true, 0, false
+	l.recovered()
 	l.transportLasted()
 	l.step(rules.Stable{})
 }
@@ -129,8 +147,12 @@ func untilStable(conn *hubconn.Conn) time.Duration {
 }
 
 // closed: what the program ends itself need not have lasted, if the hub has acknowledged something.
-func closed(conn *hubconn.Conn) rules.Closed {
-	return rules.Closed{Stable: conn.Stats().Acknowledged > 0}
+func (l *loop) closed(conn *hubconn.Conn) rules.Closed {
+	stable := conn.Stats().Responses > 0
+	if stable {
+		l.recovered()
+	}
+	return rules.Closed{Stable: stable}
 }
 
 func isStable(conn *hubconn.Conn) bool {
@@ -139,5 +161,5 @@ func isStable(conn *hubconn.Conn) bool {
 	if until.IsZero() {
 		until = time.Now()
 	}
-	return stats.Acknowledged > 0 && until.Sub(stats.Since) >= stableAfter
+	return stats.Responses > 0 && until.Sub(stats.Since) >= stableAfter
 }

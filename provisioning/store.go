@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning
 
 import (
@@ -110,21 +112,27 @@ func (s *entryStore) write(ctx context.Context, confirmed, candidate *known) err
 	if o.store == nil || confirmed == nil && candidate == nil {
 		return nil
 	}
+	sealing, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	fingerprint, err := o.attestation.Fingerprint(sealing)
+	if err != nil {
+		s.unstored = true
+		return fmt.Errorf("fingerprint of the credential: %w", err)
+	}
 	e := entry.Entry{
 		Sequence: s.sequence + 1, Saved: o.now(), Scope: o.scope,
 		RegistrationID: o.attestation.RegistrationID(), Endpoint: o.endpoint,
-		Confirmed: confirmed.toStore(), Candidate: candidate.toStore(), Fallback: s.fallback,
+		Fingerprint: fingerprint, Fallback: s.fallback,
+		Confirmed: confirmed.toStore(), Candidate: candidate.toStore(),
 	}
-	if s.last != nil && s.last.Confirmed.Equal(e.Confirmed) &&
-		s.last.Candidate.Equal(e.Candidate) && s.last.Fallback.Equal(e.Fallback) &&
-		!s.savedAhead() {
+	if s.last != nil && s.last.Fingerprint == e.Fingerprint &&
+		s.last.Confirmed.Equal(e.Confirmed) && s.last.Candidate.Equal(e.Candidate) &&
+		s.last.Fallback.Equal(e.Fallback) && !s.savedAhead() {
 		s.unstored = false
 		return nil
 	}
 	s.unstored = true
-	sealing, cancel := context.WithTimeout(ctx, storeTimeout)
 	data, err := o.seal(sealing, &e)
-	cancel()
 	if err != nil {
 		return err
 	}
@@ -149,10 +157,6 @@ func (s *entryStore) savedAhead() bool {
 
 // seal makes an entry this device's, in the form that is stored.
 func (o *entryOwner) seal(ctx context.Context, e *entry.Entry) ([]byte, error) {
-	var err error
-	if e.Fingerprint, err = o.attestation.Fingerprint(ctx); err != nil {
-		return nil, fmt.Errorf("fingerprint of the credential: %w", err)
-	}
 	body := e.Body()
 	seal, err := o.attestation.Seal(ctx, body)
 	if err != nil {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning_test
 
 import (
@@ -89,7 +91,9 @@ func TestAStoreThatHangsIsOneThatFails(t *testing.T) {
 				var failures []error
 				dev := r.device()
 				dev.Trace = &provisioning.Trace{
-					StoreFailed: func(err error) { failures = append(failures, err) },
+					StoreFailed: func(f provisioning.StoreFailure) {
+						failures = append(failures, f.Err)
+					},
 				}
 				stop := r.run(dev)
 				r.await(0, 20*time.Second)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning_test
 
 import (
@@ -144,7 +146,7 @@ func (*renewalCounter) Enabled(context.Context, slog.Level) bool { return true }
 func (c *renewalCounter) WithAttrs([]slog.Attr) slog.Handler     { return c }
 func (c *renewalCounter) WithGroup(string) slog.Handler          { return c }
 func (c *renewalCounter) Handle(_ context.Context, r slog.Record) error {
-	if r.Message == "renewed the connection" {
+	if r.Message == "connection renewed" {
 		c.Add(1)
 	}
 	return nil

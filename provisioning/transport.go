@@ -1,14 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
-	"github.com/rehome-iot/rehome/internal/oneline"
 	"github.com/rehome-iot/rehome/internal/rules"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
@@ -77,7 +79,8 @@ func newHubChoice(d *Device) choice[hubconn.Transport] {
 // newDPSChoice takes a port in the endpoint for HTTPS's: whoever names one knows the transport.
 func newDPSChoice(d *Device) choice[dps.Transport] {
 	order := autoDPSTransports
-	if _, _, err := net.SplitHostPort(d.Endpoint); err == nil {
+	_, endorsed := d.Attestation.(dps.Endorsed) // DPS challenges a TPM over HTTPS alone
+	if _, _, err := net.SplitHostPort(d.Endpoint); err == nil || endorsed {
 		order = order[:1]
 	}
 	return choiceOf("dps", d.Transport, dps.Auto, order)
@@ -205,6 +208,14 @@ type plan[T transport] struct {
 	patient bool          // it has its own, which is longer, all the same
 }
 
+// after is the plan of a try that follows one which has reached the service: over the same.
+func (p plan[T]) after(a attempt[T]) plan[T] {
+	if a.reached == nobody || len(a.tried) == 0 {
+		return p
+	}
+	return plan[T]{order: a.tried[len(a.tried)-1:]}
+}
+
 // attempt is over which transports one was made. The last one got as far as reached says; those
 // before it reached nobody.
 type attempt[T transport] struct {
@@ -256,19 +267,22 @@ func learned[T transport](l *loop, c *choice[T], a attempt[T]) (changed bool) {
 	why := "it reaches the service again"
 	switch {
 	case a.passed != nil:
-		why = oneline.Of(a.passed.Error(), causeMax)
+		switched(l, c, from, failureAttrs(a.passed)...)
+		return true
 	case c.first() != c.order[0]:
 		why = fmt.Sprintf("the service said nothing over %v", from)
 	}
-	switched(l, c, from, why)
+	switched(l, c, from, slog.String("cause", why))
 	return true
 }
 
-func switched[T transport](l *loop, c *choice[T], from T, why string) {
+func switched[T transport](l *loop, c *choice[T], from T, why ...slog.Attr) {
 	l.store.fallback.Hub, l.store.fallback.DPS = l.toHub.since, l.toDPS.since
 	if to := c.first(); to != from {
-		l.log.Info("transport switched", "service", c.service, "from", from.String(), "to",
-			to.String(), "cause", why)
+		l.line(slog.LevelInfo, "transport switched", append([]slog.Attr{
+			slog.String("service", c.service), slog.String("from", from.String()),
+			slog.String("to", to.String()),
+		}, why...)...)
 	}
 }
 
@@ -276,28 +290,30 @@ func switched[T transport](l *loop, c *choice[T], from T, why string) {
 func (l *loop) transportLasted() {
 	from := l.toHub.first()
 	if l.toHub.lasted(l.clock.Now()) {
-		switched(l, &l.toHub, from, fmt.Sprintf("no connection lasted over %v", from))
+		switched(l, &l.toHub, from,
+			slog.String("cause", fmt.Sprintf("no connection lasted over %v", from)))
 		l.rememberUnstored()
 	}
 }
 
 // dial makes one attempt to connect to the hub.
 func (l *loop) dial(
-	ctx context.Context, hub hubconn.Hub, p plan[hubconn.Transport],
+	ctx context.Context, hub hubconn.Hub, as hubconn.Credential, p plan[hubconn.Transport],
 ) (conn *hubconn.Conn, a attempt[hubconn.Transport], err error) {
 	a, err = p.try(ctx, hub.Host,
 		func(ctx context.Context, over hubconn.Transport, w *witness) (err error) {
 			d := *l.dialer
 			d.Transport, d.TLSConfig = over, w.watch(d.TLSConfig)
-			conn, err = d.Dial(ctx, hub, l.identity.credential)
+			conn, err = d.Dial(ctx, hub, as)
 			return err
 		}, hubReach)
 	return conn, a, err
 }
 
 // dpsOver is the client for one try.
-func (c *core) dpsOver(over dps.Transport, w *witness) *dps.Client {
+func (c *core) dpsOver(over dps.Transport, w *witness, as dps.Attestation) *dps.Client {
 	client := *c.client
+	client.Attestation = as
 	client.Transport, client.TLSConfig = over, w.watch(client.TLSConfig)
 	return &client
 }
@@ -306,7 +322,7 @@ func (c *core) dpsOver(over dps.Transport, w *witness) *dps.Client {
 // first, or else to the other: a firewall may let no more than one of them through.
 func (c *core) dpsResolves(ctx context.Context, p plan[dps.Transport]) bool {
 	for _, over := range p.order {
-		if c.dpsOver(over, nil).Resolves(ctx) {
+		if c.dpsOver(over, nil, c.client.Attestation).Resolves(ctx) {
 			return true
 		}
 	}

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package provisioning
 
 import (
@@ -26,6 +28,8 @@ const (
 // witness sees the certificate of the service, which nobody shows in its place: from then on there
 // is no other try, and no limit but the transport's own.
 type witness struct {
+	_ [0]func() // as in home
+
 	host  string
 	began time.Time
 
