@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package tpmkey wraps a key so that one trusted platform module alone can unwrap it, as the device
 // provisioning service does for the attestation by TPM: an HMAC key that is bound to the storage
 // root key, under an inner wrapper whose key is a credential for the endorsement key.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package tpmkey
 
 import (
@@ -5,78 +7,30 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/internal/swtpm"
 )
 
-// simulatedTPM is a TPM in software (swtpm, by the authors of libtpms) and the tools of the TCG's
-// software stack, neither of which shares a line with this package.
+// simulatedTPM is a TPM in software and the tools of the TCG's software stack, neither of which
+// shares a line with this package.
 type simulatedTPM struct {
 	t   *testing.T
 	dir string
 	env []string
 }
 
-// startTPM skips the test, loudly, where the programs are not installed. CI installs them (Debian:
-// swtpm, tpm2-tools), and says so by REHOME_TPM=required.
 func startTPM(t *testing.T) *simulatedTPM {
 	t.Helper()
-	for _, program := range []string{"swtpm", "tpm2_activatecredential"} {
-		if _, err := exec.LookPath(program); err != nil {
-			if os.Getenv("REHOME_TPM") == "required" {
-				t.Fatalf("REHOME_TPM=required, and %v", err)
-			}
-			t.Skipf("NOT TESTED AGAINST A TPM: %v (Debian: swtpm, tpm2-tools)", err)
-		}
-	}
-	m := &simulatedTPM{t: t, dir: t.TempDir()}
-	port := freePorts(t)
-	c := exec.Command(
-		"swtpm", "socket", "--tpm2", "--tpmstate", "dir="+m.dir,
-		"--server", "type=tcp,port="+strconv.Itoa(port),
-		"--ctrl", "type=tcp,port="+strconv.Itoa(port+1), "--flags", "not-need-init,startup-clear",
-	)
-	require.NoError(t, c.Start())
-	t.Cleanup(func() {
-		_ = c.Process.Kill()
-		_ = c.Wait()
-	})
-	m.env = append(os.Environ(), "TPM2TOOLS_TCTI=swtpm:host=127.0.0.1,port="+strconv.Itoa(port))
-	require.Eventually(t, func() bool {
-		nc, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(port+1))
-		if err == nil {
-			_ = nc.Close()
-		}
-		return err == nil
-	}, 20*time.Second, 20*time.Millisecond)
-	return m
-}
-
-// freePorts returns the first of two ports that were free a moment ago: the tools want them to be
-// neighbors.
-func freePorts(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		one, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		port := one.Addr().(*net.TCPAddr).Port
-		two, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port+1))
-		_ = one.Close()
-		if err == nil {
-			_ = two.Close()
-			return port
-		}
-	}
-	t.Fatal("no two free ports")
-	return 0
+	swtpm.Need(t, "tpm2_activatecredential")
+	env := append(os.Environ(), "TPM2TOOLS_TCTI=swtpm:path="+swtpm.Start(t).Socket)
+	return &simulatedTPM{t: t, dir: t.TempDir(), env: env}
 }
 
 func (m *simulatedTPM) run(program string, args ...string) {
