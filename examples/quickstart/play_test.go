@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -14,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/cache"
+	"github.com/rehome-iot/rehome/examples/internal/stage"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
@@ -21,8 +24,8 @@ import (
 
 // inBubble plays in memory and in virtual time what the program plays on sockets and in real time.
 func inBubble(
-	t *testing.T, store cache.Store, spoil func(*world), steps []step,
-) (r *report, printed string) {
+	t *testing.T, store cache.Store, spoil func(*world),
+) (r *stage.Report, printed string) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		network := simnet.New()
@@ -31,11 +34,7 @@ func inBubble(
 		if spoil != nil {
 			spoil(w)
 		}
-		var out bytes.Buffer
-		tell := newNarrator(&out)
-		r = play(context.Background(), w, tell, steps)
-		r.print(tell)
-		printed = out.String()
+		r, printed = program.Rehearse(t.Context(), w.World, w.steps())
 		require.NoError(t, network.Close())
 	})
 	return r, printed
@@ -43,14 +42,15 @@ func inBubble(
 
 func TestEveryStepGoesAsExpectedInLessThanAMinute(t *testing.T) {
 	for range 10 { // the back-off is random
-		r, printed := inBubble(t, &cache.Memory{}, nil, steps)
-		require.True(t, r.asExpected(), printed)
-		require.Less(t, r.took, time.Minute)
+		r, printed := inBubble(t, &cache.Memory{}, nil)
+		require.True(t, r.AsExpected(), printed)
+		require.Less(t, r.Took, time.Minute)
 		require.NotContains(t, printed, "NOT OK")
 		require.NotContains(t, printed, deviceKey)
 		require.Contains(t, printed, "All 7 steps went as expected")
 		require.Contains(t, printed, "3 registrations, 3 polls, 1 lookup, 1 clock check")
-		require.Equal(t, len(steps), strings.Count(printed, " s  ok "))
+		require.Equal(t, 7, strings.Count(printed, " s  ok "))
+		require.NoError(t, stage.TooWide(printed))
 	}
 }
 
@@ -75,7 +75,7 @@ func TestAStepThatGoesOtherwiseIsNotOK(t *testing.T) {
 		step  int // from 1: the first that must fail
 		says  string
 	}{
-		"a second registration":   {spoil: func(w *world) { w.dps.Inject(dpstest.Fault{On: dpstest.Register, Status: 503}) }, step: 1, says: "2 registrations"},
+		"a second registration":   {spoil: func(w *world) { w.DPS.Inject(dpstest.Fault{On: dpstest.Register, Status: 503}) }, step: 1, says: "2 registrations"},
 		"nothing remembered":      {store: forgetful{}, step: 1, says: "the store does not hold"},
 		"a lookup at a warm boot": {store: &broken{}, step: 1, says: "no such device"},
 		"refused for other reasons": {
@@ -102,13 +102,8 @@ func TestAStepThatGoesOtherwiseIsNotOK(t *testing.T) {
 			if store == nil {
 				store = &cache.Memory{}
 			}
-			r, printed := inBubble(t, store, c.spoil, steps)
-			require.False(t, r.asExpected(), printed)
-			for i, o := range r.outcomes[:c.step-1] {
-				require.True(t, o.ok(), "step %d\n%s", i+1, printed)
-			}
-			require.False(t, r.outcomes[c.step-1].ok(), printed)
-			require.Contains(t, strings.Join(r.outcomes[c.step-1].problems, "\n"), c.says, printed)
+			r, printed := inBubble(t, store, c.spoil)
+			require.NoError(t, r.FirstOtherwise(c.step, c.says), printed)
 			require.Contains(t, printed, "steps went otherwise")
 		})
 	}
@@ -116,30 +111,30 @@ func TestAStepThatGoesOtherwiseIsNotOK(t *testing.T) {
 
 func TestAStepThatHangsEndsThePlay(t *testing.T) {
 	r, printed := inBubble(t, &cache.Memory{}, func(w *world) {
-		w.network.SetFault(w.a.Host(), simnet.Blackhole)
-	}, steps)
-	require.False(t, r.asExpected())
-	require.Less(t, r.took, time.Minute)
-	require.True(t, r.outcomes[0].played)
-	require.False(t, r.outcomes[1].played)
+		w.Network.SetFault(w.a.Host(), simnet.Blackhole)
+	})
+	require.False(t, r.AsExpected())
+	require.Less(t, r.Took, time.Minute)
+	require.True(t, r.Outcomes[0].Played)
+	require.False(t, r.Outcomes[1].Played)
 	require.Contains(t, printed, "not played")
 }
 
 func TestAHastyDeviceIsNoticed(t *testing.T) {
-	s := &scene{tell: newNarrator(&bytes.Buffer{})}
+	s := &stage.Scene{Tell: stage.NewNarrator(&bytes.Buffer{})}
 	now := time.Now()
 	refused := hubtest.Attempt{Time: now, Transport: hubMQTT, Answered: true, ReturnCode: 3}
 	accepted := hubtest.Attempt{
-		Time: now.Add(backOff - time.Millisecond), Transport: hubMQTT, Answered: true,
+		Time: now.Add(stage.BackOff - time.Millisecond), Transport: hubMQTT, Answered: true,
 	}
 	right := func(a hubtest.Attempt) bool { return a.ReturnCode == 3 }
-	s.refusedOnce([]hubtest.Attempt{refused, accepted}, right)
-	require.Len(t, s.seen.problems, 1)
-	require.Contains(t, s.seen.problems[0], "came back after 4.999s")
-	accepted.Time = now.Add(backOff)
-	s.seen.problems = nil
-	s.refusedOnce([]hubtest.Attempt{refused, accepted}, right)
-	require.Empty(t, s.seen.problems)
+	refusedOnce(s, []hubtest.Attempt{refused, accepted}, right)
+	require.Len(t, s.Problems(), 1)
+	require.Contains(t, s.Problems()[0], "came back after 4.999s")
+	accepted.Time = now.Add(stage.BackOff)
+	s = &stage.Scene{Tell: s.Tell}
+	refusedOnce(s, []hubtest.Attempt{refused, accepted}, right)
+	require.Empty(t, s.Problems())
 }
 
 func TestInterruptEndsItCleanlyOnRealSockets(t *testing.T) {
@@ -150,14 +145,14 @@ func TestInterruptEndsItCleanlyOnRealSockets(t *testing.T) {
 	defer cancel()
 	var out bytes.Buffer
 	// The first line of the play ends it: a registration is then under way.
-	code, err := run(ctx, writerFunc(func(b []byte) (int, error) {
+	code, err := program.Run(ctx, writerFunc(func(b []byte) (int, error) {
 		if bytes.Contains(b, []byte("asks DPS to register it")) {
 			cancel()
 		}
 		return out.Write(b)
 	}))
 	require.NoError(t, err)
-	assert.Equal(t, exitInterrupted, code)
+	assert.Equal(t, stage.Interrupted, code)
 	assert.Contains(t, out.String(), "interrupted")
 	assert.NotContains(t, out.String(), "NOT OK")
 	left, err := os.ReadDir(dir)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main_test
 
 import (
@@ -204,9 +206,8 @@ func TestRebootMethodStartsTheProgramOver(t *testing.T) {
 		asked := s.dps.Count()
 		answer := invoke(t, s.a, "reboot", map[string]any{"delay": 1.2}, 202)
 		assert.Equal(t, 1.2, answer["delay"])
-		invoke(t, s.a, "reboot", nil, 409)
 		r, after := p.await("rebooting", after, func(r record) bool { return r.Msg == "rebooting" })
-		assert.Equal(t, "1.2s", r.Wait)
+		assert.InDelta(t, 1.2, r.Wait, 0.001)
 		_, after = p.await("stopped", after, state("stopped"))
 		_, after = p.await("a start", after, func(r record) bool {
 			return r.Msg == "thermostat starts"
@@ -225,6 +226,18 @@ func TestRebootMethodStartsTheProgramOver(t *testing.T) {
 		p.await("connected", after, state("connected"))
 		p.stop()
 	})
+}
+
+// With a delay that no slow machine can outlast: a call that comes after it is not answered.
+func TestRebootIsRefusedWhileOneIsPlanned(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.enroll(t, "board")
+	p := launch(t, s.keyFlags("board"))
+	p.await("connected", 0, state("connected"))
+	invoke(t, s.a, "reboot", map[string]any{"delay": 3600}, 202)
+	assert.NotEmpty(t, invoke(t, s.a, "reboot", nil, 409)["message"])
+	p.stop()
 }
 
 func TestRebootReadsTheSettingsAgain(t *testing.T) {
@@ -284,7 +297,7 @@ func TestCloudToDeviceMessagesAreLoggedAndTakenFromTheQueue(t *testing.T) {
 			case body == "\xff\xfe":
 				assert.Equal(t, "(not text)", r.Body)
 			default:
-				assert.Equal(t, body, r.Body)
+				assert.Equal(t, strings.ReplaceAll(body, "\n", " "), r.Body)
 			}
 			assert.Contains(t, r.raw, `"bytes":`+strconv.Itoa(len(body)))
 		}
@@ -308,7 +321,7 @@ func TestPartThatIsRefusedLeavesTheOthersAtWork(t *testing.T) {
 				return strings.HasSuffix(r.Msg, "interrupted: it begins again")
 			})
 			assert.Equal(t, "WARN", r.Level)
-			assert.Equal(t, "10s", r.Wait)
+			assert.InDelta(t, 10, r.Wait, 0.001)
 		}
 		sent := len(messages(s.a, "board"))
 		eventually(t, "telemetry goes on", func() bool {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -34,21 +36,22 @@ func TestBinaryHoldsNeitherSimulatorNorTestCodeNorC(t *testing.T) {
 func TestDocumentationNamesEveryFlag(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	for _, o := range options {
-		row := "| `" + strings.TrimSpace("-"+o.name+" "+strings.ReplaceAll(o.value, "|", `\|`)) +
-			"` | `" + envName(o.name) + "` |"
+	s := newOptions()
+	for _, o := range s.Options() {
+		row := "| `" + strings.TrimSpace("-"+o.Name+" "+strings.ReplaceAll(o.Value, "|", `\|`)) +
+			"` | `" + s.EnvName(o.Name) + "` |"
 		assert.Contains(t, string(readme), row)
 	}
 	unit, err := os.ReadFile("thermostat.env")
 	require.NoError(t, err)
 	for _, line := range strings.Split(string(unit), "\n") {
 		name, _, ok := strings.Cut(strings.TrimPrefix(line, "#"), "=")
-		if !ok || !strings.HasPrefix(name, envPrefix) {
+		if !ok || !strings.HasPrefix(name, "THERMOSTAT_") {
 			continue
 		}
 		known := false
-		for _, o := range options {
-			known = known || envName(o.name) == name
+		for _, o := range s.Options() {
+			known = known || s.EnvName(o.Name) == name
 		}
 		assert.True(t, known, "thermostat.env: %s", name)
 	}

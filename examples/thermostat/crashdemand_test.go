@@ -1,9 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 package main_test
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -51,6 +54,18 @@ func afterFailure(service string, floor time.Duration) func([]*exchange, *exchan
 	}
 }
 
+// asLongAgain is what a DPS that throttles is left alone for beyond its Retry-After: as long as it
+// has throttled the device already, but for what a device and the test measure differently.
+func asLongAgain(received []*exchange, next *exchange) demand {
+	throttled := func(e *exchange) bool { return e.service == toDPS && e.retryAfter > 0 }
+	last := lastOf(received, throttled)
+	if last == nil || next.service != toDPS {
+		return demand{}
+	}
+	first := received[slices.IndexFunc(received, throttled)]
+	return demand{last.sent, last.retryAfter + last.sent.Sub(first.sent) - 3*time.Second}
+}
+
 // stays says that an assigned device has no reason to ask DPS for so long.
 func stays(quiet time.Duration) func([]*exchange, *exchange) demand {
 	return func(received []*exchange, next *exchange) demand {
@@ -69,6 +84,12 @@ func (b *board) sameOperation(before []*exchange, next *exchange) demand {
 	last := lastOf(before, func(e *exchange) bool { return e.operation != "" && b.received(e) })
 	if last == nil || last.over() || next.service != toDPS || next.operation == last.operation {
 		return demand{}
+	}
+	given := lastOf(before, func(e *exchange) bool {
+		return e.kind == "register" && e.operation == next.operation
+	})
+	if given != nil && given.sent.After(last.sent) {
+		return demand{} // it has received that answer, however short its process lived after it
 	}
 	if over := lastOf(before, (*exchange).over); over != nil && over.sent.After(last.sent) &&
 		next.at.Sub(over.sent) > restartTime {

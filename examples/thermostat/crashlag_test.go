@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 package main_test
@@ -65,6 +67,12 @@ func (l *lagLog) between(from, to time.Time) time.Duration {
 		usable -= earliest(s.to, to).Sub(latest(s.from, from))
 	}
 	return usable
+}
+
+// share is the part of the seconds before a moment for which the machine stood still, 0 to 1.
+func (l *lagLog) share(at time.Time) float64 {
+	const looked = 20 * time.Second
+	return 1 - l.between(at.Add(-looked), at).Seconds()/looked.Seconds()
 }
 
 func earliest(a, b time.Time) time.Time {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -5,8 +7,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
+	"github.com/rehome-iot/rehome/examples/internal/settings"
 	"github.com/rehome-iot/rehome/hubconn"
 )
 
@@ -18,7 +22,7 @@ func (t *thermostat) logMessages(ctx context.Context, hub *hubconn.Conn) error {
 			return err
 		}
 		t.log.Info(
-			"message received", "messageId", excerpt([]byte(m.MessageID)), "bytes", len(m.Body),
+			"message received", "message_id", excerpt([]byte(m.MessageID)), "bytes", len(m.Body),
 			"body", excerpt(m.Body), "properties",
 			excerpt([]byte(strings.Join(slices.Sorted(maps.Keys(m.Properties)), " "))),
 		)
@@ -29,7 +33,8 @@ func (t *thermostat) logMessages(ctx context.Context, hub *hubconn.Conn) error {
 // excerptSize is how much of a text from elsewhere is logged, in bytes.
 const excerptSize = 100
 
-// excerpt is the beginning of a text, for a log.
+// excerpt is the beginning of a text, for a log, with a space for each character that does not
+// print: it must not pass for more than one line, nor move a terminal's cursor.
 func excerpt(data []byte) string {
 	switch {
 	case looksSecret(string(data)):
@@ -37,13 +42,22 @@ func excerpt(data []byte) string {
 	case !utf8.Valid(data):
 		return "(not text)"
 	case len(data) <= excerptSize:
-		return string(data)
+		return printable(data)
 	}
 	end := excerptSize
 	for !utf8.RuneStart(data[end]) {
 		end--
 	}
-	return string(data[:end]) + "…"
+	return printable(data[:end]) + "…"
+}
+
+func printable(data []byte) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, string(data))
 }
 
 // looksSecret finds the forms in which Azure's credentials are written: a guess, and better one too
@@ -63,6 +77,6 @@ func looksSecret(text string) bool {
 	})
 	return slices.ContainsFunc(words, func(word string) bool {
 		_, value, _ := strings.Cut(word, "=") // key=…
-		return looksLikeKey(word) || looksLikeKey(value)
+		return settings.LooksLikeKey(word) || settings.LooksLikeKey(value)
 	})
 }

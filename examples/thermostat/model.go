@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 // modelID is the IoT Plug and Play model that the program implements. The hub and the Device

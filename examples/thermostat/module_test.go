@@ -1,8 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main_test
 
 import (
 	"encoding/json"
-	"strings"
 	"testing"
 	"time"
 
@@ -37,7 +38,7 @@ func TestTheModuleReportsTheProgramsHealthBesideTheDevice(t *testing.T) {
 	}, patience, 20*time.Millisecond)
 	require.True(t, s.a.DeleteModule("board", "health"))
 	p.await("the module waits", 0, func(r record) bool {
-		return r.Msg == "module waiting" && strings.Contains(r.Cause, "health: rejected")
+		return r.Msg == "module waiting" && r.Class == "rejected"
 	})
 	require.True(t, s.a.Connected("board"))
 	p.stop()

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main_test
 
 import (
@@ -41,6 +43,7 @@ const (
 // Keys that must never be seen in what the program prints.
 var (
 	canaryKey      = base64.StdEncoding.EncodeToString([]byte("canary-device-key-0123456789-abc"))
+	canaryNewKey   = base64.StdEncoding.EncodeToString([]byte("canary-new-key-0123456789-abcdef"))
 	canaryGroupKey = base64.StdEncoding.EncodeToString([]byte("canary-group-key-0123456789-abcd"))
 )
 
@@ -103,6 +106,7 @@ func newSiteAt(t *testing.T, at simnet.ListenConfig, cfg dpstest.Config) *site {
 func (s *site) write(t *testing.T, name string, data []byte, mode os.FileMode) string {
 	t.Helper()
 	path := filepath.Join(s.dir, name)
+	_ = os.Remove(path) // what is there may be read-only
 	require.NoError(t, os.WriteFile(path, data, mode))
 	require.NoError(t, os.Chmod(path, mode)) // whatever the umask
 	return path
@@ -205,7 +209,7 @@ func (p *process) read(r io.Reader) {
 
 func (p *process) checkSecrets() {
 	for _, secret := range []string{
-		canaryKey, canaryGroupKey, "PRIVATE KEY", "SharedAccessSignature",
+		canaryKey, canaryNewKey, canaryGroupKey, "PRIVATE KEY", "SharedAccessSignature",
 	} {
 		assert.NotContains(p.t, p.stdout.String()+p.stderr(), secret)
 	}
@@ -219,8 +223,10 @@ func (p *process) stderr() string {
 
 // record is one line of the log.
 type record struct {
-	Level, Msg, State, Hub, Source, Cause, Wait string
-	Method, Body, MessageID, Properties         string
+	Level, Msg, State, Hub, Source, Cause, Part string
+	Wait                                        float64
+	Method, Body, Properties, Class, Credential string
+	MessageID                                   string `json:"message_id"`
 	Status                                      int
 	raw                                         string
 }

@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -16,6 +18,8 @@ const again = 10 * time.Second
 
 // thermostat is what outlives a connection.
 type thermostat struct {
+	_ [0]func() // never compared, which saves code in a device's program
+
 	dev      *provisioning.Device
 	log      *slog.Logger
 	interval time.Duration
@@ -55,9 +59,11 @@ func (t *thermostat) keep(
 		if ctx.Err() != nil {
 			return
 		}
-		t.log.Warn(
-			name+" interrupted: it begins again", "cause", fmt.Sprint(err), "wait", again.String(),
-		)
+		if err == nil {
+			err = errors.New("it has ended")
+		}
+		t.log.Warn("interrupted: it begins again", "part", name, failure(err),
+			"wait", again.Seconds())
 		select {
 		case <-time.After(again):
 		case <-ctx.Done():

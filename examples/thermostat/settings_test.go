@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main_test
 
 import (
@@ -22,7 +24,7 @@ func TestWrongSettingIsOneClearLine(t *testing.T) {
 	s := &site{dir: t.TempDir()}
 	ca := simnet.NewCA("Root", time.Now())
 	cert, certKey := s.pemFiles(t, "board", ca.Device("board"), 0o600)
-	_, otherKey := s.pemFiles(t, "other", ca.Device("other"), 0o600)
+	other, otherKey := s.pemFiles(t, "other", ca.Device("other"), 0o600)
 	text := s.write(t, "text", []byte("hello"), 0o644)
 	missing := filepath.Join(s.dir, "missing")
 	keyPEM, err := os.ReadFile(certKey)
@@ -107,34 +109,52 @@ func TestWrongSettingIsOneClearLine(t *testing.T) {
 		"key of another":           {args: scoped("-cert", cert, "-cert-key", otherKey), says: []string{"-cert-key:", otherKey, "pair"}},
 		"name of another":          {args: scoped("-registration-id", "other", "-cert", cert, "-cert-key", certKey), says: []string{"-registration-id", "common name", "board"}},
 		"certificate is a folder":  {args: scoped("-cert", s.dir, "-cert-key", certKey), says: []string{"-cert:", s.dir}},
-		"endpoint with scheme":     {args: board("-endpoint", "https://dps.example"), says: []string{"-endpoint", "scheme"}},
-		"endpoint with bad port":   {args: board("-endpoint", "dps.example:0"), says: []string{"-endpoint", "host:port"}},
-		"missing authorities":      {args: board("-ca", missing), says: []string{"-ca:", missing}},
-		"authorities are text":     {args: board("-ca", text), says: []string{"-ca:", text, "pem"}},
-		"transport":                {args: board("-transport", "amqp"), says: []string{"-transport", "auto, https, mqtt or ws"}},
-		"hub transport":            {args: board("-hub-transport", "https"), says: []string{"-hub-transport", "auto, mqtt or ws"}},
-		"redirect with too few":    {args: board("-connect-to", "a:443:b"), says: []string{"-connect-to", "HOST:PORT:HOST:PORT"}},
-		"redirect with too many":   {args: board("-connect-to", "a:443:b:443:c"), says: []string{"-connect-to", "HOST:PORT:HOST:PORT"}},
-		"redirect with bare IPv6":  {args: board("-connect-to", "::::1:443"), says: []string{"-connect-to", "brackets"}},
-		"redirect with open IPv6":  {args: board("-connect-to", "::[::1:443"), says: []string{"-connect-to", "brackets"}},
-		"redirect to no port":      {args: board("-connect-to", "::localhost:99999"), says: []string{"-connect-to", "65535"}},
-		"redirect of variable":     {args: board(), env: []string{"THERMOSTAT_CONNECT_TO=::a:1 b"}, says: []string{"THERMOSTAT_CONNECT_TO", "HOST:PORT:HOST:PORT"}},
-		"stagger":                  {args: board("-stagger", "soon"), says: []string{"-stagger", "30s"}},
-		"negative stagger":         {args: board("-stagger", "-1s"), says: []string{"-stagger", "negative"}},
-		"interval without unit":    {args: board("-interval", "60"), says: []string{"-interval", "30s"}},
-		"interval of nothing":      {args: board("-interval", "0s"), says: []string{"-interval", "100ms"}},
-		"log format":               {args: board("-log-format", "xml"), says: []string{"-log-format", "json or text"}},
-		"switch":                   {args: board("-status=" + canaryKey), says: []string{"-status", "true or false"}},
-		"switch of variable":       {args: board(), env: []string{"THERMOSTAT_VERSION=please"}, says: []string{"THERMOSTAT_VERSION", "true or false"}},
-		"module without key":       {args: board("-module", "meter"), says: []string{"-module needs -module-key", "THERMOSTAT_MODULE_KEY"}},
-		"module's key alone":       {args: board("-module-key", canaryKey), says: []string{"-module-key needs -module"}},
-		"illegal module":           {args: board("-module", "a/b", "-module-key", canaryKey), says: []string{"-module:", "character"}},
-		"module is a key":          {args: board("-module", canaryKey, "-module-key", canaryKey), says: []string{"-module ", "looks like a key"}},
-		"module's key is no key":   {args: board("-module", "meter"), env: []string{"THERMOSTAT_MODULE_KEY=" + canaryKey[1:]}, says: []string{"THERMOSTAT_MODULE_KEY", "base64"}},
-		"glued module's key":       {args: board("-module-key" + canaryKey), says: []string{"-module-key ", "-module-key=BASE64"}},
-		"store is a file":          {args: board("-store", text), says: []string{"-store", text, "directory"}},
-		"store nowhere":            {args: board("-store", filepath.Join(missing, "store")), says: []string{"-store", missing, "does not exist"}},
-		"status without a store":   {args: board("-status"), says: []string{"-status", "-store"}},
+		"second key is no key":     {args: board(), env: []string{"THERMOSTAT_SECOND_KEY=" + canaryKey[1:]}, says: []string{"THERMOSTAT_SECOND_KEY", "base64"}},
+		"glued second key":         {args: board("-second-key" + canaryKey), says: []string{"-second-key ", "-second-key=BASE64"}},
+		"second certificate alone": {args: board("-second-cert", cert), says: []string{"-second-cert needs -second-cert-key"}},
+		"second file's key alone":  {args: board("-second-cert-key", certKey), says: []string{"-second-cert-key needs -second-cert:"}},
+		"second key of another":    {args: board("-second-cert", cert, "-second-cert-key", otherKey), says: []string{"-second-cert-key:", otherKey, "pair"}},
+		"key for a second file":    {args: board("-second-cert", canaryKey, "-second-cert-key", certKey), says: []string{"-second-cert", "looks like a key"}},
+		"second of another device": {args: scoped("-cert", cert, "-cert-key", certKey, "-second-cert", other, "-second-cert-key", otherKey), says: []string{"-second-cert:", `"other"`, `"board"`, "one enrollment"}},
+		"two second credentials":   {args: board("-second-key", canaryGroupKey, "-second-cert", cert, "-second-cert-key", certKey), says: []string{"-second-key", "-second-cert", "keep one"}},
+		"second of variables": {
+			args: board(),
+			env: []string{
+				"THERMOSTAT_SECOND_CERT=" + missing, "THERMOSTAT_SECOND_CERT_KEY=" + certKey,
+			},
+			says: []string{"THERMOSTAT_SECOND_CERT:", missing},
+		},
+		"key glued to csr":        {args: board("-csr=" + canaryKey), says: []string{"-csr", "true or false"}},
+		"csr of variable":         {args: board(), env: []string{"THERMOSTAT_CSR=please"}, says: []string{"THERMOSTAT_CSR", "true or false"}},
+		"csr mistyped":            {args: board("-csrs"), says: []string{"-csr ", "-help"}},
+		"endpoint with scheme":    {args: board("-endpoint", "https://dps.example"), says: []string{"-endpoint", "scheme"}},
+		"endpoint with bad port":  {args: board("-endpoint", "dps.example:0"), says: []string{"-endpoint", "host:port"}},
+		"missing authorities":     {args: board("-ca", missing), says: []string{"-ca:", missing}},
+		"authorities are text":    {args: board("-ca", text), says: []string{"-ca:", text, "pem"}},
+		"transport":               {args: board("-transport", "amqp"), says: []string{"-transport", "auto, https, mqtt or ws"}},
+		"hub transport":           {args: board("-hub-transport", "https"), says: []string{"-hub-transport", "auto, mqtt or ws"}},
+		"redirect with too few":   {args: board("-connect-to", "a:443:b"), says: []string{"-connect-to", "HOST:PORT:HOST:PORT"}},
+		"redirect with too many":  {args: board("-connect-to", "a:443:b:443:c"), says: []string{"-connect-to", "HOST:PORT:HOST:PORT"}},
+		"redirect with bare IPv6": {args: board("-connect-to", "::::1:443"), says: []string{"-connect-to", "brackets"}},
+		"redirect with open IPv6": {args: board("-connect-to", "::[::1:443"), says: []string{"-connect-to", "brackets"}},
+		"redirect to no port":     {args: board("-connect-to", "::localhost:99999"), says: []string{"-connect-to", "65535"}},
+		"redirect of variable":    {args: board(), env: []string{"THERMOSTAT_CONNECT_TO=::a:1 b"}, says: []string{"THERMOSTAT_CONNECT_TO", "HOST:PORT:HOST:PORT"}},
+		"stagger":                 {args: board("-stagger", "soon"), says: []string{"-stagger", "30s"}},
+		"negative stagger":        {args: board("-stagger", "-1s"), says: []string{"-stagger", "negative"}},
+		"interval without unit":   {args: board("-interval", "60"), says: []string{"-interval", "30s"}},
+		"interval of nothing":     {args: board("-interval", "0s"), says: []string{"-interval", "100ms"}},
+		"log format":              {args: board("-log-format", "xml"), says: []string{"-log-format", "json or text"}},
+		"switch":                  {args: board("-status=" + canaryKey), says: []string{"-status", "true or false"}},
+		"switch of variable":      {args: board(), env: []string{"THERMOSTAT_VERSION=please"}, says: []string{"THERMOSTAT_VERSION", "true or false"}},
+		"module without key":      {args: board("-module", "meter"), says: []string{"-module needs -module-key", "THERMOSTAT_MODULE_KEY"}},
+		"module's key alone":      {args: board("-module-key", canaryKey), says: []string{"-module-key needs -module"}},
+		"illegal module":          {args: board("-module", "a/b", "-module-key", canaryKey), says: []string{"-module:", "character"}},
+		"module is a key":         {args: board("-module", canaryKey, "-module-key", canaryKey), says: []string{"-module ", "looks like a key"}},
+		"module's key is no key":  {args: board("-module", "meter"), env: []string{"THERMOSTAT_MODULE_KEY=" + canaryKey[1:]}, says: []string{"THERMOSTAT_MODULE_KEY", "base64"}},
+		"glued module's key":      {args: board("-module-key" + canaryKey), says: []string{"-module-key ", "-module-key=BASE64"}},
+		"store is a file":         {args: board("-store", text), says: []string{"-store", text, "directory"}},
+		"store nowhere":           {args: board("-store", filepath.Join(missing, "store")), says: []string{"-store", missing, "does not exist"}},
+		"status without a store":  {args: board("-status"), says: []string{"-status", "-store"}},
 	}, func(t *testing.T, c trial) {
 		p := launch(t, c.args, c.env...)
 		assert.Equal(t, 2, p.wait(patience))
@@ -160,6 +180,9 @@ func TestWrongSettingIsOneClearLine(t *testing.T) {
 // connectionString is what a portal offers to copy.
 var connectionString = "HostName=" + hubA + ";DeviceId=board;SharedAccessKey=" + canaryKey
 
+// running is what -status says of the program that runs the device.
+type running struct{ State, Hub, Source, Cause, Next, Since string }
+
 func TestStatusPrintsWhatIsStored(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -167,18 +190,20 @@ func TestStatusPrintsWhatIsStored(t *testing.T) {
 	type assignment struct{ Hub, DeviceID, Substatus, Created, Updated string }
 	type status struct {
 		Store, IDScope, RegistrationID, Next, Problem, Saved string
+		Credential, NextHub, NextDPS                         string
 		Sequence                                             int
 		Confirmed, Candidate                                 *assignment
+		Running                                              *running
 	}
 	// Without -connect-to and -ca: it needs no network.
 	args := []string{
 		"-id-scope", s.dps.IDScope(), "-registration-id", "board", "-key", canaryKey, "-store",
 		filepath.Join(s.dir, "store-board"),
 	}
-	ask := func(args ...string) (got status) {
+	ask := func(code int) (got status) {
 		t.Helper()
 		p := launch(t, append(args, "-status"))
-		require.Equal(t, 0, p.wait(patience), p.stderr())
+		require.Equal(t, code, p.wait(patience), p.stderr())
 		assert.Empty(t, p.stderr())
 		decoder := json.NewDecoder(strings.NewReader(p.stdout.String()))
 		decoder.DisallowUnknownFields()
@@ -186,14 +211,15 @@ func TestStatusPrintsWhatIsStored(t *testing.T) {
 		return got
 	}
 
-	got := ask(args...)
+	got := ask(1)
 	assert.Equal(t, "register", got.Next)
 	assert.Nil(t, got.Confirmed)
+	assert.Equal(t, "attestation", got.Credential)
 	assert.NoDirExists(t, filepath.Join(s.dir, "store-board"), "looking changes nothing")
 
 	p := launch(t, s.keyFlags("board"))
 	p.await("connected", 0, state("connected"))
-	got = ask(args...) // while it runs
+	got = ask(0) // while it runs
 	p.stop()
 	assert.Equal(t, "connect", got.Next)
 	assert.Equal(t, "board", got.RegistrationID)
@@ -211,7 +237,7 @@ func TestStatusPrintsWhatIsStored(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, files, 1)
 	require.NoError(t, os.Truncate(files[0], 20))
-	got = ask(args...)
+	got = ask(1) // nothing of use
 	assert.Equal(t, "lookup", got.Next)
 	assert.Nil(t, got.Confirmed)
 	assert.Contains(t, got.Problem, "damaged")
@@ -241,11 +267,11 @@ func TestStoreThatCannotBeUsedIsReportedAndDoesNotStopTheDevice(t *testing.T) {
 	warned := func(what string) func(record) bool {
 		return func(r record) bool {
 			return r.Level == "WARN" && strings.Contains(r.Msg, what) &&
-				strings.Contains(r.Cause, "store-board")
+				strings.Contains(r.raw, "store-board")
 		}
 	}
 	_, after := p.await("a warning about what is stored", 0, warned("not used"))
-	_, after = p.await("a warning about storing", after, warned("could not be stored"))
+	_, after = p.await("a warning about storing", after, warned("not stored"))
 	p.await("connected", after, state("connected"))
 	p.stop()
 
@@ -265,7 +291,7 @@ func TestReadOnlyStoreIsReportedAndDoesNotStopTheDevice(t *testing.T) {
 	require.NoError(t, os.Mkdir(filepath.Join(s.dir, "store-board"), 0o500))
 	p := launch(t, s.keyFlags("board"))
 	_, after := p.await("a warning", 0, func(r record) bool {
-		return r.Level == "WARN" && strings.Contains(r.Msg, "could not be stored")
+		return r.Level == "WARN" && strings.Contains(r.Msg, "assignment not stored")
 	})
 	p.await("connected", after, state("connected"))
 	p.stop()

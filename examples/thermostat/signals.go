@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -17,6 +19,9 @@ func openInbox() *inbox {
 	signal.Notify(i.stop, os.Interrupt, syscall.SIGTERM)
 	if len(hangup) > 0 { // Notify without signals would ask for all of them
 		signal.Notify(i.reprovision, hangup...)
+	}
+	if len(brokenPipe) > 0 {
+		signal.Ignore(brokenPipe...)
 	}
 	return i
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -36,10 +38,8 @@ func (t *thermostat) followDesired(ctx context.Context, hub *hubconn.Conn) error
 		)
 		if _, err := hub.Report(ctx, map[string]any{targetName: ack}); err != nil &&
 			ctx.Err() == nil {
-			t.log.Warn(
-				"target temperature not acknowledged", "version", desired.Version, "cause",
-				err.Error(),
-			)
+			t.log.Warn("target temperature not acknowledged", "version", desired.Version,
+				failure(err))
 		}
 	}
 	return nil

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -35,7 +37,7 @@ func (t *thermostat) sendEach(ctx context.Context, hub *hubconn.Conn, read func(
 			MessageID: t.ids.next(), CreationTime: t.now(),
 		})
 		if err != nil && ctx.Err() == nil {
-			t.log.Warn("message not sent", "cause", err.Error())
+			t.log.Warn("message not sent", failure(err))
 		}
 		select {
 		case <-ticker.C:

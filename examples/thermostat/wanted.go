@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -22,7 +24,7 @@ func (t *thermostat) reprovisionIfWanted(
 	}
 	twin, err := hub.Twin(ctx)
 	if err != nil {
-		t.log.Warn("the twin cannot be read: not reprovisioning", "cause", err.Error())
+		t.log.Warn("twin not read: not reprovisioning", failure(err))
 		return
 	}
 	acknowledged := member(twin.Reported.JSON, reprovisionName)
@@ -31,7 +33,7 @@ func (t *thermostat) reprovisionIfWanted(
 	}
 	ack := hubconn.PropertyAck{Value: wanted, Code: 202, Version: desired.Version}
 	if _, err := hub.Report(ctx, map[string]any{reprovisionName: ack}); err != nil {
-		t.log.Warn("reprovisioning not acknowledged: not done", "cause", err.Error())
+		t.log.Warn("reprovisioning not acknowledged", failure(err))
 		return // else every connection would do it again
 	}
 	t.orders.askReprovision("desired property")

@@ -1,4 +1,6 @@
-package main
+// SPDX-License-Identifier: Apache-2.0
+
+package stage
 
 import (
 	"errors"
@@ -12,25 +14,26 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/dps"
 )
 
-// narrator writes one line for each thing that happens, when it happens. It is safe for concurrent
+// Narrator writes one line for each thing that happens, when it happens. It is safe for concurrent
 // use.
-type narrator struct {
+type Narrator struct {
 	mu    sync.Mutex
 	out   io.Writer
 	start time.Time
 }
 
-func newNarrator(out io.Writer) *narrator { return &narrator{out: out, start: time.Now()} }
+// NewNarrator begins to count the time.
+func NewNarrator(out io.Writer) *Narrator { return &Narrator{out: out, start: time.Now()} }
 
-// plain writes a line that belongs to no moment.
-func (n *narrator) plain(format string, args ...any) {
+// Plain writes a line that belongs to no moment.
+func (n *Narrator) Plain(format string, args ...any) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	fmt.Fprintf(n.out, format+"\n", args...)
 }
 
-// line writes who did what, and when: in seconds since the start.
-func (n *narrator) line(who, format string, args ...any) {
+// Line writes who did what, and when: in seconds since the start.
+func (n *Narrator) Line(who, format string, args ...any) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	fmt.Fprintf(
@@ -40,7 +43,8 @@ func (n *narrator) line(who, format string, args ...any) {
 }
 
 // trace tells what the device does, as the device itself reports it.
-func (n *narrator) trace() *provisioning.Trace {
+func (n *Narrator) trace() *provisioning.Trace {
+	var certificate time.Time // until when the newest is valid
 	return &provisioning.Trace{
 		Request: func(r provisioning.DPSRequest) {
 			question := map[string]string{
@@ -49,22 +53,30 @@ func (n *narrator) trace() *provisioning.Trace {
 				"lookup":   "asks DPS where it belongs (status lookup)",
 				"time":     "asks DPS for the time, in case its clock made a bad token",
 			}[r.Kind]
-			n.line("device", "%s: %s", question, r.Reason)
+			n.Line("device", "%s: %s", question, r.Reason)
 		},
 		Assigned: func(a dps.Assignment, _ bool) {
-			n.line("DPS", "it belongs to %s (%s)", short(a.Hub), a.Substatus)
+			n.Line("DPS", "it belongs to %s (%s)", Short(a.Hub), a.Substatus)
 		},
-		StoreFailed: func(err error) { n.line("device", "cannot use its store: %v", err) },
+		StoreFailed: func(f provisioning.StoreFailure) {
+			n.Line("device", "cannot use its store: %v", f.Err)
+		},
 		Changed: func(s provisioning.Status) {
+			if until := s.Certificate.ValidUntil; !until.IsZero() && !until.Equal(certificate) {
+				certificate = until
+				n.Line("device", "holds a certificate that is valid until %s", until.UTC().Format(
+					time.DateTime,
+				))
+			}
 			switch s.State {
 			case provisioning.StateConnecting:
-				n.line(
-					"device", "connects to %s, known from %s", short(s.Hub.Host), origin(s.Source),
+				n.Line(
+					"device", "connects to %s, known from %s", Short(s.Hub.Host), origin(s.Source),
 				)
 			case provisioning.StateWaiting:
-				n.line(
+				n.Line(
 					"device", "waits %.3f s before it tries %s again: %s",
-					time.Until(s.NextHub).Seconds(), short(s.Hub.Host), reason(s.Err),
+					time.Until(s.NextHub).Seconds(), Short(s.Hub.Host), reason(s.Err),
 				)
 			}
 		},

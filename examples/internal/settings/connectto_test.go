@@ -1,4 +1,6 @@
-package main
+// SPDX-License-Identifier: Apache-2.0
+
+package settings
 
 import (
 	"testing"
@@ -26,13 +28,13 @@ func TestRedirectsGoWhereCurlsWould(t *testing.T) {
 		{[]string{"a:443:b:1", "::c:2"}, "x:443", "c:2"},
 		{[]string{"::a:1", "a:443:b:2"}, "a:443", "a:1"},
 	} {
-		var rs redirects
+		var rs Redirects
 		for _, text := range c.rules {
 			r, err := parseRedirect(text)
 			require.NoError(t, err, text)
 			rs = append(rs, r)
 		}
-		assert.Equal(t, c.to, rs.apply(c.from), "%v", c.rules)
+		assert.Equal(t, c.to, rs.Apply(c.from), "%v", c.rules)
 	}
 }
 

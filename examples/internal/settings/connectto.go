@@ -1,4 +1,6 @@
-package main
+// SPDX-License-Identifier: Apache-2.0
+
+package settings
 
 import (
 	"context"
@@ -9,32 +11,32 @@ import (
 	"strings"
 )
 
-// redirect is one -connect-to: connections to a host and port go to another. It changes where the
+// Redirect is one -connect-to: connections to a host and port go to another. It changes where the
 // bytes go and nothing else: certificates are still checked for the name that was asked for.
-type redirect struct {
+type Redirect struct {
 	fromHost, fromPort string // "" matches all
 	toHost, toPort     string // "" keeps what was asked for
 }
 
-// redirects are tried in order; the first that matches counts.
-type redirects []redirect
+// Redirects are tried in order; the first that matches counts.
+type Redirects []Redirect
 
 // parseRedirect reads HOST:PORT:HOST:PORT, where each part may be empty and an IPv6 address stands
 // in brackets.
-func parseRedirect(text string) (redirect, error) {
+func parseRedirect(text string) (Redirect, error) {
 	var parts [4]string
 	rest := text
 	for i := range parts {
 		if i > 0 {
 			var found bool
 			if rest, found = strings.CutPrefix(rest, ":"); !found {
-				return redirect{}, errNotRedirect
+				return Redirect{}, errNotRedirect
 			}
 		}
 		if strings.HasPrefix(rest, "[") {
 			address, after, closed := strings.Cut(rest[1:], "]")
 			if !closed || i%2 == 1 || net.ParseIP(withoutZone(address)) == nil {
-				return redirect{}, errNotRedirect
+				return Redirect{}, errNotRedirect
 			}
 			parts[i], rest = address, after
 			continue
@@ -46,14 +48,14 @@ func parseRedirect(text string) (redirect, error) {
 		parts[i], rest = rest[:end], rest[end:]
 	}
 	if rest != "" {
-		return redirect{}, errNotRedirect
+		return Redirect{}, errNotRedirect
 	}
 	for _, port := range []string{parts[1], parts[3]} {
 		if n, err := strconv.ParseUint(port, 10, 16); port != "" && (err != nil || n == 0) {
-			return redirect{}, fmt.Errorf("has a port that is none: ports are 1 to 65535")
+			return Redirect{}, fmt.Errorf("has a port that is none: ports are 1 to 65535")
 		}
 	}
-	return redirect{fromHost: parts[0], fromPort: parts[1], toHost: parts[2], toPort: parts[3]}, nil
+	return Redirect{fromHost: parts[0], fromPort: parts[1], toHost: parts[2], toPort: parts[3]}, nil
 }
 
 var errNotRedirect = errors.New(
@@ -65,8 +67,8 @@ func withoutZone(address string) string {
 	return address
 }
 
-// apply returns where a connection to address goes.
-func (rs redirects) apply(address string) string {
+// Apply returns where a connection to address goes.
+func (rs Redirects) Apply(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return address
@@ -87,7 +89,8 @@ func (rs redirects) apply(address string) string {
 	return address
 }
 
-func (rs redirects) dialContext(ctx context.Context, network, address string) (net.Conn, error) {
+// DialContext dials where a connection to address goes.
+func (rs Redirects) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	var d net.Dialer
-	return d.DialContext(ctx, network, rs.apply(address))
+	return d.DialContext(ctx, network, rs.Apply(address))
 }
