@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -8,7 +10,6 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
-	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -22,6 +23,7 @@ type config struct {
 	Limits           limits                         `json:"limits"`
 	Feed             feedConfig                     `json:"feed"`
 	Webhook          webhookConfig                  `json:"webhook"`
+	Issuer           issuerConfig                   `json:"issuer"`
 	// of certificates that are issued: those that are valid for other than 30 days
 	CertificatePolicies []certificatePolicy `json:"certificatePolicies"`
 	// milliseconds, by registration ID (or *) and hub
@@ -34,20 +36,14 @@ type hubConfig struct {
 	HostName          string `json:"hostName"`
 	AllocationWeight  *int   `json:"allocationWeight"`
 	ConnectionProfile string `json:"connectionProfile"`
+	// false: it learns of certificate authorities by a step of a scenario alone
+	CredentialSync *bool `json:"credentialSync"`
 }
 
 // feedConfig bounds what the feed keeps for readers that come late.
 type feedConfig struct {
 	MaxEvents int `json:"maxEvents"` // 0: simnet.DefaultMaxEvents
 	MaxBytes  int `json:"maxBytes"`  // 0: simnet.DefaultMaxEventBytes
-}
-
-// certificatePolicy has the names that enrollments use.
-type certificatePolicy struct {
-	NamespaceName            string          `json:"namespaceName"`
-	CertificateAuthorityName string          `json:"certificateAuthorityName"`
-	CertificatePolicyName    string          `json:"certificatePolicyName"`
-	Validity                 simnet.Duration `json:"validity"`
 }
 
 // limits are those of the service. What is absent is as the service has it.
@@ -75,7 +71,7 @@ func readConfig(f *flags) (*config, error) {
 		c.EnrollmentGroups = []dpstest.EnrollmentGroup{
 			{EnrollmentGroupID: defaultGroup, Attestation: dpstest.Keys("", "")},
 		}
-	} else if err := decodeFile(f.config, c); err != nil {
+	} else if err := decodeFile("-config", f.config, c); err != nil {
 		return nil, err
 	}
 	if c.Hubs == nil {

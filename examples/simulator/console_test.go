@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build unix
 
 package main_test
@@ -10,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,7 +97,17 @@ func TestAnOperatorsStepsAreCarriedOut(t *testing.T) {
 	p.do(t, object{"enrollment": object{"registrationId": "kitchen", "iotHubs": []string{hubB}}})
 	assert.Equal(t, hubB, p.register(t, "kitchen").Hub)
 
+	p.do(t, object{"syncCredentials": hubB})
+	p.connect(t, p.register(t, "kitchen"), "kitchen")
+	p.do(t, object{"revokeDevice": object{"hub": hubB, "deviceId": "kitchen"}})
+	require.Eventually(t, func() bool {
+		return strings.Contains(p.stderr.String(), `step="revoke the certificates of kitchen at `)
+	}, limit, time.Millisecond)
+
 	for name, step := range map[string]object{
+		"no authority": {"revokeAuthority": object{
+			"namespaceName": "fleet", "certificateAuthorityName": "ica9",
+		}},
 		"no hub":        {"cut": "hub-c.net"},
 		"no such field": {"cutt": hubA},
 		"for":           {"network": object{"host": hubA, "stall": true}, "for": "5s"},

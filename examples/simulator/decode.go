@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -18,13 +20,14 @@ import (
 	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
 
-// decodeFile reads a JSON file into v. What is wrong is told in one line with the file and the
-// field, or the line and column where there is no field. Unlike encoding/json alone it refuses
-// unknown members wherever they stand, members in other letter case, and a member given twice.
-func decodeFile(name string, v any) error {
+// decodeFile reads the JSON file that a flag names into v. What is wrong is told in one line with
+// the file and the field, or the line and column where there is no field. Unlike encoding/json
+// alone it refuses unknown members wherever they stand, members in other letter case, and a member
+// given twice.
+func decodeFile(flag, name string, v any) error {
 	data, err := os.ReadFile(name)
 	if err != nil {
-		return err // it names the file
+		return fmt.Errorf("%s: %w", flag, err) // it names the file
 	}
 	if err := decode(data, v); err != nil {
 		return fmt.Errorf("%s: %w", name, err)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -28,6 +30,7 @@ const (
 // log that has its own bounds, so that no device waits for a reader.
 type feed struct {
 	log     eventLog
+	hubs    []string      // that events may be of
 	streams chan struct{} // holds one for each stream under way
 }
 
@@ -38,8 +41,8 @@ type eventLog interface {
 	Changed() <-chan struct{}
 }
 
-func newFeed(log eventLog) *feed {
-	return &feed{log: log, streams: make(chan struct{}, maxStreams)}
+func newFeed(log eventLog, hubs ...string) *feed {
+	return &feed{log: log, hubs: hubs, streams: make(chan struct{}, maxStreams)}
 }
 
 // handler serves GET /events and GET /events/stream. It asks for no key: whoever mounts it protects
@@ -63,7 +66,7 @@ type page struct {
 }
 
 func (f *feed) servePage(w http.ResponseWriter, r *http.Request) {
-	q, err := readFilter(r.URL.Query(), "limit")
+	q, err := f.readFilter(r.URL.Query(), "limit")
 	if err != nil {
 		refuseRequest(w, http.StatusBadRequest, err.Error())
 		return
@@ -103,7 +106,7 @@ func (f *feed) servePage(w http.ResponseWriter, r *http.Request) {
 // serveStream sends events as they come, as server-sent events (WHATWG HTML §9.2), until the reader
 // goes or the simulator ends.
 func (f *feed) serveStream(w http.ResponseWriter, r *http.Request) {
-	q, err := readFilter(r.URL.Query())
+	q, err := f.readFilter(r.URL.Query())
 	after, resumed := q.after, q.hasAfter
 	if id := r.Header.Get("Last-Event-ID"); err == nil && id != "" {
 		after, err = strconv.ParseUint(id, 10, 64)
@@ -217,7 +220,15 @@ type filter struct {
 	devices, hubs, kinds []string
 }
 
-func readFilter(query url.Values, also ...string) (filter, error) {
+// kinds are what a reader may ask for.
+var kinds = []simnet.EventKind{
+	simnet.EventTelemetry, simnet.EventConnected, simnet.EventDisconnected, simnet.EventRefused,
+	simnet.EventTwin, simnet.EventC2D, simnet.EventMethod, simnet.EventUploadStarted,
+	simnet.EventUploadEnded, simnet.EventOperation, simnet.EventRequest, simnet.EventRegistration,
+	simnet.EventService, simnet.EventGap,
+}
+
+func (f *feed) readFilter(query url.Values, also ...string) (filter, error) {
 	q := filter{limit: defaultPage}
 	for name, values := range query {
 		switch {
@@ -225,9 +236,15 @@ func readFilter(query url.Values, also ...string) (filter, error) {
 			q.devices = values
 		case name == "hub":
 			q.hubs = values
+			if err := oneOf(q.hubs, f.hubs, "hub: %q is none of the hubs: %s"); err != nil {
+				return q, err
+			}
 		case name == "kind":
 			for _, kind := range values {
 				q.kinds = append(q.kinds, strings.Split(kind, ",")...)
+			}
+			if err := oneOf(q.kinds, kinds, "kind: %q is no kind: known are %s"); err != nil {
+				return q, err
 			}
 		case name == "after":
 			n, err := strconv.ParseUint(values[0], 10, 64)
@@ -249,6 +266,21 @@ func readFilter(query url.Values, also ...string) (filter, error) {
 		}
 	}
 	return q, nil
+}
+
+// oneOf refuses what nothing will ever match, so that nobody waits for it.
+func oneOf[S ~string](wanted []string, known []S, problem string) error {
+	for _, want := range wanted {
+		is := func(k S) bool { return strings.EqualFold(string(k), want) }
+		if !slices.ContainsFunc(known, is) {
+			var names []string
+			for _, k := range known {
+				names = append(names, string(k))
+			}
+			return fmt.Errorf(problem, want, strings.Join(names, ", "))
+		}
+	}
+	return nil
 }
 
 func (q *filter) matches(e *simnet.Event) bool {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build unix
 
 package main_test
@@ -284,6 +286,9 @@ func TestTheFeedWantsItsKeyAndSaysWhatIsWrong(t *testing.T) {
 	assert.Equal(t, 404, p.get(t, "/nothing").StatusCode)
 	for query, says := range map[string]string{
 		"limit=0": "limit", "limit=1001": "1000", "after=-1": "after", "devices=x": "device, hub",
+		// A reader of these would wait for ever.
+		"kind=telemetry,telemetri": `telemetri\" is no kind: known are telemetry, connected`,
+		"hub=hub-a":                `hub-a\" is none of the hubs: hub-a.azure-devices.net`,
 	} {
 		response := p.get(t, "/events?"+query)
 		body, err := io.ReadAll(response.Body)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -25,6 +27,7 @@ type flags struct {
 	feedKey string
 	webhook string
 	console string
+	envFile string
 }
 
 func (f *flags) set() *flag.FlagSet {
@@ -58,6 +61,11 @@ func (f *flags) set() *flag.FlagSet {
 		&f.console, "console", "",
 		"`address` of a web page to watch and operate it, such as 127.0.0.1:8080; whoever "+
 			"reaches it may do anything (default: there is none)",
+	)
+	s.StringVar(
+		&f.envFile, "env-file", "",
+		"`file` for a shell to read, made when the simulator is ready: it leads a program of your "+
+			"own to it",
 	)
 	return s
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -11,6 +13,9 @@ import (
 // journalEvery is how often the journal is written, at most: events that come close together are
 // read together.
 const journalEvery = 50 * time.Millisecond
+
+// shownBody is how much of a message is logged, in bytes.
+const shownBody = 100
 
 // journal logs what devices and operators ask of DPS and of hubs, and devices' connections, until
 // ctx ends. It reads the log of events as any other reader does, so that no device waits for it.
@@ -55,6 +60,8 @@ func (s *simulator) writeEvent(e *simnet.Event) {
 		s.log.Info(
 			"device connected", "hub", e.Hub, "deviceId", fullID(e), "transport", e.Transport,
 		)
+	case simnet.EventTelemetry:
+		s.writeFirst(e)
 	case simnet.EventRefused:
 		details := []any{"hub", e.Hub, "deviceId", fullID(e), "transport", e.Transport}
 		// what the device was told, if anything, and why
@@ -65,9 +72,14 @@ func (s *simulator) writeEvent(e *simnet.Event) {
 			details = append(details, "returnCode", e.ReturnCode)
 		}
 		s.log.Info("device refused", append(details, "reason", e.Reason)...)
+	case simnet.EventOperation:
+		if e.Reason != "" { // over HTTPS, which has no connection that could be refused
+			s.log.Info("device refused", "hub", e.Hub, "deviceId", fullID(e), "transport",
+				e.Transport, "status", e.Status, "code", e.Code, "reason", e.Reason)
+		}
 	case simnet.EventRequest:
 		s.log.Info("dps "+e.Operation, requestDetails(e)...)
-		if e.Operation == string(dpstest.Register) && e.Reason != "" && e.Status != 0 {
+		if e.Operation == string(dpstest.Register) && e.Reason != "" && e.Status/100 == 2 {
 			s.log.Info(
 				"client is old", "registrationId", e.RegistrationID, "meaning", e.Reason,
 			)
@@ -79,6 +91,21 @@ func (s *simulator) writeEvent(e *simnet.Event) {
 			s.log.Info("hub service", append([]any{"hub", e.Hub}, requestDetails(e)...)...)
 		}
 	}
+}
+
+// writeFirst logs the first message of each device at each hub: that is what somebody waits for who
+// has just made a device work. All of them are in the feed.
+func (s *simulator) writeFirst(e *simnet.Event) {
+	name := e.Hub + "/" + fullID(e)
+	if s.heard[name] {
+		return
+	}
+	s.heard[name] = true
+	body := string(e.Message.Body[:min(len(e.Message.Body), shownBody)])
+	s.log.Info(
+		"first message", "hub", e.Hub, "deviceId", fullID(e), "bytes", len(e.Message.Body), "body",
+		withoutSecrets(printable(body)),
+	)
 }
 
 // fullID is the device, or "device/module".
@@ -101,8 +128,7 @@ func requestDetails(e *simnet.Event) []any {
 		}
 	}
 	switch connect := e.Operation == string(dpstest.Connect); {
-	case connect && e.Reason != "":
-		details = append(details, "reason", e.Reason)
+	case connect && e.ReturnCode == 0 && e.Reason != "": // a client of AMQP
 	case connect && e.Status == 0:
 		details = append(details, "returnCode", e.ReturnCode)
 	default:
@@ -110,6 +136,9 @@ func requestDetails(e *simnet.Event) []any {
 	}
 	if e.Code != 0 {
 		details = append(details, "code", e.Code)
+	}
+	if e.Reason != "" && e.Status/100 != 2 { // which the device was not told
+		details = append(details, "reason", e.Reason)
 	}
 	return details
 }

@@ -1,9 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -136,6 +139,50 @@ func TestAClientOfBeforeReprovisioningIsLoggedWithWhatThatMeans(t *testing.T) {
 		s.tasks.Wait()
 		assert.Equal(t, 2, strings.Count(out.String(), `msg="client is old"`), out.String())
 		assert.Contains(t, out.String(), `registrationId=kitchen meaning="Node SDK 1.3.3 registers`)
+	})
+}
+
+func TestARefusedDeviceIsLoggedWithTheReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := simnet.New()
+		defer network.Close()
+		hub := hubtest.NewHub(network, "hub-a.azure-devices.net")
+		require.NoError(t, hub.Put(hubtest.Device{ID: "kitchen", PrimaryKey: journalKey}))
+		var out bytes.Buffer
+		s := &simulator{
+			network: network, events: recorded(network), hubs: []*hubtest.Hub{hub},
+			dps: dpstest.New(network, dpstest.Config{}), log: newLogger(&out),
+		}
+		s.dps.Link(hub)
+		require.NoError(t, s.dps.Enroll(dpstest.IndividualEnrollment{
+			RegistrationID: "kitchen", Attestation: dpstest.Keys(journalKey, ""),
+		}))
+		otherKey := base64.StdEncoding.EncodeToString([]byte("canary-another-0123456789"))
+		other := dps.SymmetricKey{ID: "kitchen", Key: otherKey}
+		client := &dps.Client{
+			IDScope: s.dps.IDScope(), Attestation: other, DialContext: network.DialContext,
+			TLSConfig: network.TLSConfig(),
+		}
+		_, err := client.Register(t.Context(), dps.Registration{})
+		require.Error(t, err)
+		at := hubconn.Hub{Host: hub.Host(), DeviceID: "kitchen"}
+		dialer := &hubconn.Dialer{
+			DialContext: network.DialContext, TLSConfig: network.TLSConfig(),
+		}
+		require.Error(t, dialer.Post(t.Context(), at, other, hubconn.Message{Body: []byte("21")}))
+		_, err = dialer.Dial(t.Context(), at, other)
+		require.Error(t, err)
+		s.write(0)
+		for _, line := range []string{
+			`msg="dps register" transport=https registrationId=kitchen status=401 code=401002 ` +
+				`reason="the token is signed with another key than the enrollment's`,
+			`msg="device refused" hub=hub-a.azure-devices.net deviceId=kitchen transport=https ` +
+				`status=401 code=401003 reason="token is signed with another key"`,
+			`msg="device refused" hub=hub-a.azure-devices.net deviceId=kitchen transport=mqtt ` +
+				`returnCode=5 reason="token is signed with another key"`,
+		} {
+			assert.Contains(t, out.String(), line)
+		}
 	})
 }
 

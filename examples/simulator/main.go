@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command simulator runs a provisioning service (DPS) and its IoT hubs on this machine, for devices
 // and operators' tools in any language. One pair of ports serves all hosts, told apart by the TLS
-// server name. README.md has its flags, its files and examples.
+// server name. README.md has its flags and examples, docs/simulator.md its files and interfaces.
 package main
 
 import (

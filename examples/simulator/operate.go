@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -76,6 +78,8 @@ func (s *step) checkOperator(hub func(field, name string) error) error {
 			return errors.New("desired.patch: is missing: it is what changes")
 		}
 		return hub("desired.hub", s.Desired.Hub)
+	default:
+		return s.checkCertificates(hub)
 	}
 	return nil
 }
@@ -101,6 +105,8 @@ func (s *simulator) operate(st *step, m *moment) {
 			)
 			return err
 		}
+	default:
+		s.certify(st, m)
 	}
 }
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build unix
 
 package main_test
@@ -26,8 +28,13 @@ import (
 // binary is the simulator, built once.
 var binary string
 
+// devicesVariable makes a copy of the test binary the process of many devices: so many, and their
+// simulator's ready line.
+const devicesVariable = "REHOME_BENCH_DEVICES"
+
 func TestMain(m *testing.M) {
-	if os.Getenv("REHOME_STATE_WRITER") != "" { // a process that a test has started, to kill it
+	// A process that a test has started, to kill it, or to measure it.
+	if os.Getenv("REHOME_STATE_WRITER") != "" || os.Getenv(devicesVariable) != "" {
 		os.Exit(m.Run())
 	}
 	dir, err := os.MkdirTemp("", "simulator-test-")
@@ -226,7 +233,7 @@ func TestThermostatRunsByTheCommandThatIsPrinted(t *testing.T) {
 				_ = thermostat.Wait()
 			}()
 			require.Eventually(t, func() bool {
-				return strings.Contains(stderr.String(), `msg="device connected"`)
+				return strings.Contains(stderr.String(), `msg="connected to `)
 			}, time.Minute, 50*time.Millisecond, "%s\n%s", command, stderr)
 		})
 	}
@@ -257,8 +264,8 @@ func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
 		"connection as argument":  {[]string{connectionString}, []string{"an argument", "no flag"}},
 		"connection as a port":    {[]string{"-https", connectionString}, []string{"-https", "a whole number"}},
 		"connection as a scope":   {[]string{"-id-scope", connectionString}, []string{"-id-scope", "letters and digits"}},
-		"connection as a file":    {[]string{"-config", connectionString}, []string{"no such file"}},
-		"key as a file":           {[]string{"-faults", key}, []string{"no such file"}},
+		"connection as a file":    {[]string{"-config", connectionString}, []string{"-config", "no such file"}},
+		"key as a file":           {[]string{"-faults", key}, []string{"-faults", "no such file"}},
 		"port that is no number":  {[]string{"-mqtt", "eight"}, []string{"-mqtt", "a whole number"}},
 		"flag without a value":    {[]string{"-config"}, []string{"-config", "needs an argument"}},
 		"argument":                {[]string{"simulator.json"}, []string{"simulator.json", "no flag"}},
@@ -279,6 +286,9 @@ func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
 		"weight":                  {config(`{"hubs":[{"hostName":"hub-a.azure-devices.net","allocationWeight":1001}]}`), []string{"hubs[0].allocationWeight", "1000"}},
 		"host name":               {config(`{"hubs":[{"hostName":"https://hub-a"}]}`), []string{"hubs[0].hostName", "https://hub-a"}},
 		"hub twice":               {config(`{"hubs":[{"hostName":"hub-a.net"},{"hostName":"HUB-A.net"}]}`), []string{"hubs[1].hostName"}},
+		"one storage for two":     {config(`{"hubs":[{"hostName":"hub-a.azure-devices.net"},{"hostName":"hub-a"}]}`), []string{"simulator.json", "hubs[1].hostName", "hub-a.blob.core.windows.net"}},
+		"credential sync":         {config(`{"hubs":[{"hostName":"hub-a.net","credentialSync":"no"}]}`), []string{"hubs[0].credentialSync", "true or false"}},
+		"issuer":                  {config(`{"issuer":{"pem":true}}`), []string{"issuer.pem", "documentedKeys"}},
 		"certificate policy":      {config(`{"certificatePolicies":[{"namespaceName":"fleet"}]}`), []string{"certificatePolicies[0]", "3 to 63"}},
 		"half a policy":           {config(`{"enrollments":[{"registrationId":"a","attestation":{"type":"symmetricKey"},"namespaceName":"fleet"}]}`), []string{"enrollments[0]", "all three, or none"}},
 		"connection profile":      {config(`{"hubs":[{"hostName":"hub-a.net","connectionProfile":"mqtt5"}]}`), []string{"hubs[0].connectionProfile", "mqttV5"}},
@@ -309,6 +319,15 @@ func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
 		"weight of a step":        {faults(`{"steps":[{"at":"5s","weight":{"hub":"hub-a.azure-devices.net","weight":0}}]}`), []string{"steps[0].weight.weight", "1000"}},
 		"method without a name":   {faults(`{"steps":[{"at":"5s","method":{"deviceId":"a"}}]}`), []string{"steps[0].method"}},
 		"patch without a change":  {faults(`{"steps":[{"at":"5s","desired":{"deviceId":"a","hub":"hub-a.azure-devices.net"}}]}`), []string{"steps[0].desired.patch"}},
+		"chain that is none":      {faults(`{"steps":[{"at":"5s","dps":{"chain":"rusty"}}]}`), []string{"steps[0].dps.chain", "otherKey"}},
+		"chain of a poll":         {faults(`{"steps":[{"at":"5s","dps":{"on":"poll","chain":"expired"}}]}`), []string{"steps[0].dps.chain", "issue", "poll"}},
+		"chain of a CONNECT":      {faults(`{"steps":[{"at":"5s","hub":{"host":"hub-a.azure-devices.net","on":"connect","chain":"expired"}}]}`), []string{"steps[0].hub.chain", "issueEnd"}},
+		"wait of a renewal":       {faults(`{"steps":[{"at":"5s","hub":{"host":"hub-a.azure-devices.net","on":"issueStart","code":429002,"retryAfter":"soon"}}]}`), []string{"steps[0].hub.retryAfter", "soon"}},
+		"revoked nobody":          {faults(`{"steps":[{"at":"5s","revokeDevice":{"hub":"hub-a.azure-devices.net"}}]}`), []string{"steps[0].revokeDevice.deviceId"}},
+		"revoked nowhere":         {faults(`{"steps":[{"at":"5s","revokeDevice":{"deviceId":"a"}}]}`), []string{"steps[0].revokeDevice.hub"}},
+		"half an authority":       {faults(`{"steps":[{"at":"5s","revokeAuthority":{"namespaceName":"fleet"}}]}`), []string{"steps[0].revokeAuthority.namespaceName"}},
+		"half a deleted policy":   {faults(`{"steps":[{"at":"5s","deletePolicy":{"namespaceName":"fleet","certificateAuthorityName":"ica1"}}]}`), []string{"steps[0].deletePolicy", "certificatePolicyName"}},
+		"sync of no hub":          {faults(`{"steps":[{"at":"5s","syncCredentials":"hub-c.net"}]}`), []string{"steps[0].syncCredentials", "hub-c.net"}},
 		"console without a port":  {[]string{"-console", "localhost"}, []string{"-console", "127.0.0.1:8080"}},
 		"key for a console":       {[]string{"-console", key + ":1x"}, []string{"-console", "port"}},
 		"repeat too soon":         {faults(`{"repeat":"5s","steps":[{"at":"50s","clear":true}]}`), []string{"repeat"}},
@@ -317,6 +336,7 @@ func TestMistakesAreOneLineAndExitStatusTwo(t *testing.T) {
 		"webhook's batch":         {config(`{"webhook":{"maxMessages":5000}}`), []string{"webhook.maxMessages", "1000"}},
 		"feed's bound":            {config(`{"feed":{"maxEvents":-1}}`), []string{"feed.maxEvents", "-1"}},
 		"feed's key":              {[]string{"-feed-key-file", write(t, "feed.key", "short")}, []string{"feed.key", "16"}},
+		"file of exports":         {[]string{"-env-file", half}, []string{"-env-file", "name a file"}},
 		"half a CA":               {[]string{"-ca-dir", half}, []string{"-ca-dir", "ca-key.pem"}},
 		"state of something else": {[]string{"-state", write(t, "state.json", `{"hello":1}`)}, []string{"state.json"}},
 	} {
@@ -358,15 +378,40 @@ func TestTakenPortIsAFailureAndNotAMistake(t *testing.T) {
 	defer l.Close()
 	_, port, err := net.SplitHostPort(l.Addr().String())
 	require.NoError(t, err)
-	cmd := exec.Command(binary, "-https", port, "-mqtt", "0")
-	out, err := cmd.CombinedOutput()
-	require.Error(t, err)
-	assert.Equal(t, 1, cmd.ProcessState.ExitCode())
-	assert.Equal(t, 1, strings.Count(string(out), "\n"), string(out))
-	assert.Contains(t, string(out), port)
-	for _, text := range []string{"another program has the port", "-https", "-mqtt", "0 takes a"} {
-		assert.Contains(t, string(out), text)
+	taken := []string{port, "another program has the port", "0 takes a free one"}
+	for name, c := range map[string]struct{ args, says []string }{
+		"HTTPS": {[]string{"-https", port, "-mqtt", "0"}, append(taken, "-https", "-mqtt")},
+		"AMQP": {
+			[]string{"-https", "0", "-mqtt", "0", "-amqp", port},
+			[]string{port, "another program has the port", "-amqp 0 does without"},
+		},
+		"an address of another machine": {
+			[]string{"-https", "0", "-mqtt", "0", "-addr", "192.0.2.1"},
+			[]string{"192.0.2.1", "-addr", "this machine does not have"},
+		},
+	} {
+		cmd := exec.Command(binary, c.args...)
+		out, err := cmd.CombinedOutput()
+		require.Error(t, err, name)
+		assert.Equal(t, 1, cmd.ProcessState.ExitCode(), name)
+		assert.Equal(t, 1, strings.Count(string(out), "\n"), string(out))
+		for _, text := range c.says {
+			assert.Contains(t, string(out), text, name)
+		}
 	}
+}
+
+func TestTwoSimulatorsShareAMachineAndOneSaysWhatItLacks(t *testing.T) {
+	t.Parallel()
+	one, two, none := start(t), start(t), start(t, "-amqp", "0")
+	told := func(p *program) bool {
+		return strings.Contains(p.stderr.String(), "another program has the port of AMQP")
+	}
+	assert.Eventually(t, func() bool { return told(one) || told(two) }, limit, time.Millisecond)
+	for _, p := range []*program{one, two, none} {
+		p.stop(t)
+	}
+	assert.False(t, told(none), "it was not wanted")
 }
 
 func TestHelpGoesToStandardOutput(t *testing.T) {
@@ -376,7 +421,7 @@ func TestHelpGoesToStandardOutput(t *testing.T) {
 	for _, name := range []string{
 		"-addr", "-https", "-mqtt", "-id-scope", "-ca-dir", "-config", "-faults", "-state",
 		"-feed-key-file", "-webhook",
-		"-console",
+		"-console", "-env-file",
 	} {
 		assert.Contains(t, string(out), name+" ")
 	}

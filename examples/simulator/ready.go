@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -48,6 +50,12 @@ func (s *simulator) announce(stdout, stderr io.Writer) error {
 		"simulator is ready", "https", s.network.HTTPSAddr(), "mqtt", s.network.MQTTAddr(), "hubs",
 		s.hubHosts(),
 	)
+	if s.flags.amqp != 0 && s.network.AMQPAddr() == "" {
+		s.log.Info(
+			"another program has the port of AMQP: here nobody tells its clients what to use",
+			"port", s.flags.amqp,
+		)
+	}
 	if url := s.consoleURL(); url != "" {
 		s.log.Info("console is ready", "url", url)
 	}
@@ -62,6 +70,9 @@ func (s *simulator) announce(stdout, stderr io.Writer) error {
 			stderr,
 			"No enrollment has a symmetric key, so there is no thermostat command to show.\n",
 		)
+	}
+	if err := s.showExports(stderr); err != nil {
+		return err
 	}
 	_, err = fmt.Fprintf(stdout, "%s\n", line)
 	return err

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -44,6 +46,11 @@ type step struct {
 	Weight     *weightStep     `json:"weight"`     // of a hub in the allocation
 	Method     *methodStep     `json:"method"`     // calls a direct method
 	Desired    *desiredStep    `json:"desired"`    // changes a twin's desired properties
+
+	RevokeDevice    *deviceAt       `json:"revokeDevice"`    // the certificates of a device
+	RevokeAuthority *authorityNames `json:"revokeAuthority"` // all certificates it has issued
+	DeletePolicy    *policyNames    `json:"deletePolicy"`    // no more certificates under it
+	SyncCredentials string          `json:"syncCredentials"` // a hub learns of the authorities
 }
 
 type networkStep struct {
@@ -89,7 +96,7 @@ func readScenario(file string, hubs []string) (*scenario, error) {
 	if file == "" {
 		return s, nil
 	}
-	if err := decodeFile(file, s); err != nil {
+	if err := decodeFile("-faults", file, s); err != nil {
 		return nil, err
 	}
 	if err := s.check(hubs); err != nil {
@@ -122,7 +129,8 @@ func (s *step) check(hubs []string) error {
 		s.Network != nil, s.Cut != "", s.ClockOffset != nil, s.DPS != nil, s.Hub != nil,
 		s.Move != nil, s.MoveNow != nil, s.Disable != "", s.Enable != "", s.Unlink != "",
 		s.Link != "", s.Disconnect != nil, s.Clear, s.Enrollment != nil, s.Weight != nil,
-		s.Method != nil, s.Desired != nil,
+		s.Method != nil, s.Desired != nil, s.RevokeDevice != nil, s.RevokeAuthority != nil,
+		s.DeletePolicy != nil, s.SyncCredentials != "",
 	} {
 		if there {
 			actions++
@@ -152,6 +160,9 @@ func (s *step) check(hubs []string) error {
 			return nil
 		}
 		return hub(field, name)
+	}
+	if err := s.checkChain(); err != nil {
+		return err
 	}
 	switch {
 	case s.Network != nil:

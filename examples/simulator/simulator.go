@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -8,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/rehome-iot/rehome/examples/simulator/console"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
@@ -32,16 +33,21 @@ type simulator struct {
 	feedKey string
 	console *console.Server
 	tasks   sync.WaitGroup
+
+	heard map[string]bool // hubs and devices that a message has come from, for the journal
 }
 
 // start listens, and serves from then on. On an error nothing stays.
 func start(f *flags, cfg *config, log *slog.Logger) (s *simulator, err error) {
-	s = &simulator{flags: f, config: cfg, log: log}
+	s = &simulator{flags: f, config: cfg, log: log, heard: map[string]bool{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
 		}
 	}()
+	if err = emptyExports(f.envFile); err != nil {
+		return s, err
+	}
 	dir := f.caDir
 	if dir == "" {
 		if s.scratch, err = os.MkdirTemp("", "simulator-"); err != nil {
@@ -71,17 +77,11 @@ func start(f *flags, cfg *config, log *slog.Logger) (s *simulator, err error) {
 	}
 	s.events = &simnet.EventLog{MaxEvents: cfg.Feed.MaxEvents, MaxBytes: cfg.Feed.MaxBytes}
 	s.network.RecordEvents(s.events)
-	s.feed = newFeed(s.events)
-	s.dps = dpstest.New(s.network, cfg.service())
+	s.feed = newFeed(s.events, cfg.hubNames()...)
+	s.addDPS()
 	s.mount()
-	for _, h := range cfg.Hubs {
-		hub := hubtest.NewHub(s.network, strings.ToLower(h.HostName))
-		hub.SetConnectionProfile(h.ConnectionProfile)
-		hub.SweepC2D()
-		s.hubs = append(s.hubs, hub)
-		if err := s.link(hub.Host()); err != nil {
-			return s, err
-		}
+	if err := s.addHubs(); err != nil {
+		return s, err
 	}
 	restored, err := restore(s.dps, f.state)
 	if err != nil {
@@ -110,28 +110,56 @@ func start(f *flags, cfg *config, log *slog.Logger) (s *simulator, err error) {
 	return s, nil
 }
 
+// addDPS makes the provisioning service, with the issuer of certificates.
+func (s *simulator) addDPS() {
+	service := s.config.service()
+	service.Issuer = hubtest.NewIssuer(s.network, hubtest.IssuerConfig(s.config.Issuer))
+	s.dps = dpstest.New(s.network, service)
+}
+
+// addHubs makes the hubs of the configuration. One that does not keep in step with certificate
+// authorities knows none yet.
+func (s *simulator) addHubs() error {
+	for i, h := range s.config.Hubs {
+		hub := hubtest.NewHub(s.network, strings.ToLower(h.HostName))
+		if err := s.checkStorage(hub); err != nil {
+			return usageError{fmt.Errorf("%s: hubs[%d].hostName: %w", s.config.file, i, err)}
+		}
+		hub.SetConnectionProfile(h.ConnectionProfile)
+		hub.SetCredentialSync(h.CredentialSync == nil || *h.CredentialSync)
+		hub.SweepC2D()
+		s.hubs = append(s.hubs, hub)
+		if err := s.link(hub.Host()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkStorage finds a hub whose storage has the name of something else.
+func (s *simulator) checkStorage(hub *hubtest.Hub) error {
+	for _, other := range s.hubs {
+		for _, pair := range [][2]string{
+			{hub.BlobHost(), other.BlobHost()}, {hub.BlobHost(), other.Host()},
+			{hub.Host(), other.BlobHost()},
+		} {
+			if pair[0] == pair[1] {
+				return fmt.Errorf(
+					"%s and %s would share %s, where uploads go: give one of them another name",
+					other.Host(), hub.Host(), pair[0],
+				)
+			}
+		}
+	}
+	return nil
+}
+
 // link makes a hub available to the allocation, with its weight.
 func (s *simulator) link(name string) error {
 	s.dps.Link(s.hub(name))
 	for _, h := range s.config.Hubs {
 		if strings.EqualFold(h.HostName, name) && h.AllocationWeight != nil {
 			return s.dps.SetWeight(name, *h.AllocationWeight)
-		}
-	}
-	return nil
-}
-
-// setPolicies makes the certificate policies of the configuration, which go before restored ones.
-func (s *simulator) setPolicies() error {
-	for i, p := range s.config.CertificatePolicies {
-		if err := s.dps.Issuer().SetPolicy(hubtest.CertificatePolicy{
-			Namespace: p.NamespaceName, Authority: p.CertificateAuthorityName,
-			Name: p.CertificatePolicyName, Validity: time.Duration(p.Validity),
-		}); err != nil {
-			return fmt.Errorf(
-				"%s: certificatePolicies[%d]: %s", s.config.file, i,
-				strings.TrimPrefix(err.Error(), "hubtest: "),
-			)
 		}
 	}
 	return nil
@@ -174,8 +202,12 @@ func (s *simulator) close() error {
 	return err
 }
 
-// addressInUse is WSAEADDRINUSE: how Windows says that a port is taken.
-const addressInUse = syscall.Errno(10048)
+// How Windows says that a port is taken (WSAEADDRINUSE), and that an address is another machine's
+// (WSAEADDRNOTAVAIL).
+const (
+	addressInUse        = syscall.Errno(10048)
+	addressNotAvailable = syscall.Errno(10049)
+)
 
 // hintPorts says what to do where the ports of the real service cannot be had.
 func hintPorts(err error) error {
@@ -187,8 +219,10 @@ func hintPorts(err error) error {
 	case errors.Is(err, syscall.EADDRINUSE), errors.Is(err, addressInUse):
 		return fmt.Errorf(
 			"%w: another program has the port: end it, or name another one with -https or -mqtt "+
-				"(0 takes a free one)", err,
+				"(0 takes a free one); -amqp 0 does without", err,
 		)
+	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, addressNotAvailable):
+		return fmt.Errorf("%w: -addr is an address that this machine does not have", err)
 	}
 	return err
 }

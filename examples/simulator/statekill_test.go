@@ -1,9 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build unix
 
 package main
 
 import (
 	"bytes"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -21,7 +24,7 @@ const stateSize = 8 << 20
 // always one that it wrote, whole.
 func TestAStateIsNeverTornByAKill(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "state.json")
-	require.NoError(t, replace(file, bytes.Repeat([]byte("a"), stateSize)))
+	require.NoError(t, replace(file, bytes.Repeat([]byte("z"), stateSize)))
 	seen := map[byte]int{}
 	for range 25 {
 		c := exec.Command(os.Args[0], "-test.run=^TestWriteStatesUntilKilled$")
@@ -29,7 +32,7 @@ func TestAStateIsNeverTornByAKill(t *testing.T) {
 		out, err := c.StdoutPipe()
 		require.NoError(t, err)
 		require.NoError(t, c.Start())
-		_, err = out.Read(make([]byte, 1)) // it writes
+		_, err = io.ReadFull(out, make([]byte, 1+rand.N(3))) // it has written as many
 		require.NoError(t, err)
 		time.Sleep(rand.N(40 * time.Millisecond))
 		require.NoError(t, c.Process.Kill())
@@ -41,6 +44,7 @@ func TestAStateIsNeverTornByAKill(t *testing.T) {
 		seen[data[0]]++
 	}
 	t.Logf("seen: %v", seen)
+	require.Greater(t, len(seen), 1, "only the first state was ever seen")
 }
 
 func TestWriteStatesUntilKilled(t *testing.T) {
@@ -48,11 +52,11 @@ func TestWriteStatesUntilKilled(t *testing.T) {
 	if file == "" {
 		t.Skip("it is the process that another test kills")
 	}
-	_, _ = os.Stdout.Write([]byte("\n"))
 	for i := 0; ; i++ {
 		data := bytes.Repeat([]byte{byte('a' + i%26)}, stateSize)
 		if err := replace(file, data); err != nil {
 			t.Fatal(err)
 		}
+		_, _ = os.Stdout.Write([]byte("\n"))
 	}
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -5,6 +7,9 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/url"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -125,4 +130,17 @@ func TestAStreamThatNobodyReadsIsEnded(t *testing.T) {
 		assert.Empty(t, f.streams)
 		n.Stall("feed.test", false)
 	})
+}
+
+// A kind that the feed does not know could not be asked for.
+func TestTheFeedKnowsAllKinds(t *testing.T) {
+	source, err := os.ReadFile("../../hubconn/simnet/event.go")
+	require.NoError(t, err)
+	declared := regexp.MustCompile(`EventKind = "(\w+)"`).FindAllSubmatch(source, -1)
+	require.NotEmpty(t, declared)
+	for _, m := range declared {
+		_, err := newFeed(nil).readFilter(url.Values{"kind": {string(m[1])}})
+		assert.NoError(t, err)
+	}
+	assert.Len(t, kinds, len(declared))
 }

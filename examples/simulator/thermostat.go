@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -10,7 +12,7 @@ import (
 // thermostat is the command line of a device that connects to this simulator, by the first
 // enrollment with a symmetric key.
 func (s *simulator) thermostat() (string, bool) {
-	id, flag, key, ok := s.someKey()
+	id, flag, key, ok := s.someKey("thermostat-1")
 	if !ok {
 		return "", false
 	}
@@ -34,8 +36,9 @@ func (s *simulator) thermostat() (string, bool) {
 	return strings.Join(args, " "), true
 }
 
-// someKey finds a device that may register, and its key or its group's.
-func (s *simulator) someKey() (id, flag, key string, ok bool) {
+// someKey finds a device that may register, and its key or its group's. A device of a group has the
+// name that is given.
+func (s *simulator) someKey(member string) (id, flag, key string, ok bool) {
 	for _, e := range s.config.Enrollments {
 		e, ok := s.dps.Enrollment(e.RegistrationID)
 		if ok && e.ProvisioningStatus == dpstest.Enabled && e.Attestation.SymmetricKey != nil {
@@ -45,7 +48,7 @@ func (s *simulator) someKey() (id, flag, key string, ok bool) {
 	for _, g := range s.config.EnrollmentGroups {
 		g, ok := s.dps.Group(g.EnrollmentGroupID)
 		if ok && g.ProvisioningStatus == dpstest.Enabled && g.Attestation.SymmetricKey != nil {
-			return "thermostat-1", "-group-key", g.Attestation.SymmetricKey.PrimaryKey, true
+			return member, "-group-key", g.Attestation.SymmetricKey.PrimaryKey, true
 		}
 	}
 	return "", "", "", false

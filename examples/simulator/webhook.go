@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -10,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn/simnet"
@@ -206,7 +209,7 @@ func (w *webhook) post(ctx context.Context, body []byte) error {
 	}
 	response, err := w.client.Do(r)
 	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err // without the address, which may hold a key
+		return brief(e.Err) // without the address, which may hold a key
 	}
 	if err != nil {
 		return err
@@ -219,6 +222,17 @@ func (w *webhook) post(ctx context.Context, body []byte) error {
 	date, _ := http.ParseTime(response.Header.Get("Date"))
 	after, _ := retry.ParseRetryAfter(response.Header.Get("Retry-After"), date)
 	return &webhookError{status: response.StatusCode, after: after}
+}
+
+// brief is an error of which no more is told than a log has room for: it may quote the whole header
+// of an answer.
+func brief(err error) error {
+	const most = 300
+	text := err.Error()
+	if len(text) <= most {
+		return err
+	}
+	return errors.New(strings.ToValidUTF8(text[:most], "") + "…")
 }
 
 // webhookError is an answer that takes nothing.

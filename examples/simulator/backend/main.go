@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command backend is a small back end, for trials with the simulator: it receives telemetry from
 // the simulator's webhook, logs it, and tells the last message of each device as JSON. What a real
 // one would do with a message stands where this one keeps it.

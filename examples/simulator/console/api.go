@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package console
 
 import (
@@ -100,7 +102,7 @@ func (s *Server) serveDevice(w http.ResponseWriter, r *http.Request) {
 	if !ok { // it may have been refused, and live nowhere
 		d = device{ID: r.FormValue("id"), DeviceID: r.FormValue("id")}
 	}
-	answer := details{Device: d, Events: s.history.of(d.ID, d.DeviceID)}
+	answer := details{Device: d, Events: s.history.of(d.ID, d.DeviceID), Twins: []twin{}}
 	for _, h := range s.sim.Hubs {
 		t := twin{Host: h.Host()}
 		if at, ok := h.Twin(d.DeviceID); ok {

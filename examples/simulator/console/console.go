@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package console is the simulator's console: a web page for people who play the operator, and see
 // what devices make of it. It shows the fleet, moves devices, switches faults on and off, and draws
 // what a device asked and how long it waited.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package console
 
 import (
@@ -94,7 +96,7 @@ func (f *fleet) read(sim *Simulator, h *history) (changed []device, gone []strin
 	for key, d := range now {
 		last := h.lastError(d.ID, d.DeviceID)
 		if last.text != "" {
-			d.Error, d.ErrorAt, d.Recovered = last.text, last.at, last.recovered
+			d.Error, d.ErrorAt, d.Recovered = last.text, last.at, last.recovered()
 		}
 		now[key] = d
 	}
@@ -140,14 +142,13 @@ func (f *fleet) readHubs(sim *Simulator) ([]hub, bool) {
 	return hubs, !same
 }
 
-// all returns the fleet, sorted, and the columns.
+// all returns the fleet, sorted, and the columns: empty lists and not nil, which is null in JSON.
 func (f *fleet) all() ([]device, []hub) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	devices := slices.SortedFunc(maps.Values(f.devices), func(a, b device) int {
-		return cmp.Compare(a.ID, b.ID)
-	})
-	return devices, f.hubs
+	devices := slices.AppendSeq([]device{}, maps.Values(f.devices))
+	slices.SortFunc(devices, func(a, b device) int { return cmp.Compare(a.ID, b.ID) })
+	return devices, append([]hub{}, f.hubs...)
 }
 
 // find returns a device by its ID.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package console
 
 import (
@@ -12,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -117,6 +120,23 @@ func TestNoKeyIsShownUnlessAskedFor(t *testing.T) {
 	assert.Contains(t, body, key)
 	status, _ = do(t, s, "POST", "/api/key", `{"id":"nobody"}`, nil)
 	assert.Equal(t, 400, status)
+}
+
+// A page that loops over what is not there shows nothing at all.
+func TestWithoutDevicesAPageGetsListsAllTheSame(t *testing.T) {
+	w, s := serve(t)
+	require.NoError(t, w.a.Put(hubtest.Device{ID: "by-hand"}))
+	for _, id := range []string{"by-hand", "nobody"} {
+		status, body := do(t, s, "GET", "/api/device?id="+id, "", nil)
+		assert.Equal(t, 200, status)
+		assert.Contains(t, body, `"events":[]`)
+	}
+	devices, hubs := new(fleet).all()
+	assert.NotNil(t, devices, "of a simulator that no device has found yet")
+	assert.NotNil(t, hubs)
+	s.sim.Hubs = nil
+	_, body := do(t, s, "GET", "/api/device?id=nobody", "", nil)
+	assert.Contains(t, body, `"twins":[]`)
 }
 
 func TestTheWebhookChoosesTheHubOfItsAddress(t *testing.T) {

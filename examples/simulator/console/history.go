@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package console
 
 import (
@@ -46,12 +48,17 @@ type event struct {
 	Why  string `json:"why,omitempty"`
 }
 
-// problem is the last error of a device.
+// problem is the last error of a device, and when it last had a success.
 type problem struct {
-	text      string
-	at        int64
-	recovered bool
+	text  string
+	at    int64
+	ofDPS bool
+	// success of a hub and of DPS: times, 0 if there was none
+	hubAt, dpsAt int64
 }
+
+// recovered says that the device works again: what a hub rejects is not over because DPS answers.
+func (p problem) recovered() bool { return p.hubAt > p.at || p.ofDPS && p.dpsAt > p.at }
 
 const (
 	maxEvents  = 240    // of one device; the oldest go first
@@ -223,6 +230,7 @@ func (h *history) put(id string, e event) {
 	if n := len(events); n > 0 && e.Kind == kindTelemetry {
 		if last := &events[n-1]; last.Kind == kindTelemetry && last.To == e.To {
 			last.Until, last.Count = e.At, last.Count+1
+			h.judge(id, e)
 			return
 		}
 	}
@@ -237,27 +245,31 @@ func (h *history) put(id string, e event) {
 	h.judge(id, e)
 }
 
-// judge keeps the last error of a device.
+// judge keeps the last error of a device. The logs are read one after the other, so an event may be
+// older than one that was judged before.
 func (h *history) judge(id string, e event) {
-	switch e.Outcome {
-	case refused:
+	p := h.last[id]
+	switch {
+	case e.Outcome == refused && (p.text == "" || e.Until >= p.at):
 		where := e.To
 		if where == "dps" {
 			where = "DPS"
 		} else {
 			where, _, _ = strings.Cut(where, ".")
 		}
-		text := fmt.Sprintf("%s refused %s: %s", where, e.What, e.Answer)
+		p.text = fmt.Sprintf("%s refused %s: %s", where, e.What, e.Answer)
 		if e.Kind == kindConnect && e.Detail != "" {
-			text += ", " + e.Detail
+			p.text += ", " + e.Detail
 		}
-		h.last[id] = problem{text: text, at: e.At}
-	case ok:
-		if p := h.last[id]; p.text != "" && !p.recovered && e.At > p.at {
-			p.recovered = true
-			h.last[id] = p
-		}
+		p.at, p.ofDPS = e.Until, e.Kind == kindDPS
+	case e.Outcome != ok || e.Kind == kindMoved || e.Kind == kindLost:
+		return
+	case e.Kind == kindDPS:
+		p.dpsAt = max(p.dpsAt, e.Until)
+	default:
+		p.hubAt = max(p.hubAt, e.Until)
 	}
+	h.last[id] = p
 }
 
 // note adds to a device's events what its place tells: that it moved, or lost its connection.
@@ -279,21 +291,24 @@ func (h *history) note(old, d device) {
 	}
 }
 
-// lastError returns the newer of the errors under two names.
+// lastError returns the newer of the errors under two names. A device's requests to DPS are under
+// the one, and its hub knows it by the other.
 func (h *history) lastError(id, deviceID string) problem {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p, q := h.last[strings.ToLower(id)], h.last[strings.ToLower(deviceID)]
-	if q.at > p.at {
-		return q
+	hubAt, dpsAt := max(p.hubAt, q.hubAt), max(p.dpsAt, q.dpsAt)
+	if p.text == "" || q.text != "" && q.at > p.at {
+		p = q
 	}
+	p.hubAt, p.dpsAt = hubAt, dpsAt
 	return p
 }
 
 // of returns the events of a device in their order, with its waits.
 func (h *history) of(id, deviceID string) []event {
 	h.mu.Lock()
-	events := slices.Clone(h.events[strings.ToLower(id)])
+	events := append([]event{}, h.events[strings.ToLower(id)]...) // [] and not null
 	if !strings.EqualFold(id, deviceID) {
 		events = append(events, h.events[strings.ToLower(deviceID)]...)
 	}

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package console
 
 import (
@@ -93,6 +95,66 @@ func TestARequestWithoutAnAnswerIsTold(t *testing.T) {
 		assert.Equal(t, ok, first.Outcome, "it has been answered since")
 		assert.EqualValues(t, 5000, first.Until-first.At)
 	})
+}
+
+// The logs of DPS and of hubs are read one after the other, so what came last in time may have been
+// read first.
+func TestTheLastErrorIsTheNewestAndIsOverWhenTheDeviceWorks(t *testing.T) {
+	hub := func(at int64, kind, outcome string) event {
+		return event{
+			At: at, Until: at, Kind: kind, To: "hub-a.net", What: kind, Outcome: outcome,
+			Answer: "5",
+		}
+	}
+	dps := func(at int64, outcome string) event {
+		return event{
+			At: at, Until: at, Kind: kindDPS, To: "dps", What: "register", Outcome: outcome,
+		}
+	}
+	const rejected, throttled = "hub-a refused connect: 5", "DPS refused register: "
+	for name, test := range map[string]struct {
+		events []event
+		text   string
+		over   bool
+	}{
+		"DPS throttled after the hub rejected": {
+			[]event{dps(20, refused), hub(10, kindConnect, refused)}, throttled, false,
+		},
+		"the hub rejected after DPS throttled": {
+			[]event{dps(10, refused), hub(20, kindConnect, refused)}, rejected, false,
+		},
+		"DPS answers, and the hub rejects still": {
+			[]event{hub(10, kindConnect, refused), dps(20, ok)}, rejected, false,
+		},
+		"the hub accepts": {
+			[]event{hub(10, kindConnect, refused), hub(20, kindConnect, ok)}, rejected, true,
+		},
+		"a success that was read before the error it followed": {
+			[]event{hub(20, kindConnect, ok), hub(10, kindConnect, refused)}, rejected, true,
+		},
+		"DPS refuses, and the hub accepts": {
+			[]event{dps(10, refused), hub(20, kindConnect, ok)}, throttled, true,
+		},
+		"the connection ended, and it was assigned": {
+			[]event{hub(10, kindConnect, refused), hub(20, kindLost, ok), hub(30, kindMoved, ok)},
+			rejected, false,
+		},
+		"telemetry goes on": {
+			[]event{
+				hub(5, kindTelemetry, ok), hub(10, kindOperation, refused),
+				hub(20, kindTelemetry, ok), dps(30, refused), hub(40, kindTelemetry, ok),
+				hub(50, kindTelemetry, ok),
+			}, throttled, true,
+		},
+	} {
+		h := history{events: map[string][]event{}, last: map[string]problem{}}
+		for _, e := range test.events {
+			h.put("kitchen", e)
+		}
+		p := h.lastError("kitchen", "Kitchen")
+		assert.Equal(t, test.text, p.text, name)
+		assert.Equal(t, test.over, p.recovered(), name)
+	}
 }
 
 func TestHistoryIsBounded(t *testing.T) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 
 // What a person does with the simulator's console, done in a browser without a window.
@@ -42,31 +43,46 @@ async function go(page, hash) {
 
 const picture = (page, name) => page.screenshot({ path: path.join(directory, `${name}.png`) });
 
-// choose sets an enrollment's policies as the portal does, and has the device ask.
-async function choose(page, { reprovision, allocation, hub }) {
+// choose sets an enrollment's policies as the portal does, and has the device ask. Policies that
+// choose among hubs are given both, and weights where they have any.
+async function choose(page, { reprovision, allocation, hub, weights }) {
   await page.getByLabel('Reprovision policy').selectOption({ label: reprovision });
   await page.getByLabel('Allocation policy').selectOption({ label: allocation });
   if (allocation.startsWith('Custom')) {
     await page.getByLabel('The console’s own webhook answers').selectOption({ label: hub });
-    for (const name of ['hub-a', 'hub-b']) await page.getByLabel(`Allocate to ${name}`).setChecked(true);
-  } else {
+  }
+  if (allocation.startsWith('Static')) {
     await page.getByLabel(`Allocate to ${hub}`).setChecked(true);
+  } else {
+    for (const name of ['hub-a', 'hub-b']) await page.getByLabel(`Allocate to ${name}`).setChecked(true);
+  }
+  for (const [name, weight] of Object.entries(weights || {})) {
+    await page.getByLabel(`Weight of ${name}`).fill(String(weight));
   }
   await page.getByRole('button', { name: 'Save' }).click();
   await page.getByText('Saved.').waitFor();
+  await untilNobodyIsLeftAlone(page);
   await page.getByRole('button', { name: 'Ask this device to reprovision' }).click();
   await page.getByText('was asked, and answered').waitFor();
 }
 
+let moved = 0; // when it was last seen
+
 async function placed(page, hub, how) {
   await page.locator('#now').filter({ hasText: `${hub} · ${how} · connected` }).waitFor();
+  if (how.startsWith('moved')) moved = Date.now();
+}
+
+// untilNobodyIsLeftAlone waits as a person does who reads. A device leaves a hub that has ended its
+// connection alone for 5 s, and one that is sent back there meanwhile may take a minute.
+async function untilNobodyIsLeftAlone(page) {
+  await page.waitForTimeout(Math.max(0, moved + 6_000 - Date.now()));
 }
 
 const twin = (page, name) => page.getByRole('region', { name });
 
-// howto: a real device is moved by each of the policies, and the twins tell what became of its data.
-async function howto(browser) {
-  const page = await open(browser);
+// recordTarget begins to record, and sets what the twin tells afterwards of the device's data.
+async function recordTarget(page) {
   await go(page, '#/scenario');
   await page.getByRole('button', { name: 'Record', exact: true }).click();
   await page.getByRole('button', { name: /Stop recording/ }).waitFor();
@@ -75,6 +91,12 @@ async function howto(browser) {
   await twin(page, 'Twin at hub-a').getByLabel('targetTemperature').fill('23');
   await twin(page, 'Twin at hub-a').getByRole('button', { name: 'Set' }).click();
   await twin(page, 'Twin at hub-a').locator('mark').filter({ hasText: '23' }).waitFor();
+}
+
+// howto: a real device is moved by each of the policies, and the twins tell what became of its data.
+async function howto(browser) {
+  const page = await open(browser);
+  await recordTarget(page);
 
   console.log('migrate: it moves with its data');
   await choose(page, { reprovision: 'Re-provision and migrate data', allocation: 'Static configuration', hub: 'hub-b' });
@@ -100,6 +122,15 @@ async function howto(browser) {
   await choose(page, { reprovision: 'Re-provision and migrate data', allocation: 'Custom (webhook)', hub: 'hub-b' });
   await placed(page, 'hub-b', 'moved with its data');
 
+  console.log('lowest latency: it goes to the hub that is near');
+  await choose(page, { reprovision: 'Re-provision and migrate data', allocation: 'Lowest latency' });
+  await placed(page, 'hub-a', 'moved with its data');
+
+  console.log('evenly weighted: it goes where the weight is');
+  await choose(page, { reprovision: 'Re-provision and migrate data', allocation: 'Evenly weighted distribution',
+    weights: { 'hub-b': 1000 } });
+  await placed(page, 'hub-b', 'moved with its data');
+
   console.log('the time line is drawn');
   await page.getByRole('link', { name: 'Its time line' }).click();
   const drawing = page.locator('svg.events');
@@ -115,8 +146,10 @@ async function howto(browser) {
   await page.getByRole('button', { name: /Stop recording/ }).click();
   await page.waitForFunction(() => document.getElementById('file').value.includes('webhookUrl'));
   const steps = JSON.parse(await page.getByLabel('The file').inputValue()).steps;
-  assert.equal(steps.filter((s) => s.enrollment).length, 4);
-  assert.equal(steps.filter((s) => s.method?.name === 'reprovision').length, 4);
+  assert.deepEqual(steps.filter((s) => s.enrollment).map((s) => s.enrollment.allocationPolicy),
+    ['static', 'static', 'static', 'custom', 'geoLatency', 'hashed']);
+  assert.equal(steps.filter((s) => s.method?.name === 'reprovision').length, 6);
+  assert.deepEqual(steps.find((s) => s.weight).weight, { hub: 'hub-b.azure-devices.net', weight: 1000 });
   assert.equal(steps[0].desired.patch.targetTemperature, 23);
 
   console.log('a file is played');
@@ -130,6 +163,57 @@ async function howto(browser) {
     const r = await page.request.get(`${url}api/device?id=thermostat-1`);
     return (await r.json()).events.filter((e) => e.what === 'register').length;
   }
+}
+
+// replay: what was recorded does the same once more, from the file in which it was saved.
+async function replay(browser) {
+  const page = await open(browser);
+  const staticAt = (reprovision, hub) => choose(page, { reprovision, allocation: 'Static configuration', hub });
+  await recordTarget(page);
+  await staticAt('Re-provision and migrate data', 'hub-b');
+  const arrived = async () => {
+    await placed(page, 'hub-b', 'moved with its data');
+    await twin(page, 'Twin at hub-b').locator('mark').filter({ hasText: '23' }).waitFor();
+    await twin(page, 'Twin at hub-a').getByText('not in the registry').waitFor();
+  };
+  await arrived();
+  await page.getByRole('link', { name: 'Scenario' }).click();
+  await page.getByRole('button', { name: /Stop recording/ }).click();
+  await page.waitForFunction(() => document.getElementById('file').value.includes('reprovision'));
+  const saved = page.waitForEvent('download');
+  await page.getByRole('button', { name: 'Save as a file' }).click();
+  const file = path.join(directory, 'recorded.json');
+  await (await saved).saveAs(file);
+  console.log('it is recorded, and saved as a file');
+
+  await page.getByRole('link', { name: 'Move devices' }).click();
+  await staticAt('Re-provision and reset to initial config', 'hub-a');
+  await placed(page, 'hub-a', 'moved and reset');
+  await twin(page, 'Twin at hub-a').getByText('"targetTemperature": 20').waitFor();
+  console.log('everything is as it was before');
+
+  await page.getByRole('link', { name: 'Scenario' }).click();
+  await page.getByLabel('The file').fill('');
+  await page.getByLabel('Open one').setInputFiles(file);
+  await page.waitForFunction(() => document.getElementById('file').value.includes('reprovision'));
+  await untilNobodyIsLeftAlone(page);
+  await page.getByRole('button', { name: 'Play', exact: true }).click();
+  await page.getByRole('link', { name: 'Move devices' }).click();
+  await arrived();
+  console.log('the file is played, and the same comes of it');
+}
+
+// empty: what one sees first, when no device has found the simulator yet.
+async function empty(browser) {
+  const page = await open(browser);
+  for (const [hash, says] of [['#/fleet', 'Nobody has registered yet'], ['#/move', 'Set the policies'],
+    ['#/faults', 'Hub throttles'], ['#/scenario', 'What was done'],
+    ['#/device/kitchen', 'It has not asked for anything yet']]) {
+    await go(page, hash);
+    await page.locator('main').getByText(says).first().waitFor();
+    await picture(page, `empty-${hash.split('/')[1]}`);
+  }
+  console.log('all pages are there before any device is');
 }
 
 // fault: a fault that is switched on is seen at the device, and is over when it is switched off.
@@ -160,6 +244,27 @@ async function fault(browser) {
   await page.locator('svg.events').waitFor();
   await page.waitForTimeout(500);
   await picture(page, 'timeline');
+
+  await go(page, '#/faults');
+  const bad = page.getByRole('region', { name: 'Bad certificate' });
+  await bad.getByLabel('Host').selectOption({ label: 'hub-b' });
+  await bad.getByLabel('It is').selectOption('wrongName');
+  await bad.getByRole('switch').click();
+  await bad.locator('[aria-checked=true]').waitFor();
+  await page.reload();
+  await bad.locator('[aria-checked=true]').waitFor();
+  assert.equal(await bad.getByLabel('Host').inputValue(), 'hub-b.azure-devices.net');
+  assert.equal(await bad.getByLabel('It is').inputValue(), 'wrongName');
+  assert.match(await bad.locator('pre').textContent(), /"cut": "hub-b/);
+  await bad.getByRole('switch').click();
+  await bad.locator('[aria-checked=false]').waitFor();
+  console.log('a page that is loaded anew shows what is on');
+  const skew = page.getByRole('region', { name: 'Clock skew' });
+  await skew.getByLabel('hours ahead').fill('');
+  await skew.getByRole('switch').click();
+  await page.waitForTimeout(500);
+  assert.equal(await skew.getByRole('switch').getAttribute('aria-checked'), 'false');
+  console.log('a fault without its number is not switched on');
 }
 
 // keyboard: everything can be reached and used without a mouse, and one sees where one is.
@@ -210,25 +315,26 @@ async function keyboard(browser) {
 
 // looks: names for everything, contrast, phones, and both schemes.
 async function looks(browser) {
-  const pages = ['#/fleet', '#/move', '#/faults', '#/scenario', '#/device/thermostat-1'];
-  for (const colorScheme of ['light', 'dark']) {
-    for (const viewport of [{ width: 1280, height: 800 }, { width: 360, height: 740 }]) {
-      const page = await open(browser, { colorScheme, viewport });
-      for (const hash of pages) {
-        await go(page, hash);
-        await page.waitForTimeout(700);
-        const where = `${hash} ${colorScheme} ${viewport.width}`;
-        const found = await page.evaluate(inspect);
-        assert.deepEqual(found, [], where);
-        const name = hash.split('/')[1];
-        await picture(page, `${name}-${colorScheme}-${viewport.width}`);
-      }
-      const ground = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
-      const [r] = ground.match(/\d+/g).map(Number);
-      assert.equal(r < 100, colorScheme === 'dark', `${colorScheme}: ${ground}`);
-      await page.close();
+  const pages = ['#/fleet', '#/move', '#/faults', '#/scenario', '#/device/nobody', '#/device/%zz',
+    '#/device/thermostat-1'];
+  const look = async (colorScheme, viewport) => {
+    const page = await open(browser, { colorScheme, viewport });
+    for (const hash of pages) {
+      await go(page, hash);
+      await page.waitForTimeout(700);
+      const where = `${hash} ${colorScheme} ${viewport.width}`;
+      const found = await page.evaluate(inspect);
+      assert.deepEqual(found, [], where);
+      const name = hash.split('/')[1];
+      await picture(page, `${name}-${colorScheme}-${viewport.width}`);
     }
-  }
+    const ground = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    const [r] = ground.match(/\d+/g).map(Number);
+    assert.equal(r < 100, colorScheme === 'dark', `${colorScheme}: ${ground}`);
+    await page.close();
+  };
+  await Promise.all(['light', 'dark'].flatMap((scheme) => [{ width: 1280, height: 800 }, { width: 360, height: 740 }]
+    .map((viewport) => look(scheme, viewport))));
   console.log('names, contrast and width hold on all pages, light and dark, wide and narrow');
 }
 
@@ -248,6 +354,11 @@ function inspect() {
   }
   for (const l of document.querySelectorAll('label[for]')) {
     if (!document.getElementById(l.htmlFor)) wrong.push(`a label of nothing: ${l.textContent}`);
+  }
+  for (const g of document.querySelectorAll('svg.events .telemetry')) {
+    const text = g.querySelector('text').getBBox();
+    const arrow = g.querySelector('path')?.getBBox();
+    if (arrow && text.x + text.width > arrow.x) wrong.push(`an arrow through "${g.textContent}"`);
   }
   const channels = (c) => c.match(/[\d.]+/g).map(Number);
   const light = (c) => {
@@ -324,7 +435,7 @@ async function fleet(browser) {
     args: ['--no-sandbox'], // CI is root, in a machine of its own
   });
   try {
-    await { howto, fault, keyboard, looks, fleet }[what](browser);
+    await { howto, replay, empty, fault, keyboard, looks, fleet }[what](browser);
     assert.deepEqual(problems, [], 'the browser complains');
   } finally {
     await browser.close();

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import { el, put } from './dom.js';
 import { follow, listen, state } from './store.js';
 import { fleet } from './fleet.js';
@@ -17,7 +18,9 @@ function show(first) {
   const page = pages[name] ? name : 'fleet';
   leave?.();
   put(main);
-  leave = pages[page](main, decodeURIComponent(argument));
+  let named = argument;
+  try { named = decodeURIComponent(argument); } catch { /* typed by hand: it is as it is */ }
+  leave = pages[page](main, named);
   for (const a of document.querySelectorAll('nav a')) {
     const here = a.getAttribute('href') === `#/${page}`;
     if (here) a.setAttribute('aria-current', 'page');

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A device's time line: what it asked and was answered, and how long it waited between, drawn as a
 // sequence: the device, DPS and the hubs are lines, time goes down. Waits are not to scale: a
 // pause of an hour has room for a word and not for an hour.
@@ -29,9 +30,9 @@ export function device(main, id) {
     const one = d.device;
     put(facts, one.hub ? `at ${short(one.hub)}` : 'at no hub', ' · ',
       one.connected ? 'connected' : 'not connected', ' · ',
-      substatuses[one.substatus] || one.status || 'made at the hub',
+      substatuses[one.substatus] || one.status || (one.hub ? 'made at the hub' : 'not registered'),
       one.error ? [' · ', el('span', { class: one.recovered ? 'past' : 'bad' }, one.error,
-        one.recovered && ', works again')] : null);
+        one.recovered && (one.connected ? ', works again' : ', worked since'))] : null);
     const next = JSON.stringify([d.events.slice(-shown), place.clientWidth]);
     if (next === key) return;
     key = next;
@@ -127,10 +128,11 @@ export function draw(events, device, width) {
       for (const [i, dx] of [0, 1, 2].entries()) {
         if (i < e.count) g.append(el('circle', { cx: left + 14 + dx * 7, cy: y, r: 2.5, class: 'dot' }));
       }
-      g.append(el('text', { x: left + 40, y: y + 4, class: 'label' },
-        `${e.count} ${e.count === 1 ? 'message' : 'messages'}${
-          e.until > e.at ? ` in ${duration(e.until - e.at)}` : ''}`),
-      arrow(left + (small ? 130 : 190), y, to - 10, y, 'thin'));
+      const told = `${e.count} ${e.count === 1 ? 'message' : 'messages'}${
+        e.until > e.at ? ` in ${duration(e.until - e.at)}` : ''}`;
+      g.append(el('text', { x: left + 40, y: y + 4, class: 'label' }, told));
+      const start = Math.max(left + (small ? 130 : 190), left + 50 + told.length * 7);
+      if (start < to - 30) g.append(arrow(start, y, to - 10, y, 'thin'));
       y += 26;
     } else {
       // a request, and its answer a little below

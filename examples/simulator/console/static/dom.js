@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Small things that every page needs: elements, requests, words.
 
 const svgNames = new Set(['svg', 'g', 'path', 'line', 'rect', 'circle', 'text', 'title', 'tspan']);
@@ -63,14 +64,18 @@ export function say(text, wrong = false) {
   quiet = setTimeout(() => { box.hidden = true; }, wrong ? 12_000 : 5000);
 }
 
+// ask is fetch, with an error that people understand where nobody answers.
+const ask = (path, options) => fetch(path, options)
+  .catch(() => { throw new Error('The simulator does not answer.'); });
+
 export async function get(path) {
-  const r = await fetch(path);
+  const r = await ask(path);
   if (!r.ok) throw new Error(await r.text());
   return r.json();
 }
 
 export async function post(path, body) {
-  const r = await fetch(path, {
+  const r = await ask(path, {
     method: 'POST',
     headers: { 'Content-Type': 'application/json', 'X-Console': '1' },
     body: JSON.stringify(body),

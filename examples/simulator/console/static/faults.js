@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Faults by switch. Each shows the steps that do the same in a file.
 
 import { act, doSteps, el, post, put, say, short } from './dom.js';
@@ -76,6 +77,14 @@ const list = [
   },
 ];
 
+// chosen returns the fields of a fault that is on: they are in its steps.
+const chosen = ([step]) => {
+  const of = step.hub || step.network || step.dps || {};
+  const device = [...state.devices.values()].find((d) => d.deviceId === of.deviceId);
+  return { host: of.host, seconds: of.retryAfter, certificate: of.certificate,
+    deviceId: device?.id || of.deviceId, hours: parseFloat(step.clockOffset) };
+};
+
 const hubOf = (id) => state.devices.get(id)?.hub || state.hubs[0]?.host || '';
 const nameAtHub = (id) => state.devices.get(id)?.deviceId || id;
 
@@ -117,7 +126,7 @@ function card(f) {
       return el('label', { for: id }, 'Device ', inputs[name]);
     }
     if (Array.isArray(kind)) {
-      inputs[name] = el('input', { id, type: 'number', value: kind[1], oninput: () => draw() });
+      inputs[name] = el('input', { id, type: 'number', value: kind[1], required: true, oninput: () => draw() });
       return el('label', { for: id }, `${kind[0]} `, inputs[name]);
     }
     inputs[name] = el('select', { id, onchange: () => draw() },
@@ -147,6 +156,7 @@ function card(f) {
 
   async function flip() {
     const on = toggle.getAttribute('aria-checked') !== 'true';
+    if (on && !Object.values(inputs).every((i) => i.reportValidity())) return;
     await act('', async () => {
       await post('/api/fault', { key: f.key, on, steps: on ? f.steps(values()) : [] });
       if (on && f.also) await doSteps(...f.also(values()));
@@ -158,8 +168,11 @@ function card(f) {
     toggle.setAttribute('aria-checked', String(Boolean(on)));
     element.classList.toggle('active', Boolean(on));
     if (f.once) toggle.removeAttribute('aria-checked');
-    for (const i of Object.values(inputs)) i.disabled = Boolean(on);
-    text.textContent = pretty(on || [...f.steps(values()), ...(f.also?.(values()) || [])]);
+    for (const [name, i] of Object.entries(inputs)) {
+      i.disabled = Boolean(on);
+      if (on) i.value = chosen(on)[name]; // switched on from another page, or before this one
+    }
+    text.textContent = pretty([...(on || f.steps(values())), ...(f.also?.(values()) || [])]);
   }
   draw();
   return { element, draw };

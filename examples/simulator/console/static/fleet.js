@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The fleet: hubs as columns, devices as rows, or counts where there are too many.
 
 import { allocations, clock, el, put, short, substatuses } from './dom.js';
@@ -113,7 +114,7 @@ function fill(one, d, key) {
         d.allocation && `, ${allocations[d.allocation].toLowerCase()}`)),
     el('td', { class: `error ${d.recovered || !d.error ? 'past' : ''}`, 'data-label': 'Last error' },
       d.error ? [d.error, el('small', {},
-        d.errorAt ? clock(d.errorAt) : '', d.recovered ? ', works again' : '')] : '–'));
+        d.errorAt ? clock(d.errorAt) : '', d.recovered ? (d.connected ? ', works again' : ', worked since') : '')] : '–'));
   if (focused) one.row.querySelector('a').focus();
   if (from && !still.matches) {
     const to = chip.getBoundingClientRect();

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The service's how-to of moving devices: policies, then have the device ask, then look.
 
 import { act, allocations, doSteps, el, get, json, post, put, short, substatuses } from './dom.js';

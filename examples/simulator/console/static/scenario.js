@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Scenarios: what was done is recorded as a file, and files are played.
 
 import { act, clock, el, post, put } from './dom.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is known of the simulator: kept up to date by the events of the server.
 
 export const state = {

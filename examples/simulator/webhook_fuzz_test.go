@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/rehome-iot/rehome/internal/oneline"
+)
+
+// spoken answers every request with the same bytes.
+type spoken []byte
+
+func (s spoken) RoundTrip(r *http.Request) (*http.Response, error) {
+	return http.ReadResponse(bufio.NewReader(bytes.NewReader(s)), r)
+}
+
+// Whatever a back end answers, a batch is taken after a 2xx alone. Any other answer is one line
+// without the webhook's address and headers, which may be keys, and its wait is never negative.
+func FuzzBackendAnswer(f *testing.F) {
+	for _, answer := range []string{
+		"204 \r\n\r\n", "200 OK\r\nContent-Length: 9\r\n\r\ncut", "413 \r\n\r\ntoo much",
+		"429 \r\nRetry-After: 7\r\n\r\n", "503 \r\nDate: Sun, 01 Mar 2026 12:00:00 GMT\r\n" +
+			"Retry-After: Fri, 31 Dec 9999 23:59:59 GMT\r\n\r\n",
+		"307 \r\nLocation: http://b/\r\n\r\n",
+		"401 \r\nRetry-After: -1\r\n\r\n", "200 OK\r\nno colon\x1b\r\n\r\n", "1000 \r\n\r\n", "",
+	} {
+		f.Add([]byte("HTTP/1.1 " + answer))
+	}
+	f.Fuzz(func(t *testing.T, said []byte) {
+		w := newWebhook(webhookConfig{
+			URL:     "http://site.example/telemetry?code=canary",
+			Headers: map[string]string{"x-functions-key": "canary"},
+		}, &http.Client{
+			Transport: spoken(said),
+			CheckRedirect: func(*http.Request, []*http.Request) error {
+				return http.ErrUseLastResponse
+			},
+		}, nil, nil)
+		err := w.post(t.Context(), []byte("[]"))
+		if err == nil {
+			answer, err := spoken(said).RoundTrip(nil)
+			assert.NoError(t, err)
+			assert.Equal(t, 2, answer.StatusCode/100)
+			return
+		}
+		text := err.Error()
+		assert.Equal(t, oneline.Of(text, 500), text, "one line of what prints")
+		if !strings.Contains(string(said), "canary") {
+			assert.NotContains(t, text, "canary")
+		}
+		assert.NotContains(t, text, "site.example")
+		if refused, ok := errors.AsType[*webhookError](err); ok {
+			assert.NotEqual(t, 2, refused.status/100)
+			assert.GreaterOrEqual(t, refused.RetryAfter(), time.Duration(0))
+			if refused.forGood() {
+				assert.Equal(t, 4, refused.status/100, "what it may yet take is kept")
+			}
+		}
+	})
+}
