@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package differential
+
+import (
+	"testing"
+	"time"
+
+	"github.com/rehome-iot/rehome/examples/fleet/service"
+	"github.com/rehome-iot/rehome/internal/rules"
+)
+
+// later is a DPS that asks a device to wait a second longer than it should.
+type later struct{ service.Quota }
+
+func (q later) Admit(at time.Duration) (time.Duration, bool) {
+	wait, ok := q.Quota.Admit(at)
+	return wait + time.Second, ok
+}
+
+// bite is a difference on one side alone, which has to show in the traces of a scenario.
+type bite struct {
+	name   string
+	change func(*simulation)
+}
+
+// bites are those that show in each scenario, by its name: a number of the rules, a word of a
+// service, what one device of them all draws.
+var bites = map[string][]bite{
+	"first boot at once": {
+		{"Retry-After of a response 429, by a second", func(m *simulation) {
+			m.world.DPS.Quota = later{m.world.DPS.Quota}
+		}},
+		{"one registration more in a minute", func(m *simulation) {
+			m.world.DPS.Quota = &service.SlidingWindow{Limit: m.s.quota + 1, Span: time.Minute}
+		}},
+	},
+	"first boot, spread": {
+		{"Retry-After of a response 202, by a second", func(m *simulation) {
+			m.world.DPS.PollAfter += time.Second
+		}},
+	},
+	"hub refuses for an hour": {
+		{"the cap of a hub's delay, by a second", func(m *simulation) {
+			m.fleet.Settings.Hub.MaxDelay += time.Second
+		}},
+		{"what one device draws", func(m *simulation) {
+			m.fleet.Random = func(device uint32, n int) rules.Random {
+				if device == 7 {
+					n++
+				}
+				return m.drawFrom(device, n)
+			}
+		}},
+	},
+	"hub unavailable": {
+		{"the floor of a hub's delay, by a millisecond", func(m *simulation) {
+			m.fleet.Settings.Hub.MinDelay += time.Millisecond
+		}},
+		{"when the hub is back, by ten seconds", func(m *simulation) {
+			m.world.Hubs[hubA].Failing.To += 10 * time.Second
+		}},
+	},
+	"move": {
+		{"tokens", func(m *simulation) { m.fleet.Settings.Tokens = false }},
+		{"when connections are cut, by a nanosecond", func(m *simulation) {
+			m.fleet.LinkEnds = func(uint32) time.Duration { return m.s.moved + 1 }
+		}},
+	},
+	"move, spread": {
+		{"Stagger, by ten nanoseconds", func(m *simulation) { m.fleet.Settings.Stagger += 10 }},
+	},
+	"DPS fails for an hour": {
+		{"the cap of DPS's delay", func(m *simulation) {
+			m.fleet.Settings.DPS.MaxDelay -= 45 * time.Minute
+		}},
+		{"what a delay grows by, by a thousandth", func(m *simulation) {
+			m.fleet.Settings.DPS.Multiplier = 2.001
+		}},
+	},
+	"clocks that have stood still": {
+		{"the clock of one device", func(m *simulation) {
+			m.fleet.WrongClock = func(device uint32) bool { return device != 7 }
+		}},
+	},
+	"crash loop while the hub refuses": {
+		{"how long a restart takes, by a nanosecond", func(m *simulation) { m.fleet.Restart++ }},
+	},
+}
+
+// bites looks whether each difference shows. With fewer devices than are meant for the scenario,
+// some might not.
+func (s scenario) bites(t *testing.T, name string, real []line) {
+	t.Helper()
+	for _, b := range bites[name] {
+		if difference(real, simulate(t, s, b.change)) == "" {
+			t.Errorf("another value of one thing makes no difference: %s", b.name)
+		}
+	}
+}

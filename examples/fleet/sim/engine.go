@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rehome-iot/rehome/examples/fleet/service"
+)
+
+// Behaviour is what the devices of a fleet do. It is called for different devices at the same time.
+type Behaviour interface {
+	// begin says what happens to a device of itself. Each worker has devices of its own.
+	begin(device uint32, do *doings)
+
+	// expect is told of a batch before its events are handled: what they need is far away in
+	// memory, and comes sooner if it is asked for all at once.
+	expect(batch []event) (sum uint64)
+
+	// handle takes in an event, and says when a timer is due next; never is that none is.
+	handle(e event, do *doings) (wake time.Duration)
+}
+
+const never = time.Duration(1<<63 - 1)
+
+// doings is what one or more devices do while a batch is played.
+type doings struct {
+	worker   int
+	sum      uint64 // keeps the compiler from leaving out what is only read
+	now      time.Duration
+	requests []asked
+	events   []event
+	changes  []Change
+	ledger   *service.Ledger
+}
+
+type asked struct {
+	service.Request
+	gen   uint8
+	order uint32 // of the requests of one device in a batch
+}
+
+func (d *doings) reset() {
+	d.requests, d.events, d.changes = d.requests[:0], d.events[:0], d.changes[:0]
+}
+
+// ask sends a request now.
+func (d *doings) ask(r service.Request, gen uint8) {
+	r.At = d.now
+	d.ledger.Asked(r)
+	d.requests = append(d.requests, asked{r, gen, uint32(len(d.requests))})
+}
+
+func (d *doings) change(device uint32, up bool, hub service.Hub) {
+	d.changes = append(d.changes, Change{At: d.now, Device: device, Up: up, Hub: hub})
+}
+
+// received tells the ledger of an answer, if a service has given one.
+func (d *doings) received(e event, k service.Kind, hub service.Hub) {
+	if service.Outcome(e.what) == service.Untrusted {
+		return
+	}
+	a := service.Answer{Outcome: service.Outcome(e.what), RetryAfter: e.wait}
+	d.ledger.Received(service.Request{Device: e.device, Kind: k, Hub: hub}, a, e.at)
+}
+
+// Change is a connection that came up or went down.
+type Change struct {
+	At     time.Duration
+	Device uint32
+	Up     bool
+	Hub    service.Hub
+}
+
+// Engine plays a fleet in front of a world.
+type Engine struct {
+	Devices   int
+	World     *service.World
+	Behaviour Behaviour
+
+	// Latency is the time from a request to its answer. 0: none.
+	Latency time.Duration
+
+	// Until is when the simulation ends at the latest.
+	Until time.Duration
+
+	// Asked is told every request, and its answer, in the order of the services.
+	Asked func(service.Request, service.Answer)
+
+	// Changed is told every connection that comes up or goes down, in order.
+	Changed func(Change)
+
+	// Tick is called after each batch with the time reached; true ends the simulation.
+	Tick func(now time.Duration) (done bool)
+
+	// Check looks after each batch whether a device is lost: pending and connected devices are all.
+	// It takes time in proportion to the fleet.
+	Check bool
+
+	// Ledger is made by Run: what the services have asked for, and who came early.
+	Ledger *service.Ledger
+
+	queue   queue
+	devices []device
+	workers []*doings
+	now     time.Duration
+	err     error
+}
+
+// device is what the engine knows of one.
+type device struct {
+	queued  time.Duration // the earliest wake in the queue; never: there is none
+	pending int16         // answers and other events in the queue that will happen to it
+	up      bool
+}
+
+// Now is the time that has been reached.
+func (e *Engine) Now() time.Duration { return e.now }
+
+// Run plays until Tick says that it is done, until Until, or until nothing is going to happen any
+// more. It returns the cause of ctx if that has ended before.
+func (e *Engine) Run(ctx context.Context) error {
+	e.begin()
+	var batch []event
+	for round := 0; e.queue.size() > 0; round++ {
+		if round%256 == 0 && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		var last time.Duration
+		batch, last = e.queue.pop(batch[:0])
+		e.play(batch, last)
+		e.now = last
+		if e.Check {
+			e.check()
+		}
+		if e.err != nil {
+			return e.err
+		}
+		if e.Tick != nil && e.Tick(e.now) || e.Until > 0 && e.now >= e.Until {
+			return nil
+		}
+	}
+	return e.nobodyLost()
+}
+
+func (e *Engine) begin() {
+	e.queue = &instants{}
+	if e.Latency > 0 {
+		e.queue = newCalendar(e.Latency)
+	}
+	e.devices = make([]device, e.Devices)
+	e.Ledger = service.NewLedger(e.Devices, len(e.World.Hubs))
+	e.workers = make([]*doings, min(runtime.GOMAXPROCS(0), maxWorkers))
+	for i := range e.workers {
+		e.workers[i] = &doings{worker: i, ledger: e.Ledger}
+	}
+	for i := range e.devices {
+		e.devices[i].queued = never
+		w := e.workers[e.workerOf(uint32(i))]
+		e.Behaviour.begin(uint32(i), w)
+		e.file(w)
+	}
+	e.announce(e.workers)
+}
+
+// maxWorkers is how many cores are of use.
+const maxWorkers = 8
+
+// workerOf is the one that plays a device: always the same.
+func (e *Engine) workerOf(device uint32) int {
+	return int(uint64(device) * uint64(len(e.workers)) / uint64(e.Devices))
+}
+
+// file puts into the queue what a worker's devices have coming.
+func (e *Engine) file(w *doings) {
+	for _, next := range w.events {
+		if next.kind != wakes {
+			e.devices[next.device].pending++
+		}
+		e.queue.push(next)
+	}
+	w.events = w.events[:0]
+}
+
+// least is for how few events another goroutine is not worth its start.
+const least = 32
+
+// play plays a batch: first each device for itself, then the services.
+func (e *Engine) play(batch []event, last time.Duration) {
+	slices.SortFunc(batch, before)
+	var others sync.WaitGroup
+	parallel := len(batch) >= least
+	for i := len(e.workers) - 1; i >= 0; i-- {
+		w := e.workers[i]
+		w.reset()
+		cut, _ := slices.BinarySearchFunc(batch, i, func(n event, i int) int {
+			return cmp.Compare(e.workerOf(n.device), i)
+		})
+		part := batch[cut:]
+		batch = batch[:cut]
+		if i == 0 || !parallel {
+			e.playDevices(part, last, w)
+			continue
+		}
+		others.Go(func() { e.playDevices(part, last, w) })
+	}
+	others.Wait()
+	e.settle()
+}
+
+// playDevices plays the events of some devices, and the wakes that come of them up to last.
+func (e *Engine) playDevices(events []event, last time.Duration, do *doings) {
+	do.sum += e.Behaviour.expect(events)
+	for len(events) > 0 {
+		n := 1
+		for n < len(events) && events[n].device == events[0].device {
+			n++
+		}
+		e.playDevice(events[:n], last, do)
+		events = events[n:]
+	}
+}
+
+func (e *Engine) playDevice(events []event, last time.Duration, do *doings) {
+	id := events[0].device
+	d := &e.devices[id]
+	wake := never
+	asked := false // when it wakes next
+	for len(events) > 0 || wake <= last {
+		next := event{at: wake, device: id, kind: wakes}
+		switch {
+		case len(events) == 0 || wake < events[0].at:
+		case events[0].kind == wakes:
+			if next, events = events[0], events[1:]; next.at != d.queued {
+				continue // another came before it
+			}
+			d.queued = never
+		default:
+			next, events = events[0], events[1:]
+			d.pending--
+		}
+		do.now = next.at
+		wake = max(e.Behaviour.handle(next, do), next.at)
+		asked = true
+	}
+	if asked && wake < d.queued {
+		d.queued = wake
+		do.events = append(do.events, event{at: wake, device: id, kind: wakes})
+	}
+}
+
+// settle lets the services answer what a batch has asked, in order.
+func (e *Engine) settle() {
+	all := e.workers[0]
+	e.file(all)
+	for _, w := range e.workers[1:] {
+		all.requests = append(all.requests, w.requests...)
+		e.file(w)
+	}
+	e.announce(e.workers)
+	slices.SortFunc(all.requests, func(a, b asked) int {
+		return cmp.Or(
+			cmp.Compare(a.At, b.At), cmp.Compare(a.Device, b.Device), cmp.Compare(a.order, b.order),
+		)
+	})
+	for _, r := range all.requests {
+		a := e.World.Answer(r.Request)
+		if e.Asked != nil && a.Outcome != service.Untrusted { // else nothing has been asked
+			e.Asked(r.Request, a)
+		}
+		kind := dpsSays
+		if r.Kind == service.Connect {
+			kind = hubSays
+		}
+		e.devices[r.Device].pending++
+		e.queue.push(event{
+			at: r.At + e.Latency + a.Takes, device: r.Device, kind: kind, gen: r.gen,
+			what: uint8(a.Outcome), hub: uint8(a.Hub), wait: a.RetryAfter,
+		})
+	}
+}
+
+// announce tells of the connections that came up and went down, in order.
+func (e *Engine) announce(workers []*doings) {
+	all := workers[0].changes
+	for _, w := range workers[1:] {
+		all = append(all, w.changes...)
+		w.changes = w.changes[:0]
+	}
+	workers[0].changes = all[:0]
+	slices.SortStableFunc(all, func(a, b Change) int {
+		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Device, b.Device))
+	})
+	for _, c := range all {
+		e.devices[c.Device].up = c.Up
+		if e.Changed != nil {
+			e.Changed(c)
+		}
+	}
+}
+
+var errLost = errors.New("a device is lost: nothing is going to happen to it")
+
+// check counts the devices that are connected and those that wait for something: they are all.
+func (e *Engine) check() {
+	for i := range e.devices {
+		if d := &e.devices[i]; !d.up && d.queued == never && d.pending == 0 {
+			e.err = fmt.Errorf("%w: device %d at %v", errLost, i, e.now)
+		}
+	}
+}
+
+// nobodyLost is the check of a simulation in which nothing is going to happen any more.
+func (e *Engine) nobodyLost() error {
+	e.check()
+	return e.err
+}

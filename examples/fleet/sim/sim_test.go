@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+import (
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/examples/fleet/service"
+	"github.com/rehome-iot/rehome/internal/rules"
+	"github.com/rehome-iot/rehome/retry"
+)
+
+// seen is one line of a trace.
+type seen struct {
+	service.Request
+	service.Answer
+}
+
+// moved plays a fleet whose hub is gone, and returns every request.
+func moved(t *testing.T, devices int, latency time.Duration, set func(*Fleet)) (trace []seen) {
+	t.Helper()
+	f := Fleet{
+		Devices: devices, Hubs: []string{"old", "new"}, Settings: rules.Defaults(), Seed: 1,
+		Boot: func(device uint32) time.Duration {
+			return time.Duration(device) * time.Millisecond
+		},
+		Remembers: func(uint32) Home { return Home{Known: true, Hub: 0} },
+	}
+	f.Settings.Tokens = true
+	if set != nil {
+		set(&f)
+	}
+	arrived := 0
+	e := Engine{
+		Devices: devices, Behaviour: NewFleet(f), Latency: latency, Check: true,
+		World: &service.World{
+			DPS: service.DPS{
+				Quota:     &service.FixedWindow{Limit: 20, Span: time.Minute},
+				PollAfter: 3 * time.Second,
+				Assigns:   func(uint32, time.Duration) service.Hub { return 1 },
+			},
+			Hubs: []*service.HubModel{
+				{Knows: func(uint32, time.Duration) bool { return false }}, {},
+			},
+		},
+		Asked: func(r service.Request, a service.Answer) { trace = append(trace, seen{r, a}) },
+		Changed: func(c Change) {
+			if c.Up {
+				arrived++
+			} else {
+				arrived--
+			}
+		},
+		Until: 48 * time.Hour,
+	}
+	require.NoError(t, e.Run(t.Context()))
+	require.Equal(t, devices, arrived)
+	require.Zero(t, e.Ledger.BeforeRetryAfter())
+	return trace
+}
+
+func TestTheSeedDecidesAndNotTheCores(t *testing.T) {
+	want := moved(t, 400, 100*time.Millisecond, nil)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	require.Equal(t, want, moved(t, 400, 100*time.Millisecond, nil))
+	other := moved(t, 400, 100*time.Millisecond, func(f *Fleet) { f.Seed = 2 })
+	require.NotEqual(t, want, other)
+}
+
+// Requests are answered in the order of their moments, whichever way the fleet is played.
+func TestTheServicesSeeRequestsInOrder(t *testing.T) {
+	for _, latency := range []time.Duration{0, 100 * time.Millisecond} {
+		trace := moved(t, 200, latency, nil)
+		require.True(t, slices.IsSortedFunc(trace, func(a, b seen) int {
+			return int(a.Request.At - b.Request.At)
+		}))
+	}
+}
+
+// A device alone, without latency, is asked for what the rules say: the old hub, the time, a
+// registration, its poll, the new hub.
+func TestADeviceMovesAsTheRulesSay(t *testing.T) {
+	var drawn []uint32
+	trace := moved(t, 1, 0, func(f *Fleet) {
+		random := rand.New(rand.NewPCG(7, 7))
+		f.Random = func(device uint32, _ int) rules.Random {
+			drawn = append(drawn, device)
+			return random
+		}
+	})
+	var kinds []service.Kind
+	for _, s := range trace {
+		kinds = append(kinds, s.Kind)
+	}
+	require.Equal(t, []service.Kind{
+		service.Connect, service.Time, service.Register, service.Poll, service.Connect,
+	}, kinds)
+	require.Equal(t, 3*time.Second, trace[4].At, "all at once, but for the poll")
+	require.NotEmpty(t, drawn)
+}
+
+// What an engine without its last line of defence would lose: an event in the past is refused.
+func TestNoEventIsFiledInThePast(t *testing.T) {
+	q := newCalendar(time.Second)
+	q.push(event{at: 90 * time.Second})
+	_, last := q.pop(nil)
+	require.Equal(t, 91*time.Second-1, last)
+	require.Panics(t, func() { q.push(event{at: 90 * time.Second}) })
+}
+
+func TestBothQueuesGiveTheSameOrder(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 3))
+	heap, ring := &instants{}, newCalendar(50*time.Millisecond)
+	for i := range 5000 {
+		far := time.Duration(random.Int64N(int64(time.Hour)))
+		if i%50 == 0 {
+			far *= 40 // beyond a turn of the ring, and beyond the next
+		}
+		for _, q := range []queue{heap, ring} {
+			q.push(event{at: far, device: uint32(i)})
+		}
+	}
+	drain := func(q queue) (all []event) {
+		for q.size() > 0 {
+			batch, _ := q.pop(nil)
+			slices.SortFunc(batch, func(a, b event) int { return int(a.at - b.at) })
+			all = append(all, batch...)
+		}
+		return all
+	}
+	a, b := drain(heap), drain(ring)
+	require.Len(t, b, 5000)
+	for i := range a {
+		require.Equal(t, a[i].at, b[i].at)
+	}
+}
+
+// Whatever a state is, it comes back as it was: also one that is too large for its slot.
+func TestStatesComeBackAsTheyWere(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 5))
+	packed := newStates(3, rules.State{Settings: rules.Defaults()})
+	apartBefore := 0
+	for range 300 {
+		device := uint32(random.IntN(3))
+		want := rules.State{Settings: rules.Defaults()}
+		for i := range want.Hubs {
+			if random.IntN(2) == 0 {
+				want.Hubs[i] = rules.HubRecord{
+					Hub: "hub", DeviceID: deviceID, Class: retry.Rejected, Failures: random.IntN(9),
+					NotBefore: Start.Add(time.Duration(random.Int64())), GapAt: Start, At: Start,
+					Accepted: true, Missing: 2, MissingSince: Start, Gap: 1, Quick: 3,
+				}
+			}
+		}
+		want.DPS = rules.DPSTimer{
+			Phase: rules.Waiting, At: Start, Operation: operation, NotBefore: Start,
+			Rejecting: rules.Assignment{Hub: "hub", DeviceID: deviceID}, RefusedUntil: Start,
+		}
+		want.Outage = rules.Outage{Since: Start, Asked: 2, AskAt: Start}
+		want.Confirmed = rules.Assignment{Hub: "hub", DeviceID: deviceID}
+		packed.save(device, &want)
+		if packed.extra[device] != nil {
+			apartBefore++
+		}
+		got := rules.State{Connected: true} // of another device
+		packed.load(device, &got)
+		require.Equal(t, want, got)
+	}
+	require.Greater(t, apartBefore, 10, "some did not fit")
+	require.Less(t, apartBefore, 290, "and some did")
+}

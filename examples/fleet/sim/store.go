@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+import (
+	"math/bits"
+	"unsafe"
+
+	"github.com/rehome-iot/rehome/internal/rules"
+)
+
+// A state has 1,704 bytes, most of them zero, and a fleet of a million would fill the memory with
+// them. It is kept as the words in which it differs from a template, behind a map of which they
+// are.
+const (
+	stateWords = int(unsafe.Sizeof(rules.State{}) / 8)
+	mapWords   = stateWords/64 + 1 // there is a bit to spare: apart
+	slotWords  = 64                // of each device: enough for one that knows two hubs
+	apart      = 1 << 63           // in the last word of the map: the words are in extra
+)
+
+// states holds one state for each device. The collector of garbage does not see the strings in it:
+// they have to be constants, or held elsewhere for as long as the states are; Record has to be nil.
+// States of different devices may be loaded and saved at the same time.
+type states struct {
+	template rules.State
+	slots    []uint64
+	extra    [][]uint64 // of the devices that need more than their slot
+}
+
+func newStates(devices int, template rules.State) *states {
+	return &states{
+		template: template, slots: make([]uint64, devices*slotWords),
+		extra: make([][]uint64, devices),
+	}
+}
+
+func words(s *rules.State) *[stateWords]uint64 {
+	return (*[stateWords]uint64)(unsafe.Pointer(s))
+}
+
+// load unpacks a device's state.
+func (p *states) load(device uint32, into *rules.State) {
+	*into = p.template
+	slot := p.slots[int(device)*slotWords : (int(device)+1)*slotWords]
+	to, next := words(into), slot[mapWords:]
+	if slot[mapWords-1]&apart != 0 {
+		next = p.extra[device]
+	}
+	n := 0
+	for i := range mapWords {
+		m := slot[i]
+		if i == mapWords-1 {
+			m &^= apart
+		}
+		for ; m != 0; m &= m - 1 {
+			to[i*64+bits.TrailingZeros64(m)] = next[n]
+			n++
+		}
+	}
+}
+
+// save packs a device's state.
+func (p *states) save(device uint32, s *rules.State) {
+	slot := p.slots[int(device)*slotWords : (int(device)+1)*slotWords]
+	from, template := words(s), words(&p.template)
+	next, n := slot[mapWords:], 0
+	for i := range mapWords {
+		var m uint64
+		for j := i * 64; j < min((i+1)*64, stateWords); j++ {
+			if from[j] == template[j] {
+				continue
+			}
+			if n == len(next) {
+				p.saveApart(device, from)
+				return
+			}
+			m |= 1 << (j % 64)
+			next[n] = from[j]
+			n++
+		}
+		slot[i] = m
+	}
+	p.extra[device] = nil
+}
+
+// saveApart packs a state that does not fit its slot.
+func (p *states) saveApart(device uint32, from *[stateWords]uint64) {
+	slot := p.slots[int(device)*slotWords : (int(device)+1)*slotWords]
+	template := words(&p.template)
+	extra := p.extra[device][:0]
+	for i := range mapWords {
+		slot[i] = 0
+		for j := i * 64; j < min((i+1)*64, stateWords); j++ {
+			if from[j] != template[j] {
+				slot[i] |= 1 << (j % 64)
+				extra = append(extra, from[j])
+			}
+		}
+	}
+	slot[mapWords-1] |= apart
+	p.extra[device] = extra
+}
