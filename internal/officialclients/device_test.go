@@ -1,6 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package officialclients
 
 import (
+	"crypto/tls"
 	"fmt"
 	"testing"
 	"time"
@@ -15,10 +18,26 @@ import (
 
 var hubTransports = []string{"mqtt", "ws"}
 
+// identity puts a device with a key into hub A's registry.
+func (w *world) identity(t *testing.T, id string) {
+	t.Helper()
+	require.NoError(t, w.a.Put(hubtest.Device{ID: id, PrimaryKey: key(id)}))
+}
+
+// certified puts a device with a certificate of its own into hub A's registry.
+func (w *world) certified(t *testing.T, id string) tls.Certificate {
+	t.Helper()
+	own := simnet.NewCA("Factory", w.network.Now()).Device(id)
+	require.NoError(
+		t, w.a.Put(hubtest.Device{ID: id, PrimaryThumbprint: hubtest.Thumbprint(own.Leaf)}),
+	)
+	return own
+}
+
 // device is an identity at hub A and how the official client connects with it.
 func (w *world) device(t *testing.T, id, transport string) with {
 	t.Helper()
-	require.NoError(t, w.a.Put(hubtest.Device{ID: id, PrimaryKey: key(id)}))
+	w.identity(t, id)
 	return with{
 		"name": id, "transport": transport,
 		"connectionString": "HostName=" + hostA + ";DeviceId=" + id + ";SharedAccessKey=" + key(id),
@@ -60,11 +79,7 @@ func TestOfficialDeviceConnectsWithACertificate(t *testing.T) {
 	for _, transport := range hubTransports {
 		t.Run(transport, func(t *testing.T) {
 			id := "certificate-" + transport
-			own := simnet.NewCA("Factory", w.network.Now()).Device(id)
-			require.NoError(
-				t, w.a.Put(hubtest.Device{ID: id, PrimaryThumbprint: hubtest.Thumbprint(own.Leaf)}),
-			)
-			args := pemPair(t, own)
+			args := pemPair(t, w.certified(t, id))
 			args["name"], args["transport"] = id, transport
 			args["connectionString"] = "HostName=" + hostA + ";DeviceId=" + id + ";x509=true"
 			node.must(t, "connect", args, nil)

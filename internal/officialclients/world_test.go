@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package officialclients
 
 import (
@@ -25,6 +27,7 @@ import (
 // names lead to 127.0.0.1 where the tests run.
 var names = []string{
 	dpstest.GlobalEndpoint, "0ne00000001.azure-devices-provisioning.net", hostA, hostB,
+	"hub-a.blob.core.windows.net", "hub-b.blob.core.windows.net",
 }
 
 const (
@@ -92,7 +95,8 @@ func key(name string) string {
 	return base64.StdEncoding.EncodeToString([]byte("canary-key-" + name + "-0123456789"))
 }
 
-// driver is a Node process with the official clients in it.
+// driver is a process with clients in it, that takes commands: Node with the official ones, or
+// Python with paho-mqtt.
 type driver struct {
 	t       *testing.T
 	mu      sync.Mutex
@@ -131,12 +135,26 @@ func newDriver(t *testing.T, n *simnet.Network) *driver {
 
 func newDriverTrusting(t *testing.T, pem []byte) *driver {
 	t.Helper()
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	require.NoError(t, os.WriteFile(ca, pem, 0o600))
+	return startDriver(t, []string{
+		"NODE_EXTRA_CA_CERTS=" + file(t, "ca.pem", pem), "NODE_NO_WARNINGS=1",
+	}, "node", "driver.js")
+}
+
+// file writes a file that a client is to read.
+func file(t *testing.T, name string, data []byte) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), name)
+	require.NoError(t, os.WriteFile(path, data, 0o600))
+	return path
+}
+
+// startDriver starts a program that takes commands.
+func startDriver(t *testing.T, env []string, program string, args ...string) *driver {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, "node", "driver.js")
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = "testdata"
-	cmd.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+ca, "NODE_NO_WARNINGS=1")
+	cmd.Env = append(os.Environ(), env...)
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	stdout, err := cmd.StdoutPipe()
@@ -154,7 +172,7 @@ func newDriverTrusting(t *testing.T, pem []byte) *driver {
 		stop.Stop()
 		cancel()
 		if err != nil || stderr.Len() > 0 {
-			t.Errorf("node: %v\n%s", err, stderr.String())
+			t.Errorf("%s: %v\n%s", program, err, stderr.String())
 		}
 	})
 	return d
@@ -167,7 +185,7 @@ func (d *driver) read(r io.Reader) {
 	for lines.Scan() {
 		var got reply
 		if err := json.Unmarshal(lines.Bytes(), &got); err != nil {
-			d.t.Errorf("node printed %q", lines.Text())
+			d.t.Errorf("a driver printed %q", lines.Text())
 			continue
 		}
 		d.mu.Lock()
@@ -210,7 +228,7 @@ func (d *driver) try(command string, args with, result any) error {
 		}
 		return json.Unmarshal(got.Result, result)
 	case <-d.ended:
-		return fmt.Errorf("node ended during %s", command)
+		return fmt.Errorf("the driver ended during %s", command)
 	case <-time.After(patience):
 		return fmt.Errorf("%s has not answered for %s", command, patience)
 	}

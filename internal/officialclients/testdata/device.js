@@ -1,7 +1,10 @@
-// The device's side of its hub: azure-iot-device over MQTT and MQTT over WebSocket.
+// SPDX-License-Identifier: Apache-2.0
+// The device's side of its hub, and a module's: azure-iot-device over MQTT and MQTT over WebSocket.
 'use strict';
 
-const { Client, Message } = require('azure-iot-device');
+const { Readable } = require('node:stream');
+
+const { Client, Message, ModuleClient } = require('azure-iot-device');
 const { Mqtt, MqttWs } = require('azure-iot-device-mqtt');
 
 const transports = { mqtt: Mqtt, ws: MqttWs };
@@ -20,9 +23,10 @@ function device(name) {
   return d;
 }
 
-// connect({name, connectionString, transport, cert, certKey})
+// connect({name, connectionString, transport, cert, certKey}) connects a device, or a module where the string has a ModuleId.
 async function connect(o) {
-  const client = Client.fromConnectionString(o.connectionString, transports[o.transport]);
+  const kind = /;ModuleId=/.test(o.connectionString) ? ModuleClient : Client;
+  const client = kind.fromConnectionString(o.connectionString, transports[o.transport]);
   if (o.cert) await client.setOptions({ cert: o.cert, key: o.certKey });
   await open(o.name, client);
 }
@@ -36,28 +40,31 @@ async function open(name, client) {
   devices.set(name, d);
 }
 
-// send({name, body, properties})
+// send({name, body, properties, output}) sends telemetry; a module's may be an output's.
 async function send(o) {
   const m = new Message(o.body);
   for (const [key, value] of Object.entries(o.properties || {})) m.properties.add(key, value);
   m.messageId = o.messageId || '';
   m.contentType = 'application/json';
   m.contentEncoding = 'utf-8';
-  await device(o.name).client.sendEvent(m);
+  const { client } = device(o.name);
+  await (o.output ? client.sendOutputEvent(o.output, m) : client.sendEvent(m));
 }
 
-// listen({name}) asks for cloud-to-device messages.
+// listen({name}) asks for cloud-to-device messages, or for those to a module's inputs.
 async function listen(o) {
   const d = device(o.name);
-  d.client.on('message', (m) => {
+  const take = (m, input) => {
     const properties = {};
     for (let i = 0; i < m.properties.count(); i++) {
       const p = m.properties.getItem(i);
       properties[p.key] = p.value;
     }
     d.client.complete(m, () => {});
-    d.messages.put({ body: m.getData().toString(), messageId: m.messageId, properties });
-  });
+    d.messages.put({ body: m.getData().toString(), messageId: m.messageId, properties, input });
+  };
+  if (d.client instanceof ModuleClient) d.client.on('inputMessage', (input, m) => take(m, input));
+  else d.client.on('message', take);
 }
 
 async function nextMessage(o) { return device(o.name).messages.next(); }
@@ -87,13 +94,21 @@ async function nextDesired(o) { return device(o.name).desired.next(); }
 // serve({name, method, status, response}) answers a direct method; nextCall tells each call.
 async function serve(o) {
   const d = device(o.name);
-  d.client.onDeviceMethod(o.method, (request, response) => {
+  const answer = (request, response) => {
     d.methods.put({ method: request.methodName, payload: request.payload });
     response.send(o.status, o.response, () => {});
-  });
+  };
+  if (d.client instanceof ModuleClient) d.client.onMethod(o.method, answer);
+  else d.client.onDeviceMethod(o.method, answer);
 }
 
 async function nextCall(o) { return device(o.name).methods.next(); }
+
+// upload({name, blob, size}) uploads so many bytes as a file: each is its place in the file, modulo 251.
+async function upload(o) {
+  const content = Buffer.alloc(o.size, Buffer.from(Array.from({ length: 251 }, (_, i) => i)));
+  await device(o.name).client.uploadToBlob(o.blob, Readable.from([content]), o.size);
+}
 
 async function close(o) {
   const d = device(o.name);
@@ -101,4 +116,6 @@ async function close(o) {
   await d.client.close();
 }
 
-module.exports = { connect, open, send, listen, nextMessage, twin, report, nextDesired, serve, nextCall, close };
+module.exports = {
+  connect, open, send, listen, nextMessage, twin, report, nextDesired, serve, nextCall, upload, close,
+};

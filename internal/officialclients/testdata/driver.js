@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Drives the official clients by commands from a Go test: one JSON object a line on standard input, {"id", "do", "with"}, is answered by one on
 // standard output, {"id", "result"} or {"id", "error"}. Commands run at the same time; the end of standard input ends the program.
 'use strict';

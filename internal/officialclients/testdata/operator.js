@@ -1,8 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
 // The operator's side: azure-iot-provisioning-service and azure-iothub.
 'use strict';
 
+const { createHash } = require('node:crypto');
+
 const { ProvisioningServiceClient } = require('azure-iot-provisioning-service');
-const { Client, Registry } = require('azure-iothub');
+const {
+  Client, ConnectionString, Registry, SharedAccessSignature,
+} = require('azure-iothub');
 
 const body = (r) => (r && r.responseBody !== undefined ? r.responseBody : r);
 
@@ -56,4 +61,13 @@ async function serviceSend(o) {
   return body(await client.send(o.device, o.body));
 }
 
-module.exports = { provisioning, provisioningQuery, registry, registryQuery, invoke, serviceSend };
+// readBlob({connectionString, address}) reads an uploaded file from storage with a token of one of the hub's policies.
+async function readBlob(o) {
+  const c = ConnectionString.parse(o.connectionString);
+  const token = SharedAccessSignature.create(c.HostName, c.SharedAccessKeyName, c.SharedAccessKey, Math.floor(Date.now() / 1000) + 600);
+  const response = await fetch(o.address, { headers: { Authorization: token.toString() } });
+  const content = Buffer.from(await response.arrayBuffer());
+  return { status: response.status, size: content.length, sha256: createHash('sha256').update(content).digest('hex') };
+}
+
+module.exports = { provisioning, provisioningQuery, registry, registryQuery, invoke, serviceSend, readBlob };

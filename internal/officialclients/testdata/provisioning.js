@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The device's side of DPS: azure-iot-provisioning-device with its three transports and two kinds of credential.
 'use strict';
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A device with a TPM: azure-iot-security-tpm, on the port of the TPM simulator that it knows by default.
 'use strict';
 
