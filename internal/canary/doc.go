@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command canary looks for secrets in what programs and tests have printed.
 //
 // Keys in this project's tests are made of texts that begin with "canary" and a hyphen. So a key

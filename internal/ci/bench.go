@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -5,8 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,23 +16,50 @@ import (
 // benchPage tells what the benchmarks measure, and has their figures.
 const benchPage = "docs/benchmarks.md"
 
-// bench runs the benchmarks of the page, each once: that they work, and that every figure there is
-// one of theirs. With BENCHTIME in the environment, such as 1s, they measure for so long, and the
-// page gets the figures.
+// benchmarked are the packages with benchmarks of the page, and their names.
+var benchmarked = []struct{ pkg, names string }{
+	{"./hubconn", "Send|Boot|Idle"},
+	{"./provisioning/dps", "Register"},
+	{"./examples/simulator", "Devices|Fleet|StateFile"},
+}
+
+// bench runs each benchmark of the page once, with few devices: that they work, and that every
+// figure there is one of theirs. With BENCHTIME in the environment, such as 1s, they measure for so
+// long, BENCHCOUNT times, and the page gets the figures: medians, and how far they spread.
 func (w *workshop) bench() error {
 	measure := os.Getenv("BENCHTIME")
-	text, err := w.logged("bench.log", exec.Command("go", "test", "-run", "^$",
-		"-bench", "^Benchmark(Send|Boot|Idle)$", "-benchtime", cmp.Or(measure, "1x"),
-		"-timeout", "20m", "./hubconn"))
-	if err != nil {
-		return fmt.Errorf("%w\n%s", err, last(100, text))
+	count, err := strconv.Atoi(cmp.Or(os.Getenv("BENCHCOUNT"), "3"))
+	if err != nil || count < 1 {
+		return fmt.Errorf("BENCHCOUNT is %q: it is how often to measure", os.Getenv("BENCHCOUNT"))
+	}
+	found, log := map[string]figures{}, ""
+	load, _ := os.ReadFile("/proc/loadavg") // where there is one
+	for i, from := range benchmarked {
+		args := []string{"test", "-run", "^$", "-bench", "^Benchmark(" + from.names + ")$",
+			"-timeout", "30m", from.pkg}
+		if measure == "" {
+			args = append(args, "-short", "-benchtime", "1x")
+		} else {
+			args = append(args, "-benchtime", measure, "-count", strconv.Itoa(count))
+		}
+		text, err := w.logged(fmt.Sprintf("bench%d.log", i), exec.Command("go", args...))
+		if err != nil {
+			return fmt.Errorf("%w\n%s", err, last(100, text))
+		}
+		addFigures(found, text)
+		log += text
+	}
+	if err := w.otherFigures(found, measure != ""); err != nil {
+		return err
 	}
 	page, err := os.ReadFile(benchPage)
 	if err != nil {
 		return err
 	}
-	found := figuresOf(text)
 	updated, err := withFigures(string(page), found)
+	if err == nil {
+		updated, err = withVerdicts(updated, found)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", benchPage, err)
 	}
@@ -40,111 +67,67 @@ func (w *workshop) bench() error {
 	if measure == "" {
 		return nil
 	}
-	updated = withMachine(updated, text, time.Now())
-	return os.WriteFile(benchPage, []byte(updated), 0o644)
-}
-
-// figures are those of a benchmark, by unit.
-type figures map[string]string
-
-var processors = regexp.MustCompile(`-\d+$`)
-
-// figuresOf reads what go test -bench prints: a benchmark's name, with the number of processors if
-// that is not 1, how often it ran, and pairs of a value and its unit.
-func figuresOf(text string) map[string]figures {
-	all := map[string]figures{}
-	for line := range strings.Lines(text) {
-		fields := strings.Fields(line)
-		if len(fields) < 4 || !strings.HasPrefix(fields[0], "Benchmark") {
-			continue
-		}
-		name := processors.ReplaceAllString(strings.TrimPrefix(fields[0], "Benchmark"), "")
-		all[name] = figures{}
-		for pair := range slices.Chunk(fields[2:], 2) {
-			if value, err := strconv.ParseFloat(pair[0], 64); err == nil && len(pair) == 2 {
-				all[name][pair[1]] = short(value)
-			}
-		}
+	how := fmt.Sprintf("%d runs of %s", count, measure)
+	updated = withMachine(updated, log, string(load), how, time.Now())
+	if err := os.WriteFile(benchPage, []byte(updated), 0o644); err != nil {
+		return err
 	}
-	return all
+	return unexplained(updated)
 }
 
-// short has three digits, or all that stand before the point.
-func short(value float64) string {
-	if value >= 100 {
-		return strconv.FormatFloat(value, 'f', 0, 64)
-	}
-	return strconv.FormatFloat(value, 'g', 3, 64)
-}
-
-var benchTable = regexp.MustCompile("^\\| `([A-Z][a-z]+)` \\|")
-
-// withFigures puts the figures into a page's tables. The head of such a table is the name of a
-// benchmark, in code, and units; a row is that of a part of the benchmark. The columns "was"
-// stay as they are. Each row and column must have a figure, and each benchmark a row.
-func withFigures(page string, found map[string]figures) (string, error) {
-	var lines, units []string
-	benchmark, rows := "", map[string]bool{}
-	for line := range strings.SplitSeq(page, "\n") {
-		cells := cellsOf(line)
-		head := benchTable.FindStringSubmatch(line)
-		switch {
-		case cells == nil:
-			benchmark = ""
-		case head != nil:
-			benchmark, units = head[1], cells
-		case benchmark != "" && !strings.HasPrefix(cells[0], "---"):
-			name := benchmark + "/" + strings.Trim(cells[0], "`")
-			row, ok := found[name]
-			if !ok || len(cells) != len(units) {
-				return "", fmt.Errorf("there is no benchmark of so many figures: %s", line)
+// otherFigures are those that no benchmark of a package yields: sizes, and tests on boards that are
+// emulated. Without measuring, it is which there are.
+func (w *workshop) otherFigures(found map[string]figures, measure bool) error {
+	for _, s := range systems {
+		for _, name := range []string{s.board(), s.board() + "-small"} {
+			settings := small
+			if !strings.HasSuffix(name, "-small") {
+				settings = nil
+			} else if s.setting != "GOARM=6" {
+				continue
 			}
-			rows[name] = true
-			for i, unit := range units[1:] {
-				if unit == "was" {
-					continue
-				}
-				if cells[i+1], ok = row[unit]; !ok {
-					return "", fmt.Errorf("%s does not measure %s", name, unit)
+			size := int64(1)
+			if measure {
+				var err error
+				if size, err = w.buildFor(s, settings...); err != nil {
+					return fmt.Errorf("%s: %w", name, err)
 				}
 			}
-			line = "| " + strings.Join(cells, " | ") + " |"
-		}
-		lines = append(lines, line)
-	}
-	for name := range found {
-		if !rows[name] {
-			return "", fmt.Errorf("%s stands in no table", name)
+			found["Size/"+name] = figures{"MB": {float64(size) / 1e6}}
 		}
 	}
-	return strings.Join(lines, "\n"), nil
+	for _, b := range boards {
+		result := emulation{}
+		if measure {
+			var err error
+			if result, err = w.emulate(b); err != nil {
+				return err
+			}
+		}
+		found["Emulated/"+b.board()] = figures{
+			"packages": {float64(len(alike))}, "tests": {float64(result.passed)},
+			"seconds": {result.took.Seconds()},
+		}
+	}
+	return nil
 }
 
-// cellsOf are those of a table's row; nil if a line is none.
-func cellsOf(line string) []string {
-	if len(line) < 2 || line[0] != '|' || line[len(line)-1] != '|' {
-		return nil
-	}
-	cells := strings.Split(line[1:len(line)-1], "|")
-	for i := range cells {
-		cells[i] = strings.TrimSpace(cells[i])
-	}
-	return cells
+// figures are those of a benchmark, by unit: one of each run.
+type figures map[string][]float64
+
+// median is that of the runs.
+func (f figures) median(unit string) float64 {
+	runs := slices.Sorted(slices.Values(f[unit]))
+	n := len(runs)
+	return (runs[n/2] + runs[(n-1)/2]) / 2
 }
 
-var (
-	measuredOn = regexp.MustCompile(`(?m)^Measured .*$`)
-	processor  = regexp.MustCompile(`(?m)^cpu: (.*)$`)
-)
-
-// withMachine says when and where the figures were measured.
-func withMachine(page, text string, now time.Time) string {
-	cpu := "unknown processor"
-	if m := processor.FindStringSubmatch(text); m != nil {
-		cpu = m[1]
+// cell is a median, and half of what lies between the least and the most of the runs, in percent.
+func (f figures) cell(unit string) string {
+	middle := f.median(unit)
+	text := short(middle)
+	if half := (slices.Max(f[unit]) - slices.Min(f[unit])) / 2; half > 0 && middle > 0 {
+		text += fmt.Sprintf(" ±%.0f%%", 100*half/middle)
 	}
-	return measuredOn.ReplaceAllLiteralString(page, fmt.Sprintf(
-		"Measured on %s: %s, %s/%s, %s, %d processors.", now.Format(time.DateOnly),
-		runtime.Version(), runtime.GOOS, runtime.GOARCH, cpu, runtime.NumCPU(),
-	))
+	return text
 }

@@ -1,10 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
 	"os"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -57,7 +57,11 @@ func TestOnlyThePackagesThatFailedAreShown(t *testing.T) {
 func TestTargetsAreThoseOfTheirPackage(t *testing.T) {
 	list := "FuzzA\nFuzzB\nok  \tp/a\t0.1s\n?   \tp/b\t[no test files]\nok  \tp/c\t0.1s\n" +
 		"FuzzD\nok  \tp/d\t0.1s\n"
-	assert.Equal(t, []target{{"p/a", "FuzzA"}, {"p/a", "FuzzB"}, {"p/d", "FuzzD"}}, targetsOf(list))
+	got := targetsOf(list, []string{"p/d", "p/e"})
+	assert.Equal(t, []target{
+		{"p/a", "FuzzA", false}, {"p/a", "FuzzB", false}, {"p/d", "FuzzD", true},
+	}, got)
+	assert.Equal(t, "10s", got[2].time(), "what reads the bytes of strangers in a device")
 }
 
 func TestTestsOfDeviceAreFound(t *testing.T) {
@@ -71,34 +75,4 @@ func TestTestsOfDeviceAreFound(t *testing.T) {
 func TestEndIsWhatALogEndsWith(t *testing.T) {
 	assert.Equal(t, "b\nc\n", last(3, "a\nb\nc\n"))
 	assert.Equal(t, "a\n", last(10, "a\n"))
-}
-
-func TestFiguresOfBenchmarksGoIntoTheirTables(t *testing.T) {
-	const log = "cpu: Little One\nBenchmarkSend/64B/inflight=1-2   \t  28\t  56214 ns/op\t " +
-		"0.98891 x-paho\t 39 allocs/op\nBenchmarkBoot/conn \t 1\t 663.0 bytes-up\nPASS\n"
-	found := figuresOf(log)
-	assert.Equal(t, map[string]figures{
-		"Send/64B/inflight=1": {"ns/op": "56214", "x-paho": "0.989", "allocs/op": "39"},
-		"Boot/conn":           {"bytes-up": "663"},
-	}, found)
-
-	const page = "# x\nMeasured never.\n\n| what | target |\n| --- | --- |\n| `a` | 1 |\n\n" +
-		"| `Send` | x-paho | was |\n| --- | --- | --- |\n| `64B/inflight=1` | ? | 0.5 |\n\n" +
-		"| `Boot` | bytes-up |\n| --- | --- |\n| `conn` | 1 |\n"
-	updated, err := withFigures(page, found)
-	require.NoError(t, err)
-	now := time.Date(2026, 11, 29, 0, 0, 0, 0, time.UTC)
-	updated = withMachine(updated, log, now)
-	assert.Contains(t, updated, "| `a` | 1 |\n")
-	assert.Contains(t, updated, "| `64B/inflight=1` | 0.989 | 0.5 |\n")
-	assert.Contains(t, updated, "| `conn` | 663 |\n")
-	assert.Regexp(t, `(?m)^Measured on 2026-11-29: go.*, Little One, \d+ processors\.$`, updated)
-
-	for name, change := range map[string][2]string{
-		"no benchmark": {"64B", "65B"}, "no unit": {"x-paho", "x-pahoo"},
-		"no row": {"| `conn` | 1 |\n", ""}, "cell missing": {"| ? ", ""},
-	} {
-		_, err := withFigures(strings.Replace(page, change[0], change[1], 1), found)
-		assert.Error(t, err, name)
-	}
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -20,7 +22,7 @@ func (w *workshop) console() error {
 	if err := install(consolePage); err != nil {
 		return err
 	}
-	c := exec.Command("go", "test", "-count=1", "-v", "."+consolePage)
+	c := exec.Command("go", "test", "-count=1", "-v", "-timeout=20m", "."+consolePage)
 	c.Env = append(os.Environ(), "REHOME_CONSOLE=required")
 	if err := w.withoutSkips(consoleLog, c); err != nil {
 		return err

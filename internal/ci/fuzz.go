@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -6,22 +8,39 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 )
 
+// For how long each target is fuzzed, with one of two cores. What goes into devices reads the bytes
+// of strangers; the simulators' targets guard the tests of it.
 const (
-	fuzzTime     = "2s" // for each target, with one of two cores
+	fuzzDevices    = "10s"
+	fuzzSimulators = "2s"
+
 	fuzzAtOnce   = 2
-	fewestToFuzz = 4 // fewer targets than these have not been found
+	fewestToFuzz = 4 // fewer targets than these, on either side, have not been found
 )
+
+// deviceProgram is one that has in it what goes into devices.
+const deviceProgram = "github.com/rehome-iot/rehome/examples/thermostat"
 
 // target is a fuzz test.
 type target struct {
 	pkg, name string
+	device    bool // of a package that goes into devices
 }
 
-// fuzz runs every fuzz target for a moment: each test binary is built once, with the coverage that
+// time is for how long it is fuzzed.
+func (t target) time() string {
+	if t.device {
+		return fuzzDevices
+	}
+	return fuzzSimulators
+}
+
+// fuzz runs every fuzz target for a while: each test binary is built once, with the coverage that
 // guides the engine, and two targets run at a time.
 func (w *workshop) fuzz() error {
 	all, err := packages()
@@ -32,9 +51,21 @@ func (w *workshop) fuzz() error {
 	if err != nil {
 		return fmt.Errorf("go test -list: %w\n%s", err, list)
 	}
-	targets := targetsOf(string(list))
-	if len(targets) < fewestToFuzz {
-		return fmt.Errorf("only %d fuzz targets found", len(targets))
+	inside, err := exec.Command("go", "list", "-deps", deviceProgram).Output()
+	if err != nil {
+		return fmt.Errorf("go list -deps %s: %w", deviceProgram, err)
+	}
+	targets := targetsOf(string(list), strings.Fields(string(inside)))
+	devices := 0
+	for _, t := range targets {
+		if t.device {
+			devices++
+		}
+	}
+	if devices < fewestToFuzz || len(targets)-devices < fewestToFuzz {
+		return fmt.Errorf(
+			"only %d fuzz targets found, %d of them of devices", len(targets), devices,
+		)
 	}
 	binaries := map[string]string{}
 	for _, t := range targets {
@@ -81,7 +112,7 @@ func (w *workshop) fuzzTwice(t target, binary, log string) error {
 	if err != nil {
 		return fmt.Errorf("%s %s: %w\n%s", t.pkg, t.name, err, text)
 	}
-	say(os.Stdout, "%s %s", t.pkg, t.name)
+	say(os.Stdout, "%s %s for %s", t.pkg, t.name, t.time())
 	return nil
 }
 
@@ -91,14 +122,15 @@ func (w *workshop) fuzzOnce(t target, binary, log string) (text string, err erro
 		return "", err
 	}
 	c := exec.Command(binary, "-test.run", "^$", "-test.fuzz", "^"+t.name+"$",
-		"-test.fuzztime", fuzzTime, "-test.fuzzminimizetime", "5x", "-test.parallel", "1",
+		"-test.fuzztime", t.time(), "-test.fuzzminimizetime", "5x", "-test.parallel", "1",
 		"-test.fuzzcachedir", filepath.Join(w.out, "corpus", t.pkg))
 	c.Dir = strings.TrimSpace(string(dir)) // where a finding is written down
 	return w.logged(log, c)
 }
 
-// targetsOf reads what go test -list prints: a package's targets, and then its name.
-func targetsOf(list string) (targets []target) {
+// targetsOf reads what go test -list prints: a package's targets, and then its name. devices are
+// the packages that go into devices.
+func targetsOf(list string, devices []string) (targets []target) {
 	var names []string
 	for line := range strings.Lines(list) {
 		fields := strings.Fields(line)
@@ -108,7 +140,9 @@ func targetsOf(list string) (targets []target) {
 			names = append(names, fields[0])
 		case fields[0] == "ok" && len(fields) > 1:
 			for _, name := range names {
-				targets = append(targets, target{pkg: fields[1], name: name})
+				targets = append(targets, target{
+					pkg: fields[1], name: name, device: slices.Contains(devices, fields[1]),
+				})
 			}
 			names = nil
 		}

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -8,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,15 +18,21 @@ import (
 
 // steps are what may be asked for.
 var steps = map[string]func(*workshop) error{
-	"race":     (*workshop).race,
-	"commands": (*workshop).commands,
-	"official": (*workshop).official,
-	"console":  (*workshop).console,
-	"repeat":   (*workshop).repeat,
-	"secrets":  (*workshop).secrets,
-	"fuzz":     (*workshop).fuzz,
-	"cross":    (*workshop).cross,
-	"bench":    (*workshop).bench,
+	"race":      (*workshop).race,
+	"commands":  (*workshop).commands,
+	"official":  (*workshop).official,
+	"console":   (*workshop).console,
+	"repeat":    (*workshop).repeat,
+	"secrets":   (*workshop).secrets,
+	"fuzz":      (*workshop).fuzz,
+	"cross":     (*workshop).cross,
+	"bench":     (*workshop).bench,
+	"gosec":     (*workshop).gosec,
+	"vuln":      (*workshop).vuln,
+	"sbom":      (*workshop).sbom,
+	"notices":   (*workshop).notices,
+	"reproduce": (*workshop).reproduce,
+	"package":   (*workshop).pack,
 }
 
 func main() {
@@ -95,6 +104,20 @@ func (w *workshop) logged(log string, c *exec.Cmd) (text string, err error) {
 func (w *workshop) build(name, pkg string) (path string, err error) {
 	path = w.path(name)
 	return path, command("go", "build", "-o", path, pkg).Run()
+}
+
+// tool makes a tool out of a module in internal/tools, unless an earlier step has. It runs a few
+// times at most, so it is compiled fast rather than well.
+func (w *workshop) tool(module, pkg string) (binary string, err error) {
+	name := path.Join(module+"-tools", path.Base(strings.TrimSuffix(pkg, "/v2")))
+	binary = w.path(name)
+	if w.has(name) {
+		return binary, nil
+	}
+	build := command("go", "build", "-trimpath", "-gcflags", "all=-N -l", "-ldflags", "-s -w",
+		"-o", binary, pkg)
+	build.Dir = filepath.Join("internal", "tools", module)
+	return binary, build.Run()
 }
 
 // packages lists the module's, without those named: they have steps of their own.

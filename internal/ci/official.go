@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -10,8 +12,8 @@ import (
 
 const officialLog = "official.log"
 
-// official runs the service's own clients, unmodified, against the simulators, under the race
-// detector.
+// official runs the service's own clients, and plain ones, unmodified, against the simulators,
+// under the race detector.
 func (w *workshop) official() error {
 	if err := install(officialClients); err != nil {
 		return err

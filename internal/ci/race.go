@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -20,8 +22,9 @@ func (w *workshop) race() error {
 	if err != nil {
 		return err
 	}
-	// Verbose, since the run serves the search for secrets as well.
-	args := append([]string{"test", "-race", "-shuffle=on", "-v"}, all...)
+	// Verbose, since the run serves the search for secrets as well, and with the time that a busy
+	// machine takes for the longest of the packages.
+	args := append([]string{"test", "-race", "-shuffle=on", "-v", "-timeout", "30m"}, all...)
 	return w.tests(testLog, exec.Command("go", args...))
 }
 
@@ -47,7 +50,9 @@ var (
 	verdict = regexp.MustCompile(`^(ok|FAIL|\?)[ \t]`)
 	passed  = regexp.MustCompile(`(?m)^\s*--- PASS`)
 	skipped = regexp.MustCompile(`(?m)^\s*--- SKIP.*$`)
-	chatter = regexp.MustCompile(`^\s*(=== (RUN|PAUSE|CONT|NAME)|--- (PASS|SKIP))`)
+	chatter = regexp.MustCompile(
+		`^\s*(=== (RUN|PAUSE|CONT|NAME)|--- (PASS|SKIP))|^\d{4}/\d\d/\d\d `, // and default loggers
+	)
 )
 
 // failures is what the packages printed that failed, without what went well in them.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -14,14 +16,16 @@ import (
 // keysIn are the directories whose tests and programs have keys: those are looked for.
 var keysIn = []string{
 	"provisioning", "provisioning/dpstest", "examples/thermostat", "examples/quickstart",
-	"internal",
+	"examples/lifecycle", "examples/rehome", "internal",
 }
 
 // expected are lines that the output has if it is what it should be: a search through nothing finds
 // nothing.
 var expected = []string{
 	`^ok\s.*/provisioning\s`, `^ok\s.*/hubconn\s`, `^ok\s.*/thermostat\s`, `^--- PASS: Test.*Boot`,
-	`state"?[=:]"?connecting|"msg":"thermostat starts"`, `^All [0-9]+ steps went as expected`,
+	`state"?[=:]"?connecting|"msg":"thermostat starts"`,
+	`^All 7 steps went as expected`, `^All 6 steps went as expected`, // quickstart and lifecycle
+	`^--- PASS: TestWhatWasRecordedDoesTheSameOnceMore`, `msg="console is ready"`,
 }
 
 // secrets looks for keys and tokens in all that the suite and the programs print.
@@ -47,7 +51,8 @@ func (w *workshop) secrets() error {
 	for _, line := range expected {
 		args = append(args, "-expect", line)
 	}
-	args = append(args, w.path(testLog), w.path(quickstartLog))
+	args = append(args, w.path(testLog), w.path(quickstartLog), w.path(lifecycleLog),
+		w.path(consoleLog))
 	if w.has(officialLog) {
 		args = append(args, w.path(officialLog))
 	}
@@ -58,6 +63,16 @@ func (w *workshop) secrets() error {
 func (w *workshop) printed() error {
 	if !w.has(testLog) {
 		if err := w.race(); err != nil {
+			return err
+		}
+	}
+	if !w.has(consoleLog) {
+		if err := w.console(); err != nil {
+			return err
+		}
+	}
+	if !w.has(lifecycleLog) {
+		if _, err := w.typed(lifecycleLog, lifecycle); err != nil {
 			return err
 		}
 	}

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -32,10 +34,12 @@ func trials(missing string) []trial {
 	for _, format := range []string{"json", "text"} {
 		try(0, "-log-format", format, "-key", canaryKey)
 		try(0, "-log-format", format, "-transport", "mqtt", "-group-key", canaryGroup)
+		try(0, "-log-format", format, "-key", canaryKey, "-second-key", canaryGroup, "-csr")
 	}
 	all = append(all, trial{args: []string{"-transport", "ws"}, env: "THERMOSTAT_KEY=" + canaryKey})
-	try(0, "-key", canaryKey, "-status")
+	try(1, "-key", canaryKey, "-status") // nothing is stored
 	try(2, "-key", "canary-key: not base64")
+	try(2, "-key", canaryKey, "-second-key", "canary-key: not base64")
 	try(2, "-key", canaryKey, "-group-key", canaryGroup)
 	try(2, "-key", canaryKey, "-cert", missing)
 	try(2, "-key", canaryKey, "-no-such-flag")
