@@ -1,6 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package layout
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -28,11 +31,25 @@ func goTest(dir, function string) runner { return runner{dir: dir, function: fun
 var runners = map[string]runner{
 	"go run ./examples/quickstart": ci("commands", "README.md"),
 	"go test ./...":                ci("commands", "README.md"),
+	"go run ./examples/lifecycle":  ci("commands", `"go run ./examples/lifecycle"`),
+
+	"git clone https://github.com/rehome-iot/rehome": newcomer,
+	"cd rehome":   newcomer,
+	"go mod init": newcomer,
+	"go get github.com/rehome-iot/rehome/provisioning@latest": newcomer,
 
 	"bash .ci/run":                   ci("lint", "staticcheck"), // CI is this command
 	"bash .ci/run lint race":         ci("race", `"-race"`),
+	"make gosec":                     ci("gosec", `"-nosec"`),
+	"make vuln":                      ci("vuln", `"-db", database`),
+	"make sbom":                      ci("sbom", "checkBill(bill"),
+	"make reproduce":                 ci("reproduce", "w.built(\"another\""),
+	"bash .ci/run package":           ci("package", `"release", "--snapshot"`),
+	"bash .ci/spdx":                  goTest("internal/layout", "TestEachSourceFileNamesItsLicence"),
 	"bash .ci/run mutate":            ci("mutate", "run ./mutate"),
 	"go test ./internal/layout":      ci("race", `"test", "-race"`),
+	"go test ./internal/reliability": ci("race", `"test", "-race"`),
+	"make reliability":               ci("reliability", "./internal/reliability -update"),
 	"go doc ./provisioning":          documented,
 	"go doc -all ./provisioning":     documented,
 	"go doc -all ./hubconn":          documented,
@@ -51,29 +68,61 @@ var runners = map[string]runner{
 	"go test -run '^$' -bench StateFile ./examples/simulator":                    ci("fleet", "|StateFile)$'"),
 	"go run ./examples/simulator -https 8443 -mqtt 8884 -console 127.0.0.1:8080": goTest("internal/consolepage", "TestAPersonMovesADeviceByAllPolicies"),
 
-	"go test -run '^$' -bench Send ./hubconn":                             ci("bench", "Benchmark(Send|"),
-	"go test -run '^$' -bench Boot ./hubconn":                             ci("bench", "|Boot|"),
-	"go test -run '^$' -bench Idle ./hubconn":                             ci("bench", "|Idle)$"),
-	"BENCHTIME=1s bash .ci/run bench":                                     ci("bench", `Getenv("BENCHTIME")`),
+	"go -C examples/fleet run . -list":                                                                                                              played,
+	"go -C examples/fleet run . -scenario reboot,clock-1970 -devices 10000":                                                                         played,
+	"go -C examples/fleet run . -scenario phases -phases plan -devices 2000 -quota 100":                                                             played,
+	"go -C examples/fleet run . -scenario move,move-stagger,move-wrong-stagger -devices 5000 -quota 50 -hub-rate 30 -svg ../../docs/fleet-move.svg": played,
+	"go -C examples/fleet run . -scenario hub-down -devices 5000 -quota 50 -hub-rate 30 -svg ../../docs/fleet-hub-down.svg":                         played,
+	"go -C examples/fleet run . -scenario move -rival all -devices 500 -quota 5 -hub-rate 3 -svg ../../docs/fleet-rivals.svg":                       played,
+	"bash .ci/run million": ci("million", "REHOME_FLEET=million"),
+
+	"go test -run '^$' -bench Send ./hubconn":                             ci("bench", `"Send|`),
+	"go test -run '^$' -bench Boot ./hubconn":                             ci("bench", `|Boot|`),
+	"go test -run '^$' -bench Idle ./hubconn":                             ci("bench", `|Idle"`),
+	"go test -run '^$' -bench Register ./provisioning/dps":                ci("bench", `"Register"`),
+	"go test -run '^$' -bench Devices ./examples/simulator":               ci("bench", `"Devices|`),
+	"bash .ci/run bench":                                                  ci("bench", `Getenv("BENCHTIME")`),
+	"make bench":                                                          ci("bench", `Getenv("BENCHTIME")`),
 	"(cd internal/officialclients/testdata && npm ci --ignore-scripts)":   ci("official", `"npm", "ci", "--ignore-scripts"`),
 	"REHOME_OFFICIAL_CLIENTS=required go test ./internal/officialclients": ci("official", "REHOME_OFFICIAL_CLIENTS=required"),
 
 	`GOOS=linux GOARCH=arm GOARM=6 CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" ./examples/thermostat`: ci("cross", `"build", "-trimpath", "-ldflags", "-s -w"`),
 
-	`GOOS=linux GOARCH=arm GOARM=6 CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -gcflags all=-l -gcflags crypto/...= -gcflags runtime/...= ./examples/thermostat`: ci("cross", `buildFor(s, small...)`),
+	`GOOS=linux GOARCH=arm GOARM=6 CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -tags nethttpomithttp2 -gcflags all=-l -gcflags crypto/...= -gcflags runtime/...= ./examples/thermostat`: ci("cross", `buildFor(s, small...)`),
 }
 
 var (
 	documented = goTest("internal/layout", "TestPackagesThatDocumentsNameHaveDocumentation")
+	newcomer   = goTest("internal/layout", "TestANewcomerSeesTheFirstMessage")
+	played     = goTest("examples/fleet", "TestTheDocumentsCommandsMakeItsPictures")
 	walked     = goTest("internal/layout", "TestDevicesMoveAsTheSimulatorsPageSays")
 )
 
-// The section that is run as a whole, since each of its commands builds on those before.
+// A walk is a section of a page that a test runs as a whole, since each of its commands builds on
+// those before.
+type walk struct {
+	page, heading string
+	blocks        int
+	by            runner
+}
+
+// The one that a test of this package runs.
 const (
 	walkPage    = "examples/simulator/README.md"
 	walkHeading = "moving-devices-between-hubs-step-by-step"
 	walkBlocks  = 7
+
+	newcomerPage    = "docs/first-hour.md"
+	newcomerHeading = "from-a-clone-to-a-message"
+	newcomerBlocks  = 3
 )
+
+var walks = []walk{
+	{newcomerPage, newcomerHeading, newcomerBlocks, newcomer},
+	{walkPage, walkHeading, walkBlocks, walked},
+	{"examples/pkcs11/README.md", "ten-minutes", 6, goTest("examples/pkcs11", "TestThePageWorksAsItSays")},
+	{"examples/rehome/README.md", "ten-minutes", 5, goTest("internal/layout", "TestTheCommandLineWorksAsItsPageSays")},
+}
 
 // Programs whose name makes a code span a command, if an argument follows.
 var programs = []string{
@@ -113,15 +162,18 @@ func TestEveryCommandInADocumentIsRunOrSaysWhyNot(t *testing.T) {
 		)
 		used[command] = true
 	}
-	walked := 0
+	walked := make([]int, len(walks))
 	for _, page := range documents(t) {
 		for _, b := range page.blocks {
+			walk := slices.IndexFunc(walks, func(w walk) bool {
+				return w.page == page.name && w.heading == b.heading
+			})
 			switch {
 			case b.language != "sh":
 				assert.Empty(t, b.notRun, "%s:%d: the marker is for commands", page.name, b.line)
 			case b.notRun != "":
-			case page.name == walkPage && b.heading == walkHeading:
-				walked++
+			case walk >= 0:
+				walked[walk]++
 			default:
 				for _, command := range commands(b.text) {
 					check(page, b.line, command)
@@ -137,28 +189,35 @@ func TestEveryCommandInADocumentIsRunOrSaysWhyNot(t *testing.T) {
 	for command := range runners {
 		assert.True(t, used[command], "no document shows %q", command)
 	}
-	assert.Equal(t, walkBlocks, walked, "blocks of the walk")
+	for i, w := range walks {
+		assert.Equal(t, w.blocks, walked[i], "blocks of the walk of %s", w.page)
+	}
 }
 
 func TestRunnersOfCommandsExist(t *testing.T) {
 	script, err := os.ReadFile(filepath.Join(root, ".ci", "run"))
 	require.NoError(t, err)
-	for command, r := range runners {
-		if r.step != "" {
-			assert.Contains(t, stepText(t, string(script), r.step), r.holds,
-				"step %s runs %s no more", r.step, command)
-			continue
-		}
-		files, err := filepath.Glob(filepath.Join(root, r.dir, "*_test.go"))
-		require.NoError(t, err)
-		found := false
-		for _, file := range files {
-			text, err := os.ReadFile(file)
-			require.NoError(t, err)
-			found = found || strings.Contains(string(text), "\nfunc "+r.function+"(")
-		}
-		assert.True(t, found, "%s: %s has no test %s", command, r.dir, r.function)
+	all := maps.Clone(runners)
+	for _, w := range walks {
+		all["the commands of "+w.page] = w.by
 	}
+	for command, r := range all {
+		assert.True(t, r.exists(t, string(script)), "%s: there is no %+v", command, r)
+	}
+}
+
+// exists says that there still is who runs a command.
+func (r runner) exists(t *testing.T, script string) bool {
+	if r.step != "" {
+		return strings.Contains(stepText(t, script, r.step), r.holds)
+	}
+	files, err := filepath.Glob(filepath.Join(root, r.dir, "*_test.go"))
+	require.NoError(t, err)
+	return slices.ContainsFunc(files, func(file string) bool {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		return strings.Contains(string(text), "\nfunc "+r.function+"(")
+	})
 }
 
 // stepText is what a step of .ci/run does: its lines there, or the file of internal/ci that it

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build unix
 
 package layout
@@ -84,6 +86,9 @@ func containerfile(t *testing.T) map[string]stage {
 
 var goVersion = regexp.MustCompile(`(?m)^go (\d+\.\d+)`)
 
+// authorities are where Go looks for them on Linux.
+const authorities = "/etc/ssl/certs/ca-certificates.crt"
+
 func TestContainerfileBuildsWhatThereIs(t *testing.T) {
 	stages := containerfile(t)
 	build := stages["build"]
@@ -104,6 +109,7 @@ func TestContainerfileBuildsWhatThereIs(t *testing.T) {
 			}
 		}
 	}
+	var trusts []string
 	for name, s := range stages {
 		if name == "build" {
 			continue
@@ -120,6 +126,10 @@ func TestContainerfileBuildsWhatThereIs(t *testing.T) {
 			})
 			require.Len(t, words, 3, c)
 			assert.Equal(t, "--from=build", words[0])
+			if words[1] == authorities { // of the image that builds
+				trusts = append(trusts, name)
+				continue
+			}
 			assert.Contains(t, made, words[1], "%s copies what the build does not make", name)
 			copied = copied || words[1] == "/out"+program && words[2] == program
 		}
@@ -129,19 +139,27 @@ func TestContainerfileBuildsWhatThereIs(t *testing.T) {
 			assert.NotEmpty(t, s.all("VOLUME"), name)
 		}
 	}
+	assert.ElementsMatch(t, []string{"thermostat", "rehome"}, trusts,
+		"who connects to the services has whom to trust")
 	assert.Equal(t, []string{"443 8883"}, stages["simulator"].all("EXPOSE"))
+	// Who asks for the status of a device is answered by its own user alone.
+	assert.Equal(t, stages["thermostat"].all("USER"), stages["rehome"].all("USER"))
 }
 
 var packageOf = map[string]string{
 	"simulator": "./examples/simulator", "backend": "./examples/simulator/backend",
-	"thermostat": "./examples/thermostat",
+	"thermostat": "./examples/thermostat", "rehome": "./examples/rehome",
 }
 
 // hasFlags looks for the flags of a command in what the program says of itself.
 func hasFlags(t *testing.T, program string, args []string) {
 	t.Helper()
 	require.Contains(t, packageOf, program)
-	run := exec.CommandContext(t.Context(), "go", "run", packageOf[program], "-help")
+	ask := []string{"run", packageOf[program], "-help"}
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") { // a subcommand, with flags of its own
+		ask = slices.Insert(ask, 2, args[0])
+	}
+	run := exec.CommandContext(t.Context(), "go", ask...)
 	run.Dir = root
 	help, err := run.CombinedOutput()
 	require.NoError(t, err, "%s", help)
@@ -184,7 +202,7 @@ func compose(t *testing.T) composition {
 
 func TestComposeFileNamesWhatThereIs(t *testing.T) {
 	stages, c := containerfile(t), compose(t)
-	require.Len(t, c.Services, 3)
+	require.Len(t, c.Services, 4)
 	for name, s := range c.Services {
 		assert.Equal(t, name, s.Build.Target)
 		assert.Contains(t, stages, s.Build.Target)

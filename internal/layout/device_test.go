@@ -1,11 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package layout
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // What must not be linked into a binary that runs on a device: simulators, test libraries, and the
@@ -13,11 +20,12 @@ import (
 var notOnDevices = []string{
 	module + "/hubconn/hubtest",
 	module + "/hubconn/simnet",
+	module + "/provisioning/devicetest",
 	module + "/provisioning/dpstest",
 	module + "/cache/cachetest",
 	module + "/internal/mqttserver",
 	module + "/internal/memnet",
-	module + "/internal/weakcert",
+	module + "/internal/csr",
 	testify,
 	"testing",
 	"net/http/httptest",
@@ -25,7 +33,9 @@ var notOnDevices = []string{
 
 func TestDeviceBinaryIsLinkedFromDeviceCodeAlone(t *testing.T) {
 	linked := goList(
-		t, "-deps", "./examples/thermostat", "./provisioning", "./hubconn", "./cache", "./retry",
+		t, "-deps", "./examples/thermostat", "./examples/rehome", "./provisioning", "./hubconn",
+		"./hubconn/simdial",
+		"./cache", "./retry",
 	)
 	paths := map[string]bool{}
 	for _, p := range linked {
@@ -65,4 +75,38 @@ func TestDeviceBinaryTakesFewPackagesFromElsewhere(t *testing.T) {
 			p.ImportPath,
 		)
 	}
+}
+
+// clients are what package net/http itself connects and serves with, and with HTTP/2 if it can.
+var clients = []string{
+	"Client", "DefaultClient", "DefaultTransport", "Get", "Head", "ListenAndServe",
+	"ListenAndServeTLS", "Post", "PostForm", "Serve", "ServeTLS", "Server", "Transport",
+}
+
+// The smallest build of a device program leaves HTTP/2 out by a tag.
+func TestDevicesMakeNoUseOfHTTP2(t *testing.T) {
+	read := 0
+	for _, p := range goList(t, "-deps", "./examples/thermostat") {
+		if _, own := p.local(); !own || !slices.Contains(p.Imports, "net/http") {
+			continue
+		}
+		for _, file := range p.GoFiles {
+			syntax, err := parser.ParseFile(
+				token.NewFileSet(), filepath.Join(p.Dir, file), nil, parser.SkipObjectResolution,
+			)
+			require.NoError(t, err)
+			read++
+			ast.Inspect(syntax, func(n ast.Node) bool {
+				use, ok := n.(*ast.SelectorExpr)
+				if !ok {
+					return true
+				}
+				if from, ok := use.X.(*ast.Ident); ok && from.Name == "http" {
+					assert.NotContains(t, clients, use.Sel.Name, "%s/%s", p.ImportPath, file)
+				}
+				return true
+			})
+		}
+	}
+	assert.Greater(t, read, 10, "this test looks at the wrong packages")
 }

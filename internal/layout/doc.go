@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package layout holds the project to its own ground plan. It has tests alone: which package may
 // import which, what a device binary is linked from, that the decision is pure, what the exported
 // API may show, which files stand at the top level, how many files the device packages have and how

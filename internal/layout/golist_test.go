@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package layout
 
 import (
@@ -37,8 +39,13 @@ type listed struct {
 	XTestImports   []string
 }
 
-// local is the path within the module, and whether the package is in it.
-func (p listed) local() (string, bool) { return strings.CutPrefix(p.ImportPath, module+"/") }
+// local is the path within the module, "." of its root, and whether the package is in it.
+func (p listed) local() (string, bool) {
+	if p.ImportPath == module {
+		return ".", true
+	}
+	return strings.CutPrefix(p.ImportPath, module+"/")
+}
 
 // goList runs go list in the module's root.
 func goList(t *testing.T, args ...string) []listed {
@@ -73,4 +80,11 @@ func runGo(t *testing.T, env []string, args ...string) []byte {
 	out, err := cmd.Output()
 	require.NoError(t, err, "go %s\n%s%s", strings.Join(args, " "), stderr.String(), out)
 	return out
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(text)
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package layout
 
 import (
@@ -63,4 +65,30 @@ func TestProgramsInTheDocumentsCompileAndTheirTestsPass(t *testing.T) {
 		require.NoError(t, err, "%s", out)
 		assert.Contains(t, string(out), "--- PASS: Test")
 	}
+}
+
+// A first program that is silent where the key is wrong costs an afternoon: each that is shown has
+// a logger. Tests have other ways to see.
+func TestEveryDeviceThatIsShownHasALogger(t *testing.T) {
+	shown := map[string]string{}
+	for _, page := range documents(t) {
+		for _, b := range page.blocks {
+			if b.language == "go" && !strings.Contains(b.text, "testing.T") {
+				shown[fmt.Sprintf("%s:%d", page.name, b.line)] = b.text
+			}
+		}
+	}
+	for _, p := range goList(t, "./...") {
+		if name, _ := p.local(); !strings.HasPrefix(name, "examples/") {
+			shown[name+"/doc.go"] = p.packageComment(t)
+		}
+	}
+	devices := 0
+	for at, text := range shown {
+		if strings.Contains(text, "provisioning.Device{") {
+			devices++
+			assert.Contains(t, text, "Logger:", at)
+		}
+	}
+	require.GreaterOrEqual(t, devices, 3, "this test looks for programs in the wrong way")
 }

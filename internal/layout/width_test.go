@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package layout
 
 import (
@@ -46,6 +48,27 @@ func TestNoLineOfGoIsTooWide(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Greater(t, files, 100, "this test looks in the wrong place")
+}
+
+// Tables and programs in documentation comments are scrolled by pkg.go.dev where they are wider
+// than its column. A tab within one counts as four columns.
+func TestTablesInDocumentationFitTheirPage(t *testing.T) {
+	found := 0
+	for _, p := range goList(t, "./...") {
+		for _, name := range p.GoFiles {
+			source, err := os.ReadFile(filepath.Join(p.Dir, name))
+			require.NoError(t, err)
+			for i, line := range strings.Split(string(source), "\n") {
+				if text, ok := strings.CutPrefix(line, "//\t"); ok {
+					found++
+					assert.LessOrEqual(
+						t, width(text), tableWidth, "%s/%s:%d", p.ImportPath, name, i+1,
+					)
+				}
+			}
+		}
+	}
+	require.Greater(t, found, 200, "this test looks for tables in the wrong way")
 }
 
 // The proof that the test above can fail, and that each exemption goes as far as it says.
