@@ -63,7 +63,7 @@ func TestABootTakesTheRoundTripsOfTLSAndMQTTAndNoOther(t *testing.T) {
 				return server.dial(ctx, network, addr)
 			}, server.tlsConfig())
 			assert.EqualValues(t, 1, dials.Load(), "connections, to the hub or anybody else")
-			assert.Equal(t, 3, (<-server.connects).flights, "two of TLS 1.2 and one of MQTT")
+			assert.Equal(t, 3, server.connected(t).flights, "two of TLS 1.2 and one of MQTT")
 		})
 	}
 	t.Run("resumed", func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestABootTakesTheRoundTripsOfTLSAndMQTTAndNoOther(t *testing.T) {
 		config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 		for _, flights := range []int{3, 2} {
 			boots["hubconn"](t, server.dial, config)
-			assert.Equal(t, flights, (<-server.connects).flights)
+			assert.Equal(t, flights, server.connected(t).flights)
 		}
 	})
 }
@@ -87,7 +87,7 @@ func TestABootSendsFewBytesWithTheKeyExchangesOfTLS12(t *testing.T) {
 			config := server.tlsConfig()
 			config.CurvePreferences = target.Curves12
 			boot(t, server.dial, config)
-			assert.LessOrEqual(t, (<-server.connects).up, mostBytesUp)
+			assert.LessOrEqual(t, server.connected(t).up, mostBytesUp)
 		})
 	}
 }

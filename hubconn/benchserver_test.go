@@ -106,6 +106,18 @@ func startBenchServer(tb testing.TB) benchServer {
 	return benchServer{addr: addr, roots: roots, rootsPEM: string(rootsPEM), connects: connects}
 }
 
+// connected is the next CONNECT that has arrived.
+func (s benchServer) connected(tb testing.TB) connect {
+	tb.Helper()
+	select {
+	case c := <-s.connects:
+		return c
+	case <-time.After(time.Minute):
+		tb.Fatal("the server says nothing of a CONNECT")
+		return connect{}
+	}
+}
+
 func (s benchServer) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, "tcp", s.addr)
 }

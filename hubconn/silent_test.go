@@ -143,7 +143,8 @@ func TestASilentHubHoldsNothingUpOnRealSockets(t *testing.T) {
 			over()
 			require.NoError(t, conn.Close())
 			t.Logf("closed after %v", time.Since(start))
-			assert.Less(t, time.Since(start), time.Second)
+			// What it must not wait for takes 30 s and more; how long it takes is tested in bubbles.
+			assert.Less(t, time.Since(start), 10*time.Second)
 		})
 	}
 }

@@ -119,7 +119,7 @@ func TestAThousandWakesAskNoMoreThanTheDistancesAllow(t *testing.T) {
 				r.network.SetFault(hubA, simnet.Refused)
 				require.False(t, r.sleep(1_000, power))
 				at, cut := r.questions()
-				require.LessOrEqual(t, cut, 2)
+				require.LessOrEqual(t, cut, 5, "of 1,000: chance; see questions")
 				require.GreaterOrEqual(t, len(at), 3)
 				distance := 15 * time.Minute
 				for i := 1; i < len(at); i++ {

@@ -246,7 +246,7 @@ func TestNoAcknowledgedMessageIsLostOnSockets(t *testing.T) {
 	// One that keeps no waits: a device that is switched on again would wait in real time.
 	store := struct{ cache.Store }{new(cache.Memory)}
 
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	s := newSenders(t)
 	s.start(ctx, goroutines, messages)

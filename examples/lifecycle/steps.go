@@ -165,7 +165,7 @@ func (w *world) holdsCertificate(
 
 // settled waits until something is so, though not for long.
 func settled(ok func() bool) {
-	for begun := time.Now(); !ok() && time.Since(begun) < stage.Machine; {
+	for begun := time.Now(); !ok() && time.Since(begun) < 10*stage.Machine; {
 		time.Sleep(10 * time.Millisecond)
 	}
 }

@@ -220,7 +220,7 @@ func TestSIGTERMEndsItWithDevicesConnected(t *testing.T) {
 	defer half.Close()
 	begun := time.Now()
 	p.stop(t)
-	assert.Less(t, time.Since(begun), 5*time.Second)
+	assert.Less(t, time.Since(begun), 20*time.Second) // a handshake may take 30 s
 	<-c.Context().Done()
 }
 

@@ -83,7 +83,7 @@ func benchmarkFleet(b *testing.B) {
 	}
 	fleet := fleetSize(b)
 	trust := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
-	ctx, cancel := context.WithTimeout(b.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(b.Context(), 20*time.Minute)
 	defer cancel()
 	devices := make([]dps.SymmetricKey, fleet)
 	for i := range devices {

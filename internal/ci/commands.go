@@ -16,7 +16,7 @@ import (
 // to do, and what is too much on any machine.
 const (
 	testTarget = time.Minute
-	testLimit  = 10 * time.Minute
+	testLimit  = 25 * time.Minute
 )
 
 // quickstartLog is what the README's first command prints.
@@ -78,6 +78,7 @@ func (w *workshop) typed(log, line string) (took time.Duration, err error) {
 	defer f.Close()
 	say(os.Stdout, "$ %s", line)
 	c := command("bash", "-c", line)
+	c.Env = append(os.Environ(), "REHOME_TESTS=") // as nobody has it set; race has run the others
 	c.Stdout = io.MultiWriter(os.Stdout, f)
 	c.Stderr = c.Stdout
 	began := time.Now()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -101,15 +102,27 @@ func (w *workshop) fuzz() error {
 	return failed
 }
 
-// fuzzTwice gives a target a second chance where it was the engine that failed: it does, with
-// "context deadline exceeded", when its time is up at a bad moment. A finding names the input that
-// was written down.
+// The engine of Go 1.26 fails, the busier the machine the oftener, when its time is up at a bad
+// moment (go.dev/issue/75804). That is the end that was wanted, if there is nothing else in it.
+var (
+	fuzzEnded = regexp.MustCompile(
+		`(?m)^--- FAIL: Fuzz\w+ \([0-9.]+s\)\n\s+context deadline exceeded$`)
+	fuzzExecuted = regexp.MustCompile(`execs: [1-9]`)
+	fuzzFound    = regexp.MustCompile(`Failing input written|panic|(?m)^\s+--- FAIL`)
+)
+
+func endedByTime(text string) bool {
+	return fuzzEnded.MatchString(text) && fuzzExecuted.MatchString(text) &&
+		!fuzzFound.MatchString(text)
+}
+
+// fuzzTwice gives a target a second chance where what failed was the engine.
 func (w *workshop) fuzzTwice(t target, binary, log string) error {
 	text, err := w.fuzzOnce(t, binary, log)
-	if err != nil && !strings.Contains(text, "Failing input written") {
+	if err != nil && !fuzzFound.MatchString(text) && !endedByTime(text) {
 		text, err = w.fuzzOnce(t, binary, log)
 	}
-	if err != nil {
+	if err != nil && !endedByTime(text) {
 		return fmt.Errorf("%s %s: %w\n%s", t.pkg, t.name, err, text)
 	}
 	say(os.Stdout, "%s %s for %s", t.pkg, t.name, t.time())

@@ -18,7 +18,8 @@ func (w *workshop) official() error {
 	if err := install(officialClients); err != nil {
 		return err
 	}
-	c := exec.Command("go", "test", "-race", "-shuffle=on", "-count=1", "-v", "."+officialClients)
+	c := exec.Command("go", "test", "-race", "-shuffle=on", "-count=1", "-v", "-timeout", "30m",
+		"."+officialClients)
 	c.Env = append(os.Environ(), "REHOME_OFFICIAL_CLIENTS=required")
 	return w.withoutSkips(officialLog, c)
 }

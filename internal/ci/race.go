@@ -31,15 +31,13 @@ func (w *workshop) race() error {
 // tests runs go test -v and shows what matters of its output.
 func (w *workshop) tests(log string, c *exec.Cmd) error {
 	text, err := w.logged(log, c)
-	if err != nil {
-		fmt.Print(last(400, failures(text)))
-	}
 	for line := range strings.Lines(text) {
 		if verdict.MatchString(line) && !strings.HasPrefix(line, "?") {
 			fmt.Print(line)
 		}
 	}
-	if err != nil {
+	if err != nil { // last, since the end of a long output is what is read
+		fmt.Print(last(400, failures(text)))
 		return fmt.Errorf("%s: %w", strings.Join(c.Args[:min(5, len(c.Args))], " "), err)
 	}
 	say(os.Stdout, "%d tests passed", len(passed.FindAllString(text, -1)))

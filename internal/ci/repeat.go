@@ -53,11 +53,11 @@ func (w *workshop) repeated(binary, name string, tests []string, count int) erro
 		all.Go(func() {
 			c := exec.Command(binary, "-test.run", "^("+strings.Join(tests, "|")+")$",
 				"-test.count", strconv.Itoa(count/halves), "-test.shuffle", "on",
-				"-test.timeout", "10m")
+				"-test.timeout", "30m")
 			c.Dir = "provisioning"
 			text, err := w.logged(fmt.Sprintf("%s.%d.log", name, half), c)
 			if err != nil {
-				failed[half] = fmt.Errorf("%w\n%s", err, last(200, text))
+				failed[half] = fmt.Errorf("%w\n%s", err, last(200, failures(text)))
 			}
 		})
 	}

@@ -65,7 +65,8 @@ func TestDevicesMoveAsTheSimulatorsPageSays(t *testing.T) {
 	})
 	_, port, err := net.SplitHostPort(ready.HTTPS)
 	require.NoError(t, err)
-	others = strings.NewReplacer(":8443", ":"+port, "/tmp/", dir+"/")
+	others = strings.NewReplacer(
+		":8443", ":"+port, "/tmp/", dir+"/", "--max-time 8 ", "--max-time 20 ")
 
 	printed := read(t, stderr)
 	_, command, ok := strings.Cut(printed, "\n  go run ./examples/thermostat ")
@@ -140,7 +141,7 @@ func shell(t *testing.T, script string) string {
 
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !is(); time.Sleep(20 * time.Millisecond) {
 		require.True(t, time.Now().Before(end), what)
 	}
 }

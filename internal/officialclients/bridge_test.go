@@ -53,6 +53,7 @@ func (m mosquitto) bridge(t *testing.T) (local mosquitto) {
 	require.NoError(t, broker.Start())
 	t.Cleanup(func() {
 		assert.NoError(t, broker.Process.Signal(os.Interrupt))
+		defer time.AfterFunc(patience, func() { _ = broker.Process.Kill() }).Stop()
 		assert.NoError(t, broker.Wait(), "%s", &log)
 	})
 	return mosquitto{m.id, []string{"-h", "127.0.0.1"}}

@@ -3,6 +3,7 @@
 package officialclients
 
 import (
+	"context"
 	"crypto/tls"
 	"os"
 	"os/exec"
@@ -69,7 +70,9 @@ func (w *world) token(t *testing.T, key, resource string, policy ...string) stri
 	t.Helper()
 	python := needPython(t)
 	expiry := strconv.FormatInt(w.network.Now().Add(time.Hour).Unix(), 10)
-	c := exec.Command(python, append([]string{"sas.py", resource, expiry}, policy...)...)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c := exec.CommandContext(ctx, python, append([]string{"sas.py", resource, expiry}, policy...)...)
 	c.Dir, c.Stdin = "testdata", strings.NewReader(key)
 	out, err := c.Output()
 	require.NoError(t, err)

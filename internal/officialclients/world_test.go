@@ -166,7 +166,7 @@ func startDriver(t *testing.T, env []string, program string, args ...string) *dr
 	go d.read(stdout)
 	t.Cleanup(func() {
 		_ = stdin.Close()
-		stop := time.AfterFunc(5*time.Second, cancel)
+		stop := time.AfterFunc(patience, cancel)
 		<-d.ended
 		err := cmd.Wait()
 		stop.Stop()

@@ -23,7 +23,7 @@ import (
 
 // patience is how long either side waits for the other, and longest how much is read of an answer.
 const (
-	patience = 2 * time.Second
+	patience = 5 * time.Second
 	longest  = 8 << 10
 )
 

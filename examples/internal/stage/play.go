@@ -184,10 +184,7 @@ func (s *Scene) judge(ctx context.Context, sent, dials int) {
 		seen.Credential == want.Credential, "the hub has accepted it with its %s, not its %s",
 		seen.Credential, want.Credential,
 	)
-	s.Expect(
-		seen.Took >= want.Least && seen.Took <= want.Most, "it took %.3f s, not %s",
-		seen.Took.Seconds(), want.time(),
-	)
+	s.judgeTime(want, seen.Took)
 	s.Expect(
 		sent > 0 && s.messages() >= sent, "hubs have %d messages, %d were acknowledged",
 		s.messages(), sent,
@@ -199,6 +196,18 @@ func (s *Scene) judge(ctx context.Context, sent, dials int) {
 		stored.Confirmed != nil && stored.Confirmed.Hub == want.Hub && stored.Candidate == nil,
 		"the store does not hold %s: %+v", want.Hub, stored,
 	)
+}
+
+// judgeTime is strict about what is too early. Where it took somewhat longer, a slow machine is the
+// likelier reason, and is named: whether the device waits too long is tested in virtual time.
+func (s *Scene) judgeTime(want Expected, took time.Duration) {
+	late := took - want.Most
+	s.Expect(
+		took >= want.Least && late <= 9*Machine, "it took %.3f s, not %s", took.Seconds(), want.time(),
+	)
+	if late > 0 && late <= 9*Machine {
+		s.Tell.Line("slow", "it took %.3f s, not %s: is this machine busy?", took.Seconds(), want.time())
+	}
 }
 
 // Expect notes a problem, unless ok.

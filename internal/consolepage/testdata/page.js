@@ -432,6 +432,7 @@ async function fleet(browser) {
 (async () => {
   const browser = await chromium.launch({
     executablePath: process.env.REHOME_CHROMIUM || '/usr/bin/chromium',
+    timeout: patience, // the first start of a browser reads all of it from the disk
     args: ['--no-sandbox'], // CI is root, in a machine of its own
   });
   try {
