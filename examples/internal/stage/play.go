@@ -198,15 +198,14 @@ func (s *Scene) judge(ctx context.Context, sent, dials int) {
 	)
 }
 
-// judgeTime is strict about what is too early. Where it took somewhat longer, a slow machine is the
-// likelier reason, and is named: whether the device waits too long is tested in virtual time.
+// judgeTime is strict about what is too early. Where a step took somewhat longer in real time, the
+// machine is the likelier reason, and is named.
 func (s *Scene) judgeTime(want Expected, took time.Duration) {
-	late := took - want.Most
-	s.Expect(
-		took >= want.Least && late <= 9*Machine, "it took %.3f s, not %s", took.Seconds(), want.time(),
-	)
-	if late > 0 && late <= 9*Machine {
-		s.Tell.Line("slow", "it took %.3f s, not %s: is this machine busy?", took.Seconds(), want.time())
+	ok := took >= want.Least && took <= want.Most+s.late
+	s.Expect(ok, "it took %.3f s, not %s", took.Seconds(), want.time())
+	if ok && took > want.Most {
+		s.Tell.Line("slow", "it took %.3f s, not %s: is the machine busy?", took.Seconds(),
+			want.time())
 	}
 }
 

@@ -63,6 +63,7 @@ func (p *Program) Run(ctx context.Context, out io.Writer) (code int, err error) 
 		return Otherwise, err
 	}
 
+	w.late = 9 * Machine
 	tell := NewNarrator(out)
 	tell.Plain("%s, on this machine: HTTPS and WebSocket on %s, MQTT on %s, store in %s.", p.Cast,
 		network.HTTPSAddr(), network.MQTTAddr(), dir)

@@ -47,6 +47,9 @@ type World struct {
 	// Session is what the firmware does on a connection besides sending, if anything. It returns
 	// when ctx ends.
 	Session func(ctx context.Context, dev *provisioning.Device, hub *hubconn.Conn)
+
+	// late is by how much a busy machine may make a step too late. In virtual time it is zero.
+	late time.Duration
 }
 
 // Short is a hub's name without the domain that all of them share.
