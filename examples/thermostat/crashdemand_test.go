@@ -18,13 +18,14 @@ type demand struct {
 
 func (d demand) until() time.Time { return d.since.Add(d.asked) }
 
-// all of the demands hold, so the one that ends last counts.
-func all(
-	demands ...func([]*exchange, *exchange) demand,
-) func([]*exchange, *exchange) demand {
-	return func(received []*exchange, next *exchange) (last demand) {
-		for _, asked := range demands {
-			if d := asked(received, next); d.until().After(last.until()) {
+// rule is what the answers that a device has received ask for before its next request.
+type rule func(b *board, received []*exchange, next *exchange) demand
+
+// all of the rules hold, so the demand that ends last counts.
+func all(rules ...rule) rule {
+	return func(b *board, received []*exchange, next *exchange) (last demand) {
+		for _, asked := range rules {
+			if d := asked(b, received, next); d.until().After(last.until()) {
 				last = d
 			}
 		}
@@ -33,7 +34,7 @@ func all(
 }
 
 // retryAfter is what an answer asks for in so many words.
-func retryAfter(received []*exchange, next *exchange) (last demand) {
+func retryAfter(_ *board, received []*exchange, next *exchange) (last demand) {
 	for _, e := range received {
 		d := demand{e.sent, e.retryAfter}
 		if e.service == next.service && d.asked > 0 && d.until().After(last.until()) {
@@ -44,8 +45,8 @@ func retryAfter(received []*exchange, next *exchange) (last demand) {
 }
 
 // afterFailure is the floor of every back-off.
-func afterFailure(service string, floor time.Duration) func([]*exchange, *exchange) demand {
-	return func(received []*exchange, next *exchange) demand {
+func afterFailure(service string, floor time.Duration) rule {
+	return func(_ *board, received []*exchange, next *exchange) demand {
 		e := lastOf(received, func(e *exchange) bool { return e.service == service && e.failed })
 		if e == nil || next.service != service {
 			return demand{}
@@ -54,21 +55,32 @@ func afterFailure(service string, floor time.Duration) func([]*exchange, *exchan
 	}
 }
 
+// What a device and the test may measure differently: in all, and for each process that takes up
+// what the one before it has kept.
+const (
+	reckoning       = 3 * time.Second
+	reckoningByEach = 50 * time.Millisecond
+)
+
 // asLongAgain is what a DPS that throttles is left alone for beyond its Retry-After: as long as it
-// has throttled the device already, but for what a device and the test measure differently.
-func asLongAgain(received []*exchange, next *exchange) demand {
+// has throttled the device already. The device knows that from the moment at which it has taken in
+// the first such answer, and a process that starts counts on only when it has its turn: what the
+// machine stood still does not count.
+func asLongAgain(b *board, received []*exchange, next *exchange) demand {
 	throttled := func(e *exchange) bool { return e.service == toDPS && e.retryAfter > 0 }
 	last := lastOf(received, throttled)
 	if last == nil || next.service != toDPS {
 		return demand{}
 	}
 	first := received[slices.IndexFunc(received, throttled)]
-	return demand{last.sent, last.retryAfter + last.sent.Sub(first.sent) - 3*time.Second}
+	lasted := b.fleet.lag.between(first.sent, last.sent) - reckoning -
+		time.Duration(last.process-first.process)*reckoningByEach
+	return demand{last.sent, last.retryAfter + max(0, lasted)}
 }
 
 // stays says that an assigned device has no reason to ask DPS for so long.
-func stays(quiet time.Duration) func([]*exchange, *exchange) demand {
-	return func(received []*exchange, next *exchange) demand {
+func stays(quiet time.Duration) rule {
+	return func(_ *board, received []*exchange, next *exchange) demand {
 		e := lastOf(received, func(e *exchange) bool { return e.assigned })
 		if e == nil || next.service != toDPS {
 			return demand{}
@@ -80,8 +92,8 @@ func stays(quiet time.Duration) func([]*exchange, *exchange) demand {
 // sameOperation says that a device that has been given an operation polls that one until it is
 // over, and never registers anew. An answer that ends it counts even if it has come in vain: what
 // the device cannot know it asks for again, but soon.
-func (b *board) sameOperation(before []*exchange, next *exchange) demand {
-	last := lastOf(before, func(e *exchange) bool { return e.operation != "" && b.received(e) })
+func sameOperation(before []*exchange, next *exchange) demand {
+	last := lastOf(before, func(e *exchange) bool { return e.operation != "" && e.takenIn != "" })
 	if last == nil || last.over() || next.service != toDPS || next.operation == last.operation {
 		return demand{}
 	}
@@ -110,8 +122,8 @@ func gapAfter(answers int) time.Duration {
 }
 
 // growingGaps says that DPS is asked less and less often by a device that it gives the same answer.
-func growingGaps(same func(*exchange) bool) func([]*exchange, *exchange) demand {
-	return func(received []*exchange, next *exchange) demand {
+func growingGaps(same func(*exchange) bool) rule {
+	return func(_ *board, received []*exchange, next *exchange) demand {
 		e := lastOf(received, same)
 		if e == nil || next.service != toDPS {
 			return demand{}
@@ -122,7 +134,7 @@ func growingGaps(same func(*exchange) bool) func([]*exchange, *exchange) demand 
 
 // quickTries says that a hub that turns the device away is tried a few times more after DPS has
 // named it first, since it may lag behind, once after each later answer, and then at the next gap.
-func quickTries(received []*exchange, next *exchange) demand {
+func quickTries(_ *board, received []*exchange, next *exchange) demand {
 	assigned := func(e *exchange) bool { return e.assigned }
 	named := lastOf(received, assigned)
 	if named == nil || next.service != toHub {

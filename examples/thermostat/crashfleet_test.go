@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn/simnet"
@@ -52,7 +51,9 @@ type board struct {
 	fleet *fleet
 	index int
 	args  []string
+	store string
 	log   *os.File
+	said  [][]sentence // by its processes, once it is judged
 
 	mu        sync.Mutex
 	exchanges []*exchange
@@ -62,19 +63,22 @@ type board struct {
 	soon      chan time.Duration
 }
 
-func newFleet(t *testing.T, in *situation, network byte, lag *lagLog) *fleet {
+// newFleet makes so many devices, whose files are in a directory.
+func newFleet(
+	t *testing.T, in *situation, network byte, devices int, dirs *crashDirs, lag *lagLog,
+) *fleet {
 	// All of 127.0.0.0/8 is this machine, but only a socket for any address hears all of it.
 	s := newSiteAt(t, simnet.ListenConfig{Addr: "0.0.0.0"}, dpstest.Config{
-		RetryAfter: time.Second, RegistrationsPerMinute: -1, PollsPer10s: -1,
+		RetryAfter: pollTime, RegistrationsPerMinute: -1, PollsPer10s: -1,
 	})
 	f := &fleet{situation: in, site: s, network: network, lag: lag}
 	s.network.Handle(dpstest.GlobalEndpoint, &recorder{s.dps, toDPS, f})
 	s.network.Handle(hubA, &recorder{s.a, toHub, f})
-	for i := range crashDevices {
+	for i := range devices {
 		s.enroll(t, crashID(i))
 	}
 	if in.arrange != nil {
-		in.arrange(s)
+		in.arrange(s, devices)
 	}
 	_, https, _ := net.SplitHostPort(s.network.HTTPSAddr())
 	_, mqtt, _ := net.SplitHostPort(s.network.MQTTAddr())
@@ -85,16 +89,18 @@ func newFleet(t *testing.T, in *situation, network byte, lag *lagLog) *fleet {
 		go f.serveUntrusted(l, simnet.NewCA("Unknown Root", time.Now()).Server(hubA))
 		_, mqtt, _ = net.SplitHostPort(l.Addr().String())
 	}
-	for i := range crashDevices {
-		log, err := os.Create(filepath.Join(s.dir, crashID(i)+".log"))
+	for i := range devices {
+		name := fmt.Sprintf("%d-%s", network, crashID(i))
+		log, err := os.Create(filepath.Join(dirs.logs, name+".log"))
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = log.Close() })
+		store := filepath.Join(dirs.stores, name)
 		f.boards = append(f.boards, &board{
-			fleet: f, index: i, log: log, soon: make(chan time.Duration, 1),
+			fleet: f, index: i, log: log, store: store, soon: make(chan time.Duration, 1),
 			args: append([]string{
 				"-id-scope", s.dps.IDScope(), "-ca", filepath.Join(s.dir, "ca.pem"),
-				"-registration-id", crashID(i), "-key", canaryKey, "-interval", "1s", "-store",
-				filepath.Join(s.dir, "store-"+crashID(i)), "-connect-to", ":443:ADDRESS:" + https,
+				"-registration-id", crashID(i), "-key", canaryKey, "-interval", "1s",
+				"-store", store, "-connect-to", ":443:ADDRESS:" + https,
 				"-connect-to", ":8883:ADDRESS:" + mqtt,
 				// each service by the one port that the situation is about
 				"-transport", "https", "-hub-transport", "mqtt",
@@ -122,8 +128,9 @@ func (f *fleet) run(began time.Time) {
 	running.Wait()
 }
 
-// live is the life of one process.
-func (b *board) live(n int) {
+// command is the n-th process of a device. It writes its log to the file, so that what a killed
+// process has said is there.
+func (b *board) command(n int) *exec.Cmd {
 	address := fmt.Sprintf("127.%d.%d.%d", b.fleet.network, b.index, n)
 	args := make([]string, len(b.args))
 	for i, arg := range b.args {
@@ -133,11 +140,18 @@ func (b *board) live(n int) {
 	c.Stderr = b.log
 	// The system's authorities take longer to read than all the rest of a start.
 	c.Env = []string{"SSL_CERT_FILE=" + os.DevNull, "SSL_CERT_DIR=" + b.fleet.site.dir + "/none"}
+	return c
+}
+
+// live is the life of one process.
+func (b *board) live(n int) {
+	c := b.command(n)
 	select {
 	case <-b.soon: // meant for the process before
 	default:
 	}
-	fmt.Fprintf(b.log, "--- process %d starts at %s\n", n, time.Now().Format(logTime))
+	// On a line of its own, whatever the process before was writing when it was killed.
+	fmt.Fprintf(b.log, "\n"+processStarts, n, time.Now().Format(logTime))
 	b.mu.Lock()
 	b.starts = append(b.starts, time.Now())
 	b.mu.Unlock()
@@ -165,7 +179,6 @@ func (b *board) live(n int) {
 			<-ended
 			b.end(n, at, "")
 			b.fleet.kills.Add(1)
-			fmt.Fprintf(b.log, "--- process %d killed at %s\n", n, at.Format(logTime))
 			return
 		}
 	}
@@ -180,36 +193,52 @@ func (b *board) end(n int, at time.Time, why string) {
 	b.ended = why
 }
 
+// board is the device whose process has connected to an address; nil for a stranger, since anybody
+// on this machine may.
+func (f *fleet) board(local net.Addr) (b *board, process int) {
+	at, ok := local.(*net.TCPAddr)
+	if !ok {
+		return nil, 0
+	}
+	ip := at.IP.To4()
+	if ip == nil || ip[0] != 127 || ip[1] != f.network || int(ip[2]) >= len(f.boards) {
+		return nil, 0
+	}
+	return f.boards[ip[2]], int(ip[3])
+}
+
 // begin writes down a request that has arrived at an address.
-func (f *fleet) begin(local net.Addr, e *exchange) (process int) {
-	ip := local.(*net.TCPAddr).IP.To4()
-	b := f.boards[ip[2]]
+func (f *fleet) begin(local net.Addr, e *exchange) {
+	b, process := f.board(local)
+	if b == nil {
+		return
+	}
+	e.process = process
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.exchanges = append(b.exchanges, e)
-	return int(ip[3])
 }
 
 // answer sends the answer to it, and now and then has the process killed soon after.
-func (f *fleet) answer(local net.Addr, e *exchange, send func()) {
-	b := f.boards[local.(*net.TCPAddr).IP.To4()[2]]
+func (f *fleet) answer(local net.Addr, send func()) {
+	b, _ := f.board(local)
+	if b == nil {
+		send()
+		return
+	}
 	b.mu.Lock()
 	send()
 	b.mu.Unlock()
-	if rand.N(killAfterAnswer) == 0 {
-		select {
-		case b.soon <- readTime + rand.N(readTime):
-		default:
-		}
+	in := rand.N(soonTime)
+	switch rand.N(killAfterAnswer) {
+	case 0: // while the device takes it in, or just after it has
+	case 1: // or when it must have
+		in += lifeTime
+	default:
+		return
 	}
-}
-
-func (f *fleet) checkSecrets(t *testing.T) {
-	for _, b := range f.boards {
-		log, err := os.ReadFile(b.log.Name())
-		require.NoError(t, err)
-		for _, secret := range []string{canaryKey, "SharedAccessSignature"} {
-			assert.NotContains(t, string(log), secret)
-		}
+	select {
+	case b.soon <- in:
+	default:
 	}
 }

@@ -45,6 +45,8 @@ type exchange struct {
 	failed     bool
 	refused    bool // DPS knows the device, and does not want it
 	assigned   bool
+
+	takenIn evidence // that the device has received the answer; empty if there is none
 }
 
 // over says that the answer ends an operation.
@@ -61,10 +63,10 @@ func (r *recorder) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	local, _ := q.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	e := &exchange{service: r.service, at: time.Now()}
 	e.kind, e.operation = kindOf(q)
-	e.process = r.fleet.begin(local, e)
+	r.fleet.begin(local, e)
 	held := &heldResponse{ResponseWriter: w, status: http.StatusOK}
 	r.Site.ServeHTTP(held, q)
-	r.fleet.answer(local, e, func() {
+	r.fleet.answer(local, func() {
 		held.describe(e)
 		e.sent = time.Now()
 		held.send()
@@ -134,7 +136,7 @@ func (c *recordedConn) Read(data []byte) (int, error) {
 	n, err := c.Conn.Read(data)
 	if n > 0 && c.connect == nil {
 		e := &exchange{service: c.recorder.service, kind: "connect", at: time.Now()}
-		e.process = c.recorder.fleet.begin(c.LocalAddr(), e)
+		c.recorder.fleet.begin(c.LocalAddr(), e)
 		c.connect = e
 	}
 	return n, err
@@ -144,7 +146,7 @@ func (c *recordedConn) Write(data []byte) (n int, err error) {
 	first := false
 	c.answered.Do(func() {
 		first = true
-		c.recorder.fleet.answer(c.LocalAddr(), c.connect, func() {
+		c.recorder.fleet.answer(c.LocalAddr(), func() {
 			if len(data) > 3 {
 				c.connect.status = int(data[3])
 			}
@@ -172,7 +174,7 @@ func (f *fleet) serveUntrusted(l net.Listener, certificate tls.Certificate) {
 			defer nc.Close()
 			_ = nc.SetDeadline(time.Now().Add(30 * time.Second))
 			e := &exchange{service: toHub, kind: "handshake", at: time.Now(), failed: true}
-			e.process = f.begin(nc.LocalAddr(), e)
+			f.begin(nc.LocalAddr(), e)
 			var shown time.Time
 			tc := tls.Server(nc, &tls.Config{
 				MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12,
@@ -184,7 +186,7 @@ func (f *fleet) serveUntrusted(l net.Listener, certificate tls.Certificate) {
 			failure, ok := errors.AsType[*net.OpError](tc.Handshake())
 			if ok && failure.Op == "remote error" {
 				// The device's alert says that it has seen the certificate.
-				f.answer(nc.LocalAddr(), e, func() { e.sent, e.done = shown, time.Now() })
+				f.answer(nc.LocalAddr(), func() { e.sent, e.done = shown, time.Now() })
 			}
 		}()
 	}

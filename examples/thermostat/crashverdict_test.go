@@ -6,7 +6,6 @@ package main_test
 
 import (
 	"fmt"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -17,14 +16,23 @@ import (
 type verdict struct {
 	kills, dps, hub, registrations, unsure, early int
 
+	// How often all devices have asked where the trouble is, the one that has asked least often,
+	// and how often they must have, on a machine that let them live as this one did.
+	asked, seldom int
+	least         float64
+
+	proofs   map[evidence]int                // of answers that were received
 	shortest map[time.Duration]time.Duration // by what was asked
 	drawn    string                          // the moments, with Stagger
-	traces   []string                        // of devices that were early
+	unstored int                             // devices whose store has failed, which are not judged
+	traces   []string                        // of what was early
 	problems []string
 }
 
-func (f *fleet) judge() *verdict {
-	v := &verdict{shortest: map[time.Duration]time.Duration{}}
+func (f *fleet) judge(dirs *crashDirs) *verdict {
+	v := &verdict{
+		shortest: map[time.Duration]time.Duration{}, proofs: map[evidence]int{}, seldom: -1,
+	}
 	var draws []time.Duration
 	for _, b := range f.boards {
 		b.mu.Lock()
@@ -37,33 +45,41 @@ func (f *fleet) judge() *verdict {
 	if f.staggered {
 		v.judgeDraws(draws)
 	}
+	if float64(v.asked) < v.least {
+		v.problem("the devices have asked %d times, not %.1f", v.asked, v.least)
+	}
+	if v.unstored > len(f.boards)/4 || v.unstored > 0 && dirs.inMemory {
+		v.problem("the stores of %d devices have failed", v.unstored)
+	}
 	return v
 }
 
+func (v *verdict) problem(format string, args ...any) {
+	v.problems = append(v.problems, fmt.Sprintf(format, args...))
+}
+
 func (v *verdict) judge(b *board) {
-	f := b.fleet
 	v.kills += len(b.kills)
+	id := crashID(b.index)
 	if b.ended != "" {
-		v.problems = append(v.problems, crashID(b.index)+": "+b.ended)
+		v.problem("%s: %s", id, b.ended)
+	}
+	if len(b.kills) == 0 {
+		return
 	}
 	slices.SortStableFunc(b.exchanges, func(x, y *exchange) int { return x.at.Compare(y.at) })
-	early, asked := map[*exchange]demand{}, 0
+	if err := b.weigh(); err != nil {
+		v.problem("%s: %v", id, err)
+	}
+	if secret := b.secret(); secret != "" {
+		v.problem("%s: its log has %s", id, secret)
+	}
+	v.count(b)
+	if b.unstored() > 0 {
+		v.unstored++
+		return
+	}
 	for i, e := range b.exchanges {
-		if e.service == f.service {
-			asked++
-		}
-		switch {
-		case e.service == toHub:
-			v.hub++
-		case e.kind == "register":
-			v.registrations++
-			fallthrough
-		default:
-			v.dps++
-		}
-		if !b.received(e) {
-			v.unsure++
-		}
 		d := b.demandFor(b.exchanges[:i], e)
 		if d.asked == 0 {
 			continue
@@ -73,57 +89,68 @@ func (v *verdict) judge(b *board) {
 			v.shortest[d.asked] = distance
 		}
 		if distance < d.asked {
-			early[e] = d
+			v.early++
+			v.traces = append(v.traces, b.trace(e, d))
+			v.problem("%s was EARLY: its process %d asked %s (%s) at %s, %v after what asked for %v",
+				id, e.process, e.service, e.kind, e.at.Format(logTime), distance, d.asked)
 		}
 	}
-	if len(early) > 0 {
-		v.early += len(early)
-		v.traces = append(v.traces, b.trace(early))
+}
+
+func (v *verdict) count(b *board) {
+	asked := 0
+	for _, e := range b.exchanges {
+		if e.service == b.fleet.service {
+			asked++
+		}
+		if e.service == toHub {
+			v.hub++
+		} else {
+			v.dps++
+		}
+		if e.kind == "register" {
+			v.registrations++
+		}
+		if e.takenIn == "" {
+			v.unsure++
+		}
+		v.proofs[e.takenIn]++
 	}
-	if least := b.least(); asked < least {
-		v.problems = append(v.problems, fmt.Sprintf("%s has asked %d times, not %d",
-			crashID(b.index), asked, least))
+	lived := b.lived()
+	v.asked, v.least = v.asked+asked, v.least+leastShare*lived*b.fleet.least
+	if v.seldom < 0 || asked < v.seldom {
+		v.seldom = asked
+	}
+	if asked == 0 && lived > 0.5 {
+		v.problem("%s has never asked", crashID(b.index))
 	}
 }
 
-// least is how often the device must have asked, on a machine that let it live.
-func (b *board) least() int {
-	least := float64(b.fleet.least)
-	if n := len(b.kills); n < fullKills {
-		least *= float64(n) / fullKills * 3 / 4
-	}
-	from, to := b.starts[0], b.kills[len(b.kills)-1]
-	if usable := b.fleet.lag.between(from, to).Seconds() / to.Sub(from).Seconds(); usable < 0.9 {
-		least *= usable
-	}
-	return int(least)
+// leastShare is how much of what its devices ask on average a fleet must have asked.
+const leastShare = 0.8
+
+// lived is how much of a life in full the device had on this machine, 0 to 1.
+func (b *board) lived() float64 {
+	usable := b.fleet.lag.usable(b.starts[0], b.kills[len(b.kills)-1])
+	return usable * min(1, float64(len(b.kills))/fullKills)
 }
 
-// received says that a process has received an answer. On a machine that stands still often, a
-// process waits for its turn as well where it does not.
-func (b *board) received(e *exchange) bool {
-	if e.sent.IsZero() || e.process >= len(b.kills) {
-		return false
-	}
-	needs, killed := readTime, b.kills[e.process]
-	if e.assigned {
-		needs = storeTime
-	}
-	needs += time.Duration(10 * b.fleet.lag.share(killed) * float64(needs))
-	return b.fleet.lag.between(e.done, killed) >= needs
-}
-
-// demandFor is what the answers that a device has received before a request ask for.
-func (b *board) demandFor(before []*exchange, next *exchange) demand {
-	var received []*exchange
-	for _, e := range before {
-		if b.received(e) && e.sent.Before(next.at) {
+// demandFor is what the answers that a device has received before a request ask for. Those to
+// later processes say nothing of it: it was read late.
+func (b *board) demandFor(all []*exchange, next *exchange) demand {
+	var before, received []*exchange
+	for _, e := range all {
+		if e.process > next.process {
+			continue
+		}
+		before = append(before, e)
+		if e.takenIn != "" && e.sent.Before(next.at) {
 			received = append(received, e)
 		}
 	}
-	demands := []demand{retryAfter(received, next), b.sameOperation(before, next)}
+	demands := []demand{retryAfter(b, received, next), sameOperation(before, next)}
 	if b.fleet.asked != nil {
-		demands = append(demands, b.fleet.asked(received, next))
+		demands = append(demands, b.fleet.asked(b, received, next))
 	}
 	return slices.MaxFunc(demands, func(x, y demand) int { return x.until().Compare(y.until()) })
 }
@@ -138,70 +165,30 @@ func (b *board) firstAsked() time.Duration {
 	return crashStagger + b.fleet.lag.between(end, at)
 }
 
-// judgeDraws: the moment that a device has drawn is kept, so that all of them have registered by
-// the end of the window, and not all of them soon.
+// judgeDraws: the moment that a device has drawn is kept, so that all of them have registered soon
+// after the end of the window, and not all of them soon.
 func (v *verdict) judgeDraws(draws []time.Duration) {
-	if len(draws) < crashDevices {
+	if len(draws) < mostDevices {
 		return // which is a problem already
 	}
 	slices.Sort(draws)
 	first, middle, last := draws[0], draws[len(draws)/2], draws[len(draws)-1]
 	v.drawn = fmt.Sprintf("drawn from %v: first %.1f s, middle %.1f s, last %.1f s", crashStagger,
 		first.Seconds(), middle.Seconds(), last.Seconds())
-	if last < crashStagger/2 || last > crashStagger+2*longestLife {
-		v.problems = append(v.problems, v.drawn)
+	if last < crashStagger/2 || last > crashStagger+4*longestLife {
+		v.problem("%s", v.drawn)
 	}
 }
 
-func (v *verdict) row(f *fleet) string {
-	var distances []string
-	for _, asked := range slices.Sorted(maps.Keys(v.shortest)) {
-		if asked%time.Second != 0 {
-			continue // by how long DPS had throttled: another one for each request
-		}
-		distances = append(distances, fmt.Sprintf("%v: %.3f s", asked, v.shortest[asked].Seconds()))
-	}
-	if v.drawn != "" {
-		distances = append(distances, v.drawn)
-	}
-	return fmt.Sprintf("%-34s %7d %6d %6d %6d %8d %7d %6d  %s", f.name, len(f.boards), v.kills,
-		v.dps, v.hub, v.registrations, v.unsure, v.early, strings.Join(distances, ", "))
-}
-
-// trace tells the life of a device: requests, answers, kills.
-func (b *board) trace(early map[*exchange]demand) string {
-	type line struct {
-		at   time.Time
-		text string
-	}
-	var lines []line
-	for n, at := range b.starts {
-		lines = append(lines, line{at, fmt.Sprintf("process %d starts", n)})
-	}
-	for n, at := range b.kills {
-		lines = append(lines, line{at, fmt.Sprintf("process %d is killed", n)})
-	}
-	for _, e := range b.exchanges {
-		text := fmt.Sprintf("process %d asks %s: %s %s", e.process, e.service, e.kind, e.operation)
-		if d, ok := early[e]; ok {
-			text += fmt.Sprintf("  EARLY: %v after what asked for %v at %s", e.at.Sub(d.since),
-				d.asked, d.since.Format(logTime))
-		}
-		lines = append(lines, line{e.at, text})
-		if e.sent.IsZero() {
-			continue
-		}
-		lines = append(lines, line{e.sent, fmt.Sprintf("  answer to process %d: %s %s %d, "+
-			"Retry-After %v, operation %q, received %v", e.process, e.service, e.kind, e.status,
-			e.retryAfter, e.operation, b.received(e))})
-	}
-	slices.SortStableFunc(lines, func(x, y line) int { return x.at.Compare(y.at) })
-	var out strings.Builder
-	fmt.Fprintf(&out, "%s, %s was early:\n", b.fleet.name, crashID(b.index))
-	for _, l := range lines {
-		fmt.Fprintf(&out, "%s %s\n", l.at.Format(logTime), l.text)
-	}
+// secret is one that is in the device's log.
+func (b *board) secret() string {
 	log, _ := os.ReadFile(b.log.Name())
-	fmt.Fprintf(&out, "its log:\n%s", log)
-	return out.String()
+	for name, text := range map[string]string{
+		"the key": canaryKey, "a token": "SharedAccessSignature",
+	} {
+		if strings.Contains(string(log), text) {
+			return name
+		}
+	}
+	return ""
 }
