@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// No more of a situation is printed: who reads it wants to see one.
-	mostTraces   = 2
-	mostProblems = 10
+	// No more is printed: of a situation, and of all. Who reads it wants to see one.
+	mostProblems = 4
+	mostTraces   = 4
 
 	// So many lines of the life of a device are printed before the request that was early, and
 	// after it.
@@ -41,7 +41,9 @@ func (r *report) add(f *fleet, v *verdict) {
 	}
 	r.starts += v.kills
 	r.rows = append(r.rows, v.row(f))
-	r.traces = append(r.traces, v.traces[:min(len(v.traces), mostTraces)]...)
+	if len(v.traces) > 0 && len(r.traces) < mostTraces {
+		r.traces = append(r.traces, v.traces[0])
+	}
 	for i, problem := range v.problems {
 		if i == mostProblems {
 			problem = fmt.Sprintf("… and %d more", len(v.problems)-i)

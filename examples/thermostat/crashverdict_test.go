@@ -37,7 +37,7 @@ func (f *fleet) judge(dirs *crashDirs) *verdict {
 	for _, b := range f.boards {
 		b.mu.Lock()
 		v.judge(b)
-		if f.staggered && len(b.exchanges) > 0 {
+		if f.staggered && len(b.kills) > 0 {
 			draws = append(draws, b.firstAsked())
 		}
 		b.mu.Unlock()
@@ -155,10 +155,14 @@ func (b *board) demandFor(all []*exchange, next *exchange) demand {
 	return slices.MaxFunc(demands, func(x, y demand) int { return x.until().Compare(y.until()) })
 }
 
-// firstAsked is when the device has asked for the first time, from its first start on. Beyond the
-// window that it drew from, only time in which the machine did not stand still counts.
+// firstAsked is when the device has asked for the first time, from its first start on, or how long
+// it has not asked at all. Beyond the window that it drew from, only time in which the machine did
+// not stand still counts.
 func (b *board) firstAsked() time.Duration {
-	at, end := b.exchanges[0].at, b.starts[0].Add(crashStagger)
+	at, end := b.kills[len(b.kills)-1], b.starts[0].Add(crashStagger)
+	if len(b.exchanges) > 0 {
+		at = b.exchanges[0].at
+	}
 	if at.Before(end) {
 		return at.Sub(b.starts[0])
 	}
@@ -168,8 +172,8 @@ func (b *board) firstAsked() time.Duration {
 // judgeDraws: the moment that a device has drawn is kept, so that all of them have registered soon
 // after the end of the window, and not all of them soon.
 func (v *verdict) judgeDraws(draws []time.Duration) {
-	if len(draws) < mostDevices {
-		return // which is a problem already
+	if len(draws) == 0 {
+		return // nothing was ever killed, which is a problem already
 	}
 	slices.Sort(draws)
 	first, middle, last := draws[0], draws[len(draws)/2], draws[len(draws)-1]
