@@ -19,7 +19,8 @@ import (
 const (
 	gaugeNetwork = firstNetwork - 1
 	gaugeStarts  = 20
-	gaugeShare   = 0.5 // of the processors is what starts may use
+	gaugePause   = 100 * time.Millisecond // so that no single moment decides
+	gaugeShare   = 0.5                    // of the processors is what starts may use
 	cycleTime    = 4 * time.Second
 )
 
@@ -46,6 +47,7 @@ func startCost(t *testing.T, dirs *crashDirs, lag *lagLog) time.Duration {
 		took += time.Since(began)
 		_ = c.Process.Kill()
 		_ = c.Wait()
+		time.Sleep(gaugePause)
 	}
 	return took / gaugeStarts
 }
