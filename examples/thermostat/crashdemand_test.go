@@ -104,10 +104,18 @@ func sameOperation(before []*exchange, next *exchange) demand {
 		return demand{} // it has received that answer, however short its process lived after it
 	}
 	if over := lastOf(before, (*exchange).over); over != nil && over.sent.After(last.sent) &&
-		next.at.Sub(over.sent) > restartTime {
+		(next.at.Sub(over.sent) > restartTime || usesHub(before, over)) {
 		return demand{}
 	}
 	return demand{last.sent, never}
+}
+
+// usesHub says that a device has gone to the hub that an answer names: it may have stored that and
+// been killed before it said so, and the hub's answer is why it asks DPS anew.
+func usesHub(before []*exchange, answer *exchange) bool {
+	return answer.assigned && slices.ContainsFunc(before, func(e *exchange) bool {
+		return e.service == toHub && e.at.After(answer.sent)
+	})
 }
 
 // gaps are the least distances after the first, second … such answer of DPS.
