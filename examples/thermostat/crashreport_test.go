@@ -92,8 +92,8 @@ it is known that an answer was received; unsure: it is not, and it counts for no
 	fmt.Fprintf(&out, "%d starts in %v (%.0f each second), %v of processors (%.0f %% of one)\n",
 		r.starts, r.took.Round(time.Second), float64(r.starts)/r.took.Seconds(),
 		r.used.Round(time.Second), 100*r.used.Seconds()/r.took.Seconds())
-	fmt.Fprintf(&out, "the machine stood still for %v, %v at once: %.0f %% of the time was of use\n",
-		r.still.Round(time.Millisecond), r.longest.Round(time.Millisecond), 100*r.usable)
+	fmt.Fprintf(&out, "the machine stood still for %v, %v at once: %.0f %% of the time was of "+
+		"use\n", r.still.Round(time.Millisecond), r.longest.Round(time.Millisecond), 100*r.usable)
 	return out.String()
 }
 

@@ -91,8 +91,8 @@ func (v *verdict) judge(b *board) {
 		if distance < d.asked {
 			v.early++
 			v.traces = append(v.traces, b.trace(e, d))
-			v.problem("%s was EARLY: its process %d asked %s (%s) at %s, %v after what asked for %v",
-				id, e.process, e.service, e.kind, e.at.Format(logTime), distance, d.asked)
+			v.problem("%s was EARLY: its process %d asked %s (%s) at %s, %v after what asked for "+
+				"%v", id, e.process, e.service, e.kind, e.at.Format(logTime), distance, d.asked)
 		}
 	}
 }
