@@ -85,9 +85,9 @@ func (r *report) table() string {
 	for _, row := range r.rows {
 		fmt.Fprintln(&out, row)
 	}
-	fmt.Fprint(&out, `asked: how often where the trouble is, in all; least: how often they must have,
-as much of the time as was of use; seldom: the device that asked least often. line, poll, life: how
-it is known that an answer was received; unsure: it is not, and it counts for nothing.
+	fmt.Fprint(&out, `asked: how often where the trouble is, in all; least: how often they must
+have, as much of the time as was of use; seldom: the device that asked least often. line, poll,
+life: how it is known that an answer was received; unsure: it is not, and it counts for nothing.
 `)
 	fmt.Fprintf(&out, "%d starts in %v (%.0f each second), %v of processors (%.0f %% of one)\n",
 		r.starts, r.took.Round(time.Second), float64(r.starts)/r.took.Seconds(),
