@@ -143,7 +143,7 @@ func TestASilentHubHoldsNothingUpOnRealSockets(t *testing.T) {
 			over()
 			require.NoError(t, conn.Close())
 			t.Logf("closed after %v", time.Since(start))
-			// What it must not wait for takes 30 s and more; how long it takes is tested in bubbles.
+			// What it must not wait for takes 30 s and more; bubbles test how long it takes.
 			assert.Less(t, time.Since(start), 10*time.Second)
 		})
 	}
