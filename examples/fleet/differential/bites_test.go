@@ -88,6 +88,38 @@ var bites = map[string][]bite{
 	},
 }
 
+// Who looks for requests that come too early finds them.
+func TestTooEarlyARequestIsFound(t *testing.T) {
+	for name, c := range map[string]struct {
+		scenario
+		change func(*simulation)
+	}{
+		"hub unavailable": {
+			scenario{warm: true, end: 15 * time.Minute, hub: hubFails{from(1, 10), answers3}},
+			func(m *simulation) { m.fleet.Settings.Hub.MinDelay = time.Second },
+		},
+		"DPS fails": {
+			scenario{end: 15 * time.Minute, dpsFailing: from(0, 10)},
+			func(m *simulation) { m.fleet.Settings.DPS.MinDelay = time.Second },
+		},
+		"DPS fails in a crash loop": {
+			scenario{
+				end: 15 * time.Minute, dpsFailing: from(0, 10), shortest: time.Second,
+				longest: 3 * time.Second, restart: time.Second,
+			},
+			func(m *simulation) { m.fleet.Settings.DPS.MinDelay = time.Second },
+		},
+	} {
+		s := c.scenario.of(20, quarter)
+		if _, early := simulateCounting(t, s, nil); early != 0 {
+			t.Errorf("%s: %d requests came too early", name, early)
+		}
+		if _, early := simulateCounting(t, s, c.change); early == 0 {
+			t.Errorf("%s: no request came too early, where many did", name)
+		}
+	}
+}
+
 // bites looks whether each difference shows. With fewer devices than are meant for the scenario,
 // some might not.
 func (s scenario) bites(t *testing.T, name string, real []line) {

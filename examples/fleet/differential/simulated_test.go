@@ -29,8 +29,22 @@ type drawn struct {
 }
 
 // simulate plays a scenario with simulated devices, and returns what was asked of the services.
-// change, if not nil, may make something different from what it is in the bubble.
+// change, if not nil, may make something different from what it is in the bubble. None of the
+// requests may come before what the services have asked for.
 func simulate(t *testing.T, s scenario, change func(*simulation)) []line {
+	t.Helper()
+	lines, early := simulateCounting(t, s, change)
+	if early > 0 {
+		t.Errorf("%d requests of the simulation came before a Retry-After was over, or within 5 s "+
+			"of a failure", early)
+	}
+	return lines
+}
+
+// simulateCounting also counts the requests that came too early.
+func simulateCounting(
+	t *testing.T, s scenario, change func(*simulation),
+) (lines []line, early int) {
 	t.Helper()
 	m := &simulation{t: t, s: s, random: make([]drawn, s.devices)}
 	m.fleet, m.world = m.devices(), m.services()
@@ -44,7 +58,7 @@ func simulate(t *testing.T, s scenario, change func(*simulation)) []line {
 	if err := engine.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return m.trace.sorted()
+	return m.trace.sorted(), engine.Ledger.BeforeRetryAfter() + engine.Ledger.SoonAfterFailure()
 }
 
 func (m *simulation) devices() sim.Fleet {

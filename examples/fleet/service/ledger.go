@@ -27,7 +27,8 @@ type Ledger struct {
 // BeforeRetryAfter counts the requests before min(Retry-After, 24 h) was over.
 func (l *Ledger) BeforeRetryAfter() int { return int(l.beforeRetryAfter.Load()) }
 
-// SoonAfterFailure counts those within 5 s of a 5xx, or of its like at a hub.
+// SoonAfterFailure counts those within 5 s of a 5xx, or of its like at a hub. A question for the
+// time has its answer with one, too: what it was asked before may follow.
 func (l *Ledger) SoonAfterFailure() int { return int(l.soonAfterFailure.Load()) }
 
 // asked is what one service has asked of one device.
@@ -68,7 +69,7 @@ func (l *Ledger) Received(r Request, a Answer, at time.Duration) {
 	if a.RetryAfter > 0 {
 		k.notBefore = at + min(a.RetryAfter, LongestHonoured)
 	}
-	if a.Outcome == Unavailable {
+	if a.Outcome == Unavailable && r.Kind != Time { // of which any answer tells it
 		k.failed = at
 	}
 }

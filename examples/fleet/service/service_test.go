@@ -116,4 +116,8 @@ func TestTheLedgerKnowsWhatEachServiceAsked(t *testing.T) {
 	l.Asked(dps)
 	l.Asked(hub)
 	require.Equal(t, 2, l.BeforeRetryAfter()+l.SoonAfterFailure(), "no more than a day, or 5 s")
+	asked := Request{Device: 0, Kind: Time}
+	l.Received(asked, Answer{Outcome: Unavailable}, time.Second)
+	l.Asked(Request{At: 2 * time.Second, Device: 0, Kind: Register})
+	require.Equal(t, 1, l.SoonAfterFailure(), "any answer has told the time")
 }
