@@ -38,7 +38,7 @@ type Figures struct {
 	BeforeRetryAfter, SoonAfterFailure int
 
 	Took   time.Duration // of the simulation itself
-	Memory uint64        // that the program had from the system, in bytes
+	Memory uint64        // that the program had from the system at most, in bytes
 }
 
 func load(s *Second) int32 { return s.Registrations }

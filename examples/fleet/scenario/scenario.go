@@ -8,7 +8,6 @@ package scenario
 import (
 	"context"
 	"math/rand/v2"
-	"runtime"
 	"time"
 
 	"github.com/rehome-iot/rehome/examples/fleet/report"
@@ -144,6 +143,7 @@ func (p *Play) behaviour() sim.Behaviour {
 // Run plays it. What was measured until then comes with an error, too.
 func (p *Play) Run(ctx context.Context) (*report.Measure, report.Figures, error) {
 	began := time.Now()
+	memory := newMemory()
 	m := report.NewMeasure(p.Aim)
 	engine := sim.Engine{
 		Devices: p.Devices, World: &p.World, Behaviour: p.behaviour(), Latency: p.Latency,
@@ -160,6 +160,7 @@ func (p *Play) Run(ctx context.Context) (*report.Measure, report.Figures, error)
 		if batches++; p.Progress != nil && batches%1024 == 0 {
 			p.Progress(now, m)
 		}
+		memory.batch()
 		at, ok := m.AllArrived()
 		return ok && now >= max(at+settles, p.Lasts)
 	}
@@ -169,8 +170,7 @@ func (p *Play) Run(ctx context.Context) (*report.Measure, report.Figures, error)
 	if p.Rival != nil {
 		f.Name += " " + p.Rival.Name
 	}
-	var memory runtime.MemStats
-	runtime.ReadMemStats(&memory)
-	f.Memory = memory.Sys - memory.HeapReleased
+	memory.look()
+	f.Memory = memory.most
 	return m, f, err
 }
