@@ -102,6 +102,24 @@ func TestAnInterruptedRunPrintsWhatItHas(t *testing.T) {
 	require.Contains(t, errs.String(), "interrupted")
 }
 
+// Whatever a scenario takes of itself, and however long nothing happens, the flag ends it.
+func TestUntilEndsEveryScenario(t *testing.T) {
+	for _, s := range scenario.All {
+		for until, want := range map[string]int{"1m": 60, "3m": 180} {
+			name := filepath.Join(t.TempDir(), "f.csv")
+			code, stdout, stderr := fleet(t, "-scenario", s.Name, "-until", until,
+				"-devices", "500", "-quota", "25", "-hub-rate", "1", "-csv", name)
+			require.Zero(t, code, stderr)
+			require.Contains(t, stdout, "never", s.Name)
+			seconds := strings.Count(read(t, name), "\n") - 1
+			require.LessOrEqual(t, seconds, want, "%s until %s", s.Name, until)
+			if s.Name != scenario.Phases || want > 60 { // where nothing happens in the first minute
+				require.Greater(t, seconds, want/2, "%s until %s", s.Name, until)
+			}
+		}
+	}
+}
+
 func TestAFileThatCannotBeWrittenIsNamed(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "none", "f.svg")
 	code, stdout, stderr := fleet(t, "-devices", "10", "-svg", name)

@@ -6,6 +6,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"time"
@@ -44,7 +45,7 @@ type Options struct {
 	Rival      *rivals.Rival // the devices run this SDK's policy, in place of the library's rules
 	Latency    time.Duration // of a request
 	Check      bool          // look after each step whether a device is lost
-	Until      time.Duration // when to end at the latest
+	Until      time.Duration // when to end at the latest; 0: when a scenario gives up
 
 	// Asked is told every request; Progress, now and then, how far the simulation is.
 	Asked    func(service.Request, service.Answer)
@@ -62,13 +63,13 @@ func Defaults() Options {
 // Play is a scenario that is about to be played.
 type Play struct {
 	Options
-	Name   string
-	Fleet  sim.Fleet
-	World  service.World
-	Aim    report.Aim
-	Until  time.Duration
-	Lasts  time.Duration // for so long at least
-	random *rand.Rand    // of the scenario, not of the devices
+	Name    string
+	Fleet   sim.Fleet
+	World   service.World
+	Aim     report.Aim
+	Lasts   time.Duration // for so long at least
+	GivesUp time.Duration // when to end at the latest, where Until says nothing
+	random  *rand.Rand    // of the scenario, not of the devices
 }
 
 // Prepare makes what a scenario needs.
@@ -96,10 +97,7 @@ func (s Scenario) Prepare(o Options) *Play {
 		Devices: o.Devices, DPSPerMinute: o.DPSPerMinute, HubPerSecond: o.HubPerSecond,
 		Goal: OldHub, Optimum: o.connects(),
 	}
-	p.Until = 4*o.registers() + 24*time.Hour
-	if o.Until > 0 {
-		p.Until = o.Until
-	}
+	p.GivesUp = 4*o.registers() + 24*time.Hour
 	s.prepare(p)
 	return p
 }
@@ -147,7 +145,7 @@ func (p *Play) Run(ctx context.Context) (*report.Measure, report.Figures, error)
 	m := report.NewMeasure(p.Aim)
 	engine := sim.Engine{
 		Devices: p.Devices, World: &p.World, Behaviour: p.behaviour(), Latency: p.Latency,
-		Until: p.Until, Changed: m.Changed, Check: p.Check,
+		Until: cmp.Or(p.Until, p.GivesUp), Changed: m.Changed, Check: p.Check,
 		Asked: func(r service.Request, a service.Answer) {
 			m.Asked(r, a)
 			if p.Asked != nil {

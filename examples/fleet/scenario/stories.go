@@ -145,6 +145,6 @@ func phases(p *Play) {
 	}
 	p.Aim.Since, p.Aim.Goal = time.Minute, NewHub
 	p.Aim.Optimum = max(p.registers(), p.connects())
-	p.Until += time.Duration(float64(p.Devices) / rate * float64(time.Minute))
+	p.GivesUp += time.Duration(float64(p.Devices) / rate * float64(time.Minute))
 	p.Name = fmt.Sprintf("%s %g/min", p.Name, rate)
 }

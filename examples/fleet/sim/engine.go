@@ -88,7 +88,7 @@ type Engine struct {
 	// Latency is the time from a request to its answer. 0: none.
 	Latency time.Duration
 
-	// Until is when the simulation ends at the latest.
+	// Until is when the simulation ends at the latest: nothing happens then, or later. 0: never.
 	Until time.Duration
 
 	// Asked is told every request, and its answer, in the order of the services.
@@ -135,6 +135,10 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		var last time.Duration
 		batch, last = e.queue.pop(batch[:0])
+		ends := e.Until > 0 && last >= e.Until
+		if ends {
+			batch, last = e.inTime(batch), e.Until-1
+		}
 		e.play(batch, last)
 		e.now = last
 		if e.Check {
@@ -143,11 +147,16 @@ func (e *Engine) Run(ctx context.Context) error {
 		if e.err != nil {
 			return e.err
 		}
-		if e.Tick != nil && e.Tick(e.now) || e.Until > 0 && e.now >= e.Until {
+		if e.Tick != nil && e.Tick(e.now) || ends {
 			return nil
 		}
 	}
 	return e.nobodyLost()
+}
+
+// inTime leaves out of the last batch what would happen when the simulation has ended.
+func (e *Engine) inTime(batch []event) []event {
+	return slices.DeleteFunc(batch, func(n event) bool { return n.at >= e.Until })
 }
 
 func (e *Engine) begin() {
