@@ -8,7 +8,9 @@
 //
 // Nothing takes time in the bubble but waiting, and so it is in the simulation, which is why times
 // are compared to the nanosecond. No two devices boot at the same moment, since which of two
-// requests is the first of a quota is otherwise a matter of chance.
+// requests is the first of a quota is otherwise a matter of chance. Where answers do take time the
+// simulation plays all that happens within that at once, on several cores: a test of package sim
+// holds this to the one instant after the other that is compared here.
 //
 // A device draws its delays from what the system's entropy is at its start, which the test gives it
 // while nothing else runs. From of internal/jitter makes the same numbers of it.

@@ -23,7 +23,34 @@ type seen struct {
 }
 
 // moved plays a fleet whose hub is gone, and returns every request.
-func moved(t *testing.T, devices int, latency time.Duration, set func(*Fleet)) (trace []seen) {
+func moved(t *testing.T, devices int, latency time.Duration, set func(*Fleet)) []seen {
+	t.Helper()
+	trace, changes := played(t, devices, latency, func(f *Fleet, _ *Engine) {
+		if set != nil {
+			set(f)
+		}
+	})
+	require.Equal(t, devices, connected(changes))
+	return trace
+}
+
+// connected is how many devices are connected in the end.
+func connected(changes []Change) (n int) {
+	for _, c := range changes {
+		if c.Up {
+			n++
+		} else {
+			n--
+		}
+	}
+	return n
+}
+
+// played plays a fleet whose hub is gone unless set says otherwise. It returns every request, and
+// every connection that came or went.
+func played(
+	t *testing.T, devices int, latency time.Duration, set func(*Fleet, *Engine),
+) (trace []seen, changes []Change) {
 	t.Helper()
 	f := Fleet{
 		Devices: devices, Hubs: []string{"old", "new"}, Settings: rules.Defaults(), Seed: 1,
@@ -33,12 +60,8 @@ func moved(t *testing.T, devices int, latency time.Duration, set func(*Fleet)) (
 		Remembers: func(uint32) Home { return Home{Known: true, Hub: 0} },
 	}
 	f.Settings.Tokens = true
-	if set != nil {
-		set(&f)
-	}
-	arrived := 0
 	e := Engine{
-		Devices: devices, Behaviour: NewFleet(f), Latency: latency, Check: true,
+		Devices: devices, Latency: latency, Check: true,
 		World: &service.World{
 			DPS: service.DPS{
 				Quota:     &service.FixedWindow{Limit: 20, Span: time.Minute},
@@ -49,20 +72,15 @@ func moved(t *testing.T, devices int, latency time.Duration, set func(*Fleet)) (
 				{Knows: func(uint32, time.Duration) bool { return false }}, {},
 			},
 		},
-		Asked: func(r service.Request, a service.Answer) { trace = append(trace, seen{r, a}) },
-		Changed: func(c Change) {
-			if c.Up {
-				arrived++
-			} else {
-				arrived--
-			}
-		},
-		Until: 48 * time.Hour,
+		Asked:   func(r service.Request, a service.Answer) { trace = append(trace, seen{r, a}) },
+		Changed: func(c Change) { changes = append(changes, c) },
+		Until:   48 * time.Hour,
 	}
+	set(&f, &e)
+	e.Behaviour = NewFleet(f)
 	require.NoError(t, e.Run(t.Context()))
-	require.Equal(t, devices, arrived)
 	require.Zero(t, e.Ledger.BeforeRetryAfter())
-	return trace
+	return trace, changes
 }
 
 func TestTheSeedDecidesAndNotTheCores(t *testing.T) {
