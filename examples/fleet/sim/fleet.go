@@ -53,8 +53,8 @@ type Fleet struct {
 	// Remembers is what is stored when it does. Nil: nothing.
 	Remembers func(device uint32) Home
 
-	// Online says that a device is connected, for a long time, when it begins: it does not boot
-	// then. Nil: none is.
+	// Online says that a device is connected, for a long time, when it begins, to the hub that it
+	// remembers, else to the first: it does not boot then. Nil: none is.
 	Online func(device uint32) bool
 
 	// LinkEnds is when a device's connection is ended by its hub; 0 is never. Nil: never for all.
@@ -70,6 +70,14 @@ type Fleet struct {
 	// expired; of one that does not, before the certificates of all services are valid. Nil: none
 	// is.
 	WrongClock func(device uint32) bool
+}
+
+// home is what is stored for a device.
+func (f *Fleet) home(device uint32) Home {
+	if f.Remembers == nil {
+		return Home{}
+	}
+	return f.Remembers(device)
 }
 
 // Rules are devices that run the library's rules. It is a [Behaviour].
@@ -161,7 +169,7 @@ func (r *Rules) begin(device uint32, do *doings) {
 // beginOnline is a device that has been connected for a long time.
 func (r *Rules) beginOnline(device uint32, do *doings) {
 	own := &r.devices[device]
-	own.running, own.hub = true, r.Remembers(device).Hub
+	own.running, own.hub = true, r.home(device).Hub
 	s := rules.State{Settings: r.Settings}
 	s, _ = rules.Step(s, rules.Boot{
 		Next: retry.Wait, Confirmed: r.assignment(own.hub),

@@ -117,10 +117,8 @@ func (p *process) boots() {
 	p.wrongClock = p.WrongClock != nil && p.WrongClock(p.id)
 	boot := rules.Boot{Next: retry.Register}
 	if p.lives == 1 {
-		if p.Remembers != nil {
-			if h := p.Remembers(p.id); h.Known {
-				boot.Next, boot.Confirmed = retry.Wait, p.assignment(h.Hub)
-			}
+		if h := p.home(p.id); h.Known {
+			boot.Next, boot.Confirmed = retry.Wait, p.assignment(h.Hub)
 		}
 	} else { // what is stored is what the process before had in its state
 		boot.Confirmed, boot.Candidate = p.State.Confirmed, p.State.Candidate

@@ -74,3 +74,29 @@ func TestBothWaysToPlayMakeTheSameRequests(t *testing.T) {
 }
 
 func everyOne(uint32) bool { return true }
+
+// A fleet that is connected when a simulation begins does nothing until it is released, and moves
+// then. One that remembers nothing is connected to the first hub.
+func TestAFleetThatIsConnectedMovesWhenItIsReleased(t *testing.T) {
+	for _, remembers := range []func(uint32) Home{
+		nil, func(uint32) Home { return Home{Known: true, Hub: 0} },
+	} {
+		trace, changes := played(t, 1, 0, func(f *Fleet, e *Engine) {
+			f.Remembers, f.Online = remembers, everyOne
+			f.LinkEnds = func(uint32) time.Duration { return time.Hour }
+		})
+		require.Equal(t, Change{Up: true}, changes[0])
+		require.Equal(t, Change{At: time.Hour}, changes[1])
+		require.Equal(t, uint32(0), changes[2].Device)
+		require.Equal(t, service.Hub(1), changes[2].Hub)
+		require.Len(t, changes, 3)
+		var kinds []service.Kind
+		for _, s := range trace {
+			kinds = append(kinds, s.Kind)
+		}
+		require.Equal(t, []service.Kind{
+			service.Connect, service.Time, service.Register, service.Poll, service.Connect,
+		}, kinds)
+		require.Greater(t, trace[0].At, time.Hour)
+	}
+}
