@@ -70,6 +70,9 @@ var bites = map[string][]bite{
 	"move, spread": {
 		{"Stagger, by ten nanoseconds", func(m *simulation) { m.fleet.Settings.Stagger += 10 }},
 	},
+	"move, spread by what DPS said": {
+		{"what DPS said, by ten nanoseconds", func(m *simulation) { m.fleet.Hint += 10 }},
+	},
 	"DPS fails for an hour": {
 		{"the cap of DPS's delay", func(m *simulation) {
 			m.fleet.Settings.DPS.MaxDelay -= 45 * time.Minute

@@ -7,7 +7,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -70,12 +72,14 @@ func play(t *testing.T, s scenario) (lines []line) {
 
 func newBubble(t *testing.T, s scenario) *bubble {
 	n := simnet.New()
-	b := &bubble{
-		t: t, s: s, network: n,
-		dps: dpstest.New(n, dpstest.Config{
-			RetryAfter: retryAfter, AssignTime: assignTime, RegistrationsPerMinute: s.quota,
-		}),
+	config := dpstest.Config{
+		RetryAfter: retryAfter, AssignTime: assignTime, RegistrationsPerMinute: s.quota,
 	}
+	policy := dpstest.PolicyStatic
+	if s.hint > 0 {
+		policy, config.Allocate = dpstest.PolicyCustom, s.allocate
+	}
+	b := &bubble{t: t, s: s, network: n, dps: dpstest.New(n, config)}
 	for _, host := range hubNames {
 		b.hubs = append(b.hubs, hubtest.NewHub(n, host))
 	}
@@ -84,7 +88,7 @@ func newBubble(t *testing.T, s scenario) *bubble {
 		shown, known := b.credential(i)
 		err := b.dps.Enroll(dpstest.IndividualEnrollment{
 			RegistrationID: name(i), Attestation: known,
-			AllocationPolicy: dpstest.PolicyStatic, IoTHubs: hubNames[hubA:hubB],
+			AllocationPolicy: policy, IoTHubs: hubNames[hubA:hubB],
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -93,6 +97,14 @@ func newBubble(t *testing.T, s scenario) *bubble {
 	}
 	b.reset()
 	return b
+}
+
+// allocate leaves the device where the operator has it, and says what its Stagger is to be.
+func (s scenario) allocate(
+	_ context.Context, a dpstest.Allocation,
+) (dpstest.Allocated, error) {
+	said := fmt.Sprintf(`{"rehome": {"staggerSeconds": %d}}`, s.hint/time.Second)
+	return dpstest.Allocated{Hub: a.LinkedHubs[0], Payload: json.RawMessage(said)}, nil
 }
 
 // credential is what a device shows, and what DPS knows of that.

@@ -82,6 +82,9 @@ var scenarios = []row{
 	{"move, spread", all, quarter, scenario{
 		warm: true, end: time.Hour, moved: time.Minute, stagger: 5 * time.Minute,
 	}},
+	{"move, spread by what DPS said", few, quarter, scenario{
+		warm: true, end: time.Hour, moved: time.Minute, hint: 5 * time.Minute,
+	}},
 	{"move, with certificates", few, quarter, scenario{
 		warm: true, x509: true, end: time.Hour, moved: time.Minute,
 	}},

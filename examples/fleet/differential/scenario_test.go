@@ -42,6 +42,7 @@ type scenario struct {
 	end     time.Duration
 	quota   int           // registrations and lookups in any minute
 	stagger time.Duration // Device.Stagger
+	hint    time.Duration // the Stagger that DPS says with each assignment, in whole seconds
 
 	// probes says that a device which its hub rejects tries it again, and asks DPS for the time
 	// alone.

@@ -73,6 +73,7 @@ func (m *simulation) devices() sim.Fleet {
 		Boot:       func(device uint32) time.Duration { return boots[device] },
 		WrongClock: func(uint32) bool { return m.s.slow },
 		Restart:    m.s.restart,
+		Hint:       m.s.hint,
 	}
 	if m.s.warm {
 		f.Remembers = func(uint32) sim.Home { return sim.Home{Known: true, Hub: hubA} }
