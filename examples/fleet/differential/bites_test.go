@@ -73,6 +73,20 @@ var bites = map[string][]bite{
 	"move, spread by what DPS said": {
 		{"what DPS said, by ten nanoseconds", func(m *simulation) { m.fleet.Hint += 10 }},
 	},
+	"operator releases the fleet bit by bit": {
+		{"when one device is released, by a nanosecond", func(m *simulation) {
+			ends := m.fleet.LinkEnds
+			m.fleet.LinkEnds = func(device uint32) time.Duration {
+				if device == 7 {
+					return ends(device) + 1
+				}
+				return ends(device)
+			}
+		}},
+		{"who is connected", func(m *simulation) {
+			m.fleet.Online = func(device uint32) bool { return device != 7 }
+		}},
+	},
 	"DPS fails for an hour": {
 		{"the cap of DPS's delay", func(m *simulation) {
 			m.fleet.Settings.DPS.MaxDelay -= 45 * time.Minute

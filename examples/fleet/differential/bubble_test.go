@@ -64,6 +64,9 @@ func play(t *testing.T, s scenario) (lines []line) {
 		if s.warm {
 			b.assign()
 		}
+		if s.online {
+			b.connect()
+		}
 		b.run()
 		lines = b.recorded()
 	})
@@ -156,6 +159,20 @@ func (b *bubble) assign() {
 	b.reset()
 }
 
+// connect has each device connect to its hub and stay there, since a while before the scenario.
+func (b *bubble) connect() {
+	for _, d := range b.boards {
+		b.start(d.number, 0)
+	}
+	time.Sleep(time.Hour)
+	synctest.Wait()
+	if n := len(b.hubs[hubA].Attempts()); n != len(b.boards) || b.dps.Count() > 0 {
+		b.t.Fatalf("%d attempts at the hub of %d devices, %d requests to DPS", n, len(b.boards),
+			b.dps.Count())
+	}
+	b.reset()
+}
+
 // run carries out the steps.
 func (b *bubble) run() {
 	for _, s := range b.s.steps() {
@@ -195,9 +212,9 @@ func (b *bubble) failDPS() { b.dps.Inject(dpstest.Fault{Status: 503, Times: -1})
 
 func (b *bubble) mendDPS() { b.dps.ClearFaults() }
 
-func (b *bubble) move() {
-	for i := range b.boards {
-		if err := b.dps.MoveNow(name(i), hubNames[hubB]); err != nil {
+func (b *bubble) move(boards ...*board) {
+	for _, d := range boards {
+		if err := b.dps.MoveNow(name(d.number), hubNames[hubB]); err != nil {
 			b.t.Fatal(err)
 		}
 	}

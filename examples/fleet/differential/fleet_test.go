@@ -97,6 +97,9 @@ var scenarios = []row{
 	{"move to a hub that refuses", few, quarter, scenario{
 		warm: true, end: 2 * time.Hour, moved: time.Minute, other: hubFails{from(0, 80), refuses},
 	}},
+	{"operator releases the fleet bit by bit", few, quarter, scenario{
+		warm: true, online: true, end: time.Hour, moved: time.Minute, apart: 600 * time.Millisecond,
+	}},
 	{"DPS fails for an hour", few, quarter, scenario{end: 2 * time.Hour, dpsFailing: from(0, 60)}},
 	{"move while DPS fails for an hour", few, quarter, scenario{
 		warm: true, end: 2 * time.Hour, moved: time.Minute, dpsFailing: from(0, 60),

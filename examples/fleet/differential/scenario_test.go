@@ -51,6 +51,9 @@ type scenario struct {
 	// warm says that the devices hold an assignment to hub A, where they have been before.
 	warm bool
 
+	// online says that the devices are connected to hub A when it begins, and have been for long.
+	online bool
+
 	// x509 says that the devices have certificates in place of keys, and so make no tokens.
 	x509 bool
 
@@ -74,8 +77,14 @@ type scenario struct {
 	dpsFailing, dpsDown service.Interval
 
 	// moved is when the operator moves all devices to hub B; hub A turns them away from then on.
-	// Zero: never.
-	moved time.Duration
+	// Zero: never. With apart it is when the first of them is moved, and the others follow, each so
+	// much later.
+	moved, apart time.Duration
+}
+
+// movedAt is when a device is moved.
+func (s scenario) movedAt(device int) time.Duration {
+	return s.moved + time.Duration(device)*s.apart
 }
 
 // hubFails is what is wrong with a hub for a time.
@@ -135,7 +144,7 @@ func (s scenario) steps() (steps []step) {
 		}
 	}
 	for device, at := range s.boots() {
-		for n := 1; at < s.end; n++ {
+		for n := 1; at < s.end && !s.online; n++ {
 			add(at, func(b *bubble) { b.start(device, n) })
 			life := s.life(device, n)
 			if life == 0 {
@@ -164,8 +173,13 @@ func (s scenario) steps() (steps []step) {
 			b.network.SetFault(dpstest.GlobalEndpoint, simnet.None)
 		})
 	}
-	if s.moved > 0 {
-		add(s.moved, (*bubble).move)
+	switch {
+	case s.apart > 0:
+		for device := range s.devices {
+			add(s.movedAt(device), func(b *bubble) { b.move(b.boards[device]) })
+		}
+	case s.moved > 0:
+		add(s.moved, func(b *bubble) { b.move(b.boards...) })
 	}
 	slices.SortStableFunc(steps, func(a, b step) int { return cmp.Compare(a.at, b.at) })
 	return steps

@@ -81,8 +81,9 @@ func (m *simulation) devices() sim.Fleet {
 	if m.s.longest > 0 {
 		f.Life = func(device uint32, n int) time.Duration { return m.s.life(int(device), n) }
 	}
-	if cut := max(m.s.hub.From, m.s.moved); cut > 0 {
-		f.LinkEnds = func(uint32) time.Duration { return cut }
+	f.Online = func(uint32) bool { return m.s.online }
+	f.LinkEnds = func(device uint32) time.Duration {
+		return max(m.s.hub.From, m.s.movedAt(int(device)))
 	}
 	return f
 }
@@ -98,8 +99,10 @@ func (m *simulation) drawFrom(device uint32, n int) rules.Random {
 
 func (m *simulation) services() service.World {
 	a, b := &service.HubModel{Name: hubNames[hubA]}, &service.HubModel{Name: hubNames[hubB]}
-	moved := func(at time.Duration) bool { return m.s.moved > 0 && at >= m.s.moved }
-	a.Knows = func(_ uint32, at time.Duration) bool { return !moved(at) }
+	moved := func(device uint32, at time.Duration) bool {
+		return m.s.moved > 0 && at >= m.s.movedAt(int(device))
+	}
+	a.Knows = func(device uint32, at time.Duration) bool { return !moved(device, at) }
 	m.s.hub.in(a)
 	m.s.other.in(b)
 	return service.World{
@@ -107,8 +110,8 @@ func (m *simulation) services() service.World {
 		DPS: service.DPS{
 			Quota:     &service.SlidingWindow{Limit: m.s.quota, Span: time.Minute},
 			PollAfter: retryAfter, Failing: m.s.dpsFailing, Down: m.s.dpsDown,
-			Assigns: func(_ uint32, at time.Duration) service.Hub {
-				if moved(at) {
+			Assigns: func(device uint32, at time.Duration) service.Hub {
+				if moved(device, at) {
 					return hubB
 				}
 				return hubA
