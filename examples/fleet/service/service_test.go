@@ -37,6 +37,59 @@ func TestQuotasAdmitTheirRateAndNoMore(t *testing.T) {
 	require.Equal(t, 100, admitted(Unlimited{}, 10, 10*time.Second))
 }
 
+// What each quota says to these requests was worked out by hand.
+func TestQuotasAnswerAsWorkedOutByHand(t *testing.T) {
+	type answer struct {
+		at, wait time.Duration
+		ok       bool
+	}
+	const s, ms = time.Second, time.Millisecond
+	for name, c := range map[string]struct {
+		Quota
+		answers []answer
+	}{
+		"fixed": {&FixedWindow{Limit: 2, Span: time.Minute}, []answer{
+			{10 * s, 0, true}, {59 * s, 0, true}, {59 * s, 1 * s, false}, {60*s - 1, 1, false},
+			{60 * s, 0, true}, {60 * s, 0, true}, {60 * s, 60 * s, false}, {185 * s, 0, true},
+		}},
+		"fixed, rejections cost half": {
+			&FixedWindow{Limit: 3, Span: time.Minute, Cost: 0.5}, []answer{
+				{10 * s, 0, true}, {20 * s, 0, true}, {20 * s, 0, true},
+				{30 * s, 30 * s, false}, {60*s - ms, ms, false}, // 4 of 3 are spent
+				{60 * s, 0, true}, {61 * s, 0, true}, {62 * s, 58 * s, false}, // 3.5 of 3
+				{180 * s, 0, true}, {180 * s, 0, true}, {180 * s, 0, true},
+				{181 * s, 59 * s, false},
+				{240 * s, 0, true}, {240 * s, 0, true}, {240 * s, 60 * s, false}, // 2.5 of 3
+			},
+		},
+		"fixed, rejections cost as much": {
+			&FixedWindow{Limit: 1, Span: time.Minute, Cost: 1}, []answer{
+				{0, 0, true}, {0, 60 * s, false}, // 2 of 1
+				{60 * s, 60 * s, false}, {61 * s, 59 * s, false}, // 3 of 1
+				{180 * s, 60 * s, false}, // 2 of 1
+				{300 * s, 0, true},
+			},
+		},
+		"bucket": {&TokenBucket{Rate: 0.5, Burst: 2}, []answer{
+			{10 * s, 0, true}, {10 * s, 0, true}, {10 * s, 2 * s, false}, {11 * s, 1 * s, false},
+			{12 * s, 0, true}, {13 * s, 1 * s, false}, {60 * s, 0, true}, {60 * s, 0, true},
+			{60 * s, 2 * s, false},
+		}},
+		"bucket, rejections cost a quarter": {
+			&TokenBucket{Rate: 0.5, Burst: 2, Cost: 0.25}, []answer{
+				{10 * s, 0, true}, {10 * s, 0, true}, {10 * s, 2500 * ms, false}, // -0.25 are left
+				{12 * s, 1 * s, false}, // 0.75, and then 0.5
+				{13 * s, 0, true}, {20 * s, 0, true}, {20 * s, 0, true}, {20 * s, 2500 * ms, false},
+			},
+		},
+	} {
+		for i, want := range c.answers {
+			wait, ok := c.Admit(want.at)
+			require.Equal(t, want, answer{want.at, wait, ok}, "%s, request %d", name, i)
+		}
+	}
+}
+
 // Whoever waits as long as a quota says is admitted, if nobody else comes.
 func TestAQuotaSaysHowLongItTakes(t *testing.T) {
 	for name, q := range map[string]Quota{
