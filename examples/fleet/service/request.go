@@ -64,7 +64,13 @@ var outcomeNames = [Outcomes]string{
 func (o Outcome) String() string { return outcomeNames[o] }
 
 // Good says that the request was not in vain.
-func (o Outcome) Good() bool { return o <= TimeTold }
+func (o Outcome) Good() bool {
+	switch o {
+	case Accepted, Assigning, Assigned, TimeTold:
+		return true
+	}
+	return false
+}
 
 // Answer is what a service says.
 type Answer struct {

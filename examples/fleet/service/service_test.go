@@ -130,6 +130,20 @@ func TestDPSAnswersByItsStateAndQuota(t *testing.T) {
 	require.Equal(t, Throttled, ask(Register, 4*time.Hour).Outcome, "that has cost one")
 }
 
+func TestEachOutcomeIsInVainOrNot(t *testing.T) {
+	inVain := map[string]bool{
+		"accepted": false, "assigning": false, "assigned": false, "time told": false,
+		"throttled": true, "unavailable": true, "no answer": true, "rejected": true,
+		"not found": true, "operation unknown": true, "name gone": true, "untrusted": true,
+	}
+	require.Len(t, inVain, int(Outcomes))
+	for o := range Outcomes {
+		vain, ok := inVain[o.String()]
+		require.True(t, ok, o)
+		require.Equal(t, !vain, o.Good(), o)
+	}
+}
+
 func TestAHubShapesBeforeItRefuses(t *testing.T) {
 	h := HubModel{Rate: Rate{PerSecond: 10, Backlog: 54 * time.Second}}
 	refused, longest := 0, time.Duration(0)
