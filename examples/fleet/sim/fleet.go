@@ -93,8 +93,8 @@ type Rules struct {
 type ours struct {
 	chance         mathrand.PCG
 	upSince        time.Duration
-	hubGen, dpsGen uint8 // of the attempt under way, and of the connection
-	lives          uint8
+	lives          uint32      // processes that have started
+	hubGen, dpsGen uint8       // of the attempt under way, and of the connection
 	hub            service.Hub // of the attempt under way, and of the connection
 	wrongClock     bool        // not corrected yet
 	timeless       bool        // and it stands before all certificates

@@ -113,7 +113,7 @@ func (p *process) ask(k service.Kind) {
 
 func (p *process) boots() {
 	p.running = true
-	p.lives = min(p.lives+1, 254)
+	p.lives++
 	p.wrongClock = p.WrongClock != nil && p.WrongClock(p.id)
 	boot := rules.Boot{Next: retry.Register}
 	if p.lives == 1 {

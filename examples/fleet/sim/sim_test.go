@@ -123,6 +123,23 @@ func TestADeviceMovesAsTheRulesSay(t *testing.T) {
 	require.NotEmpty(t, drawn)
 }
 
+// A device in a crash loop has as many lives as it takes, each of a length of its own.
+func TestADeviceHasAnyNumberOfLives(t *testing.T) {
+	const lives = 1000
+	var begun []int
+	played(t, 1, 0, func(f *Fleet, e *Engine) {
+		f.Restart, e.Until = time.Second, 2*lives*time.Second
+		f.Life = func(_ uint32, n int) time.Duration {
+			begun = append(begun, n)
+			return time.Second
+		}
+	})
+	require.Len(t, begun, lives)
+	for i, n := range begun {
+		require.Equal(t, i+1, n)
+	}
+}
+
 // What an engine without its last line of defence would lose: an event in the past is refused.
 func TestNoEventIsFiledInThePast(t *testing.T) {
 	q := newCalendar(time.Second)
