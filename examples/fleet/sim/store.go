@@ -9,9 +9,8 @@ import (
 	"github.com/rehome-iot/rehome/internal/rules"
 )
 
-// A state has 1,704 bytes, most of them zero, and a fleet of a million would fill the memory with
-// them. It is kept as the words in which it differs from a template, behind a map of which they
-// are.
+// Most of a state is zero, and a million of them would fill the memory. Each is kept as the words
+// in which it differs from a template, behind a map of which they are.
 const (
 	stateWords = int(unsafe.Sizeof(rules.State{}) / 8)
 	mapWords   = stateWords/64 + 1 // there is a bit to spare: apart
@@ -19,9 +18,10 @@ const (
 	apart      = 1 << 63           // in the last word of the map: the words are in extra
 )
 
-// states holds one state for each device. The collector of garbage does not see the strings in it:
-// they have to be constants, or held elsewhere for as long as the states are; Record has to be nil.
-// States of different devices may be loaded and saved at the same time.
+// states holds one state for each device. The collector of garbage does not see the pointers in it.
+// Strings have to be constants, or held elsewhere for as long as the states are; times have to be
+// UTC, which has no location; Record has to be nil; and there is no other pointer. States of
+// different devices may be loaded and saved at the same time.
 type states struct {
 	template rules.State
 	slots    []uint64
