@@ -16,7 +16,7 @@ import (
 // A connection is stable once it has lasted this long and the hub has acknowledged something. Only
 // then are past failures forgotten: a quota, two devices with one identity and messages that the
 // hub refuses all look like "connected, then dropped".
-const stableAfter = 30 * time.Second
+const stableAfter = rules.StableAfter
 
 type sessionEnd struct {
 	conn  *hubconn.Conn

@@ -29,6 +29,9 @@ type Boot struct {
 // Connected is the success of the attempt at the hub.
 type Connected struct{}
 
+// StableAfter is for how long a connection has to last until it is stable. The caller looks.
+const StableAfter = 30 * time.Second
+
 // Stable says that the connection has lasted, and that the hub has acknowledged something.
 type Stable struct{}
 

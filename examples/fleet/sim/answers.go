@@ -36,7 +36,7 @@ func (p *process) hubSays(e event) {
 	p.upSince = e.at
 	p.do.change(p.id, true, p.hub)
 	p.do.events = append(p.do.events, event{
-		at: e.at + stableAfter, device: p.id, kind: lasts, gen: p.hubGen,
+		at: e.at + rules.StableAfter, device: p.id, kind: lasts, gen: p.hubGen,
 	})
 	p.step(rules.Connected{})
 }
@@ -64,7 +64,7 @@ func (p *process) dpsSays(e event) {
 	case outcome == service.Assigned:
 		p.step(rules.Assigned{
 			Assignment: p.assignment(service.Hub(e.hub)), Dated: true,
-			Stable: p.State.Connected && e.at-p.upSince >= stableAfter,
+			Stable: p.State.Connected && e.at-p.upSince >= rules.StableAfter,
 		})
 	case outcome == service.NotFound && asked == service.Lookup:
 		p.step(rules.NotRegistered{})

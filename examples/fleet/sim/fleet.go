@@ -11,10 +11,8 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// stableAfter is that of package provisioning.
-const stableAfter = 30 * time.Second
-
-// leastPoll is how soon a registration is polled at the earliest, as by package dps.
+// leastPoll is how soon a registration is polled at the earliest, whatever DPS asks for: what
+// retry.ParseRetryAfter makes of less.
 const leastPoll = time.Second
 
 // Start is the wall clock's time at the beginning of a simulation: that of a synctest bubble.

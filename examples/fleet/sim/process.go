@@ -160,6 +160,6 @@ func (p *process) linkEnds() {
 	p.do.change(p.id, false, p.hub)
 	p.step(rules.Lost{
 		HubFailure: rules.HubFailure{Class: retry.Unreachable},
-		Stable:     p.do.now-p.upSince >= stableAfter,
+		Stable:     p.do.now-p.upSince >= rules.StableAfter,
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/examples/fleet/service"
+	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/internal/rules"
 	"github.com/rehome-iot/rehome/retry"
 )
@@ -121,6 +122,15 @@ func TestADeviceMovesAsTheRulesSay(t *testing.T) {
 	}, kinds)
 	require.Equal(t, 3*time.Second, trace[4].At, "all at once, but for the poll")
 	require.NotEmpty(t, drawn)
+}
+
+// What the simulation has from other packages is as there.
+func TestWaitsAreThoseOfTheLibrary(t *testing.T) {
+	wait, ok := retry.ParseRetryAfter("0", Start)
+	require.True(t, ok)
+	require.Equal(t, wait, leastPoll)
+	untrusted := &hubconn.Error{Class: hubconn.Untrusted}
+	require.Equal(t, untrusted.RetryAfter(), untrustedWait)
 }
 
 // A device in a crash loop has as many lives as it takes, each of a length of its own.
