@@ -16,8 +16,9 @@ type Figures struct {
 	Connected int // at the end
 	Arrived   int // of those who had to
 
-	// To999 is how long it took until 99.9 % had arrived, 0 if they have not; OfOptimum is that
-	// over the optimum.
+	// Reached says that 99.9 % have arrived. To999 is how long it took until they had; OfOptimum is
+	// that over the optimum.
+	Reached   bool
 	To999     time.Duration
 	Optimum   time.Duration
 	OfOptimum float64
@@ -52,9 +53,9 @@ func (m *Measure) Figures(l *service.Ledger) Figures {
 		Wasted99: m.percentile(0.99, func(d *device) uint16 { return d.wasted }),
 	}
 	until := len(m.Seconds)
-	if m.arrived999 > 0 {
-		f.To999 = m.arrived999 - m.Since
-		until = int(m.arrived999/time.Second) + 1
+	if f.Reached = m.arrived999.ok; f.Reached {
+		f.To999 = m.arrived999.at - m.Since
+		until = int(m.arrived999.at/time.Second) + 1
 		if m.Optimum > 0 {
 			f.OfOptimum = f.To999.Seconds() / m.Optimum.Seconds()
 		}

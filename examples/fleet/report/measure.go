@@ -51,8 +51,19 @@ type Measure struct {
 	connected, arrived int
 	devices            []device
 
-	arrived999 time.Duration
-	arrivedAll time.Duration
+	arrived999, arrivedAll moment
+}
+
+// moment is when something was so for the first time; ok says that it was.
+type moment struct {
+	at time.Duration
+	ok bool
+}
+
+func (m *moment) note(so bool, at time.Duration) {
+	if so && !m.ok {
+		*m = moment{at, true}
+	}
 }
 
 // device is what is measured of one.
@@ -135,11 +146,9 @@ func (m *Measure) Changed(c sim.Change) {
 		}
 	}
 	s.Connected, s.Arrived = int32(m.connected), int32(m.arrived)
-	if m.arrived999 == 0 && m.arrived*1000 >= m.expected*999 && c.At >= m.Since {
-		m.arrived999 = c.At
-	}
-	if m.arrivedAll == 0 && m.arrived == m.expected && c.At >= m.Since {
-		m.arrivedAll = c.At
+	if c.At >= m.Since {
+		m.arrived999.note(m.arrived*1000 >= m.expected*999, c.At)
+		m.arrivedAll.note(m.arrived == m.expected, c.At)
 	}
 }
 
@@ -147,7 +156,9 @@ func (m *Measure) Changed(c sim.Change) {
 func (m *Measure) Arrived() (now, expected int) { return m.arrived, m.expected }
 
 // AllArrived says when all had arrived for the first time; ok is false if they have not yet.
-func (m *Measure) AllArrived() (at time.Duration, ok bool) { return m.arrivedAll, m.arrivedAll > 0 }
+func (m *Measure) AllArrived() (at time.Duration, ok bool) {
+	return m.arrivedAll.at, m.arrivedAll.ok
+}
 
 // Connected is how many devices are connected by now.
 func (m *Measure) Connected() int { return m.connected }

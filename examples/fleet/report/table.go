@@ -26,12 +26,17 @@ var columns = []column{
 	{"seed", func(f *Figures) string { return fmt.Sprint(f.Seed) }},
 	{"arrived", number(0, func(f *Figures) float64 { return float64(f.Arrived) })},
 	{"99.9 %", func(f *Figures) string {
-		if f.To999 == 0 {
+		if !f.Reached {
 			return "never"
 		}
 		return f.To999.Round(time.Second).String()
 	}},
-	{"/ optimum", number(3, func(f *Figures) float64 { return f.OfOptimum })},
+	{"/ optimum", func(f *Figures) string {
+		if !f.Reached {
+			return "-"
+		}
+		return fmt.Sprintf("%.3f", f.OfOptimum)
+	}},
 	{"to DPS", number(2, func(f *Figures) float64 { return f.Registrations })},
 	{"wasted", number(2, func(f *Figures) float64 { return f.Wasted })},
 	{"p99", number(0, func(f *Figures) float64 { return float64(f.Wasted99) })},
