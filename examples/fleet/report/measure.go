@@ -68,10 +68,10 @@ func (m *moment) note(so bool, at time.Duration) {
 
 // device is what is measured of one.
 type device struct {
-	lastAsked     int32 // in which second it asked DPS last, plus one
-	tries, wasted uint16
-	at            service.Hub // where it is connected, plus one
-	counts        bool
+	lastAsked int32 // in which second it asked DPS last, plus one
+	wasted    uint16
+	at        service.Hub // where it is connected, plus one
+	counts    bool
 }
 
 // NewMeasure begins to measure.
@@ -119,7 +119,6 @@ func (m *Measure) Asked(r service.Request, a service.Answer) {
 		s.Polls++
 	default:
 		s.Registrations++
-		d.tries = min(d.tries+1, math.MaxUint16-1)
 		if !a.Outcome.Good() {
 			s.Wasted++
 			d.wasted = min(d.wasted+1, math.MaxUint16-1)
@@ -176,12 +175,12 @@ func (m *Measure) most(from, span int, what func(*Second) int32) int {
 	return most
 }
 
-// percentile is what so large a share of the devices do not exceed.
+// percentile is the least that so large a share of the devices do not exceed.
 func (m *Measure) percentile(share float64, what func(d *device) uint16) int {
 	sorted := make([]uint16, len(m.devices))
 	for i := range m.devices {
 		sorted[i] = what(&m.devices[i])
 	}
 	slices.Sort(sorted)
-	return int(sorted[min(int(share*float64(len(sorted))), len(sorted)-1)])
+	return int(sorted[max(int(math.Ceil(share*float64(len(sorted)))), 1)-1])
 }
