@@ -141,7 +141,7 @@ func (c *core) adopt(
 	verdict := c.clock.since(began)
 	if verdict == rules.ClockUnknown && c.admit(ctx) == nil {
 		clockChecks++
-		verdict = c.askTime(ctx, began)
+		verdict = c.askTime(ctx, began).Clock
 	}
 	switch verdict {
 	case rules.ClockCorrected:

@@ -5,11 +5,14 @@ package provisioning
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"net/http"
 	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/rehome-iot/rehome/internal/rules"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 )
 
 // buildTime is when the program was built, RFC 3339. Builds without version control set it with
@@ -286,25 +289,30 @@ func (c *wallClock) offset() time.Duration {
 
 // askTime asks DPS for the time, and once more where one answer does not do, on behalf of what used
 // the clock at a time.
-func (c *core) askTime(ctx context.Context, used time.Time) rules.ClockVerdict {
-	verdict := c.tellTime(ctx)
+func (c *core) askTime(ctx context.Context, used time.Time) (e rules.ClockAnswered) {
+	e.Clock = c.tellTime(ctx, &e)
 	if c.clock.mendedSince(used) { // whoever has done it
-		return rules.ClockCorrected
+		e.Clock = rules.ClockCorrected
 	}
-	return verdict
+	return e
 }
 
-func (c *core) tellTime(ctx context.Context) rules.ClockVerdict {
+func (c *core) tellTime(ctx context.Context, e *rules.ClockAnswered) rules.ClockVerdict {
 	for first := true; ; first = false {
 		now, err := c.client.Time(ctx)
-		if err == nil && c.clock.learn(now) {
+		told := !now.IsZero()
+		if failure, ok := errors.AsType[*dps.Error](err); told && ok {
+			e.Throttled = failure.Status == http.StatusTooManyRequests && failure.Answered()
+			e.Unavailable, e.RetryAfter = !e.Throttled, failure.RetryAfter()
+		}
+		if told && c.clock.learn(now) {
 			return rules.ClockCorrected
 		}
 		wait, doubtful := c.clock.doubts()
 		switch {
-		case err == nil && !doubtful:
+		case told && !doubtful:
 			return rules.ClockRight
-		case err != nil || !first:
+		case !told || !first || err != nil:
 			return rules.ClockUnknown
 		}
 		select {

@@ -241,14 +241,13 @@ func (l *loop) deviceAnswered(r *result) {
 func (l *loop) askDeviceForTime() {
 	used, d := l.tried, l.device
 	l.start(&l.dps, func(ctx context.Context) result {
-		verdict := rules.ClockUnknown
+		var e rules.ClockAnswered
 		if d.takeTurn(ctx) == nil {
 			defer d.endTurn()
-			if verdict = l.clock.since(used); verdict == rules.ClockUnknown &&
-				l.admit(ctx) == nil {
-				verdict = l.askTime(ctx, used)
+			if e.Clock = l.clock.since(used); e.Clock == rules.ClockUnknown && l.admit(ctx) == nil {
+				e = l.askTime(ctx, used)
 			}
 		}
-		return result{event: rules.ClockAnswered{Clock: verdict}}
+		return result{event: e}
 	})
 }

@@ -188,7 +188,7 @@ func (l *loop) checkClock(a rules.CheckClock) {
 		if l.admit(ctx) != nil {
 			return result{event: rules.ClockAnswered{Clock: rules.ClockUnknown}}
 		}
-		return result{event: rules.ClockAnswered{Clock: l.askTime(ctx, used)}}
+		return result{event: l.askTime(ctx, used)}
 	})
 }
 

@@ -168,3 +168,28 @@ func TestOneLieAboutTheTimeDoesNotTurnTheClockBack(t *testing.T) {
 		require.False(t, r.saved().Before(saved))
 	})
 }
+
+// Any answer tells the time. One that asks to be left alone is left alone all the same.
+func TestNothingFollowsSoonOnAQuestionForTheTimeThatDPSCouldNotServe(t *testing.T) {
+	for _, c := range []struct {
+		fault       dpstest.Fault
+		least, most time.Duration
+	}{
+		{dpstest.Fault{Status: 503}, 5 * time.Second, 10 * time.Second},
+		{dpstest.Fault{Status: 500, RetryAfter: "60"}, time.Minute, 65 * time.Second},
+		{dpstest.Fault{Code: 429001, RetryAfter: "60"}, time.Minute, 90 * time.Second},
+	} {
+		each(t, []wiring{{}}, func(t *testing.T, r *rig) {
+			r.boot()
+			require.True(t, r.a.Delete(rigID))
+			c.fault.On = dpstest.Clock
+			r.dps.Inject(c.fault)
+			stop := r.run(r.device())
+			r.await(0, 5*time.Minute)
+			stop()
+			ops, at := r.requests()
+			require.Equal(t, []dpstest.Op{dpstest.Clock, dpstest.Register}, ops[:2])
+			between(t, c.least, c.most+time.Second, at[1]-at[0], "%+v", c.fault)
+		})
+	}
+}

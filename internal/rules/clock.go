@@ -100,6 +100,7 @@ func (t *transition) clockExplainsRejection() bool {
 
 func (e ClockAnswered) apply(t *transition) {
 	t.DPS.Phase, t.DPS.Silent = Idle, false
+	t.leaveAlone(e)
 	if e.Clock == ClockUnknown {
 		if t.clockUnanswered() {
 			return
@@ -137,6 +138,17 @@ func (e ClockAnswered) apply(t *transition) {
 		t.refused()
 	default:
 		t.armDPS(t.backOff(t.Settings.DPS, t.DPS.Failures, 0))
+	}
+}
+
+// leaveAlone puts off what is asked of DPS next where the answer that told the time asked for that.
+func (t *transition) leaveAlone(e ClockAnswered) {
+	wait := min(e.RetryAfter, retry.LongestHonoured)
+	switch {
+	case e.Throttled:
+		t.DPS.NotBefore = t.throttledUntil(wait)
+	case e.Unavailable:
+		t.DPS.NotBefore = t.backOff(t.Settings.DPS, 1, max(wait, t.Settings.DPS.MinDelay))
 	}
 }
 

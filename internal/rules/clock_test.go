@@ -335,3 +335,34 @@ func TestACertificateOutOfDateLeavesOtherQuestionsAlone(t *testing.T) {
 	require.Equal(t, ClockForNone, s.state.DPS.Clock, "the time was told a minute ago")
 	require.Equal(t, 22*time.Minute+30*time.Second, s.dpsIn())
 }
+
+func TestAnAnswerThatTellsTheTimeIsLeftAloneLikeAnyOther(t *testing.T) {
+	for name, answer := range map[string]ClockAnswered{
+		"429": {Throttled: true, RetryAfter: time.Minute},
+		"5xx": {Unavailable: true}, "5xx with a wait": {Unavailable: true, RetryAfter: time.Hour},
+		"a year": {Throttled: true, RetryAfter: 365 * 24 * time.Hour},
+	} {
+		least := max(min(answer.RetryAfter, retry.LongestHonoured), 5*time.Second)
+		for _, verdict := range []ClockVerdict{ClockRight, ClockUnknown, ClockCorrected} {
+			answer.Clock = verdict
+			s := warm(t).withTokens()
+			s.rejected()
+			did := s.feed(answer)
+			require.NotContains(t, did, "Register", name)
+			require.GreaterOrEqual(t, s.state.DPS.NotBefore.Sub(s.now), least, name)
+			if verdict == ClockCorrected {
+				require.Equal(t, []string{"Connect"}, did, "the hub has nothing to do with it")
+				s.asksNothing()
+				continue
+			}
+			require.GreaterOrEqual(t, s.dpsIn(), least, name)
+			require.Equal(t, []string{"ReplyTooSoon"}, s.feed(Reprovision{}), name)
+		}
+	}
+	drawn(t, 5*time.Second, 10*time.Second, func(r Random) time.Duration {
+		s := warm(t).withTokens()
+		s.rejected()
+		state, _ := Apply(s.state, ClockAnswered{Clock: ClockRight, Unavailable: true}, s.now, r)
+		return state.DPS.At.Sub(s.now)
+	})
+}

@@ -89,8 +89,14 @@ type DPSFailed struct {
 	Dated      bool          // the response told the time
 }
 
-// ClockAnswered is what came of a clock check.
-type ClockAnswered struct{ Clock ClockVerdict }
+// ClockAnswered is what came of a clock check. Any answer tells the time, but after some DPS is to
+// be left alone for a while like after any other.
+type ClockAnswered struct {
+	Clock       ClockVerdict
+	Throttled   bool          // it was a 429
+	Unavailable bool          // it was a 5xx
+	RetryAfter  time.Duration // what DPS asked for then, 0: nothing
+}
 
 // Reprovision is the program's wish to register now.
 type Reprovision struct{}

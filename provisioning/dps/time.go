@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/internal/https"
+	"github.com/rehome-iot/rehome/retry"
 )
 
 // Time returns DPS's time: the Date header of its response to a plain HTTPS request, to the second,
@@ -28,21 +29,29 @@ import (
 // Any answer tells the time, whatever its status: without a body there is little that marks it as
 // the service's own, and a proxy that passes an answer on leaves its Date. Only what a proxy
 // unmistakably says in its own name (407, 511 or a Proxy- header, without the service's
-// x-ms-request-id) is an error.
+// x-ms-request-id) is no answer. After 429 and any 5xx the time comes together with an error, an
+// [*Error] with that Status: DPS is there, and is to be left alone for a while all the same.
 func (c *Client) Time(ctx context.Context) (time.Time, error) {
 	if err := c.Validate(); err != nil {
 		return time.Time{}, err
 	}
-	date, err := c.requestTime(ctx, c.anonymousClock(nil))
+	r, err := c.requestTime(ctx, c.anonymousClock(nil))
 	if failed, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		if at, ok := bootstrapTime(failed.UnverifiedCertificates, c.now()); ok {
-			date, err = c.requestTime(ctx, c.anonymousClock(func() time.Time { return at }))
+			r, err = c.requestTime(ctx, c.anonymousClock(func() time.Time { return at }))
 		}
 	}
 	if err != nil {
 		return time.Time{}, c.fail(&Error{Op: "time", Err: err})
 	}
-	return date, nil
+	if r.Status != http.StatusTooManyRequests && r.Status < http.StatusInternalServerError {
+		return r.Date, nil
+	}
+	failure := &Error{Op: "time", Status: r.Status, Date: r.Date, unmarked: r.RequestID == ""}
+	if !failure.unmarked {
+		failure.Wait, _ = retry.ParseRetryAfter(r.RetryAfter, r.Date)
+	}
+	return r.Date, c.fail(failure)
 }
 
 // anonymousClock verifies certificates by now, or by the client's own clock if nil, and presents
@@ -60,38 +69,38 @@ func (c *Client) anonymousClock(now func() time.Time) *tls.Config {
 	return config
 }
 
-func (c *Client) requestTime(ctx context.Context, config *tls.Config) (time.Time, error) {
+func (c *Client) requestTime(ctx context.Context, config *tls.Config) (r https.Response, err error) {
 	if ctx.Err() != nil {
-		return time.Time{}, context.Cause(ctx)
+		return r, context.Cause(ctx)
 	}
 	o := c.httpsOptions(config, nil)
 	o.Single = true
 	conn, err := https.Open(o)
 	if err != nil {
-		return time.Time{}, err
+		return r, err
 	}
 	defer conn.Close()
-	r, err := conn.Do(ctx, https.Request{
+	r, err = conn.Do(ctx, https.Request{
 		Method: http.MethodHead, URL: c.httpsURL(), Limit: c.requestTimeout(httpsRequestTimeout),
 	})
 	if err != nil {
-		return time.Time{}, err
+		return r, err
 	}
 	if fromProxy(r) {
-		return time.Time{}, unreadable(
+		return r, unreadable(
 			"the answer, of status %d, is a proxy's, whose clock is not the service's", r.Status,
 		)
 	}
 	if r.Date.IsZero() {
-		return time.Time{}, unreadable("the answer has no readable date header")
+		return r, unreadable("the answer has no readable date header")
 	}
 	if !validAt(r.Chains, r.Date) {
-		return time.Time{}, unreadable(
+		return r, unreadable(
 			"the answer's date %s is outside the validity of the server's certificate",
 			r.Date.Format(time.RFC3339),
 		)
 	}
-	return r.Date, nil
+	return r, nil
 }
 
 // fromProxy is whether a proxy says that it answered itself.

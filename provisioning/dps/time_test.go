@@ -101,8 +101,15 @@ func TestTimeIsToldByAnyAnswer(t *testing.T) {
 		clientBubble(t, dps.HTTPS, dpstest.Config{}, func(w *clientWorld) {
 			w.dps.Inject(dpstest.Fault{On: dpstest.Clock, Status: status})
 			told, err := w.client.Time(w.Context())
-			require.NoError(w, err)
 			assert.WithinDuration(w, time.Now(), told, time.Second)
+			if status == 401 {
+				require.NoError(w, err)
+				return
+			}
+			failure, ok := errors.AsType[*dps.Error](err)
+			require.True(w, ok, "it told the time, and is to be left alone")
+			assert.Equal(w, status, failure.Status)
+			assert.Equal(w, retry.Wait, failure.Verdict())
 		})
 	}
 }

@@ -53,7 +53,7 @@ func (p *process) dpsSays(e event) {
 	}
 	switch {
 	case asked == service.Time:
-		p.timeSaid(answered, corrected)
+		p.timeSaid(outcome, e.wait, corrected)
 	case outcome == service.Assigning:
 		p.polling = true
 		wait := max(e.wait, leastPoll)
@@ -73,15 +73,18 @@ func (p *process) dpsSays(e event) {
 	}
 }
 
-func (p *process) timeSaid(answered, corrected bool) {
-	verdict := rules.ClockRight
-	switch {
-	case !answered:
-		verdict = rules.ClockUnknown
-	case corrected:
-		verdict = rules.ClockCorrected
+func (p *process) timeSaid(outcome service.Outcome, wait time.Duration, corrected bool) {
+	said := rules.ClockAnswered{
+		Clock: rules.ClockRight, Throttled: outcome == service.Throttled,
+		Unavailable: outcome == service.Unavailable, RetryAfter: wait,
 	}
-	p.step(rules.ClockAnswered{Clock: verdict})
+	switch {
+	case outcome == service.NoAnswer, outcome == service.Untrusted:
+		said.Clock = rules.ClockUnknown
+	case corrected:
+		said.Clock = rules.ClockCorrected
+	}
+	p.step(said)
 }
 
 func (p *process) dpsFailed(
