@@ -4,11 +4,9 @@ package provisioning_test
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -18,14 +16,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/rehome-iot/rehome/internal/pagepart"
 	"github.com/rehome-iot/rehome/provisioning"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
 // Every kind of wrong clock, at every kind of boot: what it costs, as docs/clock.md shows it.
-
-var update = flag.Bool("update", false, "write the tables of documents anew")
 
 const (
 	clockPage = "../docs/clock.md"
@@ -104,7 +101,7 @@ func TestNoWrongClockKeepsADeviceFromItsHubOrMakesItRegister(t *testing.T) {
 	for _, w := range clockWirings[:2] {
 		table := clockTable(w, tables[w])
 		t.Logf("%s:\n%s", w, table)
-		document(t, clockPage, table)
+		pagepart.Compare(t, clockPage, "a device with "+w.credentialName(), table)
 	}
 }
 
@@ -158,13 +155,17 @@ func playClocks(t *testing.T, wirings []wiring) map[wiring]clockCells {
 	return tables
 }
 
+// credentialName is what the document calls the credential of a wiring.
+func (w wiring) credentialName() string {
+	if w.x509 {
+		return "X.509"
+	}
+	return "SAS"
+}
+
 // clockTable is a table of the document.
 func clockTable(w wiring, cells clockCells) string {
-	credential := "SAS"
-	if w.x509 {
-		credential = "X.509"
-	}
-	lines := []string{"| " + credential, "| ---"}
+	lines := []string{"| " + w.credentialName(), "| ---"}
 	for _, store := range clockStores {
 		lines[0] += " | " + store.name
 		lines[1] += " | ---"
@@ -177,28 +178,6 @@ func clockTable(w wiring, cells clockCells) string {
 		lines = append(lines, line)
 	}
 	return strings.Join(lines, " |\n") + " |\n"
-}
-
-// document compares a table with that of a document which has the same first cell, or writes it
-// there with -update.
-func document(t *testing.T, page, table string) {
-	t.Helper()
-	text, err := os.ReadFile(page)
-	require.NoError(t, err)
-	cell := table[:strings.Index(table[2:], "|")+3]
-	before, rest, found := strings.Cut(string(text), "\n"+cell)
-	require.True(t, found, "%s has no table %q", page, cell)
-	there, after, found := strings.Cut(cell+rest, "\n\n")
-	if found {
-		after = "\n" + after
-	} else {
-		there = strings.TrimSuffix(there, "\n")
-	}
-	if *update {
-		require.NoError(t, os.WriteFile(page, []byte(before+"\n"+table+after), 0o644))
-		return
-	}
-	assert.Equal(t, table, there+"\n", "%s: write it anew with -update", page)
 }
 
 // playClock boots a device and has it work for longer than a token lives.

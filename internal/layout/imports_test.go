@@ -80,6 +80,7 @@ var arrows = map[string][]string{
 
 	// The project's own checks.
 	"internal/layout":          {},
+	"internal/pagepart":        {},
 	"internal/reliability":     {},
 	"internal/canary":          {},
 	"internal/ci":              {},
