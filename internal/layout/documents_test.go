@@ -185,6 +185,14 @@ func TestTablesAndLinesFitAWindow(t *testing.T) {
 	}
 }
 
+func TestEachPageBeginsWithItsTitle(t *testing.T) {
+	for _, page := range documents(t) {
+		if !strings.HasPrefix(page.name, ".github/") { // what a forge puts into an empty field
+			assert.Regexp(t, `^# \S`, page.lines[0], page.name)
+		}
+	}
+}
+
 func TestEveryBlockNamesItsLanguage(t *testing.T) {
 	for _, page := range documents(t) {
 		for _, b := range page.blocks {
