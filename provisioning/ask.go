@@ -102,7 +102,7 @@ func (l *loop) requestAssignment(
 			toDPS: toDPS, credential: used, refused: refused, asked: a.asked, badChain: a.badChain,
 		}
 		l.takeChain(ctx, &a, &r, began)
-		k := &known{Assignment: a.assignment, source: source}
+		k := newKnown(a.assignment, source)
 		r.event = rules.Assigned{
 			Assignment: k.named(), Dated: l.tellsTime(a.assignment.Date), Issued: r.issued != nil,
 		}

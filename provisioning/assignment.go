@@ -3,6 +3,8 @@
 package provisioning
 
 import (
+	"time"
+
 	"github.com/rehome-iot/rehome/internal/entry"
 	"github.com/rehome-iot/rehome/internal/rules"
 	"github.com/rehome-iot/rehome/provisioning/dps"
@@ -11,7 +13,15 @@ import (
 // known is an assignment and where it came from. It is never changed after it was made.
 type known struct {
 	dps.Assignment
-	source Source
+	source  Source
+	stagger time.Duration // as its payload has it
+	badHint error         // what is wrong with that
+}
+
+func newKnown(a dps.Assignment, source Source) *known {
+	k := &known{Assignment: a, source: source}
+	k.stagger, k.badHint = a.Stagger() // once: it is read out of the payload
+	return k
 }
 
 // named is the assignment as the rules know it.
@@ -19,9 +29,8 @@ func (k *known) named() rules.Assignment {
 	if k == nil {
 		return rules.Assignment{}
 	}
-	stagger, _ := k.Stagger()
 	return rules.Assignment{
-		Hub: k.Hub, DeviceID: k.DeviceID, Incompatible: !k.Classic(), Stagger: stagger, Record: k,
+		Hub: k.Hub, DeviceID: k.DeviceID, Incompatible: !k.Classic(), Stagger: k.stagger, Record: k,
 	}
 }
 
@@ -44,11 +53,11 @@ func stored(registrationID string, a *entry.Assignment) *known {
 	if a == nil {
 		return nil
 	}
-	return &known{source: SourceStore, Assignment: dps.Assignment{
+	return newKnown(dps.Assignment{
 		Hub: a.Hub, DeviceID: a.DeviceID, RegistrationID: registrationID,
 		Status: dps.StatusAssigned, Substatus: a.Substatus, Payload: a.Payload,
 		Created: a.Created, Updated: a.Updated, ConnectionProfile: a.Profile,
-	}}
+	}, SourceStore)
 }
 
 func (k *known) toStore() *entry.Assignment {

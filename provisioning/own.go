@@ -234,7 +234,7 @@ func (o *own) forget() {
 }
 
 // assignmentOf is a program's assignment as the rules know it.
-func assignmentOf(a dps.Assignment) rules.Assignment { return (&known{Assignment: a}).named() }
+func assignmentOf(a dps.Assignment) rules.Assignment { return newKnown(a, "").named() }
 
 // ownMoved says that DPS has named another hub since the program's own client was confirmed, and
 // that nothing keeps the device from going there.

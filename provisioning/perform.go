@@ -49,7 +49,7 @@ func (l *loop) perform(a rules.Action) {
 	case rules.CancelDPS:
 		l.cancel(&l.dps)
 	case rules.Announce:
-		l.checkHint(&knownFrom(a.Assignment).Assignment)
+		l.checkHint(knownFrom(a.Assignment))
 		if l.trace.Assigned != nil {
 			l.trace.Assigned(knownFrom(a.Assignment).Assignment, a.Moved)
 		}
@@ -240,8 +240,8 @@ func (l *loop) traceRequest(kind string, why rules.Reason) {
 }
 
 // checkHint says once that DPS has said wrongly how to spread a fleet's questions.
-func (l *loop) checkHint(a *dps.Assignment) {
-	if _, err := a.Stagger(); err != nil && l.device == nil && l.isNews(err.Error()) {
+func (l *loop) checkHint(k *known) {
+	if err := k.badHint; err != nil && l.device == nil && l.isNews(err.Error()) {
 		l.line(slog.LevelWarn, "stagger of dps not used", failureAttrs(err)...)
 	}
 }
