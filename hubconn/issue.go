@@ -268,13 +268,13 @@ func (i *issuance) exchange(
 	if err != nil {
 		return nil, err
 	}
+	timer := time.NewTimer(i.patience()) // of the acknowledgement too
+	defer timer.Stop()
 	publishing, cancel := context.WithTimeoutCause(ctx, i.patience(), i.silence())
 	defer cancel()
 	if err := link.Publish(publishing, issueRequests+i.request.ID, 1, body); err != nil {
 		return nil, err
 	}
-	timer := time.NewTimer(i.patience())
-	defer timer.Stop()
 	for {
 		select {
 		case <-i.waiter.arrived:
