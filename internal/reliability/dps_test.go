@@ -38,6 +38,10 @@ func overHTTPS() []*operation {
 			bound: limit,
 		},
 		operation{
+			name: "challenge", at: request("PUT ", "/register?"), refuse: busy(dpstest.Register),
+			bound: limit, enrolled: byTPM,
+		},
+		operation{
 			name: "poll", at: request("GET ", "/operations/"), refuse: busy(dpstest.Poll),
 			bound: limit,
 		},
@@ -57,6 +61,7 @@ func overHTTPS() []*operation {
 				_, err := w.client.Time(ctx)
 				return err
 			},
+			device: bootsIn1970,
 		},
 	)
 }

@@ -4,6 +4,7 @@ package reliability_test
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
@@ -53,6 +54,16 @@ func connection(transport hubconn.Transport) []*operation {
 				return w.conn.Send(ctx, hubconn.Message{Body: []byte("21.5")})
 			},
 		},
+		{
+			name: "certificate", at: request("PUBLISH $iothub/credentials/"), ready: ready,
+			enrolled: byPolicy, version: hubconn.CredentialsAPIVersion,
+			bound:  2*time.Minute + 50*time.Millisecond, // Conn.IssueCertificate, and its goodbye
+			refuse: atHub(hubtest.Fault{On: hubtest.IssueStart, Status: 503}),
+			run: func(ctx context.Context, w *world) error {
+				return askForCertificate(ctx, w, w.conn)
+			},
+			device: renews,
+		},
 		{name: "idle", at: rest, ready: ready, run: waits, bound: limit},
 	}
 	if transport == hubconn.MQTTWebSocket {
@@ -95,5 +106,24 @@ func requests() []*operation {
 			},
 			device: receives,
 		},
+		operation{
+			name: "complete", at: request("DELETE ", "/messages/deviceBound/"), bound: limit,
+			refuse: atHub(hubtest.Fault{On: hubtest.Settle, Status: 503}),
+			ready:  received,
+			run:    func(ctx context.Context, w *world) error { return w.delivery.Complete(ctx) },
+			device: completes,
+		},
 	)
+}
+
+// received has the device receive a message that it has not completed yet.
+func received(w *world) (err error) {
+	w.admit()
+	if err = w.hub.SendC2D(deviceID, hubtest.C2D{Body: []byte("23")}); err != nil {
+		return err
+	}
+	if w.delivery, err = w.dialer.Receive(w.Context(), w.at(), w.key()); w.delivery == nil {
+		err = errors.Join(errors.New("the hub has no message"), err)
+	}
+	return err
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/provisioning/dps"
+	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
 // peer is whom an operation speaks to.
@@ -24,6 +25,8 @@ type operation struct {
 	name string
 	peer peer
 	at   place
+	// enrolled changes how the device is known to the services; nil: by its key.
+	enrolled func(*world, *dpstest.IndividualEnrollment)
 	// ready makes what the operation needs, over a way that is good; nil: nothing.
 	ready func(*world) error
 	run   func(context.Context, *world) error
@@ -39,11 +42,12 @@ type operation struct {
 	rough time.Duration
 	// lasts is how long the hub goes on with what it has not heard the end of.
 	lasts time.Duration
-	// device is how a Device does the same; nil: it does not, or seldom.
+	// device is how a Device does the same.
 	device life
 
-	dps dps.Transport
-	hub hubconn.Transport
+	dps     dps.Transport
+	hub     hubconn.Transport
+	version string // of the hub's API; empty: the usual one
 
 	cells [faultEnd]*cell // nil: pointless
 }
@@ -76,7 +80,7 @@ func (o *operation) pointless(f fault) bool {
 // answered that is no portal any more.
 func overHTTP(at place) bool {
 	switch at.wanted[0] {
-	case "GET ", "PUT ", "POST ", "HEAD ":
+	case "GET ", "PUT ", "POST ", "HEAD ", "DELETE ":
 		return true
 	}
 	return false
@@ -128,7 +132,7 @@ func with(o operation, others ...operation) []*operation {
 		if step.ready == nil {
 			step.ready = o.ready
 		}
-		if step.device == nil && step.name != "time" {
+		if step.device == nil {
 			step.device = o.device
 		}
 		all = append(all, &step)

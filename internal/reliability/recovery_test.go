@@ -14,6 +14,7 @@ import (
 
 	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/provisioning"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 )
@@ -84,11 +85,11 @@ func recoverFrom(t *testing.T, o *operation, f fault) (back bool) {
 // device is a Device by the transports of an operation.
 func (w *world) device(o *operation) *provisioning.Device {
 	dev := &provisioning.Device{
-		IDScope: w.service.IDScope(), Attestation: w.key(), Store: &cache.Memory{},
+		IDScope: w.service.IDScope(), Attestation: w.who, Store: &cache.Memory{},
 		DialContext: w.way.DialContext, TLSConfig: w.network.TLSConfig(), Proxy: noProxy,
 		Logger: slog.New(slog.DiscardHandler), Transport: o.dps,
 	}
-	dev.Hub.Transport = o.hub
+	dev.Hub.Transport, dev.Hub.APIVersion = o.hub, o.version
 	if o.dps == dps.MQTTWebSocket {
 		dev.Hub.Transport = hubconn.MQTTWebSocket
 	} else if o.hub == hubconn.Auto {
@@ -100,8 +101,8 @@ func (w *world) device(o *operation) *provisioning.Device {
 	return dev
 }
 
-// again does something every so often, until ctx ends.
-func again(ctx context.Context, well func(), do func() error) {
+// repeat does something every so often, until ctx ends.
+func repeat(ctx context.Context, well func(), do func() error) {
 	for ctx.Err() == nil {
 		if do() == nil {
 			well()
@@ -116,7 +117,7 @@ func again(ctx context.Context, well func(), do func() error) {
 // stays is connected, and uses the connection.
 func stays(ctx context.Context, _ *world, dev *provisioning.Device, well func()) {
 	_ = dev.Run(ctx, func(ctx context.Context, conn *hubconn.Conn) error {
-		again(ctx, well, func() error {
+		repeat(ctx, well, func() error {
 			if _, err := conn.Twin(ctx); err != nil {
 				return err
 			}
@@ -132,22 +133,58 @@ func remembersNothing(ctx context.Context, w *world, dev *provisioning.Device, w
 	stays(ctx, w, dev, well)
 }
 
+// bootsIn1970 is connected once somebody has told it the time: no certificate of a service is valid
+// by its clock.
+func bootsIn1970(ctx context.Context, w *world, dev *provisioning.Device, well func()) {
+	booted := time.Now()
+	dev.TLSConfig.Time = func() time.Time { return time.Unix(0, 0).Add(time.Since(booted)) }
+	stays(ctx, w, dev, well)
+}
+
 func sends(ctx context.Context, _ *world, dev *provisioning.Device, well func()) {
-	again(ctx, well, func() error {
+	repeat(ctx, well, func() error {
 		return dev.Send(ctx, hubconn.Message{Body: []byte("21.5")})
 	})
 }
 
 func receives(ctx context.Context, _ *world, dev *provisioning.Device, well func()) {
-	again(ctx, well, func() error {
+	repeat(ctx, well, func() error {
 		_, err := dev.Receive(ctx)
 		return err
 	})
 }
 
+// completes is a program that handles a message, and says so. The operator sends one if none waits.
+func completes(ctx context.Context, w *world, dev *provisioning.Device, well func()) {
+	repeat(ctx, well, func() error {
+		_ = w.hub.SendC2D(deviceID, hubtest.C2D{Body: []byte("23")}) // full, or not known yet
+		delivery, err := dev.Receive(ctx)
+		if err != nil {
+			return err
+		}
+		if delivery == nil {
+			return errQuiet
+		}
+		return delivery.Complete(ctx)
+	})
+}
+
+// renews asks for a certificate, and goes on with its own request where it has not heard the end.
+func renews(ctx context.Context, w *world, dev *provisioning.Device, well func()) {
+	_ = dev.Run(ctx, func(ctx context.Context, conn *hubconn.Conn) error {
+		identity, _ := w.hub.Get(deviceID)
+		identity.CertificatePolicy = w.policy // as the hub's operator has it
+		if err := w.hub.Put(identity); err != nil {
+			return err
+		}
+		repeat(ctx, well, func() error { return askForCertificate(ctx, w, conn) })
+		return context.Cause(ctx)
+	})
+}
+
 func uploadsFiles(ctx context.Context, w *world, dev *provisioning.Device, well func()) {
 	_ = dev.Run(ctx, func(ctx context.Context, conn *hubconn.Conn) error {
-		again(ctx, well, func() error {
+		repeat(ctx, well, func() error {
 			return conn.Upload(ctx, "log.txt", newSource(ctx, w, 3<<10), hubconn.UploadOptions{
 				BlockSize: 1 << 10, MaxRetries: -1,
 			})

@@ -5,51 +5,18 @@ package reliability_test
 import (
 	"flag"
 	"fmt"
-	"os"
 	"strings"
-	"testing"
 	"time"
 	"unicode/utf8"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/rehome-iot/rehome/retry"
 )
-
-var update = flag.Bool("update", false, "write the tables into docs/reliability.md")
 
 // pagePath is the page that has the tables.
 const pagePath = "../../docs/reliability.md"
 
 // someAlone says that the command line asks for some rows and no table.
 func someAlone() bool { return strings.Contains(flag.Lookup("test.run").Value.String(), "/") }
-
-// compare looks whether a part of the page says what was seen, or makes it so.
-func compare(t *testing.T, part, seen string) {
-	t.Helper()
-	text, err := os.ReadFile(pagePath)
-	require.NoError(t, err)
-	begin, end := "<!-- "+part+" -->\n", "<!-- end of "+part+" -->\n"
-	before, rest, ok := strings.Cut(string(text), begin)
-	told, after, closed := strings.Cut(rest, end)
-	require.True(t, ok && closed, "the page has no part %s", part)
-	if seen = "\n" + seen; *update {
-		text := before + begin + seen + end + after
-		require.NoError(t, os.WriteFile(pagePath, []byte(text), 0o644))
-		return
-	}
-	says, is := strings.Split(told, "\n"), strings.Split(seen, "\n")
-	for i := range max(len(says), len(is)) {
-		if i >= len(says) || i >= len(is) || says[i] != is[i] {
-			t.Errorf("from here on the page is another, of %d lines and not %d: if what is seen "+
-				"is right, write it: make reliability\nthe page %q\nis seen  %q",
-				len(says), len(is), says[min(i, len(says)-1)], is[min(i, len(is)-1)])
-			if len(says) != len(is) {
-				return
-			}
-		}
-	}
-}
 
 // table is a group's part of the page.
 func (g group) table() string {
@@ -75,8 +42,8 @@ func (g group) table() string {
 
 // widths are those of the columns.
 var (
-	widths        = []int{11, 9, 9, 9, 9, 9, 9, 9, 9}
-	summaryWidths = []int{11, 11, 11, 11, 11, 30}
+	widths        = []int{12, 9, 9, 9, 9, 9, 9, 9, 9}
+	summaryWidths = []int{12, 11, 11, 11, 11, 30}
 )
 
 func tableRow(b *strings.Builder, widths []int, row ...string) {
@@ -120,7 +87,7 @@ func seconds(d time.Duration) string {
 
 // summary is an operation's row of the second table.
 func (o *operation) summary() []string {
-	met, again, cancelled, back := 0, 0, 0, 0
+	met, again, tested, inTime, back := 0, 0, 0, 0, 0
 	longest, patient := time.Duration(0), false
 	for f, c := range o.cells {
 		if c == nil {
@@ -128,7 +95,7 @@ func (o *operation) summary() []string {
 		}
 		met++
 		for of, ok := range map[*int]bool{
-			&again: c.again, &cancelled: c.cancelled, &back: c.back,
+			&again: c.again, &tested: c.tested, &inTime: c.tested && c.inTime, &back: c.back,
 		} {
 			if ok {
 				*of++
@@ -142,16 +109,15 @@ func (o *operation) summary() []string {
 			longest = max(longest, c.took)
 		}
 	}
-	of := func(n int) string { return fmt.Sprintf("%d of %d", n, met) }
+	of := func(n, all int) string { return fmt.Sprintf("%d of %d", n, all) }
 	promised := seconds(o.bound)
 	if patient {
 		promised += " *"
 	}
-	device := "–"
-	if o.device != nil {
-		device = of(back) + ", within " + minutes(o.back())
+	return []string{
+		o.name, promised, o.time(longest), of(again, met), of(inTime, tested),
+		of(back, met) + ", within " + minutes(o.back()),
 	}
-	return []string{o.name, promised, o.time(longest), of(again), of(cancelled), device}
 }
 
 // minutes rounds up.

@@ -20,6 +20,7 @@ import (
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/internal/memnet"
+	"github.com/rehome-iot/rehome/internal/pagepart"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/retry"
 )
@@ -243,7 +244,7 @@ func TestABadCertificateIsToldNothing(t *testing.T) {
 		b.WriteString("```\n\n")
 	}
 	if !t.Failed() && assert.GreaterOrEqual(t, refused, 18) {
-		compare(t, "certificates", b.String())
+		pagepart.Compare(t, pagePath, "certificates", b.String())
 	}
 }
 

@@ -41,9 +41,13 @@ type world struct {
 	service *dpstest.Server
 	way     *way
 
-	client *dps.Client
-	dialer *hubconn.Dialer
-	conn   *hubconn.Conn // nil: the operation needs none, or makes it
+	who      dps.Attestation // to DPS
+	policy   string          // by which the hub issues certificates to the device; "": it does not
+	csr      []byte          // that the device asks for one with
+	client   *dps.Client
+	dialer   *hubconn.Dialer
+	conn     *hubconn.Conn     // nil: the operation needs none, or makes it
+	delivery *hubconn.Delivery // that is to be completed
 }
 
 func noProxy(*http.Request) (*url.URL, error) { return nil, nil }
@@ -52,27 +56,33 @@ func noProxy(*http.Request) (*url.URL, error) { return nil, nil }
 func newWorld(t *testing.T, o *operation) *world {
 	network := simnet.New()
 	w := &world{T: t, network: network, hub: hubtest.NewHub(network, hubHost)}
+	w.who = w.key()
 	w.service = dpstest.New(network, dpstest.Config{
 		RetryAfter: between, RegistrationsPerMinute: -1, PollsPer10s: -1,
 	})
 	w.service.Link(w.hub)
-	require.NoError(t, w.service.Enroll(dpstest.IndividualEnrollment{
+	enrollment := dpstest.IndividualEnrollment{
 		RegistrationID: deviceID, Attestation: dpstest.Keys(deviceKey, ""),
-	}))
+	}
+	if o.enrolled != nil {
+		o.enrolled(w, &enrollment)
+	}
+	require.NoError(t, w.service.Enroll(enrollment))
 	host := map[peer]string{toDPS: dpsHost, toHub: hubHost, toStorage: w.hub.BlobHost()}[o.peer]
 	w.way = newWay(network, host, o.at)
 	tls := network.TLSConfig()
 	w.client = &dps.Client{
-		IDScope: w.service.IDScope(), Attestation: w.key(), Transport: o.dps,
+		IDScope: w.service.IDScope(), Attestation: w.who, Transport: o.dps,
 		DialContext: w.way.DialContext, TLSConfig: tls, Proxy: noProxy,
 	}
 	w.dialer = &hubconn.Dialer{
 		DialContext: w.way.DialContext, TLSConfig: tls, Proxy: noProxy, Transport: o.hub,
+		APIVersion: o.version,
 	}
 	return w
 }
 
-// key is who the device is.
+// key is who the device is to its hub, and to DPS unless the operation has it otherwise.
 func (w *world) key() dps.SymmetricKey { return dps.SymmetricKey{ID: deviceID, Key: deviceKey} }
 
 func (w *world) close() {
@@ -91,7 +101,9 @@ func (w *world) admit() {
 	if slices.Contains(w.hub.Devices(), deviceID) {
 		return
 	}
-	require.NoError(w, w.hub.Put(hubtest.Device{ID: deviceID, PrimaryKey: deviceKey}))
+	require.NoError(w, w.hub.Put(hubtest.Device{
+		ID: deviceID, PrimaryKey: deviceKey, CertificatePolicy: w.policy,
+	}))
 }
 
 // dial connects to the hub.
@@ -112,18 +124,14 @@ func (w *world) connected() error {
 	return w.dial(w.Context())
 }
 
-// classOf is the class of an error of either client.
+// classOf is what the library says of an error of either client. One of DPS has no class but that
+// of what crypto/tls says in it; of any other the library knows whether the service has answered
+// itself, which is to an error of DPS what Server and Unreachable are to one of a hub.
 func classOf(err error) retry.Class {
+	class := hubconn.ClassOf(err)
 	failure, ok := errors.AsType[*dps.Error](err)
-	switch {
-	case !ok || hubconn.ClassOf(failure.Err) == hubconn.Untrusted:
-		return hubconn.ClassOf(err)
-	case failure.Status == http.StatusTooManyRequests:
-		return retry.Throttled
-	case failure.Status >= 500 || failure.ReturnCode == 3:
+	if ok && class == hubconn.Unreachable && failure.Answered() {
 		return retry.Server
-	case retry.Classify(err) == retry.Stop:
-		return retry.Rejected
 	}
-	return retry.Unreachable
+	return class
 }
