@@ -130,9 +130,9 @@ func TestSettingTheClockChangesNoWait(t *testing.T) {
 }
 
 // Nothing becomes of a clock that is set while the device is connected: the same session goes on,
-// through six renewals of its token. But where DPS has told nothing since the device booted from its
-// store, and no certificate is valid any more by the clock, the next token has no connection to be
-// shown on: that costs one question, and one more connection.
+// through six renewals of its token. But where DPS has told nothing since the device booted from
+// its store, and no certificate is valid any more by the clock, the next token has no connection to
+// be shown on: that costs one question, and one more connection.
 func TestSettingTheClockEndsNoConnection(t *testing.T) {
 	t.Cleanup(provisioning.BuiltAt(programBuilt))
 	for _, store := range clockStores[:3] {

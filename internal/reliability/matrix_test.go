@@ -176,7 +176,8 @@ func TestEveryFaultIsNoticedAndSurvived(t *testing.T) {
 	if !t.Failed() && assert.Equal(t, cells, seen, "all of them, and none that has no meaning") {
 		pagepart.Compare(t, pagePath, "faults", fmt.Sprintf("Of %d calls that met a fault %d "+
 			"failed, each within the time that is promised, and %d went well\nall the same. None "+
-			"hung. The %d that were kept waiting were made once more, and their context\nended.\n\n%s",
+			"hung. The %d that were kept waiting were made once more, and their "+
+			"context\nended.\n\n%s",
 			seen, seen-well, well, stopped, text))
 	}
 }
