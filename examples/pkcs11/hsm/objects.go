@@ -115,11 +115,9 @@ func (s *session) public(id []byte) (*ecdsa.PublicKey, error) {
 }
 
 // publicKey reads a public key. The point is an OCTET STRING in DER; older modules have it bare.
+// That comes first: one in 256 bare points begins as if it were an OCTET STRING, and the other way
+// round the lengths differ.
 func publicKey(curve, point []byte) (*ecdsa.PublicKey, error) {
-	var inner []byte
-	if rest, err := asn1.Unmarshal(point, &inner); err == nil && len(rest) == 0 {
-		point = inner
-	}
 	var on elliptic.Curve
 	switch {
 	case bytes.Equal(curve, oidP256):
@@ -130,6 +128,12 @@ func publicKey(curve, point []byte) (*ecdsa.PublicKey, error) {
 		return nil, errors.New("it is no ECDSA key on P-256 or P-384")
 	}
 	public, err := ecdsa.ParseUncompressedPublicKey(on, point)
+	var inner []byte
+	if err != nil {
+		if rest, bad := asn1.Unmarshal(point, &inner); bad == nil && len(rest) == 0 {
+			public, err = ecdsa.ParseUncompressedPublicKey(on, inner)
+		}
+	}
 	if err != nil {
 		return nil, errors.New("its public half is no point of its curve")
 	}
