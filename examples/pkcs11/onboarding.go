@@ -40,12 +40,7 @@ func (s *settings) certificate(ctx context.Context, token *hsm.Token) (dps.Attes
 	if err != nil {
 		return nil, fmt.Errorf("-cert: %w", err)
 	}
-	pair := tls.Certificate{}
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type == "CERTIFICATE" {
-			pair.Certificate = append(pair.Certificate, block.Bytes)
-		}
-	}
+	pair := tls.Certificate{Certificate: certificatesIn(text)}
 	if len(pair.Certificate) == 0 {
 		return nil, fmt.Errorf("-cert: %s has no certificate in PEM", s.cert)
 	}
@@ -56,6 +51,16 @@ func (s *settings) certificate(ctx context.Context, token *hsm.Token) (dps.Attes
 	pair.PrivateKey = key
 	a := dps.X509{ID: s.id, KeyPair: pair}
 	return a, a.Validate()
+}
+
+// certificatesIn are those of a text in PEM, in DER.
+func certificatesIn(text []byte) (all [][]byte) {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "CERTIFICATE" {
+			all = append(all, block.Bytes)
+		}
+	}
+	return all
 }
 
 // printCSR is what the device's maker has signed.

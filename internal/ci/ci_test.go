@@ -4,6 +4,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -62,6 +63,30 @@ func TestTargetsAreThoseOfTheirPackage(t *testing.T) {
 		{"p/a", "FuzzA", false}, {"p/a", "FuzzB", false}, {"p/d", "FuzzD", true},
 	}, got)
 	assert.Equal(t, "10s", got[2].time(), "what reads the bytes of strangers in a device")
+}
+
+// No target is forgotten for being in a module of its own.
+func TestTargetsAreFoundInEveryModule(t *testing.T) {
+	if _, err := os.Stat("../../.git"); err != nil {
+		t.Skip("it is git that knows the modules")
+	}
+	t.Chdir("../..")
+	modules, err := ownModules()
+	require.NoError(t, err)
+	dirs, declared, err := fuzzed(modules)
+	require.NoError(t, err)
+	assert.Greater(t, declared, 60)
+	assert.Contains(t, dirs["."], "provisioning/dps")
+	for _, module := range deviceModules {
+		assert.Contains(t, dirs[module], module)
+		assert.NotContains(t, dirs["."], module)
+	}
+	targets, err := targetsIn("examples/ownclient", dirs["examples/ownclient"])
+	require.NoError(t, err)
+	assert.Equal(t, []target{
+		{"github.com/rehome-iot/rehome/examples/ownclient", "FuzzTranslation", true},
+	}, targets)
+	assert.Equal(t, filepath.FromSlash("examples/ownclient"), targets[0].dir())
 }
 
 func TestTestsOfDeviceAreFound(t *testing.T) {

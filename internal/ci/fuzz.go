@@ -24,8 +24,11 @@ const (
 	fewestToFuzz = 4 // fewer targets than these, on either side, have not been found
 )
 
-// deviceProgram is one that has in it what goes into devices.
+// What goes into devices: what this program has in it, and the modules for devices that have a
+// go.mod of their own.
 const deviceProgram = "github.com/rehome-iot/rehome/examples/thermostat"
+
+var deviceModules = []string{"provisioning/tpm", "examples/ownclient", "examples/pkcs11"}
 
 // target is a fuzz test.
 type target struct {
@@ -41,22 +44,38 @@ func (t target) time() string {
 	return fuzzSimulators
 }
 
+// dir is that of the target's package: a nested module is called by its directory, too.
+func (t target) dir() string {
+	return filepath.FromSlash(strings.TrimPrefix(t.pkg, rootModule+"/"))
+}
+
+const rootModule = "github.com/rehome-iot/rehome"
+
 // fuzz runs every fuzz target for a while: each test binary is built once, with the coverage that
 // guides the engine, and two targets run at a time.
 func (w *workshop) fuzz() error {
-	all, err := packages()
+	modules, err := ownModules()
 	if err != nil {
 		return err
 	}
-	list, err := exec.Command("go", append([]string{"test", "-list", "^Fuzz"}, all...)...).Output()
+	found, declared, err := fuzzed(modules)
 	if err != nil {
-		return fmt.Errorf("go test -list: %w\n%s", err, list)
+		return err
 	}
-	inside, err := exec.Command("go", "list", "-deps", deviceProgram).Output()
-	if err != nil {
-		return fmt.Errorf("go list -deps %s: %w", deviceProgram, err)
+	var targets []target
+	for _, module := range modules {
+		if len(found[module]) == 0 {
+			continue
+		}
+		more, err := targetsIn(module, found[module])
+		if err != nil {
+			return fmt.Errorf("module in %s: %w", module, err)
+		}
+		targets = append(targets, more...)
 	}
-	targets := targetsOf(string(list), strings.Fields(string(inside)))
+	if len(targets) != declared {
+		return fmt.Errorf("%d fuzz targets are declared, and %d are run", declared, len(targets))
+	}
 	devices := 0
 	for _, t := range targets {
 		if t.device {
@@ -74,7 +93,8 @@ func (w *workshop) fuzz() error {
 			continue
 		}
 		binary := w.path(fmt.Sprintf("fuzz.%d.test", len(binaries)))
-		build := command("go", "test", "-c", "-fuzz=^Fuzz", "-o", binary, t.pkg)
+		build := command("go", "test", "-c", "-fuzz=^Fuzz", "-o", binary, ".")
+		build.Dir = t.dir()
 		if err := build.Run(); err != nil {
 			return err
 		}
@@ -100,6 +120,59 @@ func (w *workshop) fuzz() error {
 	close(work)
 	workers.Wait()
 	return failed
+}
+
+// fuzzed are the directories with fuzz targets, by the module that they are in, and how many
+// targets there are in all.
+func fuzzed(modules []string) (dirs map[string][]string, targets int, err error) {
+	out, err := exec.Command("git", "grep", "--untracked", "-E", `^func Fuzz[A-Za-z0-9_]*\(`, "--",
+		"*_test.go").Output()
+	if err != nil {
+		return nil, 0, fmt.Errorf("git grep: %w", err)
+	}
+	dirs = map[string][]string{}
+	for line := range strings.Lines(string(out)) {
+		file, _, _ := strings.Cut(line, ":")
+		dir := filepath.Dir(file)
+		in := "."
+		for _, module := range modules {
+			if dir == module || strings.HasPrefix(dir, module+"/") {
+				in = module
+			}
+		}
+		if !slices.Contains(dirs[in], dir) {
+			dirs[in] = append(dirs[in], dir)
+		}
+		targets++
+	}
+	return dirs, targets, nil
+}
+
+// targetsIn are those of some packages of a module, as go test sees them.
+func targetsIn(module string, dirs []string) ([]target, error) {
+	list := exec.Command("go", "test", "-list", "^Fuzz")
+	list.Dir = module
+	for _, dir := range dirs {
+		within, err := filepath.Rel(module, dir)
+		if err != nil {
+			return nil, err
+		}
+		list.Args = append(list.Args, "./"+filepath.ToSlash(within))
+	}
+	listed, err := list.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go test -list: %w\n%s", err, listed)
+	}
+	inside := exec.Command("go", "list", "-deps", deviceProgram)
+	if slices.Contains(deviceModules, module) {
+		inside = exec.Command("go", "list", "./...")
+		inside.Dir = module
+	}
+	devices, err := inside.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w", inside.Args, err)
+	}
+	return targetsOf(string(listed), strings.Fields(string(devices))), nil
 }
 
 // The engine of Go 1.26 fails, the busier the machine the oftener, when its time is up at a bad
@@ -130,14 +203,10 @@ func (w *workshop) fuzzTwice(t target, binary, log string) error {
 }
 
 func (w *workshop) fuzzOnce(t target, binary, log string) (text string, err error) {
-	dir, err := exec.Command("go", "list", "-f", "{{.Dir}}", t.pkg).Output()
-	if err != nil {
-		return "", err
-	}
 	c := exec.Command(binary, "-test.run", "^$", "-test.fuzz", "^"+t.name+"$",
 		"-test.fuzztime", t.time(), "-test.fuzzminimizetime", "5x", "-test.parallel", "1",
 		"-test.fuzzcachedir", filepath.Join(w.out, "corpus", t.pkg))
-	c.Dir = strings.TrimSpace(string(dir)) // where a finding is written down
+	c.Dir = t.dir() // where a finding is written down
 	return w.logged(log, c)
 }
 

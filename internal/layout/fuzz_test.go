@@ -3,6 +3,7 @@
 package layout
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -29,6 +30,9 @@ var reading = regexp.MustCompile(
 // fromItself are packages whose program reads what it has written itself, as it can tell.
 var fromItself = []string{"examples/internal/live"}
 
+// deviceModules are those for devices that have a go.mod of their own, as internal/ci has them.
+var deviceModules = []string{"provisioning/tpm", "examples/ownclient", "examples/pkcs11"}
+
 // The page lists every target there is, each with a function of its package that the target's file
 // calls; and those of devices are the ones that the program for devices is made of.
 func TestThePageOfForeignBytesHasEachTargetAndItsDecoder(t *testing.T) {
@@ -36,6 +40,13 @@ func TestThePageOfForeignBytesHasEachTargetAndItsDecoder(t *testing.T) {
 	for _, p := range goList(t, "-deps", "./examples/thermostat") {
 		if name, ok := p.local(); ok {
 			inDevices[name] = true
+		}
+	}
+	for _, dir := range goDirectories(t) {
+		for _, module := range deviceModules {
+			if dir == module || strings.HasPrefix(dir, module+"/") {
+				inDevices[dir] = true
+			}
 		}
 	}
 	listed, read := map[string]bool{}, map[string]bool{}
@@ -55,8 +66,7 @@ func TestThePageOfForeignBytesHasEachTargetAndItsDecoder(t *testing.T) {
 		assert.NotEmpty(t, decoder, "%s has no function %s", d.pkg, d.by)
 	}
 	declared := regexp.MustCompile(`(?m)^func (Fuzz\w+)\(f \*testing\.F\)`)
-	for _, p := range goList(t, "./...") {
-		pkg, _ := p.local()
+	for _, pkg := range goDirectories(t) {
 		if inDevices[pkg] && reading.MatchString(strings.Join(sources(t, pkg, false), "\n")) &&
 			!slices.Contains(fromItself, pkg) {
 			assert.True(t, read[pkg], "%s decodes, and docs/fuzzing.md does not list it", pkg)
@@ -68,6 +78,32 @@ func TestThePageOfForeignBytesHasEachTargetAndItsDecoder(t *testing.T) {
 			}
 		}
 	}
+}
+
+// goDirectories are those with Go files, also in nested modules.
+func goDirectories(t *testing.T) (dirs []string) {
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && path != root && (entry.Name() == "testdata" ||
+			entry.Name() == "node_modules" || strings.HasPrefix(entry.Name(), ".")) {
+			return fs.SkipDir
+		}
+		if filepath.Ext(path) == ".go" {
+			dir, err := filepath.Rel(root, filepath.Dir(path))
+			dirs = append(dirs, filepath.ToSlash(dir))
+			return err
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	slices.Sort(dirs)
+	dirs = slices.Compact(dirs)
+	for _, dir := range deviceModules {
+		require.Contains(t, dirs, dir)
+	}
+	return dirs
 }
 
 // decodings reads the page.

@@ -238,18 +238,24 @@ func (s *CountedStore) failed(op string, err error) error {
 // seal writes the entries: magic, seal, value of the counter, and for each entry key and data, each
 // after its size.
 func (s *CountedStore) seal(ctx context.Context, entries counted) ([]byte, error) {
-	body := binary.BigEndian.AppendUint64(nil, entries.value)
-	for _, key := range slices.Sorted(maps.Keys(entries.data)) {
-		for _, field := range [][]byte{[]byte(key), entries.data[key]} {
-			body = binary.BigEndian.AppendUint32(body, uint32(len(field)))
-			body = append(body, field...)
-		}
-	}
+	body := entries.body()
 	seal, err := or(s.TPM).mac(ctx, "put", countedLabel, body)
 	if err != nil {
 		return nil, err
 	}
 	return bytes.Join([][]byte{[]byte(countedMagic), seal, body}, nil), nil
+}
+
+// body is what is sealed.
+func (c counted) body() []byte {
+	body := binary.BigEndian.AppendUint64(nil, c.value)
+	for _, key := range slices.Sorted(maps.Keys(c.data)) {
+		for _, field := range [][]byte{[]byte(key), c.data[key]} {
+			body = binary.BigEndian.AppendUint32(body, uint32(len(field)))
+			body = append(body, field...)
+		}
+	}
+	return body
 }
 
 // parseCounted reads what seal wrote; without data where it is no such thing.
