@@ -94,16 +94,18 @@ func (s *simulator) route(ctx context.Context) {
 	if s.config.Webhook.URL == "" {
 		return
 	}
-	client := new(http.Client)
-	// a redirect would take the headers, and the telemetry, elsewhere
-	client.CheckRedirect = func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse
-	}
-	w := newWebhook(s.config.Webhook, client, s.events, s.log)
+	w := newWebhook(s.config.Webhook, webhookClient(), s.events, s.log)
 	s.tasks.Go(func() {
 		defer w.client.CloseIdleConnections()
 		w.run(ctx)
 	})
+}
+
+// webhookClient follows no redirect: that would take the headers, and the telemetry, elsewhere.
+func webhookClient() *http.Client {
+	return &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
 }
 
 // run sends until ctx ends. What has not been sent by then is lost.

@@ -100,9 +100,10 @@ func routed(
 		network.Handle("backend.test", b)
 		var out bytes.Buffer
 		c.URL = "https://backend.test/telemetry?code=" + journalKey
-		client := &http.Client{Transport: &http.Transport{
+		client := webhookClient()
+		client.Transport = &http.Transport{
 			DialContext: network.DialContext, TLSClientConfig: network.TLSConfig(),
-		}}
+		}
 		defer client.CloseIdleConnections()
 		ctx, stop := context.WithCancel(t.Context())
 		var task sync.WaitGroup
