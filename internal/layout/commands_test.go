@@ -5,6 +5,7 @@ package layout
 import (
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -17,13 +18,22 @@ import (
 
 // A runner is who runs a command that a document shows: a step of .ci/run that holds these words,
 // or a test of a package.
+//
+// That a step holds them shows that it still is the one for this command, and no more. That the
+// command works is shown by the step, which CI runs; of what only runs if it is asked for, with the
+// reason why, nobody knows but who asks.
 type runner struct {
 	step, holds   string
+	asked         string
 	dir, function string
 }
 
 func ci(step, holds string) runner       { return runner{step: step, holds: holds} }
 func goTest(dir, function string) runner { return runner{dir: dir, function: function} }
+
+func ifAsked(step, holds, why string) runner {
+	return runner{step: step, holds: holds, asked: why}
+}
 
 // runners says of every command in a document who runs it, word for word. What nobody can run here,
 // since it needs a cloud, a board or the reader's own program, is marked in the document instead:
@@ -46,10 +56,10 @@ var runners = map[string]runner{
 	"make reproduce":                 ci("reproduce", "w.built(\"another\""),
 	"bash .ci/run package":           ci("package", `"release", "--snapshot"`),
 	"bash .ci/spdx":                  goTest("internal/layout", "TestEachSourceFileNamesItsLicence"),
-	"bash .ci/run mutate":            ci("mutate", "run ./mutate"),
+	"bash .ci/run mutate":            ifAsked("mutate", "run ./mutate", "an hour"),
 	"go test ./internal/layout":      ci("race", `"test", "-race"`),
 	"go test ./internal/reliability": ci("race", `"test", "-race"`),
-	"make reliability":               ci("reliability", "./internal/reliability -update"),
+	"make reliability":               ifAsked("reliability", "./internal/reliability -update", "it writes"),
 	"go doc ./provisioning":          documented,
 	"go doc -all ./provisioning":     documented,
 	"go doc -all ./hubconn":          documented,
@@ -59,7 +69,7 @@ var runners = map[string]runner{
 	"go doc ./provisioning/dpstest":  documented,
 	"go doc -all ./provisioning/dps": documented,
 
-	"go -C internal/tools run ./mutate -dir ../.. -pkg ./internal/rules -short -sample 100": ci("mutate", "go -C internal/tools run ./mutate -dir ../.. -pkg ./internal/rules "),
+	"go -C internal/tools run ./mutate -dir ../.. -pkg ./internal/rules -short -sample 100": ifAsked("mutate", "go -C internal/tools run ./mutate -dir ../.. -pkg ./internal/rules ", "minutes"),
 
 	// With ports that are free, and its files in a temporary directory.
 	"go run ./examples/simulator -https 8443 -mqtt 8884": walked,
@@ -74,15 +84,15 @@ var runners = map[string]runner{
 	"go -C examples/fleet run . -scenario move,move-stagger,move-wrong-stagger -devices 5000 -quota 50 -hub-rate 30 -svg ../../docs/fleet-move.svg": played,
 	"go -C examples/fleet run . -scenario hub-down -devices 5000 -quota 50 -hub-rate 30 -svg ../../docs/fleet-hub-down.svg":                         played,
 	"go -C examples/fleet run . -scenario move -rival all -devices 500 -quota 5 -hub-rate 3 -svg ../../docs/fleet-rivals.svg":                       played,
-	"bash .ci/run million": ci("million", "REHOME_FLEET=million"),
+	"bash .ci/run million": ifAsked("million", "REHOME_FLEET=million", "many minutes"),
 
 	"go test -run '^$' -bench Send ./hubconn":                             ci("bench", `"Send|`),
 	"go test -run '^$' -bench Boot ./hubconn":                             ci("bench", `|Boot|`),
 	"go test -run '^$' -bench Idle ./hubconn":                             ci("bench", `|Idle"`),
 	"go test -run '^$' -bench Register ./provisioning/dps":                ci("bench", `"Register"`),
 	"go test -run '^$' -bench Devices ./examples/simulator":               ci("bench", `"Devices|`),
-	"bash .ci/run bench":                                                  ci("bench", `Getenv("BENCHTIME")`),
-	"make bench":                                                          ci("bench", `Getenv("BENCHTIME")`),
+	"bash .ci/run bench":                                                  ci("bench", `"-benchtime", "1x"`),
+	"make bench":                                                          ifAsked("bench", `Getenv("BENCHTIME")`, "CI measures nothing: it has each benchmark run once"),
 	"(cd internal/officialclients/testdata && npm ci --ignore-scripts)":   ci("official", `"npm", "ci", "--ignore-scripts"`),
 	"REHOME_OFFICIAL_CLIENTS=required go test ./internal/officialclients": ci("official", "REHOME_OFFICIAL_CLIENTS=required"),
 
@@ -203,6 +213,45 @@ func TestRunnersOfCommandsExist(t *testing.T) {
 	}
 	for command, r := range all {
 		assert.True(t, r.exists(t, string(script)), "%s: there is no %+v", command, r)
+	}
+}
+
+// What CI does not run by itself is no secret, and what it is said to run is among its steps.
+func TestStepsAreRunByCIOrOnlyIfAskedFor(t *testing.T) {
+	script := read(t, filepath.Join(root, ".ci", "run"))
+	all := regexp.MustCompile(`(?m)^all=\(([^)]*)\)$`).FindStringSubmatch(script)
+	require.NotNil(t, all)
+	steps := strings.Fields(all[1])
+	for command, r := range runners {
+		if r.step == "" {
+			continue
+		}
+		runs := slices.Contains(steps, r.step)
+		if command == "make bench" { // the step is run, with other settings
+			assert.True(t, runs)
+			continue
+		}
+		assert.Equal(t, r.asked == "", runs, "%q is by step %s", command, r.step)
+	}
+}
+
+// A command that names a step leads to that step, also by way of the Makefile.
+func TestCommandsLeadToTheirSteps(t *testing.T) {
+	for command, r := range runners {
+		if words := strings.Fields(command); strings.HasPrefix(command, "make ") {
+			if _, err := exec.LookPath("make"); err != nil {
+				continue
+			}
+			dry := exec.CommandContext(t.Context(), "make", "--no-print-directory", "-n", words[1])
+			dry.Dir = root
+			out, err := dry.CombinedOutput()
+			require.NoError(t, err, "%s\n%s", command, out)
+			assert.Regexp(t, `(?m)^(\S+ )?bash \.ci/run `+r.step+`$`, string(out), command)
+			measures := strings.HasPrefix(string(out), "BENCHTIME=")
+			assert.Equal(t, command == "make bench", measures, command)
+		} else if steps, ok := strings.CutPrefix(command, "bash .ci/run "); ok {
+			assert.Contains(t, strings.Fields(steps), r.step, command)
+		}
 	}
 }
 
