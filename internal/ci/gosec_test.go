@@ -3,7 +3,9 @@
 package main
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -50,6 +52,22 @@ func TestEachArgumentIsAboutAFileThatThereIs(t *testing.T) {
 		assert.NoError(t, err)
 		assert.Greater(t, len(strings.Fields(a.reason)), 2, "%s in %s", a.rule, a.place)
 	}
+	// A directory's argument covers what will be found there: not in what goes into devices.
+	deps, err := exec.Command("go", "list", "-deps", deviceProgram).Output()
+	require.NoError(t, err)
+	inside := 0
+	for pkg := range strings.FieldsSeq(string(deps)) {
+		dir, ok := strings.CutPrefix(pkg, rootModule+"/")
+		if !ok {
+			continue
+		}
+		inside++
+		for _, a := range arguments {
+			assert.False(t, a.count == 0 && strings.HasPrefix(dir+"/", a.place),
+				"%s in all of %s covers %s, which is in devices", a.rule, a.place, dir)
+		}
+	}
+	assert.Greater(t, inside, 15)
 }
 
 func TestAReportOfGosecIsReadWithItsErrors(t *testing.T) {
@@ -65,6 +83,18 @@ func TestAReportOfGosecIsReadWithItsErrors(t *testing.T) {
 	assert.ErrorContains(t, err, "no module")
 	_, _, err = findingsOf(nil)
 	assert.Error(t, err)
+}
+
+func TestAPlantedVulnerabilityThatIsNotFoundIsToldWithoutGibberish(t *testing.T) {
+	failed := errors.New("exit status 3")
+	require.NoError(t, plantedFound(vulnerable, "… "+plantedID+" …", failed))
+	for _, err := range []error{
+		plantedFound(0, "No vulnerabilities found.\n", nil), // as if there were nothing
+		plantedFound(vulnerable, "another", failed), plantedFound(1, plantedID, failed),
+	} {
+		require.ErrorContains(t, err, "a vulnerability that was planted is not found")
+		assert.NotContains(t, err.Error(), "%!")
+	}
 }
 
 func TestADatabaseThatCannotBeReachedIsSaidInOneLine(t *testing.T) {

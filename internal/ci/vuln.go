@@ -39,9 +39,8 @@ func (w *workshop) vuln() error {
 	}
 	look := exec.Command(tool, "-db", planted, "./examples/thermostat")
 	log, err := w.logged("planted-vuln.log", look)
-	if look.ProcessState.ExitCode() != vulnerable || !strings.Contains(log, plantedID) {
-		return fmt.Errorf("a vulnerability that was planted is not found: %w\n%s", err,
-			last(30, log))
+	if err := plantedFound(look.ProcessState.ExitCode(), log, err); err != nil {
+		return err
 	}
 	database := cmp.Or(os.Getenv("GOVULNDB"), vulnerabilities)
 	if err := reachable(database); err != nil {
@@ -65,6 +64,19 @@ func (w *workshop) vuln() error {
 	say(os.Stdout, "%d modules call nothing that %s knows a vulnerability of", len(modules),
 		database)
 	return nil
+}
+
+// plantedFound says whether a search has found what was planted, by its exit status and its output;
+// failed is the error of running it.
+func plantedFound(status int, log string, failed error) error {
+	switch {
+	case status == vulnerable && strings.Contains(log, plantedID):
+		return nil
+	case failed != nil:
+		return fmt.Errorf("a vulnerability that was planted is not found: %w\n%s", failed,
+			last(30, log))
+	}
+	return fmt.Errorf("a vulnerability that was planted is not found\n%s", last(30, log))
 }
 
 // reachable asks a database for the smallest of its files.
