@@ -77,19 +77,19 @@ func (w *workshop) installs(name string) func(path string) error {
 			return err
 		}
 		if _, err := os.Stat(program); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removed, it leaves its program: %w", err)
+			return errors.Join(errors.New("removed, it leaves its program"), err)
 		}
 		if settings == at.root {
 			return nil
 		}
 		if got, err := os.ReadFile(settings); err != nil || !bytes.Equal(got, changed) {
-			return fmt.Errorf("settings did not stay: %q: %w", got, err)
+			return errors.Join(fmt.Errorf("settings did not stay: %q", got), err)
 		}
 		if err := at.dpkg("--purge", packageName(name)); err != nil {
 			return err
 		}
 		if _, err := os.Stat(settings); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("purged, it leaves its settings: %w", err)
+			return errors.Join(errors.New("purged, it leaves its settings"), err)
 		}
 		return nil
 	}

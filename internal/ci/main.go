@@ -135,6 +135,18 @@ func packages(but ...string) ([]string, error) {
 	return all, nil
 }
 
+// oneFile is the only file whose path matches a pattern.
+func oneFile(pattern string) (string, error) {
+	found, err := filepath.Glob(pattern)
+	if err == nil && len(found) != 1 {
+		err = fmt.Errorf("%d files are %s", len(found), filepath.Base(pattern))
+	}
+	if err != nil {
+		return "", err
+	}
+	return found[0], nil
+}
+
 // last returns the last n lines of a text.
 func last(n int, text string) string {
 	lines := strings.SplitAfter(text, "\n")

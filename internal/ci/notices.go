@@ -27,7 +27,7 @@ var licence = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|edl|epl)`)
 
 // notices writes the licences of what is linked into the programs of a release.
 func (w *workshop) notices() error {
-	modules, err := linked()
+	modules, err := linked(nil, released...)
 	if err != nil {
 		return err
 	}
@@ -55,12 +55,16 @@ type linkedModule struct {
 	Main               bool
 }
 
-func linked() (modules []linkedModule, err error) {
+// linked are those of some programs of a release, as they are built with settings in the
+// environment, such as GOOS=linux.
+func linked(settings []string, programs ...string) (modules []linkedModule, err error) {
 	args := []string{"list", "-deps", "-json=Module"}
-	for _, name := range released {
+	for _, name := range programs {
 		args = append(args, "./examples/"+name)
 	}
-	out, err := exec.Command("go", args...).Output()
+	list := exec.Command("go", args...)
+	list.Env = append(os.Environ(), settings...)
+	out, err := list.Output()
 	if err != nil {
 		return nil, fmt.Errorf("go list: %w", err)
 	}

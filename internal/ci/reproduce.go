@@ -82,11 +82,11 @@ func (w *workshop) reproduces(dist string) error {
 		return err
 	}
 	system := string(bytes.Join(bytes.Fields(here), []byte("_")))
-	found, err := filepath.Glob(filepath.Join(dist, "thermostat_"+system+"_*", "thermostat"))
-	if err != nil || len(found) != 1 {
-		return fmt.Errorf("%d programs are for %s: %w", len(found), system, err)
+	program, err := oneFile(filepath.Join(dist, "thermostat_"+system+"_*", "thermostat"))
+	if err != nil {
+		return fmt.Errorf("for %s: %w", system, err)
 	}
-	released, err := os.ReadFile(found[0])
+	released, err := os.ReadFile(program)
 	if err != nil {
 		return err
 	}
