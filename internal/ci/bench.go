@@ -67,12 +67,19 @@ func (w *workshop) bench() error {
 	if measure == "" {
 		return nil
 	}
-	how := fmt.Sprintf("%d runs of %s", count, measure)
-	updated = withMachine(updated, log, string(load), how, time.Now())
+	updated = withMachine(updated, log, string(load), runs(count, measure), time.Now())
 	if err := os.WriteFile(benchPage, []byte(updated), 0o644); err != nil {
 		return err
 	}
 	return unexplained(updated)
+}
+
+// runs is how often was measured, and for how long each time.
+func runs(count int, each string) string {
+	if count == 1 {
+		return "1 run of " + each
+	}
+	return fmt.Sprintf("%d runs of %s", count, each)
 }
 
 // otherFigures are those that no benchmark of a package yields: sizes, and tests on boards that are
@@ -105,8 +112,8 @@ func (w *workshop) otherFigures(found map[string]figures, measure bool) error {
 			}
 		}
 		found["Emulated/"+b.board()] = figures{
-			"packages": {float64(len(alike))}, "tests": {float64(result.passed)},
-			"seconds": {result.took.Seconds()},
+			"packages": {float64(result.packages)}, "tests": {float64(result.passed)},
+			"skipped": {float64(result.skipped)}, "seconds": {result.took.Seconds()},
 		}
 	}
 	return nil

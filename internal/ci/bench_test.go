@@ -46,9 +46,12 @@ func TestFiguresOfBenchmarksGoIntoTheirTables(t *testing.T) {
 	assert.Contains(t, updated, "| sent | ≥ 1.1 | `Send/64B/*` x-paho | 1 | **missed** |\n")
 	assert.Contains(t, updated, "| bytes | ≤ 700 | `Boot/conn` bytes-up | 663 | met |\n\n|")
 	assert.ErrorContains(t, unexplained(updated), `"sent" is missed`)
-	assert.NoError(t, unexplained(updated+"\n- **sent**: too slow\n"))
+	explained := updated + "\n- **sent**: too slow\n"
+	assert.NoError(t, unexplained(explained))
+	assert.ErrorContains(t, unexplained(explained+"- **bytes**: too many\n"), `"bytes" is missed, but`)
+	assert.ErrorContains(t, unexplained(explained+"- **speed**: none\n"), `"speed" is missed, but`)
 	now := time.Date(2026, 11, 29, 0, 0, 0, 0, time.UTC)
-	updated = withMachine(updated, benchLog, "0.42 0.5 1/2 3", "3 runs of 1s", now)
+	updated = withMachine(updated, benchLog, "0.42 0.5 1/2 3", runs(3, "1s"), now)
 	assert.Contains(t, updated, "\n\nMeasured is\nthe worst.\n")
 	assert.Regexp(t, `(?m)^Measured on 2026-11-29: go.*, Little One, \d+ processors;\n`+
 		`3 runs of 1s, load average before them 0\.42\.\n\n`, updated)
@@ -68,6 +71,26 @@ func TestFiguresOfBenchmarksGoIntoTheirTables(t *testing.T) {
 		_, err := withVerdicts(strings.Replace(benchText, change[0], change[1], 1), found)
 		assert.Error(t, err, name)
 	}
+}
+
+func TestOneRunIsNotSeveral(t *testing.T) {
+	assert.Equal(t, "1 run of 200ms", runs(1, "200ms"))
+	assert.Equal(t, "2 runs of 1s", runs(2, "1s"))
+}
+
+func TestWhatAnEmulatorHasNotTestedIsSeen(t *testing.T) {
+	const tested = "=== RUN   TestA\n--- PASS: TestA (0.01s)\n=== RUN   TestB\n" +
+		"    b_test.go:1: it waits\n--- SKIP: TestB (0.00s)\n    --- SKIP: TestC/d (0.00s)\nPASS\n"
+	const ok = "ok  \tgithub.com/rehome-iot/rehome/p\t0.02s\n"
+	all := strings.Repeat(tested+ok, len(alike))
+	result, err := emulated(all)
+	require.NoError(t, err)
+	n := len(alike)
+	assert.Equal(t, emulation{packages: n, passed: n, skipped: 2 * n}, result)
+	_, err = emulated(strings.Replace(all, ok, "?   \tp\t[no test files]\n", 1))
+	assert.ErrorContains(t, err, "packages were tested")
+	_, err = emulated(strings.Replace(all, "0.02s\n", "0.02s [no tests to run]\n", 1))
+	assert.ErrorContains(t, err, "no tests to run")
 }
 
 // The page's tables name benchmarks that there are, and only those; what is missed is explained.

@@ -5,7 +5,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"regexp"
 	"runtime"
@@ -92,6 +91,8 @@ const targetHead = "| figure | target | of | measured | verdict |"
 var (
 	targetCell = regexp.MustCompile(`^([≥≤]) (\d+(\.\d+)?)$`)
 	ofCell     = regexp.MustCompile("^`(\\S+)` (\\S+)$")
+
+	explanation = regexp.MustCompile(`(?m)^- \*\*(.+?)\*\*: `)
 )
 
 // withVerdicts puts into the table of targets what was measured, the worst of the rows that a
@@ -142,22 +143,26 @@ func withVerdicts(page string, found map[string]figures) (string, error) {
 	return before + targetHead + "\n" + strings.Join(lines, "\n") + "\n\n" + after, nil
 }
 
-// unexplained fails for a target that is missed without a word why: a paragraph of a list that
-// begins with the figure's name.
+// unexplained fails for a target that is missed without a word why, a paragraph of a list that
+// begins with the figure's name, and for such a word about what is met, or about nothing.
 func unexplained(page string) error {
 	var wrong []error
+	missed := map[string]bool{}
 	for line := range strings.Lines(page) {
 		cells := cellsOf(strings.TrimSuffix(line, "\n"))
-		if len(cells) != 5 {
+		if len(cells) != 5 || cells[4] != "**missed**" {
 			continue
 		}
-		explained := strings.Contains(page, "\n- **"+cells[0]+"**: ")
-		if cells[4] == "met" && explained {
-			say(os.Stdout, "%s says why %q is missed, but it is met", benchPage, cells[0])
-		}
-		if cells[4] == "**missed**" && !explained {
+		missed[cells[0]] = true
+		if !strings.Contains(page, "\n- **"+cells[0]+"**: ") {
 			wrong = append(wrong, fmt.Errorf("%s: %q is missed: say why, in a list: - **%s**: …",
 				benchPage, cells[0], cells[0]))
+		}
+	}
+	for _, m := range explanation.FindAllStringSubmatch(page, -1) {
+		if !missed[m[1]] {
+			wrong = append(wrong, fmt.Errorf("%s says why %q is missed, but it is met, or no "+
+				"target: take it out", benchPage, m[1]))
 		}
 	}
 	return errors.Join(wrong...)

@@ -12,8 +12,10 @@ import (
 	"strings"
 )
 
-// What a stripped thermostat for the smallest Raspberry Pi may have, in bytes: as it is built for
-// every board, and as it is built with the settings of small.
+// What a stripped thermostat for the smallest Raspberry Pi may have before this fails, in bytes: as
+// it is built for every board, and as it is built with the settings of small. The former is the
+// limit that CI keeps, so that it does not grow unseen, and not the target: that is 7.15 MB for
+// either (docs/benchmarks.md).
 const (
 	armv6Limit = 7_750_000
 	smallLimit = 7_150_000
@@ -94,8 +96,7 @@ func (w *workshop) cross() error {
 		if err != nil {
 			return err
 		}
-		say(os.Stdout, "%s: %d tests of %d packages passed, emulated", b.board(), result.passed,
-			len(alike))
+		say(os.Stdout, "%s, emulated: %s", b.board(), result)
 	}
 	if !runsHere(system{"linux", "386", ""}) {
 		say(os.Stdout, "WARNING: this machine runs no programs for 386: with 32 bits only "+
@@ -141,11 +142,11 @@ func (w *workshop) buildFor(s system, settings ...string) (size int64, err error
 	if err := build.Run(); err != nil {
 		return 0, err
 	}
-	found, err := filepath.Glob(filepath.Join(dir, "thermostat*"))
-	if err != nil || len(found) != 1 {
-		return 0, fmt.Errorf("%d binaries of thermostat: %w", len(found), err)
+	binary, err := oneFile(filepath.Join(dir, "thermostat*"))
+	if err != nil {
+		return 0, err
 	}
-	info, err := os.Stat(found[0])
+	info, err := os.Stat(binary)
 	if err != nil {
 		return 0, err
 	}

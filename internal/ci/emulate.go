@@ -3,8 +3,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os/exec"
+	"regexp"
+	"strings"
 	"time"
 )
 
@@ -33,8 +36,34 @@ type board struct {
 
 // emulation is what came of it.
 type emulation struct {
-	passed int // tests
-	took   time.Duration
+	packages        int // whose tests passed
+	passed, skipped int // tests
+	took            time.Duration
+}
+
+func (e emulation) String() string {
+	return fmt.Sprintf("%d tests of %d packages passed, %d were skipped", e.passed, e.packages,
+		e.skipped)
+}
+
+var (
+	packagePassed = regexp.MustCompile(`(?m)^ok  \t`)
+	testSkipped   = regexp.MustCompile(`(?m)^ *--- SKIP: `)
+)
+
+// emulated reads what go test -v prints. A package without a single test has not been tested.
+func emulated(text string) (result emulation, err error) {
+	result = emulation{
+		packages: len(packagePassed.FindAllString(text, -1)),
+		passed:   len(passed.FindAllString(text, -1)),
+		skipped:  len(testSkipped.FindAllString(text, -1)),
+	}
+	if result.packages != len(alike) {
+		err = fmt.Errorf("%d packages were tested, not %d", result.packages, len(alike))
+	} else if strings.Contains(text, "[no tests to run]") {
+		err = errors.New("a package has no tests to run")
+	}
+	return result, err
 }
 
 // emulate runs on an emulated board what may depend on it: where an int has 32 bits, and 64-bit
@@ -53,6 +82,9 @@ func (w *workshop) emulate(b board) (result emulation, err error) {
 	if err != nil {
 		return result, fmt.Errorf("%s: %w\n%s", b.board(), err, last(100, failures(text)))
 	}
-	result.passed, result.took = len(passed.FindAllString(text, -1)), time.Since(begun)
+	if result, err = emulated(text); err != nil {
+		return result, fmt.Errorf("%s: %w", b.board(), err)
+	}
+	result.took = time.Since(begun)
 	return result, nil
 }
