@@ -20,14 +20,22 @@ const (
 	UntrustedFloor = time.Minute
 )
 
-// A DPS that throttles is left alone for Retry-After + U(t, 3·t), where t is how long it has
-// throttled the device already: a small fleet is through soon, and a large one asks seldom enough.
-// The window ends at three times ThrottledStart at least, and at ThrottledCap at most; it begins at
-// half of that at most. A poll has a place at DPS already, and keeps to the delay above.
+// What [Throttled] is of every device.
 const (
-	ThrottledStart = 10 * time.Second
-	ThrottledCap   = 4 * time.Hour
+	ThrottledFactor = 3
+	ThrottledStart  = 10 * time.Second
+	ThrottledCap    = 4 * time.Hour
 )
+
+// Throttled says for how long a DPS that throttles is left alone: for Retry-After + U(t, Factor·t),
+// where t is how long it has throttled the device already. So a small fleet is through soon, and a
+// large one asks seldom enough. The window ends at Factor·Start at least, and at Cap at most; it
+// begins at half of Cap at most. Without a Factor, the delay is that of any other failure, as it is
+// of a poll, which has a place at DPS already. Only a simulation sets other values.
+type Throttled struct {
+	Factor     int
+	Start, Cap time.Duration
+}
 
 // Questions about an outage: the first at U(OutageMin, OutageMax) after the hub's first failure,
 // the next at twice the distance each time, and never further apart than OutageCap.
@@ -158,6 +166,8 @@ type Settings struct {
 
 	// AfterRejection is what follows when a hub responds with a rejection.
 	AfterRejection AfterRejection
+
+	Throttled Throttled
 }
 
 // AfterRejection is what a device does whose hub turns it away.
@@ -176,6 +186,9 @@ func Defaults() Settings {
 	return Settings{
 		Hub: retry.Policy{MinDelay: HubFloor, MaxDelay: HubCap, Multiplier: 2},
 		DPS: retry.Policy{MinDelay: DPSFloor, MaxDelay: DPSCap, Multiplier: 2},
+		Throttled: Throttled{
+			Factor: ThrottledFactor, Start: ThrottledStart, Cap: ThrottledCap,
+		},
 	}
 }
 
@@ -227,16 +240,16 @@ func (d draw) backOff(p retry.Policy, n int, floor time.Duration) time.Time {
 
 // throttledUntil is when to ask a DPS again that throttles.
 func (t *transition) throttledUntil(retryAfter time.Duration) time.Time {
-	d := &t.DPS
+	d, w := &t.DPS, &t.Settings.Throttled
 	if d.ThrottledSince.IsZero() {
 		d.ThrottledSince = t.now
 	}
-	lasted := min(t.now.Sub(d.ThrottledSince), ThrottledCap)
-	window := min(3*max(lasted, ThrottledStart), ThrottledCap)
+	lasted := min(t.now.Sub(d.ThrottledSince), w.Cap)
+	window := min(time.Duration(w.Factor)*max(lasted, w.Start), w.Cap)
 	if retryAfter == 0 {
 		retryAfter = t.Settings.DPS.MinDelay
 	}
-	return t.now.Add(retryAfter + t.uniform(min(lasted, ThrottledCap/2), window))
+	return t.now.Add(retryAfter + t.uniform(min(lasted, w.Cap/2), window))
 }
 
 // rejectionGap is when to ask DPS, after so many of its responses to rejections.

@@ -201,7 +201,7 @@ func (e DPSFailed) apply(t *transition) {
 	d.Operation = e.Operation
 	switch e.Failure {
 	case DPSThrottled:
-		if d.Operation == "" {
+		if d.Operation == "" && t.Settings.Throttled.Factor > 0 {
 			t.armDPS(t.throttledUntil(e.RetryAfter))
 			return
 		}

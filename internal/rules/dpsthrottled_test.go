@@ -64,6 +64,30 @@ func TestADPSThatThrottlesIsAskedAgainAfterAsLongAsItHasOrThreeTimesThat(t *test
 	}
 }
 
+// A simulation compares windows of other factors and caps.
+func TestTheWindowOfThrottlingIsOneOfTheSettings(t *testing.T) {
+	const s, m, h = time.Second, time.Minute, time.Hour
+	for name, c := range map[string]struct {
+		Throttled
+		lasted, lo, hi time.Duration
+	}{
+		"twice":             {Throttled{2, 10 * s, 4 * h}, 10 * m, 10 * m, 20 * m},
+		"four times":        {Throttled{4, 10 * s, 4 * h}, 10 * m, 10 * m, 40 * m},
+		"beginning later":   {Throttled{3, m, 4 * h}, 0, 0, 3 * m},
+		"up to an hour":     {Throttled{3, 10 * s, h}, 50 * m, 30 * m, h},
+		"of other failures": {Throttled{}, h, 0, 5 * s},
+	} {
+		t.Run(name, func(t *testing.T) {
+			drawn(t, 30*s+c.lo, 30*s+c.hi, func(r Random) time.Duration {
+				d := fresh(t)
+				d.state.Settings.Throttled = c.Throttled
+				d.state.DPS.ThrottledSince = d.now.Add(-c.lasted)
+				return d.draws(r).dpsThrottles(30 * s).dpsIn()
+			})
+		})
+	}
+}
+
 func TestALookupThatIsThrottledWaitsAsARegistrationDoes(t *testing.T) {
 	s := newScript(t, Boot{Next: retry.Lookup}).dpsThrottles(30 * time.Second)
 	require.Equal(t, 45*time.Second, s.dpsIn())
