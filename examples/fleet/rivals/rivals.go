@@ -2,7 +2,8 @@
 
 // Package rivals has the policies by which the official SDKs try again, as their public sources
 // say: each names the repository and the file that its numbers are from. None of these SDKs
-// remembers a hub over a restart. What the program around one does about DPS is its own affair; it
+// remembers a hub over a restart. The preview of the unified one does so for as long as its process
+// lives, which it is played with. What the program around one does about DPS is its own affair; it
 // is taken to apply the SDK's delays there as well.
 package rivals
 
@@ -44,17 +45,20 @@ var All = []Rival{
 			"that its samples give it",
 		both(embeddedC),
 	},
-	{
-		"unified", "Azure/azure-iot-sdk: c/docs and c/include of the preview, with RETRY_HUB",
-		sim.Policy{
-			DPS: atLeast(unified), Hub: unified, Rejected: unifiedRejected,
-			HubTries: unifiedHubTries,
-		},
-	},
-	{
-		"unified-again", "Azure/azure-iot-sdk: the same, with REPROVISION",
-		sim.Policy{DPS: atLeast(unified), Hub: unified, HubTries: unifiedHubTries},
-	},
+	{"unified", unifiedSource + ", in a process that has just started", preview(false, true)},
+	{"unified-retry-hub", unifiedSource + ", in one that goes on: RETRY_HUB", preview(true, true)},
+	{"unified-reprovision", unifiedSource + ", with REPROVISION", preview(true, false)},
+}
+
+const unifiedSource = "Azure/azure-iot-sdk: c/docs/connecting.md of the preview"
+
+// preview is the policy of the unified SDK. RETRY_HUB, which goes back to the hub that has rejected
+// the device, is what its default options choose; REPROVISION registers anew after the same wait.
+func preview(caches, retriesHub bool) sim.Policy {
+	return sim.Policy{
+		DPS: atLeast(unified), Hub: unified, Rejected: unifiedRejected, RetriesHub: retriesHub,
+		HubTries: unifiedHubTries, Caches: caches,
+	}
 }
 
 type delay func(n int, u func() float64) time.Duration
@@ -117,5 +121,6 @@ func unifiedRejected(n int, u func() float64) time.Duration {
 	return seconds(min(least*math.Exp2(float64(min(n-1, 30))), most) * (1 + jitter*(2*u()-1)))
 }
 
-// unifiedHubTries is after how many tries at a hub that fails otherwise it registers anew.
+// unifiedHubTries is after how many tries in a row at a hub that fails otherwise it registers anew:
+// a rejection is none of them, and ends the row.
 const unifiedHubTries = 50

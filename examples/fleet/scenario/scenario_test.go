@@ -5,6 +5,7 @@ package scenario
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -159,15 +160,77 @@ func TestAnOperatorKeepsToTheQuotaByReleasingLess(t *testing.T) {
 // requests a device for whoever takes a Retry-After of 30 s exactly, at T = 60,000 s. Here it is
 // T = 3,000 s.
 func TestOtherSDKsAskTheQuotaManyTimesOver(t *testing.T) {
+	wasted := map[string]float64{
+		"csharp": 49, "node": 28, "python": 49, "c": 48.6, "embedded-c": 26.5, "unified": 27.4,
+		"unified-reprovision": 25, "unified-retry-hub": 0,
+	}
 	for i := range rivals.All {
 		r := &rivals.All[i]
 		f := play(t, "move", small(func(o *Options) {
 			o.Devices, o.DPSPerMinute, o.Rival = 500, 10, r
 		}))
-		require.Equal(t, 500, f.Arrived, r.Name)
-		require.Greater(t, f.Wasted, 15.0, r.Name)
+		require.Contains(t, wasted, r.Name)
+		require.InDelta(t, wasted[r.Name], f.Wasted, 1.5, r.Name)
+		arrived := 500
+		if r.Name == "unified-retry-hub" {
+			arrived = 0
+		}
+		require.Equal(t, arrived, f.Arrived, r.Name)
 		require.NotEmpty(t, r.Source)
 	}
+}
+
+// A hub that rejects the device is where the unified SDK's two ways part: one goes back there, after
+// five minutes and then ever more rarely, and so never hears where it belongs.
+func TestTheUnifiedSDKsDefaultStaysAtAHubThatRejectsIt(t *testing.T) {
+	const least = 5 * time.Minute * 3 / 4
+	meet := func(name string) (f report.Figures, rejected, registered [][]time.Duration) {
+		rejected, registered = make([][]time.Duration, 200), make([][]time.Duration, 200)
+		f = play(t, "move", small(func(o *Options) {
+			o.Devices, o.DPSPerMinute, o.Until = 200, 200, 12*time.Hour
+			o.Rival = rival(t, name)
+			o.Asked = func(r service.Request, a service.Answer) {
+				switch {
+				case a.Outcome == service.Rejected:
+					rejected[r.Device] = append(rejected[r.Device], r.At)
+				case r.Kind == service.Register:
+					registered[r.Device] = append(registered[r.Device], r.At)
+				}
+			}
+		}))
+		return f, rejected, registered
+	}
+	f, rejected, registered := meet("unified-retry-hub")
+	require.Zero(t, f.Arrived)
+	for device, tries := range rejected {
+		require.Empty(t, registered[device])
+		require.InDelta(t, 15, len(tries), 4)
+		for i := range tries[1:] {
+			gap := tries[i+1] - tries[i]
+			require.GreaterOrEqual(t, gap, min(least<<i, 45*time.Minute), "the %d. try", i+1)
+			require.LessOrEqual(t, gap, 76*time.Minute)
+		}
+	}
+	f, rejected, registered = meet("unified-reprovision")
+	require.Equal(t, 200, f.Arrived)
+	for device, tries := range rejected {
+		require.Len(t, tries, 1)
+		require.GreaterOrEqual(t, registered[device][0]-tries[0], least)
+	}
+	f, rejected, _ = meet("unified")
+	require.Equal(t, 200, f.Arrived)
+	require.Empty(t, slices.Concat(rejected...), "what has just started knows no hub")
+}
+
+func rival(t *testing.T, name string) *rivals.Rival {
+	t.Helper()
+	for i := range rivals.All {
+		if rivals.All[i].Name == name {
+			return &rivals.All[i]
+		}
+	}
+	require.Fail(t, "no such rival", name)
+	return nil
 }
 
 // Who looks for requests that come too early finds them.

@@ -10,7 +10,7 @@ import (
 )
 
 // Policy is how the devices of another SDK try again: package rivals has those of the official
-// ones. Its devices remember nothing: at each start they register, and then connect.
+// ones. Its devices remember nothing over a restart: they register, and then connect.
 type Policy struct {
 	// DPS is how long to wait after the n-th failure in a row at DPS, which may have asked for a
 	// time; u is uniform in [0, 1).
@@ -19,22 +19,28 @@ type Policy struct {
 	// Hub is the same at a hub, for a failure that is no rejection.
 	Hub func(n int, u func() float64) time.Duration
 
-	// Rejected is how long to wait after the n-th rejection by a hub before it is tried again. Nil:
-	// the device registers anew at once.
+	// Rejected is how long to wait after the n-th rejection by hubs since the device was last
+	// connected. Nil: not at all.
 	Rejected func(n int, u func() float64) time.Duration
 
-	// HubTries is after how many failures in a row at a hub the device registers anew; 0: never.
+	// RetriesHub says that the device tries the hub again then. Else it registers anew.
+	RetriesHub bool
+
+	// HubTries is after how many failures in a row at a hub, none of them a rejection, the device
+	// registers anew; 0: never.
 	HubTries int
 
-	// Caches says that the program around the SDK remembers the hub, and connects there first.
+	// Caches says that the device has its hub's name from before and connects there first, since
+	// its process, which holds that, has not ended.
 	Caches bool
 }
 
 // Rivals are devices with a policy. They are a [Behaviour].
 type Rivals struct {
-	Fleet
-	Policy  Policy
-	devices []theirs
+	policy    Policy
+	boot      func(device uint32) time.Duration
+	remembers func(device uint32) Home
+	devices   []theirs
 }
 
 // theirs is what one device knows.
@@ -42,8 +48,8 @@ type theirs struct {
 	chance   mathrand.PCG
 	wake     time.Duration
 	failures int32
+	rejected int32 // since it was last connected
 	hub      service.Hub
-	knows    bool // the hub
 	atHub    bool // it is the hub that is tried
 	polling  bool
 	gen      uint8
@@ -51,7 +57,9 @@ type theirs struct {
 
 // NewRivals makes the devices. Of the fleet, Boot, Remembers, Seed and SameSeed count.
 func NewRivals(f Fleet, p Policy) *Rivals {
-	r := &Rivals{Fleet: f, Policy: p, devices: make([]theirs, f.Devices)}
+	r := &Rivals{
+		policy: p, boot: f.Boot, remembers: f.Remembers, devices: make([]theirs, f.Devices),
+	}
 	for i := range r.devices {
 		r.devices[i] = theirs{chance: seeded(f.Seed, uint32(i), f.SameSeed), wake: never}
 	}
@@ -59,17 +67,17 @@ func NewRivals(f Fleet, p Policy) *Rivals {
 }
 
 func (r *Rivals) begin(device uint32, do *doings) {
-	do.events = append(do.events, event{at: r.Boot(device), device: device, kind: boots})
+	do.events = append(do.events, event{at: r.boot(device), device: device, kind: boots})
 }
 
 func (r *Rivals) handle(e event, do *doings) time.Duration {
 	d := &r.devices[e.device]
 	switch e.kind {
 	case boots:
-		if h := r.Remembers(e.device); r.Policy.Caches && h.Known {
-			d.hub, d.knows = h.Hub, true
+		if r.policy.Caches {
+			h := r.remembers(e.device)
+			d.hub, d.atHub = h.Hub, h.Known
 		}
-		d.atHub = d.knows
 		r.try(e.device, d, do)
 	case wakes:
 		if e.at >= d.wake {
@@ -103,23 +111,26 @@ func (r *Rivals) try(device uint32, d *theirs, do *doings) {
 
 func (r *Rivals) hubSays(e event, d *theirs, do *doings) {
 	do.received(e, service.Connect, d.hub)
-	outcome := service.Outcome(e.what)
 	u := source{&d.chance}.Float64
-	if outcome == service.Accepted {
-		d.failures = 0
+	switch service.Outcome(e.what) {
+	case service.Accepted:
+		d.failures, d.rejected = 0, 0
 		do.change(e.device, true, d.hub)
-		return
-	}
-	d.failures++
-	switch n := int(d.failures); {
-	case outcome == service.Rejected && r.Policy.Rejected == nil,
-		r.Policy.HubTries > 0 && n >= r.Policy.HubTries:
-		d.atHub, d.failures = false, 0
-		r.try(e.device, d, do)
-	case outcome == service.Rejected:
-		d.wake = e.at + r.Policy.Rejected(n, u)
+	case service.Rejected:
+		d.failures, d.rejected = 0, d.rejected+1
+		d.atHub = r.policy.RetriesHub
+		if r.policy.Rejected == nil {
+			r.try(e.device, d, do)
+			return
+		}
+		d.wake = e.at + r.policy.Rejected(int(d.rejected), u)
 	default:
-		d.wake = e.at + r.Policy.Hub(n, u)
+		if d.failures++; r.policy.HubTries > 0 && int(d.failures) >= r.policy.HubTries {
+			d.atHub, d.failures = false, 0
+			r.try(e.device, d, do)
+			return
+		}
+		d.wake = e.at + r.policy.Hub(int(d.failures), u)
 	}
 }
 
@@ -137,12 +148,12 @@ func (r *Rivals) dpsSays(e event, d *theirs, do *doings) {
 		})
 	case service.Assigned:
 		d.polling, d.failures = false, 0
-		d.hub, d.knows, d.atHub = service.Hub(e.hub), true, true
+		d.hub, d.atHub = service.Hub(e.hub), true
 		r.try(e.device, d, do)
 	default:
 		d.failures++
 		u := source{&d.chance}.Float64
-		d.wake = e.at + r.Policy.DPS(int(d.failures), e.wait, u)
+		d.wake = e.at + r.policy.DPS(int(d.failures), e.wait, u)
 	}
 }
 
