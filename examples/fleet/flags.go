@@ -57,6 +57,12 @@ func parse(args []string, stderr io.Writer) (*command, error) {
 	window := f.String("window", "fixed", "how DPS counts: fixed (each minute) or bucket (tokens)")
 	f.Float64Var(&c.RejectCost, "reject-cost", 0,
 		"what DPS spends on a rejected request, as a share of an admitted one")
+	f.DurationVar(&c.RetryAfter, "retry-after", c.RetryAfter,
+		"what DPS asks for with a 429; 0: until its quota has room again")
+	f.IntVar(&c.Throttled.Factor, "throttle-factor", c.Throttled.Factor,
+		"a device that DPS has throttled for t leaves it alone for up to so many times t more; 0: as "+
+			"after any other failure")
+	f.DurationVar(&c.Throttled.Cap, "throttle-cap", c.Throttled.Cap, "and at most for so long")
 	f.Float64Var(&c.HubPerSecond, "hub-rate", c.HubPerSecond, "connections a second of a hub")
 	f.BoolVar(&c.Shaped, "hub-shapes", false,
 		"a hub lets connections wait for up to 54 s, where it else refuses them at once")
@@ -106,6 +112,12 @@ func (c *command) check() error {
 		return fmt.Errorf("-seeds %d: use 1 to 100", c.seeds)
 	case !(c.DPSPerMinute >= 1 && c.DPSPerMinute <= 1e9):
 		return fmt.Errorf("-quota %v: use 1 or more", c.DPSPerMinute)
+	case c.RetryAfter < 0 || c.RetryAfter > 24*time.Hour:
+		return fmt.Errorf("-retry-after %v: use 0 to 24h", c.RetryAfter)
+	case c.Throttled.Factor < 0 || c.Throttled.Factor > 100:
+		return fmt.Errorf("-throttle-factor %d: use 0 to 100", c.Throttled.Factor)
+	case c.Throttled.Cap < time.Minute || c.Throttled.Cap > 24*time.Hour:
+		return fmt.Errorf("-throttle-cap %v: use 1m to 24h", c.Throttled.Cap)
 	case !(c.HubPerSecond >= 1 && c.HubPerSecond <= 1e9):
 		return fmt.Errorf("-hub-rate %v: use 1 or more", c.HubPerSecond)
 	case !(c.RejectCost >= 0 && c.RejectCost <= 1):

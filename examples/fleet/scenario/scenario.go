@@ -37,6 +37,9 @@ type Options struct {
 	RejectCost   float64 // of what DPS rejects, as a share of what it admits
 	Shaped       bool    // a hub lets connections wait before it refuses them
 
+	RetryAfter time.Duration   // what DPS asks for with a 429
+	Throttled  rules.Throttled // for how long the devices leave it alone beyond that
+
 	BootSpread time.Duration // over which the devices boot
 	Stagger    time.Duration // of the devices, where a scenario sets no other
 	X509       bool          // the devices have certificates, and no tokens
@@ -56,6 +59,7 @@ type Options struct {
 func Defaults() Options {
 	return Options{
 		Devices: 100_000, Seed: 1, DPSPerMinute: 1000, HubPerSecond: 6000,
+		RetryAfter: 30 * time.Second, Throttled: rules.Defaults().Throttled,
 		BootSpread: time.Second, Latency: 100 * time.Millisecond,
 	}
 }
@@ -81,13 +85,14 @@ func (s Scenario) Prepare(o Options) *Play {
 	}
 	settings := rules.Defaults()
 	settings.Stagger, settings.Tokens = o.Stagger, !o.X509
+	settings.Throttled = o.Throttled
 	p.Fleet = sim.Fleet{
 		Devices: o.Devices, Hubs: hubNames, Settings: settings, Seed: o.Seed, SameSeed: o.SameSeed,
 		Boot:      func(device uint32) time.Duration { return boots[device] },
 		Remembers: func(uint32) sim.Home { return sim.Home{Known: true, Hub: OldHub} },
 	}
 	p.World.DPS = service.DPS{
-		Quota: p.quota(), RetryAfter: 30 * time.Second, PollAfter: 3 * time.Second,
+		Quota: p.quota(), RetryAfter: o.RetryAfter, PollAfter: 3 * time.Second,
 		Assigns: func(uint32, time.Duration) service.Hub { return OldHub },
 	}
 	for _, name := range hubNames {

@@ -14,6 +14,7 @@ import (
 	"github.com/rehome-iot/rehome/examples/fleet/report"
 	"github.com/rehome-iot/rehome/examples/fleet/rivals"
 	"github.com/rehome-iot/rehome/examples/fleet/service"
+	"github.com/rehome-iot/rehome/internal/rules"
 )
 
 // small is a fleet that is played in moments, in front of a hub that has of the rate for a million
@@ -113,6 +114,43 @@ func TestEveryoneMovesWithoutStaggerToo(t *testing.T) {
 	costly := play(t, "move", small(func(o *Options) { o.RejectCost = 0.1 }))
 	require.Equal(t, 2000, costly.Arrived)
 	require.Greater(t, costly.OfOptimum, f.OfOptimum)
+}
+
+// The rows of docs/rules.md, of fewer devices: when the last two of 2,000 arrive is a matter of
+// chance, and so is much of the time.
+func TestTheWindowOfThrottlingTradesRequestsForTime(t *testing.T) {
+	took := map[string]float64{}
+	for name, c := range map[string]struct {
+		throttled         rules.Throttled
+		wasted, ofOptimum float64
+	}{
+		"of other failures": {rules.Throttled{}, 24.7, 1.02},
+		"2·t, 4 h":          {throttled(2, 4), 8.3, 1.12},
+		"3·t, 4 h":          {Defaults().Throttled, 7.5, 1.13},
+		"4·t, 4 h":          {throttled(4, 4), 6.9, 1.14},
+		"3·t, 2 h":          {throttled(3, 2), 9.6, 1.06},
+		"3·t, 5 h":          {throttled(3, 5), 7.1, 1.17},
+	} {
+		f := play(t, "move", small(asOfAMillion(2000), func(o *Options) {
+			o.Throttled, o.X509 = c.throttled, true
+		}))
+		require.InEpsilon(t, c.wasted, f.Wasted, 0.03, name)
+		require.InDelta(t, c.ofOptimum, f.OfOptimum, 0.2, name)
+		took[name] = f.OfOptimum
+	}
+	require.Less(t, took["of other failures"], took["3·t, 2 h"])
+	require.Less(t, took["3·t, 2 h"], took["3·t, 4 h"])
+	require.Less(t, took["3·t, 4 h"], took["3·t, 5 h"])
+	hasty := play(t, "move", small(asOfAMillion(2000), func(o *Options) {
+		o.RetryAfter = time.Second
+	}))
+	require.InEpsilon(t, 8.7, hasty.Wasted, 0.03, "a Retry-After of 1 s")
+}
+
+func throttled(factor, hours int) rules.Throttled {
+	t := Defaults().Throttled
+	t.Factor, t.Cap = factor, time.Duration(hours)*time.Hour
+	return t
 }
 
 // What must go wrong does: without chance of their own all devices ask at the same moments.
