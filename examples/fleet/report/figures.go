@@ -33,6 +33,10 @@ type Figures struct {
 	// and the mean from the beginning until 99.9 % had arrived
 	PeakMinute, LaterMinute, Sustained float64
 
+	// AllMinute is the worst minute of all that DPS is asked, what counts against no quota
+	// included, over its quota.
+	AllMinute float64
+
 	HubPeakSecond float64 // tries in the worst second, of the hub's rate
 	Share         float64 // of the devices that asked DPS in the same second, at most
 
@@ -43,6 +47,8 @@ type Figures struct {
 }
 
 func load(s *Second) int32 { return s.Registrations }
+
+func allLoad(s *Second) int32 { return s.Registrations + s.Clock + s.Polls }
 
 // Figures sums up. What ends it is the last second that has been played.
 func (m *Measure) Figures(l *service.Ledger) Figures {
@@ -77,6 +83,7 @@ func (m *Measure) Figures(l *service.Ledger) Figures {
 	since := int(m.Since / time.Second)
 	if q := m.DPSPerMinute; q > 0 {
 		f.PeakMinute = float64(m.most(0, 60, load)) / q
+		f.AllMinute = float64(m.most(0, 60, allLoad)) / q
 		f.LaterMinute = float64(m.most(since+300, 60, load)) / q
 		f.Sustained = float64(untilThen) / (float64(max(until, 1)) / 60 * q)
 	}

@@ -43,6 +43,7 @@ var columns = []column{
 	{"clock", number(2, func(f *Figures) float64 { return f.Clock })},
 	{"connects", number(1, func(f *Figures) float64 { return f.Connects })},
 	{"worst min", number(2, func(f *Figures) float64 { return f.PeakMinute })},
+	{"all min", number(2, func(f *Figures) float64 { return f.AllMinute })},
 	{"after 5", number(2, func(f *Figures) float64 { return f.LaterMinute })},
 	{"sustained", number(2, func(f *Figures) float64 { return f.Sustained })},
 	{"hub peak", number(2, func(f *Figures) float64 { return f.HubPeakSecond })},

@@ -167,6 +167,9 @@ func TestClocksAt1970CauseNoRegistration(t *testing.T) {
 	require.Equal(t, 2000, f.Arrived)
 	require.Zero(t, f.Registrations)
 	require.Equal(t, 1.0, f.Clock)
+	require.Zero(t, f.PeakMinute)
+	// they come as fast as the hub, which takes 720 a minute, turns the devices away
+	require.InDelta(t, 6.3, f.AllMinute, 0.7, "of a quota of 100 a minute")
 }
 
 func TestAFleetMovesOnceDPSIsBack(t *testing.T) {
