@@ -5,13 +5,17 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/rehome-iot/rehome/examples/fleet/report"
 	"github.com/rehome-iot/rehome/examples/fleet/scenario"
 )
 
@@ -93,6 +97,35 @@ func read(t *testing.T, name string) string {
 	data, err := os.ReadFile(name)
 	require.NoError(t, err)
 	return string(data)
+}
+
+// Most of the work lies in the first moments of virtual time.
+func TestProgressIsShownFromTheBeginningByTheWallClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := parse([]string{"-scenario", "move", "-devices", "100"}, io.Discard)
+		require.NoError(t, err)
+		var shown bytes.Buffer
+		c.progress = true
+		p := c.plays()[0]
+		done := c.watch(p, &shown)
+		told, first := p.Progress, time.Duration(-1)
+		p.Progress = func(now time.Duration, m *report.Measure) {
+			if first < 0 {
+				first = now
+			}
+			told(now, m)
+		}
+		_, _, err = p.Run(t.Context()) // takes no time here
+		require.NoError(t, err)
+		require.Less(t, first, 5*time.Second)
+		require.Equal(t, 1, strings.Count(shown.String(), "have arrived"), "once for each 200 ms")
+		require.Contains(t, shown.String(), "move, seed 1: 0s of virtual time, 0.00 % have arrived")
+		time.Sleep(200 * time.Millisecond)
+		p.Progress(90*time.Second, report.NewMeasure(p.Aim))
+		require.Contains(t, shown.String(), "1m30s of virtual time")
+		done()
+		require.True(t, strings.HasSuffix(shown.String(), "\r\033[K"), "the line is gone")
+	})
 }
 
 func TestAnInterruptedRunPrintsWhatItHas(t *testing.T) {

@@ -50,7 +50,7 @@ type Options struct {
 	Check      bool          // look after each step whether a device is lost
 	Until      time.Duration // when to end at the latest; 0: when a scenario gives up
 
-	// Asked is told every request; Progress, now and then, how far the simulation is.
+	// Asked is told every request; Progress, after each step of Latency, how far the simulation is.
 	Asked    func(service.Request, service.Answer)
 	Progress func(now time.Duration, m *report.Measure)
 }
@@ -158,9 +158,8 @@ func (p *Play) Run(ctx context.Context) (*report.Measure, report.Figures, error)
 			}
 		},
 	}
-	batches := 0
 	engine.Tick = func(now time.Duration) bool {
-		if batches++; p.Progress != nil && batches%1024 == 0 {
+		if p.Progress != nil {
 			p.Progress(now, m)
 		}
 		memory.batch()
