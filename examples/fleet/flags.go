@@ -23,11 +23,13 @@ const most = 1_000_000 // devices
 type command struct {
 	scenario.Options
 	list      bool
+	table     *table // of the documents, in place of all that the other flags say
 	scenarios []scenario.Scenario
 	rivals    []*rivals.Rival // nil: the library's own rules
 	phases    []float64       // rates to play the scenario phases at
 	seeds     int
 	csv, svg  string
+	windows   string // the file of the picture of what windows cost
 	progress  bool
 }
 
@@ -48,6 +50,8 @@ func parse(args []string, stderr io.Writer) (*command, error) {
 	f := flag.NewFlagSet("fleet", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.BoolVar(&c.list, "list", false, "list the scenarios, and end")
+	tableName := f.String("table", "", "play a table of the documents, whatever other flags say, and "+
+		"print it: "+tableNames())
 	names := f.String("scenario", "reboot", "scenarios to play, with commas, or all")
 	f.IntVar(&c.Devices, "devices", c.Devices, "devices of the fleet, up to 1000000")
 	f.Uint64Var(&c.Seed, "seed", c.Seed, "the first seed")
@@ -76,6 +80,8 @@ func parse(args []string, stderr io.Writer) (*command, error) {
 	rival := f.String("rival", "", "play an SDK's policy as well: "+rivalNames()+", or all")
 	f.StringVar(&c.csv, "csv", "", "file to write each second of the first simulation to")
 	f.StringVar(&c.svg, "svg", "", "file to draw the simulations to")
+	f.StringVar(&c.windows, "windows", "", "file to draw to what a move costs, by how long devices "+
+		"leave a DPS alone that throttles; no scenario is played then")
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 		_, _ = io.WriteString(stderr, usage)
 		f.SetOutput(stderr)
@@ -94,7 +100,7 @@ func parse(args []string, stderr io.Writer) (*command, error) {
 	info, err := os.Stderr.Stat()
 	c.progress = err == nil && stderr == os.Stderr && info.Mode()&os.ModeCharDevice != 0
 	for _, err := range []error{
-		c.check(), c.choose(*names), c.chooseRival(*rival), c.plan(*phases),
+		c.check(), c.choose(*names), c.chooseRival(*rival), c.plan(*phases), c.tabulate(*tableName),
 	} {
 		if err != nil {
 			return nil, err // one at a time: a line each
@@ -147,6 +153,13 @@ func (c *command) choose(names string) error {
 		c.scenarios = append(c.scenarios, s)
 	}
 	return nil
+}
+
+func (c *command) tabulate(name string) (err error) {
+	if name != "" {
+		c.table, err = chooseTable(name)
+	}
+	return err
 }
 
 func rivalNames() string {

@@ -49,7 +49,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		return 0
 	}
-	if err := c.play(ctx, stdout, stderr); err != nil {
+	play := c.play
+	switch {
+	case c.table != nil:
+		play = c.table.print
+	case c.windows != "":
+		play = func(ctx context.Context, _, stderr io.Writer) error {
+			return c.drawWindows(ctx, stderr)
+		}
+	}
+	if err := play(ctx, stdout, stderr); err != nil {
 		if errors.Is(err, context.Canceled) {
 			_, _ = fmt.Fprintln(stderr, "fleet: interrupted: the last line is of what was played")
 			return 130
@@ -114,7 +123,7 @@ func toFile(name string, write func(io.Writer) error) error {
 	return errors.Join(write(file), file.Close())
 }
 
-// watch shows on a terminal how far a simulation is. What it returns ends that.
+// watch shows on a terminal how far a simulation is, five times a second. What it returns ends that.
 func (c *command) watch(p *scenario.Play, stderr io.Writer) (done func()) {
 	if !c.progress {
 		return func() {}

@@ -83,8 +83,11 @@ var runners = map[string]runner{
 	"go -C examples/fleet run . -scenario phases -phases plan -devices 2000 -quota 100":                                                             played,
 	"go -C examples/fleet run . -scenario move,move-stagger,move-wrong-stagger -devices 5000 -quota 50 -hub-rate 30 -svg ../../docs/fleet-move.svg": played,
 	"go -C examples/fleet run . -scenario hub-down -devices 5000 -quota 50 -hub-rate 30 -svg ../../docs/fleet-hub-down.svg":                         played,
-	"go -C examples/fleet run . -scenario move -rival all -devices 500 -quota 5 -hub-rate 3 -svg ../../docs/fleet-rivals.svg":                       played,
-	"bash .ci/run million": ifAsked("million", "REHOME_FLEET=million", "many minutes"),
+	"go -C examples/fleet run . -scenario move -rival all -until 6h -devices 500 -quota 5 -hub-rate 3 -svg ../../docs/fleet-rivals.svg":             played,
+	"go -C examples/fleet run . -windows ../../docs/fleet-windows.svg -devices 20000 -quota 20 -hub-rate 120 -latency 1s -x509":                     ci("figures", "Documents"),
+	"go -C examples/fleet run . -table windows":                                                                                                     ci("figures", "Tables"),
+	"bash .ci/run million": ifAsked("million", "REHOME_TESTS=million", "many minutes"),
+	"make fleet-page":      ifAsked("fleet-page", "-update", "it writes what figures compares"),
 
 	"go test -run '^$' -bench Send ./hubconn":                             ci("bench", `"Send|`),
 	"go test -run '^$' -bench Boot ./hubconn":                             ci("bench", `|Boot|`),
@@ -104,7 +107,7 @@ var runners = map[string]runner{
 var (
 	documented = goTest("internal/layout", "TestPackagesThatDocumentsNameHaveDocumentation")
 	newcomer   = goTest("internal/layout", "TestANewcomerSeesTheFirstMessage")
-	played     = goTest("examples/fleet", "TestTheDocumentsCommandsMakeItsPictures")
+	played     = goTest("examples/fleet", "TestTheDocumentsCommandsMakeTheirPictures")
 	walked     = goTest("internal/layout", "TestDevicesMoveAsTheSimulatorsPageSays")
 )
 

@@ -27,6 +27,7 @@ var colours = []color.Color{
 	color.RGBA{G: 0x9e, B: 0x73, A: 0xff}, color.RGBA{R: 0xcc, G: 0x79, B: 0xa7, A: 0xff},
 	color.RGBA{R: 0x56, G: 0xb4, B: 0xe9, A: 0xff}, color.RGBA{R: 0x55, G: 0x55, B: 0x55, A: 0xff},
 	color.RGBA{R: 0xe6, G: 0x9f, A: 0xff}, color.RGBA{R: 0x5d, G: 0x3a, B: 0x1a, A: 0xff},
+	color.RGBA{A: 0xff},
 }
 
 const (
@@ -72,7 +73,12 @@ func SVG(w io.Writer, title string, curves []Curve) error {
 			}
 		}
 	}
-	canvas := vgsvg.New(pictureWidth, pictureHeight)
+	return drawn(w, panels, pictureHeight)
+}
+
+// drawn draws panels, one below the other.
+func drawn(w io.Writer, panels []*plot.Plot, height vg.Length) error {
+	canvas := vgsvg.New(pictureWidth, height)
 	dc := draw.New(canvas)
 	dc.SetColor(color.White)
 	dc.Fill(dc.Rectangle.Path())
