@@ -84,7 +84,7 @@ type Rules struct {
 	states  *states
 	desks   [maxWorkers]desk
 	devices []ours
-	waits   []rules.Waits // of processes that were killed; nil until one is
+	waits   []*rules.Waits // of processes that were killed, and not started again yet
 }
 
 // ours is what a process knows besides the rules' state.
@@ -122,7 +122,7 @@ func NewFleet(f Fleet) *Rules {
 		}
 	}
 	if f.Life != nil {
-		r.waits = make([]rules.Waits, f.Devices)
+		r.waits = make([]*rules.Waits, f.Devices)
 	}
 	return r
 }

@@ -126,7 +126,7 @@ func (p *process) boots() {
 			boot.Next = retry.Wait
 		}
 		boot.Waits = p.waits[p.id].After(p.Restart)
-		p.waits[p.id] = rules.Waits{}
+		p.waits[p.id] = nil
 	}
 	p.timeless = boot.Next != retry.Wait
 	*p.State = rules.State{Settings: p.Settings}
@@ -144,7 +144,8 @@ func (p *process) dies(e event) {
 	p.running = false
 	p.hubGen++
 	p.dpsGen++
-	p.waits[p.id] = p.State.Waits(p.now)
+	waits := p.State.Waits(p.now)
+	p.waits[p.id] = &waits
 	if p.State.Connected {
 		p.do.change(p.id, false, p.hub)
 	}
