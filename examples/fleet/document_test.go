@@ -18,7 +18,8 @@ var typed = regexp.MustCompile(`(?m)^go -C examples/fleet run \. (.*)$`)
 
 // What docs/fleet.md and docs/rules.md tell people to type works, and makes the pictures that they
 // show. After a change that is meant, the same commands draw them anew. The tables have a test of
-// their own, and the picture of windows, which takes half a minute, is made with REHOME_TESTS=figures.
+// their own, and the picture of windows, which takes half a minute, is made with
+// REHOME_TESTS=figures.
 func TestTheDocumentsCommandsMakeTheirPictures(t *testing.T) {
 	pictures := 0
 	page := strings.ReplaceAll(read(t, docs+"/fleet.md")+read(t, docs+"/rules.md"), "\\\n", " ")

@@ -50,8 +50,8 @@ func parse(args []string, stderr io.Writer) (*command, error) {
 	f := flag.NewFlagSet("fleet", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.BoolVar(&c.list, "list", false, "list the scenarios, and end")
-	tableName := f.String("table", "", "play a table of the documents, whatever other flags say, and "+
-		"print it: "+tableNames())
+	tableName := f.String("table", "", "play a table of the documents, whatever other flags "+
+		"say, and print it: "+tableNames())
 	names := f.String("scenario", "reboot", "scenarios to play, with commas, or all")
 	f.IntVar(&c.Devices, "devices", c.Devices, "devices of the fleet, up to 1000000")
 	f.Uint64Var(&c.Seed, "seed", c.Seed, "the first seed")
@@ -64,8 +64,8 @@ func parse(args []string, stderr io.Writer) (*command, error) {
 	f.DurationVar(&c.RetryAfter, "retry-after", c.RetryAfter,
 		"what DPS asks for with a 429; 0: until its quota has room again")
 	f.IntVar(&c.Throttled.Factor, "throttle-factor", c.Throttled.Factor,
-		"a device that DPS has throttled for t leaves it alone for up to so many times t more; 0: as "+
-			"after any other failure")
+		"a device that DPS has throttled for t leaves it alone for up to so many times t more; "+
+			"0: as after any other failure")
 	f.DurationVar(&c.Throttled.Cap, "throttle-cap", c.Throttled.Cap, "and at most for so long")
 	f.Float64Var(&c.HubPerSecond, "hub-rate", c.HubPerSecond, "connections a second of a hub")
 	f.BoolVar(&c.Shaped, "hub-shapes", false,
@@ -80,8 +80,8 @@ func parse(args []string, stderr io.Writer) (*command, error) {
 	rival := f.String("rival", "", "play an SDK's policy as well: "+rivalNames()+", or all")
 	f.StringVar(&c.csv, "csv", "", "file to write each second of the first simulation to")
 	f.StringVar(&c.svg, "svg", "", "file to draw the simulations to")
-	f.StringVar(&c.windows, "windows", "", "file to draw to what a move costs, by how long devices "+
-		"leave a DPS alone that throttles; no scenario is played then")
+	f.StringVar(&c.windows, "windows", "", "file to draw to what a move costs, by how long "+
+		"devices leave a DPS alone that throttles; no scenario is played then")
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 		_, _ = io.WriteString(stderr, usage)
 		f.SetOutput(stderr)

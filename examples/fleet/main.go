@@ -123,7 +123,8 @@ func toFile(name string, write func(io.Writer) error) error {
 	return errors.Join(write(file), file.Close())
 }
 
-// watch shows on a terminal how far a simulation is, five times a second. What it returns ends that.
+// watch shows on a terminal how far a simulation is, five times a second. What it returns ends
+// that.
 func (c *command) watch(p *scenario.Play, stderr io.Writer) (done func()) {
 	if !c.progress {
 		return func() {}

@@ -133,7 +133,8 @@ func (t *table) lines(page string) (map[string]string, error) {
 	lines := map[string]string{}
 	for i, line := range all {
 		if text := t.rows[i].text; !strings.HasPrefix(line, "| "+text+" |") {
-			return nil, fmt.Errorf("%s: table %s has %q in the place of %q", t.page, t.name, line, text)
+			return nil, fmt.Errorf("%s: table %s has %q in the place of %q",
+				t.page, t.name, line, text)
 		}
 		lines[t.rows[i].text] = line
 	}

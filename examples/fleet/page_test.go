@@ -130,7 +130,7 @@ func TestCellsSayNoMoreThanTheyKnow(t *testing.T) {
 		{Wasted: 12.04}, {Wasted: 0.23}, {Wasted: 9.9},
 	}, wasted), "by number, and not by letter")
 	require.Equal(t, "1.06-never", span([]report.Figures{{}, {To999: h, OfOptimum: 1.06}}, optimum))
-	require.True(t, math.IsInf(numberIn("1.06-never"), 1), "whoever never arrives misses each target")
+	require.True(t, math.IsInf(numberIn("1.06-never"), 1), "who never arrives misses targets")
 }
 
 // A page whose rows are not those of the commands is found out, and so is a verdict that is not

@@ -248,8 +248,8 @@ func TestOtherSDKsAskTheQuotaManyTimesOver(t *testing.T) {
 	}
 }
 
-// A hub that rejects the device is where the unified SDK's two ways part: one goes back there, after
-// five minutes and then ever more rarely, and so never hears where it belongs.
+// A hub that rejects the device is where the unified SDK's two ways part: one goes back there,
+// after five minutes and then ever more rarely, and so never hears where it belongs.
 func TestTheUnifiedSDKsDefaultStaysAtAHubThatRejectsIt(t *testing.T) {
 	const least = 5 * time.Minute * 3 / 4
 	meet := func(name string) (f report.Figures, rejected, registered [][]time.Duration) {

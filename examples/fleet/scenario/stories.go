@@ -29,7 +29,7 @@ var All = []Scenario{
 		with(move, stagger(0.1))},
 	{"clock-1970", "a power cut: everyone boots with a clock at 1970", false, clock1970},
 	{"dps-down", "the hub is gone, and DPS is down for an hour", true, with(move, dpsDown)},
-	{"dps-failing", "the hub is gone, DPS answers 503 for an hour, a tenth is killed again and again",
+	{"dps-failing", "the hub is gone, DPS answers 503 for an hour, a tenth is killed repeatedly",
 		false, with(move, crash, dpsFailing)},
 	{"dps-down-warm", "everyone reboots while DPS is down, and the hub is well", true, dpsDownWarm},
 	{"crash", "everyone reboots, and a tenth of the devices is killed again and again", false,
