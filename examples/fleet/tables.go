@@ -191,7 +191,7 @@ func wasted(f *report.Figures) string { return share(f.Wasted) }
 func worst(f *report.Figures) string  { return share(f.PeakMinute) }
 
 func optimum(f *report.Figures) string {
-	if f.To999 == 0 {
+	if !f.Reached {
 		return "never"
 	}
 	return fmt.Sprintf("%.2f", f.OfOptimum)

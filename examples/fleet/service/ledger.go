@@ -69,7 +69,7 @@ func (l *Ledger) Received(r Request, a Answer, at time.Duration) {
 	if a.RetryAfter > 0 {
 		k.notBefore = at + min(a.RetryAfter, LongestHonoured)
 	}
-	if a.Outcome == Unavailable && r.Kind != Time { // of which any answer tells it
+	if a.Outcome == Unavailable {
 		k.failed = at
 	}
 }
