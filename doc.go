@@ -25,7 +25,8 @@
 //     examples/simulator, if its environment says so.
 //
 // Devices whose keys are in a TPM 2.0 use a module of its own,
-// github.com/rehome-iot/rehome/provisioning/tpm.
+// github.com/rehome-iot/rehome/provisioning/tpm. So do programs that export metrics and traces:
+// .../provisioning/promdevice and .../provisioning/oteldevice.
 //
 // README.md has a program to start from, docs/first-hour.md the way from a clone to a first
 // message, and docs/ the rest.

@@ -21,6 +21,8 @@ var ErrClosed = errors.New("hubconn: connection closed")
 
 // Error is what went wrong between a device and its hub. It holds no key and no token.
 type Error struct {
+	_ [0]func() // only its pointer is compared, which saves code in a device's program
+
 	// Op is what failed: "dial" (network, TLS, WebSocket upgrade), "connect" (CONNECT to CONNACK),
 	// "connection" (an established one ended), "renew" (reconnecting with a new token),
 	// "credential" (reconnecting with another credential); "send", "messages", "methods", "twin",

@@ -73,7 +73,7 @@ func (l *loop) requestAssignment(
 	kind string, why rules.Reason, source Source,
 	request func(context.Context, dps.Attestation) assigned,
 ) {
-	l.traceRequest(kind, why)
+	told := l.traceRequest(kind, why)
 	began := time.Now()
 	l.asked, l.own.asked = began, began
 	if why == rules.ReasonRejected {
@@ -108,6 +108,7 @@ func (l *loop) requestAssignment(
 		}
 		return r
 	})
+	l.dps.told = told
 }
 
 // takeChain takes in the certificate that came with an assignment, before that counts.
@@ -141,7 +142,8 @@ func (c *core) adopt(
 	verdict := c.clock.since(began)
 	if verdict == rules.ClockUnknown && c.admit(ctx) == nil {
 		clockChecks++
-		verdict = c.askTime(ctx, began).Clock
+		told, _ := c.askTime(ctx, began)
+		verdict = told.Clock
 	}
 	switch verdict {
 	case rules.ClockCorrected:

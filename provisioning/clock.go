@@ -289,15 +289,19 @@ func (c *wallClock) offset() time.Duration {
 
 // askTime asks DPS for the time, and once more where one answer does not do, on behalf of what used
 // the clock at a time.
-func (c *core) askTime(ctx context.Context, used time.Time) (e rules.ClockAnswered) {
-	e.Clock = c.tellTime(ctx, &e)
+func (c *core) askTime(
+	ctx context.Context, used time.Time,
+) (e rules.ClockAnswered, err error) {
+	e.Clock, err = c.tellTime(ctx, &e)
 	if c.clock.mendedSince(used) { // whoever has done it
 		e.Clock = rules.ClockCorrected
 	}
-	return e
+	return e, err
 }
 
-func (c *core) tellTime(ctx context.Context, e *rules.ClockAnswered) rules.ClockVerdict {
+func (c *core) tellTime(
+	ctx context.Context, e *rules.ClockAnswered,
+) (rules.ClockVerdict, error) {
 	for first := true; ; first = false {
 		now, err := c.client.Time(ctx)
 		told := !now.IsZero()
@@ -306,19 +310,19 @@ func (c *core) tellTime(ctx context.Context, e *rules.ClockAnswered) rules.Clock
 			e.Unavailable, e.RetryAfter = !e.Throttled, failure.RetryAfter()
 		}
 		if told && c.clock.learn(now) {
-			return rules.ClockCorrected
+			return rules.ClockCorrected, err
 		}
 		wait, doubtful := c.clock.doubts()
 		switch {
 		case told && !doubtful:
-			return rules.ClockRight
+			return rules.ClockRight, err
 		case !told || !first || err != nil:
-			return rules.ClockUnknown
+			return rules.ClockUnknown, err
 		}
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return rules.ClockUnknown // nobody hears it
+			return rules.ClockUnknown, ctx.Err() // nobody hears it
 		}
 	}
 }

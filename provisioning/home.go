@@ -245,7 +245,7 @@ func (l *loop) askDeviceForTime() {
 		if d.takeTurn(ctx) == nil {
 			defer d.endTurn()
 			if e.Clock = l.clock.since(used); e.Clock == rules.ClockUnknown && l.admit(ctx) == nil {
-				e = l.askTime(ctx, used)
+				e, _ = l.askTime(ctx, used)
 			}
 		}
 		return result{event: e}

@@ -226,7 +226,7 @@ func afterRemember(actions []rules.Action) (n int) {
 func (l *loop) stop() {
 	for _, r := range []*request{l.hub, l.dps, l.renewal, l.swap} {
 		if r != nil {
-			r.cancel()
+			r.giveUp()
 		}
 	}
 	keep := l.keeps(l.outcome == nil && l.state.Connected)

@@ -52,9 +52,9 @@ type Module struct {
 	// Device's is the device's.
 	ModelID string
 
-	// Trace observes the module: its Changed and StoreFailed are called, as a Device's, from the
-	// goroutine that runs the module. What DPS is asked is told by the Device's. Nil observes
-	// nothing.
+	// Trace observes the module: its Changed, Attempt and StoreFailed are called, as a Device's,
+	// from the goroutine that runs the module. What DPS is asked is told by the Device's. Nil
+	// observes nothing.
 	Trace *Trace
 
 	mu   sync.Mutex
@@ -184,7 +184,9 @@ func (m *Module) newCore(d *core) *core {
 		c.settings.AfterRejection = rules.ReregisterRarely
 	}
 	if m.Trace != nil {
-		c.trace = Trace{Changed: m.Trace.Changed, StoreFailed: m.Trace.StoreFailed}
+		c.trace = Trace{
+			Changed: m.Trace.Changed, Attempt: m.Trace.Attempt, StoreFailed: m.Trace.StoreFailed,
+		}
 	}
 	c.waits = waits.Keeper{
 		// no registration ID has a tilde, and no module ID, so that no two keys are the same

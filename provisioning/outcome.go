@@ -142,6 +142,7 @@ func (l *loop) failed(err error, class retry.Class) {
 // receive takes in the result of a request, unless another has taken its place.
 func (l *loop) receive(r result) {
 	changed := false
+	r.request.end(r)
 	l.counts.ClockChecks += r.clockChecks
 	l.certificatesStored()
 	switch r.request {

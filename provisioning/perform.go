@@ -85,6 +85,21 @@ func (l *loop) perform(a rules.Action) {
 // A request is one that is under way.
 type request struct {
 	cancel context.CancelFunc
+	told   func(result) // tells Trace what became of it; nil: nobody wants to know
+}
+
+// end is called with what became of a request, by the loop; what comes later is no news.
+func (r *request) end(as result) {
+	if r.told != nil {
+		r.told(as)
+		r.told = nil
+	}
+}
+
+// giveUp ends a request of which nobody will hear.
+func (r *request) giveUp() {
+	r.cancel()
+	r.end(result{err: context.Canceled})
 }
 
 // result is what became of a request.
@@ -107,7 +122,7 @@ type result struct {
 
 func (l *loop) cancel(r **request) {
 	if *r != nil {
-		(*r).cancel()
+		(*r).giveUp()
 		*r = nil
 	}
 }
@@ -138,6 +153,7 @@ func (l *loop) start(slot **request, run func(ctx context.Context) result) {
 // connect tries a hub.
 func (l *loop) connect(hub hubconn.Hub) {
 	hub, l.tried = l.identity.at(hub), time.Now()
+	began := l.tried
 	now := l.clock.Now()
 	plan := l.toHub.plan(now, cmp.Or(l.dialer.DialTimeout, firstTryTimeout))
 	toDPS := l.toDPS.plan(now, 0)
@@ -171,11 +187,19 @@ func (l *loop) connect(hub hubconn.Hub) {
 		r.event = failure
 		return r
 	})
+	if l.trace.Attempt != nil {
+		l.hub.told = func(r result) {
+			l.trace.Attempt(HubAttempt{
+				RegistrationID: l.name.device, ModuleID: l.name.module, Hub: hub, Began: began,
+				State: cmp.Or(l.attempting, StateConnecting), Conn: r.conn, Err: r.err,
+			})
+		}
+	}
 }
 
 func (l *loop) checkClock(a rules.CheckClock) {
 	l.counts.ClockChecks++
-	l.traceRequest("time", a.Reason)
+	told := l.traceRequest("time", a.Reason)
 	l.own.asked = time.Now()
 	if a.Reason == rules.ReasonRejected {
 		l.own.checked = l.own.asked
@@ -185,11 +209,13 @@ func (l *loop) checkClock(a rules.CheckClock) {
 		used = l.asked
 	}
 	l.start(&l.dps, func(ctx context.Context) result {
-		if l.admit(ctx) != nil {
-			return result{event: rules.ClockAnswered{Clock: rules.ClockUnknown}}
+		if err := l.admit(ctx); err != nil {
+			return result{event: rules.ClockAnswered{Clock: rules.ClockUnknown}, err: err}
 		}
-		return result{event: l.askTime(ctx, used)}
+		e, err := l.askTime(ctx, used)
+		return result{event: e, err: err}
 	})
+	l.dps.told = told
 }
 
 // admit waits for the limiter, which other devices may share.
@@ -225,18 +251,28 @@ func (c *core) why(reason rules.Reason) string {
 	return reason.String() + ": " + c.manualReason
 }
 
-func (l *loop) traceRequest(kind string, why rules.Reason) {
-	if l.trace.Request == nil {
-		return
+// traceRequest tells of a request that begins. What it returns tells how that has ended.
+func (l *loop) traceRequest(kind string, why rules.Reason) (told func(result)) {
+	if l.trace.Request == nil && l.trace.Response == nil {
+		return nil
 	}
 	r := DPSRequest{
-		RegistrationID: l.name.device, Kind: kind, Reason: l.why(why), Err: l.last.err,
-		Verdict: retry.Wait,
+		RegistrationID: l.name.device, Endpoint: l.dpsHost, Kind: kind, Reason: l.why(why),
+		Err: l.last.err, Verdict: retry.Wait,
 	}
 	if r.Err != nil {
 		r.Verdict = retry.Classify(r.Err)
 	}
-	l.trace.Request(r)
+	if l.trace.Request != nil {
+		l.trace.Request(r)
+	}
+	if l.trace.Response == nil {
+		return nil
+	}
+	began := time.Now()
+	return func(as result) {
+		l.trace.Response(DPSResponse{Request: r, Began: began, Err: as.err})
+	}
 }
 
 // checkHint says once that DPS has said wrongly how to spread a fleet's questions.

@@ -3,6 +3,8 @@
 package provisioning_test
 
 import (
+	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,8 +13,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/cache"
+	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning"
 	"github.com/rehome-iot/rehome/provisioning/dps"
+	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
 func TestOneTraceServesManyDevicesWhoseNamesItIsTold(t *testing.T) {
@@ -70,5 +76,125 @@ func TestAModulesTraceIsToldBothNames(t *testing.T) {
 		require.Empty(t, dev.Status().ModuleID)
 		g.stop()
 		stop()
+	})
+}
+
+// tracedCalls is what a Trace was told of requests and attempts.
+type tracedCalls struct {
+	mu        sync.Mutex
+	requests  []provisioning.DPSRequest
+	responses []provisioning.DPSResponse
+	attempts  []provisioning.HubAttempt
+}
+
+func (s *tracedCalls) trace() *provisioning.Trace {
+	return &provisioning.Trace{
+		Request: func(q provisioning.DPSRequest) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.requests = append(s.requests, q)
+		},
+		Response: func(r provisioning.DPSResponse) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.responses = append(s.responses, r)
+		},
+		Attempt: func(a provisioning.HubAttempt) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.attempts = append(s.attempts, a)
+		},
+	}
+}
+
+func TestEachRequestAndEachAttemptIsToldWithHowItEnded(t *testing.T) {
+	each(t, allWirings, func(t *testing.T, r *rig) {
+		r.dps.Inject(dpstest.Fault{On: dpstest.Register, Status: 429, RetryAfter: "60"})
+		r.a.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 3})
+		seen, dev := &tracedCalls{}, r.device()
+		dev.Trace = seen.trace()
+		stop := r.run(dev)
+		time.Sleep(10 * time.Minute)
+		stop()
+		require.Len(t, seen.responses, 2)
+		for i, response := range seen.responses {
+			require.Equal(t, seen.requests[i], response.Request)
+			require.Equal(t, "register", response.Request.Kind)
+			require.NotEmpty(t, response.Request.Endpoint)
+		}
+		failure, ok := errors.AsType[*dps.Error](seen.responses[0].Err)
+		require.True(t, ok)
+		require.Equal(t, 429, failure.Status)
+		require.NoError(t, seen.responses[1].Err)
+		require.GreaterOrEqual(t, seen.responses[1].Began.Sub(seen.responses[0].Began), time.Minute)
+
+		require.Len(t, seen.attempts, 2)
+		for _, a := range seen.attempts {
+			require.Equal(t, hubA, a.Hub.Host)
+			require.Equal(t, rigID, a.RegistrationID)
+			require.Equal(t, provisioning.StateConnecting, a.State)
+			require.False(t, a.Began.IsZero())
+		}
+		require.Equal(t, hubconn.Server, hubconn.ClassOf(seen.attempts[0].Err))
+		require.Nil(t, seen.attempts[0].Conn)
+		require.NoError(t, seen.attempts[1].Err)
+		require.False(t, seen.attempts[1].Conn.Stats().Ended.IsZero(), "its end shows")
+	})
+}
+
+func TestWhatIsGivenUpIsToldOnce(t *testing.T) {
+	each(t, []wiring{{}, {dps: dps.MQTT, ws: true}}, func(t *testing.T, r *rig) {
+		r.network.SetFault(dpstest.GlobalEndpoint, simnet.Blackhole)
+		seen, dev := &tracedCalls{}, r.device()
+		dev.Trace = seen.trace()
+		stop := r.run(dev)
+		time.Sleep(time.Second)
+		stop()
+		require.Len(t, seen.requests, 1)
+		require.Len(t, seen.responses, 1)
+		require.Equal(t, context.Canceled, seen.responses[0].Err)
+		require.Empty(t, seen.attempts)
+	})
+	each(t, hubWirings, func(t *testing.T, r *rig) {
+		dev := r.settled()
+		r.network.SetFault(hubA, simnet.Blackhole)
+		seen := &tracedCalls{}
+		dev.Trace = seen.trace()
+		stop := r.run(dev)
+		time.Sleep(time.Second)
+		stop()
+		require.Len(t, seen.attempts, 1)
+		require.Equal(t, context.Canceled, seen.attempts[0].Err)
+		require.Nil(t, seen.attempts[0].Conn)
+	})
+}
+
+func TestARequestOfSendIsAnAttempt(t *testing.T) {
+	each(t, hubWirings, func(t *testing.T, r *rig) {
+		seen, dev := &tracedCalls{}, r.device()
+		dev.Trace = seen.trace()
+		require.NoError(t, dev.Send(t.Context(), hubconn.Message{Body: []byte("hello")}))
+		require.Len(t, seen.attempts, 1)
+		require.Equal(t, provisioning.StateSending, seen.attempts[0].State)
+		require.Nil(t, seen.attempts[0].Conn)
+		require.NoError(t, seen.attempts[0].Err)
+		require.Len(t, seen.responses, 1)
+	})
+}
+
+func TestAQuestionForTheTimeIsToldWithHowItEnded(t *testing.T) {
+	each(t, []wiring{{}}, func(t *testing.T, r *rig) {
+		seen, dev := &tracedCalls{}, r.settled()
+		dev.Trace = seen.trace()
+		r.a.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 5, Times: 2})
+		r.dps.Inject(dpstest.Fault{On: dpstest.Clock, Cut: true})
+		stop := r.run(dev)
+		time.Sleep(10 * time.Minute)
+		stop()
+		require.NotEmpty(t, seen.responses)
+		require.Equal(t, "time", seen.responses[0].Request.Kind)
+		require.Error(t, seen.responses[0].Err)
+		require.NotEqual(t, context.Canceled, seen.responses[0].Err)
+		require.Len(t, seen.responses, len(seen.requests))
 	})
 }

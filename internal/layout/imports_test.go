@@ -78,6 +78,13 @@ var arrows = map[string][]string{
 	"internal/amqp":       {},
 	"internal/mqttserver": {"internal/amqp", "internal/oneline", packets, websocket},
 
+	// What the modules that export metrics have in common, which no device has without one.
+	"internal/measure": {"hubconn", "provisioning", "provisioning/dps", "retry"},
+	"internal/measure/measuretest": {
+		"cache", "hubconn", "hubconn/hubtest", "provisioning", "provisioning/devicetest",
+		"provisioning/dps", "provisioning/dpstest",
+	},
+
 	// The project's own checks.
 	"internal/layout":          {},
 	"internal/pagepart":        {},

@@ -22,6 +22,8 @@ const (
 
 // Error is why an exchange with DPS failed. Its text is one line and holds no key and no token.
 type Error struct {
+	_ [0]func() // only its pointer is compared, which saves code in a device's program
+
 	// Op is what was being done: "register" (the first request of a registration), "poll",
 	// "lookup", "connect" (to DPS over MQTT), "time", "validate" (of what the program set, before
 	// any use of the network), "seal", "verify", "protect", "unprotect", "csr", "issued chain"
