@@ -39,7 +39,7 @@ type effort struct {
 
 	asking bool            // DPS
 	asked  context.Context // of the effort in which DPS was asked
-	before trace.Link      // to the effort before, if that has come to nothing
+	before trace.Link      // to the effort before, which ended with a wait
 }
 
 // of returns what is remembered of a device, with mu held.
@@ -89,7 +89,6 @@ func (of *effort) end(at time.Time) {
 	if of.ctx == nil {
 		return
 	}
-	of.before = trace.Link{SpanContext: of.span.SpanContext()}
 	of.span.End(trace.WithTimestamp(at))
 	of.ctx, of.span, of.idle = nil, nil, time.Time{}
 }
@@ -114,6 +113,7 @@ func (e *efforts) changed(s *provisioning.Status) {
 		}
 		of.failed(s)
 		of.span.AddEvent("rehome.wait", trace.WithAttributes(waitAttrs(s)...))
+		of.before = trace.Link{SpanContext: of.span.SpanContext()}
 		of.end(time.Now())
 	case provisioning.StateStopped:
 		if of.ctx != nil {

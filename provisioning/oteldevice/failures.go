@@ -17,8 +17,8 @@ import (
 	"github.com/rehome-iot/rehome/retry"
 )
 
-// textMax is how much of an error's text, in characters, a span has.
-const textMax = 500
+// textMax is how much of an error's text, in characters, a span has; one more says that it was cut.
+const textMax = 499
 
 // text is an error in one line with an end. The library's errors hold no key and no token.
 func text(err error) string { return oneline.Of(err.Error(), textMax) }
