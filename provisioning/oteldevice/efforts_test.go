@@ -131,8 +131,8 @@ func TestErrorsInSpansAreOneLineWithAnEnd(t *testing.T) {
 		assert.NotEmpty(t, span.Status().Description)
 		for _, e := range span.Events() {
 			for _, kv := range e.Attributes {
-				assert.NotContains(t, kv.Value.Emit(), "\n")
-				assert.LessOrEqual(t, len([]rune(kv.Value.Emit())), 500)
+				assert.NotContains(t, kv.Value.String(), "\n")
+				assert.LessOrEqual(t, len([]rune(kv.Value.String())), 500)
 			}
 		}
 	}

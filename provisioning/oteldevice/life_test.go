@@ -75,7 +75,7 @@ func (s *sdk) collect(t *testing.T) (series map[string]float64, all []metricdata
 func seriesOf(attrs attribute.Set) string {
 	var texts []string
 	for _, kv := range attrs.ToSlice() {
-		texts = append(texts, string(kv.Key)+"="+kv.Value.Emit())
+		texts = append(texts, string(kv.Key)+"="+kv.Value.String())
 	}
 	return "{" + strings.Join(texts, ",") + "}"
 }
@@ -210,7 +210,7 @@ func described(span trace.ReadOnlySpan) string {
 	value := func(key attribute.Key, of []attribute.KeyValue) string {
 		for _, kv := range of {
 			if kv.Key == key {
-				return kv.Value.Emit()
+				return kv.Value.String()
 			}
 		}
 		return ""

@@ -45,7 +45,6 @@ type Telemetry struct {
 	once        sync.Once
 	devices     measure.Devices
 	instruments instruments
-	tracer      trace.Tracer
 	efforts     efforts
 	callback    metric.Registration
 }
