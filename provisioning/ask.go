@@ -81,9 +81,6 @@ func (l *loop) requestAssignment(
 	}
 	with := l.toDPSWith
 	l.start(&l.dps, func(ctx context.Context) result {
-		if err := l.admit(ctx); err != nil {
-			return result{event: rules.DPSFailed{Silent: true}, err: err}
-		}
 		var a assigned
 		var toDPS attempt[dps.Transport]
 		used, refused, err := inTurn(ctx, with.order(l.attestations(ctx)),
@@ -140,7 +137,7 @@ func (c *core) adopt(
 		return got, 0, err
 	}
 	verdict := c.clock.since(began)
-	if verdict == rules.ClockUnknown && c.admit(ctx) == nil {
+	if verdict == rules.ClockUnknown {
 		clockChecks++
 		told, _ := c.askTime(ctx, began)
 		verdict = told.Clock

@@ -51,7 +51,7 @@ func newCore(d *Device) (*core, error) {
 		c.issuance = *d.Issuance
 		c.certs = newCertificates(owner, d.Issuance.keyStore(), clock)
 	}
-	c.limiter = d.Limiter
+	c.budget = d.Budget
 	c.waits = waits.Keeper{
 		Key: d.Attestation.RegistrationID(), Clock: clock.Now,
 		Trusted: func() bool { return !clock.suspect() },

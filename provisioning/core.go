@@ -29,7 +29,7 @@ type core struct {
 	clock       *wallClock
 	store       entryStore // holds the attestation behind a pointer, where %v does not look
 	waits       waits.Keeper
-	limiter     Limiter
+	budget      Budget // nil: there is none
 	random      rules.Random
 	second      dps.Attestation // nil: there is none; see Device
 	issuance    Issuance
@@ -52,6 +52,8 @@ type core struct {
 	hubless bool // DPS alone is asked
 	// what an attempt at the hub is called
 	attempting State
+	hub        *request      // under way, or waiting for its turn
+	dps        *request      // the same
 	conn       *hubconn.Conn // the live connection; also one that Connect returned
 	last       lastFailure
 	outage     outage

@@ -117,10 +117,13 @@ type Device struct {
 	// [hubconn.Rejected]). Zero: [Reregister].
 	AfterRejection AfterRejection
 
-	// Limiter is asked before each registration, status lookup and clock check. Devices of one
-	// process that share one ask a DPS that throttles them one after the other. A
-	// [golang.org/x/time/rate.Limiter] is one. An error counts as no answer. Nil asks nobody.
-	Limiter Limiter
+	// Budget gives the device its turns at DPS and at its hub, where several devices of one process
+	// share it: what a service has told one of them holds for all.
+	// [github.com/rehome-iot/rehome/provisioning/fleet.Budget] is one. A device that waits
+	// for its turn is [StateQueued]; that is no failed attempt, and DPS keeps no device from trying
+	// its hub meanwhile. A connection by a client of the program's own, after NextAttempt, takes no
+	// turn at the hub. Nil: the device waits for no other.
+	Budget Budget
 
 	// Retry adjusts the back-off. MinDelay raises the floor of 5 s (it cannot lower it), MaxDelay
 	// replaces the cap of the hub's random delay, 5 min (and raises that of DPS, 1 h), Multiplier
@@ -167,8 +170,41 @@ const (
 	StopWhenRejected
 )
 
-// A Limiter spreads what several devices ask of DPS. Wait returns when the next request may be
-// sent, or the cause of ctx. It is called from several goroutines at once.
-type Limiter interface {
-	Wait(ctx context.Context) error
+// A Budget gives turns to the Devices that share it, and their Modules. It is called from several
+// goroutines at once.
+type Budget interface {
+	// Enter joins those who want to send something to a service. It returns at once.
+	Enter(Entrant) Turn
+}
+
+// An Entrant is a device that wants to send something: a registration with its polls, a status
+// lookup or a question for the time to DPS, or an attempt to connect to a hub, which is a request
+// over HTTPS for Send and Receive.
+type Entrant struct {
+	// RegistrationID is the device's.
+	RegistrationID string
+
+	// Host is the service: DPS's endpoint or a hub's host name.
+	Host string
+
+	// IDScope is that of DPS. Empty: Host is a hub.
+	IDScope string
+
+	// Known says that a hub has accepted the device before, in this process or an earlier one.
+	Known bool
+
+	// Clock says that DPS is asked for nothing but the time, whose answer says nothing of
+	// registrations.
+	Clock bool
+}
+
+// A Turn is an Entrant's.
+type Turn struct {
+	// Ready is closed when the turn has come. Nil: it has come already.
+	Ready <-chan struct{}
+
+	// Done is called once: when the exchange has ended, with nil or its failure, or with
+	// [context.Canceled] when it was given up, before its turn or during it, which says nothing of
+	// the service.
+	Done func(error)
 }

@@ -23,8 +23,8 @@
 // What the hub has taken confirms an assignment as a connection does. [Device.SendBacklog] makes as
 // many of them as it takes. An MQTT client of the program's own is led by the same rules, with
 // [Device.NextAttempt], [Device.Confirm], [Device.Rejected] and [Device.Closed]. A [Module] is kept
-// connected beside its device. Device.ModelID announces the
-// device's IoT Plug and Play model to the hub and to DPS.
+// connected beside its device. Many Devices of one process share a [Budget], and are run by package
+// fleet. Device.ModelID announces the device's IoT Plug and Play model to the hub and to DPS.
 //
 // The package does not set the system's clock, does not store messages while there is no
 // connection, and does not speak AMQP. Tests of a device run against the simulator in package
@@ -160,6 +160,8 @@
 //     within 30 s, or within Stagger: one question to DPS, and the attempt at the hub it names.
 //   - Between two questions to DPS about rejections that a client of the program's own has reported
 //     lies 1 min at least, and 5 s between any two of its requests, whatever is reported.
+//   - With a Budget, what is due waits for its turn: an attempt at the hub and a request to DPS
+//     each for its own. That is no failure, and no rule sees it but as an attempt that lasts longer.
 //   - Reprovision is refused, without a request, for 5 s after a failed request (for
 //     Retry.MinDelay, if that is longer).
 //

@@ -23,6 +23,7 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/devicetest"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
+	"github.com/rehome-iot/rehome/provisioning/fleet"
 )
 
 // Run calls the function for each connection, until the program ends. This one sends one message
@@ -233,15 +234,15 @@ func ExampleDevice_x509() {
 }
 
 // A gateway connects many devices, each with an identity, a store and a connection of its own. They
-// share one Limiter, so that they ask a DPS that throttles them one after the other.
+// share a Budget: what DPS or a hub tells one of them holds for all. fleet.Fleet runs them besides.
 func ExampleDevice_gateway() {
 	s := devicetest.New()
 	defer s.Close()
 	var devices sync.WaitGroup
-	limiter := turns(make(chan struct{}, 1)) // a rate.Limiter does as well
+	budget := &fleet.Budget{}
 	for _, id := range []string{"hall", "kitchen", "cellar"} {
 		dev := s.Enroll(id)
-		dev.Limiter = limiter
+		dev.Budget = budget
 		devices.Go(func() {
 			_ = dev.Run(context.Background(), func(ctx context.Context, hub *hubconn.Conn) error {
 				return hub.Send(ctx, hubconn.Message{Body: []byte("from " + id)})
@@ -256,17 +257,4 @@ func ExampleDevice_gateway() {
 	// hall sent from hall
 	// kitchen sent from kitchen
 	// cellar sent from cellar
-}
-
-// turns lets one request through every 100 ms.
-type turns chan struct{}
-
-func (t turns) Wait(ctx context.Context) error {
-	select {
-	case t <- struct{}{}:
-		time.AfterFunc(100*time.Millisecond, func() { <-t })
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

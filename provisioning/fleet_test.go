@@ -23,14 +23,14 @@ import (
 
 // Many devices to which the same happens at once.
 
-// fleet is many devices, each with a store of its own.
-type fleet struct {
+// manyDevices is a fleet, each with a store of its own.
+type manyDevices struct {
 	*rig
 	stores []cache.Memory
 }
 
-func newFleet(r *rig, size int) *fleet {
-	f := &fleet{rig: r, stores: make([]cache.Memory, size)}
+func newFleet(r *rig, size int) *manyDevices {
+	f := &manyDevices{rig: r, stores: make([]cache.Memory, size)}
 	for i := range f.stores {
 		require.NoError(r.t, r.dps.Enroll(dpstest.IndividualEnrollment{
 			RegistrationID: f.id(i), Attestation: dpstest.Keys(rigKey, ""),
@@ -40,10 +40,10 @@ func newFleet(r *rig, size int) *fleet {
 	return f
 }
 
-func (f *fleet) id(i int) string { return fmt.Sprintf("sensor-%03d", 100+i) }
+func (f *manyDevices) id(i int) string { return fmt.Sprintf("sensor-%03d", 100+i) }
 
 // run starts all devices, as setUp wants them. The stop function ends them.
-func (f *fleet) run(setUp func(*provisioning.Device)) (stop func()) {
+func (f *manyDevices) run(setUp func(*provisioning.Device)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var all sync.WaitGroup
 	for i := range f.stores {
@@ -58,7 +58,7 @@ func (f *fleet) run(setUp func(*provisioning.Device)) (stop func()) {
 }
 
 // boot registers all devices and connects them once.
-func (f *fleet) boot() {
+func (f *manyDevices) boot() {
 	stop := f.run(func(*provisioning.Device) {})
 	time.Sleep(20 * time.Second)
 	stop()
@@ -135,33 +135,31 @@ func TestStaggerSpreadsTheQuestionsOfAFleetWhoseHubIsDead(t *testing.T) {
 	})
 }
 
-// turnstile lets one pass at each interval.
+// turnstile lets one pass to DPS at each interval: a Budget of the program's own.
 type turnstile struct {
 	interval time.Duration
 	mu       sync.Mutex
 	next     time.Time
 }
 
-func (l *turnstile) Wait(ctx context.Context) error {
-	l.mu.Lock()
-	wait := max(time.Until(l.next), 0)
-	l.next = time.Now().Add(wait + l.interval)
-	l.mu.Unlock()
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+func (b *turnstile) Enter(e provisioning.Entrant) provisioning.Turn {
+	if e.IDScope == "" { // a hub
+		return provisioning.Turn{Done: func(error) {}}
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	wait := max(time.Until(b.next), 0)
+	b.next = time.Now().Add(wait + b.interval)
+	ready := make(chan struct{})
+	timer := time.AfterFunc(wait, func() { close(ready) })
+	return provisioning.Turn{Ready: ready, Done: func(error) { timer.Stop() }}
 }
 
-func TestDevicesThatShareALimiterAskDPSOneAfterTheOther(t *testing.T) {
+func TestDevicesThatShareABudgetAskDPSOneAfterTheOther(t *testing.T) {
 	const devices, interval = 50, 2 * time.Second
 	each(t, []wiring{{dps: dps.MQTT}}, func(t *testing.T, r *rig) {
-		limiter := &turnstile{interval: interval}
-		limited := func(dev *provisioning.Device) { dev.Limiter = limiter }
+		budget := &turnstile{interval: interval}
+		limited := func(dev *provisioning.Device) { dev.Budget = budget }
 		f := newFleet(r, devices)
 		stop := f.run(limited)
 		time.Sleep(3 * time.Minute)

@@ -46,7 +46,7 @@ func (r *rig) allocates(hub, payload string) *allocation {
 }
 
 // hinted is a fleet that a custom allocation has said that to at its first boot.
-func hinted(r *rig, payload string) (*fleet, *allocation) {
+func hinted(r *rig, payload string) (*manyDevices, *allocation) {
 	a := r.allocates(hubA, payload)
 	f := newFleet(r, fleetSize)
 	for i := range f.stores {
@@ -61,7 +61,7 @@ func hinted(r *rig, payload string) (*fleet, *allocation) {
 
 // loses makes the hub turn all devices away, and returns when they have registered, as new
 // processes, within a time.
-func (f *fleet) loses(within time.Duration, setUp func(*provisioning.Device)) []time.Duration {
+func (f *manyDevices) loses(within time.Duration, setUp func(*provisioning.Device)) []time.Duration {
 	for i := range f.stores {
 		require.True(f.t, f.a.Delete(f.id(i)))
 	}

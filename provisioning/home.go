@@ -244,7 +244,7 @@ func (l *loop) askDeviceForTime() {
 		var e rules.ClockAnswered
 		if d.takeTurn(ctx) == nil {
 			defer d.endTurn()
-			if e.Clock = l.clock.since(used); e.Clock == rules.ClockUnknown && l.admit(ctx) == nil {
+			if e.Clock = l.clock.since(used); e.Clock == rules.ClockUnknown {
 				e, _ = l.askTime(ctx, used)
 			}
 		}

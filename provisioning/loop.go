@@ -23,11 +23,10 @@ type loop struct {
 	asked    time.Time // the same of the last request to DPS
 	results  chan result
 	progress chan progress // of the request to DPS under way
-	hub      *request      // under way
-	dps      *request      // under way
 	renewal  *request      // under way, at the hub
 	swap     *request      // of the live connection's credential
 	renewing []*call       // who waits for a certificate
+	turnDone func(error)   // of the request that is about to start
 	running  sync.WaitGroup
 	inUse    *hubconn.Conn // whose session function has not returned yet
 	sessions chan sessionEnd
@@ -133,6 +132,10 @@ func (l *loop) turn() {
 		l.credentialChanged()
 	case <-due:
 		l.fire()
+	case <-l.hub.ready():
+		l.admitted(&l.hub)
+	case <-l.dps.ready():
+		l.admitted(&l.dps)
 	case r := <-l.results:
 		l.receive(r)
 	case p := <-l.progress:
@@ -224,10 +227,8 @@ func afterRemember(actions []rules.Action) (n int) {
 
 // stop ends everything the loop started, in order: requests, the session, the connection.
 func (l *loop) stop() {
-	for _, r := range []*request{l.hub, l.dps, l.renewal, l.swap} {
-		if r != nil {
-			r.giveUp()
-		}
+	for _, r := range []**request{&l.hub, &l.dps, &l.renewal, &l.swap} {
+		l.cancel(r)
 	}
 	keep := l.keeps(l.outcome == nil && l.state.Connected)
 	l.outageEnding()

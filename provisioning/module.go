@@ -27,7 +27,7 @@ import (
 //
 // The hub's answers call for what they call for of a Device, with waits of the module's own; the
 // package documentation has what differs. The fields of the Device hold for its modules, too:
-// Store (for waits), Hub and all that a connection takes, Stagger, AfterRejection, Limiter, Retry
+// Store (for waits), Hub and all that a connection takes, Stagger, AfterRejection, Budget, Retry
 // and Logger.
 //
 // Set the fields before the first call and leave them alone afterwards. The methods may be called
@@ -170,8 +170,8 @@ func (m *Module) newCore(d *core) *core {
 	c := &core{
 		identity: &identity{credential: m.Credential, moduleID: m.ID}, device: d,
 		toHub: newHubChoice(m.Device), toDPS: newDPSChoice(m.Device), settings: d.settings,
-		maxAttempts: d.maxAttempts, client: d.client, dialer: &dialer,
-		clock: d.clock, limiter: d.limiter, random: jitter.New(registrationID + "/" + m.ID),
+		maxAttempts: d.maxAttempts, client: d.client, dpsHost: d.dpsHost, dialer: &dialer,
+		clock: d.clock, budget: d.budget, random: jitter.New(registrationID + "/" + m.ID),
 		name: name{device: registrationID, module: m.ID}, unlogged: d.unlogged,
 		log: d.log.With(slog.String("module", m.ID)), lease: newLease(), calls: make(chan *call),
 		nudges: make(chan struct{}, 1), published: make(chan struct{}),

@@ -16,13 +16,13 @@ import (
 
 // perform carries out one action of the rules. Requests run in goroutines of their own and come
 // back as results.
-func (l *loop) perform(a rules.Action) {
-	switch a := a.(type) {
+func (l *loop) perform(action rules.Action) {
+	switch a := action.(type) {
 	case rules.Connect:
 		switch {
 		case l.purpose == toHand:
 			l.handed = a.Target
-		case l.triesHub():
+		case l.triesHub() && !l.queues(&l.hub, a.Target.Hub, action):
 			l.connect(knownFrom(a.Target).Target())
 		}
 	case rules.CancelConnect:
@@ -33,19 +33,25 @@ func (l *loop) perform(a rules.Action) {
 			l.askDevice(a.Reason, true)
 			return
 		}
-		l.register(a)
+		if !l.queues(&l.dps, "", action) {
+			l.register(a)
+		}
 	case rules.Lookup:
 		if l.device != nil {
 			l.askDevice(a.Reason, false)
 			return
 		}
-		l.lookup(a)
-	case rules.CheckClock:
-		if l.device != nil {
-			l.askDeviceForTime()
-			return
+		if !l.queues(&l.dps, "", action) {
+			l.lookup(a)
 		}
-		l.checkClock(a)
+	case rules.CheckClock:
+		switch {
+		case l.queues(&l.dps, "", action):
+		case l.device != nil:
+			l.askDeviceForTime()
+		default:
+			l.checkClock(a)
+		}
 	case rules.CancelDPS:
 		l.cancel(&l.dps)
 	case rules.Announce:
@@ -82,10 +88,13 @@ func (l *loop) perform(a rules.Action) {
 	}
 }
 
-// A request is one that is under way.
+// A request is one that is under way, or waits for its turn.
 type request struct {
-	cancel context.CancelFunc
-	told   func(result) // tells Trace what became of it; nil: nobody wants to know
+	cancel context.CancelFunc // of one that is under way
+	told   func(result)       // tells Trace what became of it; nil: nobody wants to know
+	turn   <-chan struct{}    // of one that waits: closed when its turn has come
+	queued rules.Action       // what to perform then
+	done   func(error)        // the turn's; nil: there is no Budget
 }
 
 // end is called with what became of a request, by the loop; what comes later is no news.
@@ -98,8 +107,49 @@ func (r *request) end(as result) {
 
 // giveUp ends a request of which nobody will hear.
 func (r *request) giveUp() {
+	if r.turn != nil {
+		r.done(context.Canceled)
+		return
+	}
 	r.cancel()
 	r.end(result{err: context.Canceled})
+}
+
+// ready is the channel of a request that waits for its turn; nil if it does not.
+func (r *request) ready() <-chan struct{} {
+	if r == nil {
+		return nil
+	}
+	return r.turn
+}
+
+// queues has an action wait for its turn at a hub, or DPS where that is empty, and says whether it
+// has to.
+func (l *loop) queues(slot **request, hub string, a rules.Action) bool {
+	if l.budget == nil || l.turnDone != nil {
+		return false
+	}
+	e := Entrant{RegistrationID: l.name.device, Host: hub, Known: l.state.Confirmed.Known()}
+	if hub == "" {
+		e.Host, e.IDScope = l.dpsHost, l.client.IDScope
+		_, e.Clock = a.(rules.CheckClock)
+	}
+	t := l.budget.Enter(e)
+	if t.Ready == nil {
+		l.turnDone = t.Done
+		return false
+	}
+	l.cancel(slot)
+	*slot = &request{queued: a, turn: t.Ready, done: t.Done}
+	return true
+}
+
+// admitted performs what has waited for its turn.
+func (l *loop) admitted(slot **request) {
+	r := *slot
+	*slot, l.turnDone = nil, r.done
+	l.perform(r.queued)
+	l.publish()
 }
 
 // result is what became of a request.
@@ -131,12 +181,19 @@ func (l *loop) cancel(r **request) {
 func (l *loop) start(slot **request, run func(ctx context.Context) result) {
 	l.cancel(slot)
 	ctx, cancel := context.WithCancel(l.ctx)
-	started := &request{cancel: cancel}
-	*slot = started
+	started := &request{cancel: cancel, done: l.turnDone}
+	*slot, l.turnDone = started, nil
 	l.running.Go(func() {
 		defer cancel()
 		r := run(ctx)
 		r.request = started
+		if started.done != nil {
+			err := r.err
+			if ctx.Err() != nil {
+				err = context.Canceled
+			}
+			started.done(err)
+		}
 		if ctx.Err() != nil && r.conn == nil {
 			return // what failed because it was cut short is no failure
 		}
@@ -209,21 +266,10 @@ func (l *loop) checkClock(a rules.CheckClock) {
 		used = l.asked
 	}
 	l.start(&l.dps, func(ctx context.Context) result {
-		if err := l.admit(ctx); err != nil {
-			return result{event: rules.ClockAnswered{Clock: rules.ClockUnknown}, err: err}
-		}
 		e, err := l.askTime(ctx, used)
 		return result{event: e, err: err}
 	})
 	l.dps.told = told
-}
-
-// admit waits for the limiter, which other devices may share.
-func (c *core) admit(ctx context.Context) error {
-	if c.limiter == nil {
-		return nil
-	}
-	return c.limiter.Wait(ctx)
 }
 
 // progress is what has become known of a request under way, which lasts as long as ctx.

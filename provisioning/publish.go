@@ -114,9 +114,9 @@ func (c *core) foreign() string {
 }
 
 func (c *core) doing() State {
-	t := &c.state
+	t, atHub, atDPS := &c.state, c.hub.ready() != nil, c.dps.ready() != nil
 	switch {
-	case t.DPS.Phase == rules.UnderWay && c.driving && !t.Connected &&
+	case t.DPS.Phase == rules.UnderWay && c.driving && !t.Connected && !atDPS &&
 		(c.device == nil || t.DPS.Clock != rules.ClockForNone): // a module's device does the rest
 		switch {
 		case t.DPS.Clock != rules.ClockForNone:
@@ -129,8 +129,10 @@ func (c *core) doing() State {
 		return StateConnected
 	case !c.driving:
 		return cmp.Or(c.own.state, StateStopped)
-	case t.Hub.Phase == rules.UnderWay && !c.hubless:
+	case t.Hub.Phase == rules.UnderWay && !c.hubless && !atHub:
 		return cmp.Or(c.attempting, StateConnecting)
+	case atHub || atDPS:
+		return StateQueued
 	}
 	return StateWaiting
 }

@@ -46,6 +46,9 @@ const (
 	StateLookingUp State = "looking-up"
 	// StateCheckingClock: DPS is asked for the time.
 	StateCheckingClock State = "checking-clock"
+	// StateQueued: for the device's turn at its hub or at DPS, which the Budget gives it: others go
+	// first, or one of them was told to wait.
+	StateQueued State = "queued"
 	// StateWaiting: for NextHub or NextDPS, whichever comes first.
 	StateWaiting State = "waiting"
 )

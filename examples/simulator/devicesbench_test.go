@@ -62,6 +62,13 @@ func BenchmarkDevices(b *testing.B) {
 }
 
 func devicesOfAProcess(b *testing.B, n int) (each eachDevice) {
+	require.NoError(b, json.Unmarshal([]byte(manyOfAProcess(b, "devices", n)), &each))
+	return each
+}
+
+// manyOfAProcess runs a process with so many devices of a kind, and returns what it has printed of
+// them.
+func manyOfAProcess(b *testing.B, kind string, n int) (each string) {
 	config := filepath.Join(b.TempDir(), "simulator.json")
 	require.NoError(b, os.WriteFile(config, []byte(`{"enrollmentGroups":[
 		{"enrollmentGroupId":"fleet","attestation":{"symmetricKey":{"primaryKey":"`+key+`"}}}],
@@ -69,13 +76,13 @@ func devicesOfAProcess(b *testing.B, n int) (each eachDevice) {
 	p := start(b, "-config", config)
 	defer p.stop(b)
 	cmd := exec.Command(os.Args[0], "-test.run", "^TestManyDevicesInOneProcess$", "-test.v")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s", devicesVariable, n, p.line))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %s", devicesVariable, kind, n, p.line))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	require.NoError(b, err, "%s", out)
 	_, result, ok := strings.Cut(string(out), "\neach: ")
 	require.True(b, ok, "%s", out)
-	require.NoError(b, json.NewDecoder(strings.NewReader(result)).Decode(&each))
+	each, _, _ = strings.Cut(result, "\n")
 	return each
 }
 
@@ -83,12 +90,11 @@ func devicesOfAProcess(b *testing.B, n int) (each eachDevice) {
 // has had goroutines before, what the runtime keeps of them is used again, and those of the devices
 // come for nothing.
 func TestManyDevicesInOneProcess(t *testing.T) {
-	number, line, ok := strings.Cut(os.Getenv(devicesVariable), " ")
-	if !ok {
-		t.Skip("BenchmarkDevices runs it")
+	variable := os.Getenv(devicesVariable)
+	if variable == "" {
+		t.Skip("BenchmarkDevices and BenchmarkIdentities run it")
 	}
-	var n int
-	_, err := fmt.Sscan(number, &n)
+	kind, n, line, err := kindOf(variable)
 	require.NoError(t, err)
 	p := &program{}
 	require.NoError(t, json.Unmarshal([]byte(line), &p.ready))
@@ -97,6 +103,12 @@ func TestManyDevicesInOneProcess(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, roots.AppendCertsFromPEM(pem))
 	trust := &tls.Config{RootCAs: roots}
+	if run, ok := kinds[kind]; ok {
+		found, err := json.Marshal(run(t, p, trust, n))
+		require.NoError(t, err)
+		fmt.Printf("\neach: %s\n", found)
+		return
+	}
 
 	before, spent := inUse(), ownProcessor(t)
 	ctx, cancel := context.WithCancel(t.Context())

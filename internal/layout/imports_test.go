@@ -38,6 +38,9 @@ var arrows = map[string][]string{
 		"hubconn", "internal/dial", "internal/https", "internal/issued", "internal/mqtt",
 		"internal/oneline", "internal/sas", "retry",
 	},
+	"provisioning/fleet": {
+		"hubconn", "internal/oneline", "provisioning", "provisioning/dps", "retry",
+	},
 	"internal/rules":      {"retry"},
 	"internal/entry":      {"internal/crc32c"},
 	"internal/waits":      {"cache", "internal/oneline", "internal/rules"},
@@ -98,7 +101,8 @@ var arrows = map[string][]string{
 // What an example may import: what a user can.
 var public = []string{
 	"cache", "hubconn", "hubconn/hubtest", "hubconn/simdial", "hubconn/simnet",
-	"provisioning", "provisioning/devicetest", "provisioning/dps", "provisioning/dpstest", "retry",
+	"provisioning", "provisioning/devicetest", "provisioning/dps", "provisioning/dpstest",
+	"provisioning/fleet", "retry",
 }
 
 // sharedByExamples is where the examples keep what several of their programs have in common.
