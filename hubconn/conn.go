@@ -248,10 +248,8 @@ func (c *Conn) ended(ctx context.Context, op string) error {
 
 // pause waits, within the connection and ctx.
 func (c *Conn) pause(ctx context.Context, op string, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 	case <-c.ctx.Done():
 	case <-ctx.Done():
 	}

@@ -229,11 +229,9 @@ func (c *Conn) bodyLimit() time.Time { return c.expiry.Add(-min(c.life/10, maxRe
 // in one: it could not be acknowledged over the next link, and would come again.
 func (c *Conn) awaitBody(ctx context.Context, old *mqtt.Conn, limit time.Time) {
 	free := c.inbox.pause()
-	timer := time.NewTimer(time.Until(limit))
-	defer timer.Stop()
 	select {
 	case <-free:
-	case <-timer.C:
+	case <-time.After(time.Until(limit)):
 	case <-old.Context().Done():
 	case <-ctx.Done():
 	}
@@ -246,11 +244,10 @@ func (c *Conn) rest(t *transition, d time.Duration) (*swap, error) {
 	if !t.left {
 		lost = t.old.Context().Done()
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
+	over := time.After(d)
 	for {
 		select {
-		case <-timer.C:
+		case <-over:
 			return nil, nil
 		case s := <-c.swaps:
 			if s != nil {

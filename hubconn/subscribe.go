@@ -169,8 +169,7 @@ func (c *Conn) unsubscribe(s subscription) {
 func (c *Conn) giveUp(link *mqtt.Conn, s subscription) {
 	done := make(chan struct{})
 	c.mu.Lock()
-	timer := time.NewTimer(c.finalWait())
-	defer timer.Stop()
+	over := time.After(c.finalWait())
 	if c.endedAt.IsZero() {
 		c.partings++
 		c.late.Go(func() { // until the hub says so, or the link ends
@@ -186,7 +185,7 @@ func (c *Conn) giveUp(link *mqtt.Conn, s subscription) {
 	c.mu.Unlock()
 	select {
 	case <-done:
-	case <-timer.C:
+	case <-over:
 	}
 }
 

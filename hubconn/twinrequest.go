@@ -162,12 +162,10 @@ func (c *Conn) exchange(
 	if err := link.Publish(ctx, topic, 0, body); err != nil {
 		return twinResponse{}, err
 	}
-	timer := time.NewTimer(twinTimeout)
-	defer timer.Stop()
 	select {
 	case r := <-arrived:
 		return r, nil
-	case <-timer.C:
+	case <-time.After(twinTimeout):
 		err := fmt.Errorf("no answer within %v: %w", twinTimeout, os.ErrDeadlineExceeded)
 		return twinResponse{}, err
 	case <-ctx.Done():

@@ -142,9 +142,9 @@ type turnstile struct {
 	next     time.Time
 }
 
-func (b *turnstile) Enter(e provisioning.Entrant) provisioning.Turn {
+func (b *turnstile) Enter(e provisioning.Entrant) *provisioning.Turn {
 	if e.IDScope == "" { // a hub
-		return provisioning.Turn{Done: func(error) {}}
+		return &provisioning.Turn{Done: func(error) {}}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -152,7 +152,7 @@ func (b *turnstile) Enter(e provisioning.Entrant) provisioning.Turn {
 	b.next = time.Now().Add(wait + b.interval)
 	ready := make(chan struct{})
 	timer := time.AfterFunc(wait, func() { close(ready) })
-	return provisioning.Turn{Ready: ready, Done: func(error) { timer.Stop() }}
+	return &provisioning.Turn{Ready: ready, Done: func(error) { timer.Stop() }}
 }
 
 func TestDevicesThatShareABudgetAskDPSOneAfterTheOther(t *testing.T) {

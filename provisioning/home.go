@@ -86,8 +86,7 @@ func (h *home) answered(a rules.Assignment) bool {
 
 // locate returns when it is known where the device belongs, which it finds out if nobody else does.
 func (c *core) locate(ctx context.Context) error {
-	grace := time.NewTimer(locateGrace)
-	defer grace.Stop()
+	grace := time.After(locateGrace)
 	begun := time.Now()
 	for {
 		published := c.nextPublication()
@@ -109,7 +108,7 @@ func (c *core) locate(ctx context.Context) error {
 		select {
 		case <-published:
 		case <-held:
-		case <-grace.C:
+		case <-grace:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

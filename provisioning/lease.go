@@ -61,9 +61,7 @@ func (l *lease) acquire(ctx context.Context, as holder) error {
 	yield := l.yield
 	var impatient <-chan time.Time
 	if as == holderReport {
-		timer := time.NewTimer(reportPatience)
-		defer timer.Stop()
-		yield, impatient = nil, timer.C
+		yield, impatient = nil, time.After(reportPatience)
 	}
 	for {
 		wait := l.tryAcquire(as)

@@ -26,7 +26,7 @@ type loop struct {
 	renewal  *request      // under way, at the hub
 	swap     *request      // of the live connection's credential
 	renewing []*call       // who waits for a certificate
-	turnDone func(error)   // of the request that is about to start
+	granted  *Turn         // of the request that is about to start
 	running  sync.WaitGroup
 	inUse    *hubconn.Conn // whose session function has not returned yet
 	sessions chan sessionEnd
@@ -76,7 +76,7 @@ func (c *core) drive(ctx context.Context, t task) error {
 	return l.outcome
 }
 
-// turn waits for the next thing to happen.
+// turn waits for the next thing to happen. A timer that nobody waits for any more costs nothing.
 func (l *loop) turn() {
 	moved := l.follow()
 	var due <-chan time.Time
@@ -84,33 +84,25 @@ func (l *loop) turn() {
 		if l.tooLate(at) {
 			return
 		}
-		timer := time.NewTimer(time.Until(at))
-		defer timer.Stop()
-		due = timer.C
+		due = time.After(time.Until(at))
 	}
 	var lost <-chan struct{}
 	var lasted <-chan time.Time
 	if l.conn != nil && l.triesHub() {
 		lost = l.conn.Context().Done()
 		if !l.stable {
-			timer := time.NewTimer(untilStable(l.conn))
-			defer timer.Stop()
-			lasted = timer.C
+			lasted = time.After(untilStable(l.conn))
 		}
 	}
 	var warn <-chan time.Time
 	if at, ok := l.nextWarning(); ok {
-		timer := time.NewTimer(time.Until(at))
-		defer timer.Stop()
-		warn = timer.C
+		warn = time.After(time.Until(at))
 	}
 	l.recheck()
 	l.sourceProblem()
 	var recheck <-chan time.Time
 	if after := l.recheckAfter(); after > 0 {
-		timer := time.NewTimer(after)
-		defer timer.Stop()
-		recheck = timer.C
+		recheck = time.After(after)
 	}
 	var yield <-chan struct{}
 	if !l.triesHub() {

@@ -268,9 +268,9 @@ func (l *loop) leaveToOwn() {
 }
 
 // handsOver ends NextAttempt when there is something to try, and DPS is asked for nothing: what it
-// says may change that.
+// says may change that. A question that waits for its turn may do so for long.
 func (l *loop) handsOver() bool {
-	if !l.handed.Known() || l.dps != nil {
+	if !l.handed.Known() || l.dps != nil && l.dps.queued == nil {
 		return false
 	}
 	l.own.forget()

@@ -16,13 +16,16 @@ import (
 
 // perform carries out one action of the rules. Requests run in goroutines of their own and come
 // back as results.
-func (l *loop) perform(action rules.Action) {
-	switch a := action.(type) {
+func (l *loop) perform(a rules.Action) {
+	if l.budget != nil && l.granted == nil && l.queues(a) {
+		return
+	}
+	switch a := a.(type) {
 	case rules.Connect:
 		switch {
 		case l.purpose == toHand:
 			l.handed = a.Target
-		case l.triesHub() && !l.queues(&l.hub, a.Target.Hub, action):
+		case l.triesHub():
 			l.connect(knownFrom(a.Target).Target())
 		}
 	case rules.CancelConnect:
@@ -33,25 +36,19 @@ func (l *loop) perform(action rules.Action) {
 			l.askDevice(a.Reason, true)
 			return
 		}
-		if !l.queues(&l.dps, "", action) {
-			l.register(a)
-		}
+		l.register(a)
 	case rules.Lookup:
 		if l.device != nil {
 			l.askDevice(a.Reason, false)
 			return
 		}
-		if !l.queues(&l.dps, "", action) {
-			l.lookup(a)
-		}
+		l.lookup(a)
 	case rules.CheckClock:
-		switch {
-		case l.queues(&l.dps, "", action):
-		case l.device != nil:
+		if l.device != nil {
 			l.askDeviceForTime()
-		default:
-			l.checkClock(a)
+			return
 		}
+		l.checkClock(a)
 	case rules.CancelDPS:
 		l.cancel(&l.dps)
 	case rules.Announce:
@@ -92,9 +89,8 @@ func (l *loop) perform(action rules.Action) {
 type request struct {
 	cancel context.CancelFunc // of one that is under way
 	told   func(result)       // tells Trace what became of it; nil: nobody wants to know
-	turn   <-chan struct{}    // of one that waits: closed when its turn has come
-	queued rules.Action       // what to perform then
-	done   func(error)        // the turn's; nil: there is no Budget
+	queued rules.Action       // of one that waits: what to perform when its turn has come
+	turn   *Turn              // nil: there is no Budget
 }
 
 // end is called with what became of a request, by the loop; what comes later is no news.
@@ -107,8 +103,8 @@ func (r *request) end(as result) {
 
 // giveUp ends a request of which nobody will hear.
 func (r *request) giveUp() {
-	if r.turn != nil {
-		r.done(context.Canceled)
+	if r.queued != nil {
+		r.turn.Done(context.Canceled)
 		return
 	}
 	r.cancel()
@@ -117,37 +113,48 @@ func (r *request) giveUp() {
 
 // ready is the channel of a request that waits for its turn; nil if it does not.
 func (r *request) ready() <-chan struct{} {
-	if r == nil {
+	if r == nil || r.queued == nil {
 		return nil
 	}
-	return r.turn
+	return r.turn.Ready
 }
 
-// queues has an action wait for its turn at a hub, or DPS where that is empty, and says whether it
-// has to.
-func (l *loop) queues(slot **request, hub string, a rules.Action) bool {
-	if l.budget == nil || l.turnDone != nil {
-		return false
+// queues has an action wait for its turn, and says whether it has to.
+func (l *loop) queues(a rules.Action) bool {
+	slot := &l.dps
+	e := Entrant{
+		RegistrationID: l.name.device, Host: l.dpsHost, IDScope: l.client.IDScope,
+		Known: l.state.Confirmed.Hub != "",
 	}
-	e := Entrant{RegistrationID: l.name.device, Host: hub, Known: l.state.Confirmed.Known()}
-	if hub == "" {
-		e.Host, e.IDScope = l.dpsHost, l.client.IDScope
-		_, e.Clock = a.(rules.CheckClock)
+	switch a := a.(type) {
+	case rules.Connect:
+		if l.purpose == toHand || !l.triesHub() {
+			return false
+		}
+		slot, e.Host, e.IDScope = &l.hub, a.Target.Hub, ""
+	case rules.Register, rules.Lookup:
+		if l.device != nil { // it asks
+			return false
+		}
+	case rules.CheckClock:
+		e.Clock = true
+	default:
+		return false
 	}
 	t := l.budget.Enter(e)
 	if t.Ready == nil {
-		l.turnDone = t.Done
+		l.granted = t
 		return false
 	}
 	l.cancel(slot)
-	*slot = &request{queued: a, turn: t.Ready, done: t.Done}
+	*slot = &request{queued: a, turn: t}
 	return true
 }
 
 // admitted performs what has waited for its turn.
 func (l *loop) admitted(slot **request) {
 	r := *slot
-	*slot, l.turnDone = nil, r.done
+	*slot, l.granted = nil, r.turn
 	l.perform(r.queued)
 	l.publish()
 }
@@ -181,20 +188,21 @@ func (l *loop) cancel(r **request) {
 func (l *loop) start(slot **request, run func(ctx context.Context) result) {
 	l.cancel(slot)
 	ctx, cancel := context.WithCancel(l.ctx)
-	started := &request{cancel: cancel, done: l.turnDone}
-	*slot, l.turnDone = started, nil
+	started := &request{cancel: cancel, turn: l.granted}
+	*slot, l.granted = started, nil
 	l.running.Go(func() {
 		defer cancel()
 		r := run(ctx)
 		r.request = started
-		if started.done != nil {
-			err := r.err
-			if ctx.Err() != nil {
-				err = context.Canceled
+		err := ctx.Err()
+		if started.turn != nil {
+			said := err
+			if said == nil {
+				said = r.err
 			}
-			started.done(err)
+			started.turn.Done(said)
 		}
-		if ctx.Err() != nil && r.conn == nil {
+		if err != nil && r.conn == nil {
 			return // what failed because it was cut short is no failure
 		}
 		select {

@@ -295,12 +295,10 @@ func (s *boundedStore) call(
 		return own.data, own.err
 	case <-ctx.Done():
 	}
-	grace := time.NewTimer(storeGrace)
-	defer grace.Stop()
 	select {
 	case <-own.done:
 		return own.data, own.err
-	case <-grace.C:
+	case <-time.After(storeGrace):
 		return nil, context.Cause(ctx)
 	}
 }
@@ -324,14 +322,11 @@ func (s *boundedStore) begin(ctx context.Context) (*storeCall, error) {
 		if left <= 0 {
 			return nil, errStoreStuck
 		}
-		giveUp := time.NewTimer(left)
 		select {
 		case <-other.done:
-		case <-giveUp.C:
+		case <-time.After(left):
 		case <-ctx.Done():
-			giveUp.Stop()
 			return nil, context.Cause(ctx)
 		}
-		giveUp.Stop()
 	}
 }

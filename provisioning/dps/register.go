@@ -224,10 +224,8 @@ var errEnded = errors.New("the connection ended")
 
 // pause waits out delay, unless ctx or the conversation ends first.
 func pause(ctx, ended context.Context, delay time.Duration) error {
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(delay):
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

@@ -26,7 +26,8 @@ const (
 	// unit: 100 new connections a second (Azure docs: "IoT Hub quotas and throttling").
 	DefaultHubPerSecond = 50
 
-	// DefaultHubUnderWay lets that rate through where each connection takes 5 s.
+	// DefaultHubUnderWay lets that rate through where each connection takes 5 s. Where they hang,
+	// for 45 s each at a hub that is gone, ten thousand devices notice that within half an hour.
 	DefaultHubUnderWay = 250
 )
 
@@ -41,10 +42,10 @@ const (
 //     24 h at most, and up to a tenth of that in addition, 30 s at most. A 429 without one, and a
 //     quota that is used up, count as 10 s, and as twice that for each in a row, 5 min at most.
 //     What goes against one device alone (429005 of a hub) holds for that alone.
-//   - how many exchanges may be under way. One at DPS, ten at a hub, until the first success; one
-//     more with each success, up to the bound; one after a wait that was asked for, a probe, until
-//     it has succeeded; half as many after a 5xx or no answer, but not less than four at DPS and
-//     ten at a hub once there have been as many. Questions for the time do not count in this.
+//   - how many exchanges may be under way. At a hub the bound; at DPS one, and one more with each
+//     that ends, up to the bound, or half as many, four at least, when one ends with a 5xx. After a
+//     wait that was asked for it is one, the probe, and then one more with each that ends.
+//     Questions for the time do not count in this.
 //   - at which rate they may begin.
 //
 // Those who wait go first come, first served; but of four turns three are for devices that a hub
@@ -86,7 +87,7 @@ const (
 )
 
 // Enter implements [provisioning.Budget].
-func (b *Budget) Enter(e provisioning.Entrant) provisioning.Turn {
+func (b *Budget) Enter(e provisioning.Entrant) *provisioning.Turn {
 	now := time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -94,7 +95,7 @@ func (b *Budget) Enter(e provisioning.Entrant) provisioning.Turn {
 	w := &waiter{ready: make(chan struct{}), clock: e.Clock}
 	s.enqueue(w, e.Known)
 	s.admit(now)
-	t := provisioning.Turn{Done: func(err error) { b.done(s, w, err) }}
+	t := &provisioning.Turn{Done: func(err error) { b.done(s, w, err) }}
 	if !w.admitted {
 		t.Ready = w.ready
 	}
@@ -132,14 +133,12 @@ func (b *Budget) newService(n name) *service {
 			window:   1, least: 4,
 		}
 	}
-	s := &service{
+	most := orDefault(b.HubUnderWay, DefaultHubUnderWay)
+	return &service{
 		owner:    b,
 		interval: every(time.Second, b.HubPerSecond, DefaultHubPerSecond),
-		most:     orDefault(b.HubUnderWay, DefaultHubUnderWay),
-		window:   10, least: 10,
+		most:     most, window: most, least: most,
 	}
-	s.window = min(s.window, s.most)
-	return s
 }
 
 // every is the distance of so many events in a time.

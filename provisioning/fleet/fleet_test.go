@@ -47,8 +47,7 @@ func newGateway(t *testing.T, s *devicetest.Simulation, n int) *gateway {
 	}
 	g.Fleet = &fleet.Fleet{
 		Device: func(id string) (*provisioning.Device, error) {
-			dev := s.Enroll(id)
-			dev.Transport, dev.Hub.Transport = dps.HTTPS, hubconn.MQTT
+			dev := enrolled(s, id)
 			if g.change != nil {
 				g.change(dev)
 			}

@@ -68,7 +68,7 @@ func (t *turnstile) current() (provisioning.Budget, lease, func()) {
 }
 
 // Enter implements [provisioning.Budget].
-func (t *turnstile) Enter(e provisioning.Entrant) provisioning.Turn {
+func (t *turnstile) Enter(e provisioning.Entrant) *provisioning.Turn {
 	budget, l, _ := t.current()
 	if l.held() == nil {
 		return budget.Enter(e)
@@ -76,7 +76,7 @@ func (t *turnstile) Enter(e provisioning.Entrant) provisioning.Turn {
 	// Until the lease is held, and its turn has come, a goroutine waits in the device's place.
 	ready, ctx := make(chan struct{}), newTurn()
 	go ctx.await(l, budget, e, ready)
-	return provisioning.Turn{Ready: ready, Done: ctx.done}
+	return &provisioning.Turn{Ready: ready, Done: ctx.done}
 }
 
 // heldUp is a turn that begins when a lease is held.
@@ -84,7 +84,7 @@ type heldUp struct {
 	gone chan struct{} // closed when it was given up
 
 	mu    sync.Mutex
-	inner provisioning.Turn // once it has begun
+	inner *provisioning.Turn // once it has begun
 	over  bool
 }
 
@@ -128,7 +128,7 @@ func (h *heldUp) done(err error) {
 		return
 	}
 	close(h.gone)
-	if inner.Done != nil {
+	if inner != nil {
 		inner.Done(err)
 	}
 }

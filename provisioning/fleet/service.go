@@ -24,7 +24,7 @@ type service struct {
 	owner    *Budget
 	interval time.Duration // between two exchanges that begin
 	most     int           // exchanges under way
-	least    int           // to which the window shrinks when nobody answers
+	least    int           // to which the window shrinks when the service is in trouble
 
 	known, others list.List // who waits: those that a hub has accepted, and all others
 	turns         int       // that were given
@@ -105,6 +105,12 @@ func (s *service) learn(w *waiter, v verdict, now time.Time) {
 	case served:
 		if current && !w.clock { // the time is told even where registrations are throttled
 			s.window, s.waits = min(s.window+1, s.most), 0
+		}
+	case silent:
+		// That is often the way there, of which each device has to find out by itself, and
+		// tries another then: it must not wait for long until the others have failed.
+		if current {
+			s.window = min(s.window+1, s.most)
 		}
 	case troubled:
 		if current {

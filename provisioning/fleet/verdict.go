@@ -41,7 +41,8 @@ type kind int
 const (
 	nothing   kind = iota // it was given up, or failed before anything was sent
 	served                // the service works: it has accepted the device, or refused it
-	troubled              // 5xx, no answer, a certificate that does not verify
+	silent                // no answer, or that of somebody else in its place
+	troubled              // 5xx
 	throttled             // the service asks to be left alone
 )
 
@@ -75,7 +76,7 @@ func judgeHub(failure *hubconn.Error) verdict {
 		}
 		return verdict{kind: troubled}
 	case hubconn.Unreachable, hubconn.Untrusted:
-		return verdict{kind: troubled}
+		return verdict{kind: silent}
 	case hubconn.Caller:
 		return verdict{} // much of it is found before anything is sent
 	}
@@ -93,6 +94,8 @@ func judgeDPS(failure *dps.Error) verdict {
 	case failure.Answered() && failure.Verdict() != retry.Wait, // it refuses this device
 		failure.Status == http.StatusConflict: // two registrations of one device
 		return verdict{kind: served}
+	case failure.Status >= 500:
+		return verdict{kind: troubled}
 	}
-	return verdict{kind: troubled}
+	return verdict{kind: silent}
 }
