@@ -120,9 +120,9 @@ type Device struct {
 	// Budget gives the device its turns at DPS and at its hub, where several devices of one process
 	// share it: what a service has told one of them holds for all.
 	// [github.com/rehome-iot/rehome/provisioning/fleet.Budget] is one. A device that waits
-	// for its turn is [StateQueued]; that is no failed attempt, and DPS keeps no device from trying
-	// its hub meanwhile. A connection by a client of the program's own, after NextAttempt, takes no
-	// turn at the hub. Nil: the device waits for no other.
+	// for its turn is [StateQueued]: that is no failed attempt, it ends with the call's ctx, and
+	// one that waits for DPS goes on trying its hub. A connection by a client of the program's own,
+	// after NextAttempt, takes no turn at the hub. Nil: the device waits for no other.
 	Budget Budget
 
 	// Retry adjusts the back-off. MinDelay raises the floor of 5 s (it cannot lower it), MaxDelay
@@ -205,8 +205,8 @@ type Turn struct {
 	// Ready is closed when the turn has come. Nil: it has come already.
 	Ready <-chan struct{}
 
-	// Done is called once: when the exchange has ended, with nil or its failure, or with
-	// [context.Canceled] when it was given up, before its turn or during it, which says nothing of
-	// the service.
+	// Done is called once: when the exchange has ended, with nil or its failure; or, when it was
+	// given up before its turn or during it, with the error of its context, as it is, which says
+	// nothing of the service.
 	Done func(error)
 }

@@ -20,7 +20,7 @@ const benchPage = "docs/benchmarks.md"
 var benchmarked = []struct{ pkg, names string }{
 	{"./hubconn", "Send|Boot|Idle"},
 	{"./provisioning/dps", "Register"},
-	{"./examples/simulator", "Devices|Fleet|StateFile"},
+	{"./examples/simulator", "Devices|Identities|Fleet|StateFile"},
 }
 
 // bench runs each benchmark of the page once, with few devices: that they work, and that every

@@ -94,6 +94,7 @@ var runners = map[string]runner{
 	"go test -run '^$' -bench Idle ./hubconn":                             ci("bench", `|Idle"`),
 	"go test -run '^$' -bench Register ./provisioning/dps":                ci("bench", `"Register"`),
 	"go test -run '^$' -bench Devices ./examples/simulator":               ci("bench", `"Devices|`),
+	"go test -run '^$' -bench Identities ./examples/simulator":            ci("bench", `|Identities|`),
 	"bash .ci/run bench":                                                  ci("bench", `"-benchtime", "1x"`),
 	"make bench":                                                          ifAsked("bench", `Getenv("BENCHTIME")`, "CI measures nothing: it has each benchmark run once"),
 	"(cd internal/officialclients/testdata && npm ci --ignore-scripts)":   ci("official", `"npm", "ci", "--ignore-scripts"`),

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -107,6 +108,7 @@ func (g *gateway) of(id string) fleet.Status {
 
 // atHub is who has a connection, as the hub sees it.
 func (g *gateway) atHub() (ids []string) {
+	synctest.Wait()
 	for _, id := range g.Hub.Devices() {
 		if g.Hub.Connected(id) {
 			ids = append(ids, id)

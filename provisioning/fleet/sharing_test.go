@@ -259,3 +259,92 @@ func TestModulesAskInTheirDevicesBudget(t *testing.T) {
 		require.ErrorIs(t, <-ended, context.Canceled)
 	})
 }
+
+// witness is a Budget that lets everybody pass, and keeps who has wanted what.
+type witness struct {
+	mu       sync.Mutex
+	entrants []provisioning.Entrant
+	open     int // turns that have not been done
+}
+
+func (w *witness) Enter(e provisioning.Entrant) *provisioning.Turn {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.entrants = append(w.entrants, e)
+	w.open++
+	return &provisioning.Turn{Done: func(error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.open--
+	}}
+}
+
+func (w *witness) took() []provisioning.Entrant {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	took := w.entrants
+	w.entrants = nil
+	return took
+}
+
+func TestADeviceTellsTheBudgetWhatItWants(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, w := devicetest.Start(t), &witness{}
+		toDPS := provisioning.Entrant{
+			RegistrationID: "sensor-0000", Host: dps.DefaultEndpoint, IDScope: s.DPS.IDScope(),
+		}
+		toHub := provisioning.Entrant{RegistrationID: "sensor-0000", Host: devicetest.HubHost}
+		c := enroll(t, s, 1, w)
+		c.run()
+		wait(time.Minute)
+		require.Equal(t, []provisioning.Entrant{toDPS, toHub}, w.took(), "first boot")
+		c.stop()
+		require.Zero(t, w.open)
+
+		c = enroll(t, s, 1, w)
+		c.run()
+		wait(time.Minute)
+		require.Equal(t, []provisioning.Entrant{known(toHub)}, w.took(), "warm boot")
+		_, err := c.devices[0].Reprovision(context.Background(), "test")
+		require.NoError(t, err)
+		require.Equal(t, []provisioning.Entrant{known(toDPS)}, w.took(), "by hand")
+		wait(2 * time.Hour)
+		s.Hub.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 5})
+		s.Hub.Disconnect("sensor-0000")
+		wait(time.Minute)
+		clock := known(toDPS)
+		clock.Clock = true
+		require.Equal(t, []provisioning.Entrant{
+			known(toHub), clock, known(toDPS), known(toHub),
+		}, w.took(), "a rejection")
+		require.Equal(t, 1, c.inState(provisioning.StateConnected))
+		c.stop()
+		require.Zero(t, w.open)
+	})
+}
+
+func TestAClientOfTheProgramsOwnGetsItsHubWhileDPSIsToBeLeftAlone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := devicetest.Start(t)
+		budget := &fleet.Budget{}
+		dev := enroll(t, s, 1, budget).devices[0]
+		ctx := context.Background()
+		a, err := dev.NextAttempt(ctx)
+		require.NoError(t, err)
+		require.NoError(t, dev.Confirm(ctx, a))
+		budget.Enter(provisioning.Entrant{
+			Host: dps.DefaultEndpoint, IDScope: s.DPS.IDScope(),
+		}).Done(throttledFor(10 * time.Hour))
+		s.DPS.ResetLog()
+		for range 60 { // the question about the outage falls due meanwhile
+			_, err := dev.Rejected(ctx, a, errors.New("connection refused"))
+			require.NoError(t, err)
+			began := time.Now()
+			a, err = dev.NextAttempt(ctx)
+			require.NoError(t, err)
+			require.LessOrEqual(t, time.Since(began), 6*time.Minute)
+		}
+		require.Zero(t, s.DPS.Count())
+		require.NoError(t, dev.Closed(ctx, a))
+	})
+}
