@@ -161,7 +161,7 @@
 //   - Between two questions to DPS about rejections that a client of the program's own has reported
 //     lies 1 min at least, and 5 s between any two of its requests, whatever is reported.
 //   - With a Budget, what is due waits for its turn: an attempt at the hub and a request to DPS
-//     each for its own. That is no failure, and no rule sees it but as an attempt that lasts longer.
+//     each for its own. To the rules the attempt, or the request, lasts longer; that is all.
 //   - Reprovision is refused, without a request, for 5 s after a failed request (for
 //     Retry.MinDelay, if that is longer).
 //

@@ -61,7 +61,9 @@ func hinted(r *rig, payload string) (*manyDevices, *allocation) {
 
 // loses makes the hub turn all devices away, and returns when they have registered, as new
 // processes, within a time.
-func (f *manyDevices) loses(within time.Duration, setUp func(*provisioning.Device)) []time.Duration {
+func (f *manyDevices) loses(
+	within time.Duration, setUp func(*provisioning.Device),
+) []time.Duration {
 	for i := range f.stores {
 		require.True(f.t, f.a.Delete(f.id(i)))
 	}

@@ -43,8 +43,8 @@ type identities struct {
 //
 //	heap-KiB   of live heap for each identity; above-paho-KiB: more than a bare client's
 //	stack-KiB  stacks of its goroutines; above-paho-stack-KiB: more than a bare client's
-//	x-rate     time until all are connected from their stores, as a multiple of what the rate of the
-//	           two hubs alone takes (100 a second each)
+//	x-rate     time until all are connected from their stores, as a multiple of what the rate
+//	           of the two hubs alone takes (100 a second each)
 //	dps        requests to DPS meanwhile
 //	stop-s     seconds until all have ended
 func BenchmarkIdentities(b *testing.B) {

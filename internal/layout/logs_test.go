@@ -20,7 +20,8 @@ import (
 
 // logging are the packages that write to the log of a device.
 var logging = []string{
-	"provisioning", "provisioning/fleet", "hubconn", "examples/thermostat", "examples/internal/settings",
+	"provisioning", "provisioning/fleet", "hubconn", "examples/thermostat",
+	"examples/internal/settings",
 }
 
 // messageAt is which argument of a call is the message, by the name of what is called.

@@ -383,7 +383,9 @@ func TestOnlyWhatTheServiceSaysToAllHoldsForAll(t *testing.T) {
 		err  error
 		held time.Duration
 	}{
-		"hub: 429 with Retry-After":    {atHub, hub(hubconn.Throttled, 429, 429001, time.Hour), time.Hour},
+		"hub: 429 with Retry-After": {
+			atHub, hub(hubconn.Throttled, 429, 429001, time.Hour), time.Hour,
+		},
 		"hub: 429 without":             {atHub, hub(hubconn.Throttled, 429, 429001, 0), 10 * time.Second},
 		"hub: its quota is used up":    {atHub, hub(hubconn.Throttled, 403, 403002, 0), 10 * time.Second},
 		"hub: 503 with Retry-After":    {atHub, hub(hubconn.Server, 503, 503001, time.Hour), time.Hour},
