@@ -6,6 +6,8 @@
 //
 //   - [github.com/rehome-iot/rehome/provisioning]: Device, which keeps a device connected. Begin
 //     here.
+//   - [github.com/rehome-iot/rehome/provisioning/fleet]: many devices in one process, and what they
+//     share of a service.
 //   - [github.com/rehome-iot/rehome/provisioning/dps]: who the device is, and one exchange with
 //     DPS.
 //   - [github.com/rehome-iot/rehome/hubconn]: one connection to one hub: telemetry, messages,

@@ -35,6 +35,7 @@ const bootRate = 100
 type identities struct {
 	eachDevice
 	Boot, Stop float64 // seconds, of all; of Boot as a multiple of what the rate takes
+	StopCPU    float64 // seconds of a processor, of all
 	Asked      int     // requests to DPS at the boot
 }
 
@@ -46,7 +47,7 @@ type identities struct {
 //	x-rate     time until all are connected from their stores, as a multiple of what the rate
 //	           of the two hubs alone takes (100 a second each)
 //	dps        requests to DPS meanwhile
-//	stop-s     seconds until all have ended
+//	stop-s     seconds until all have ended; stop-cpu-s: of a processor, of this process
 func BenchmarkIdentities(b *testing.B) {
 	for _, n := range []int{1000, 10000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -64,6 +65,7 @@ func BenchmarkIdentities(b *testing.B) {
 				b.ReportMetric(ours.Boot, "x-rate")
 				b.ReportMetric(float64(ours.Asked), "dps")
 				b.ReportMetric(ours.Stop, "stop-s")
+				b.ReportMetric(ours.StopCPU, "stop-cpu-s")
 			}
 			b.ReportMetric(0, "ns/op") // means nothing here
 		})
@@ -136,9 +138,10 @@ func runFleet(t *testing.T, p *program, trust *tls.Config, n int) (found identit
 	found.Heap, found.Stack = perDevice(before, after, n)
 	rate := float64(bootRate * len(p.Hubs)) // their devices are allocated evenly
 	found.Asked, found.Boot = asked, took.Seconds()/(float64(n)/rate)
-	began := time.Now()
+	began, spent := time.Now(), ownProcessor(t)
 	stop()
 	found.Stop = time.Since(began).Seconds()
+	found.StopCPU = (ownProcessor(t) - spent).Seconds()
 	return found
 }
 
