@@ -123,7 +123,7 @@ func (s *service) learn(w *waiter, v verdict, now time.Time) {
 			wait = min(firstWait<<min(s.waits, 10), longestWait)
 		}
 		wait = min(wait, longestHonoured)
-		wait += rand.N(min(wait/10, longestJitter) + 1)
+		wait += time.Duration(rand.Float64() * float64(min(wait/10, longestJitter)))
 		s.notBefore = later(s.notBefore, now.Add(wait))
 		s.next = later(s.next, s.notBefore) // the rate makes up for no wait
 		if current {
