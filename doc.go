@@ -13,6 +13,8 @@
 //   - [github.com/rehome-iot/rehome/hubconn]: one connection to one hub: telemetry, messages,
 //     direct methods, the twin, uploads.
 //   - [github.com/rehome-iot/rehome/cache]: what a device remembers, and where.
+//   - [github.com/rehome-iot/rehome/provisioning/lease]: which of several replicas of a program
+//     runs which device.
 //   - [github.com/rehome-iot/rehome/retry]: what an error calls for, and when to try again.
 //
 // For tests of a device's program, without a subscription of Azure:
@@ -22,13 +24,16 @@
 //   - [github.com/rehome-iot/rehome/hubconn/simnet],
 //     [github.com/rehome-iot/rehome/provisioning/dpstest] and
 //     [github.com/rehome-iot/rehome/hubconn/hubtest]: the parts it is made of.
-//   - [github.com/rehome-iot/rehome/cache/cachetest]: checks a store of your own.
+//   - [github.com/rehome-iot/rehome/cache/cachetest] and
+//     [github.com/rehome-iot/rehome/provisioning/lease/leasetest]: check a store and leases of your
+//     own.
 //   - [github.com/rehome-iot/rehome/hubconn/simdial]: leads a program to the simulator of
 //     examples/simulator, if its environment says so.
 //
 // Devices whose keys are in a TPM 2.0 use a module of its own,
 // github.com/rehome-iot/rehome/provisioning/tpm. So do programs that export metrics and traces:
-// .../provisioning/promdevice and .../provisioning/oteldevice.
+// .../provisioning/promdevice and .../provisioning/oteldevice; and several replicas of a program that
+// share their devices over NATS: .../cache/natskv.
 //
 // README.md has a program to start from, docs/first-hour.md the way from a clone to a first
 // message, and docs/ the rest.

@@ -72,14 +72,16 @@ var arrows = map[string][]string{
 		"cache", "hubconn/hubtest", "hubconn/simnet", "provisioning", "provisioning/dps",
 		"provisioning/dpstest",
 	},
-	"internal/tpmkey":     {},
-	"internal/swtpm":      {},
-	"internal/memnet":     {},
-	"internal/csr":        {},
-	"internal/boundedlog": {},
-	"internal/query":      {},
-	"internal/amqp":       {},
-	"internal/mqttserver": {"internal/amqp", "internal/oneline", packets, websocket},
+	"provisioning/lease":           {}, // who runs which identity
+	"provisioning/lease/leasetest": {"provisioning/lease"},
+	"internal/tpmkey":              {},
+	"internal/swtpm":               {},
+	"internal/memnet":              {},
+	"internal/csr":                 {},
+	"internal/boundedlog":          {},
+	"internal/query":               {},
+	"internal/amqp":                {},
+	"internal/mqttserver":          {"internal/amqp", "internal/oneline", packets, websocket},
 
 	// What the modules that export metrics have in common, which no device has without one.
 	"internal/measure": {"hubconn", "provisioning", "provisioning/dps", "retry"},
@@ -102,7 +104,7 @@ var arrows = map[string][]string{
 var public = []string{
 	"cache", "hubconn", "hubconn/hubtest", "hubconn/simdial", "hubconn/simnet",
 	"provisioning", "provisioning/devicetest", "provisioning/dps", "provisioning/dpstest",
-	"provisioning/fleet", "retry",
+	"provisioning/fleet", "provisioning/lease", "provisioning/lease/leasetest", "retry",
 }
 
 // sharedByExamples is where the examples keep what several of their programs have in common.
