@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package natskv
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// ConnOptions returns what a connection needs to outlive its servers: it is tried again for ever,
+// each second or two, from the start on. And nothing is written to a buffer while there is none: a
+// call that fails at once can be made again, and one that is sent minutes later does harm.
+func ConnOptions() []nats.Option {
+	return []nats.Option{
+		nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true), nats.ReconnectBufSize(-1),
+		nats.ReconnectWait(time.Second), nats.ReconnectJitter(time.Second, time.Second),
+	}
+}
