@@ -33,9 +33,13 @@ func conforms(t *testing.T, nc *nats.Conn, replicas int) {
 	})
 }
 
-func TestStoreConforms(t *testing.T) { conforms(t, natstest.Alone(t), 0) }
+func TestStoreConforms(t *testing.T) {
+	t.Parallel()
+	conforms(t, natstest.Alone(t), 0)
+}
 
 func TestStoreOfAClusterOfThreeConforms(t *testing.T) {
+	t.Parallel()
 	nc := natstest.Start(t, 3).Connect(0)
 	whenUp(t, nc, 3)
 	conforms(t, nc, 3)
@@ -103,6 +107,7 @@ func TestWaitsOfAnotherRunOrMachineAreOfUnknownAge(t *testing.T) {
 }
 
 func TestACallEndsWhileNATSIsAwayAndSucceedsWhenItIsBack(t *testing.T) {
+	t.Parallel()
 	servers := natstest.Start(t, 1)
 	s := &natskv.Store{Conn: servers.Connect(0)}
 	whenUp(t, s.Conn, 1)

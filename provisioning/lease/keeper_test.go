@@ -40,7 +40,9 @@ type replica struct {
 }
 
 func newSite(t *testing.T) *site {
-	return &site{t: t, group: leasetest.Group{Lease: term}, running: map[string]map[string]lease.Lease{}}
+	return &site{
+		t: t, group: leasetest.Group{Lease: term}, running: map[string]map[string]lease.Lease{},
+	}
 }
 
 func (s *site) start(name string, identities int) *replica {

@@ -39,6 +39,7 @@ func TestReplicasOfAnEmbeddedServerConform(t *testing.T) {
 }
 
 func TestReplicasOfAClusterOfThreeConform(t *testing.T) {
+	t.Parallel()
 	servers := natstest.Start(t, 3)
 	conns := []*nats.Conn{servers.Connect(0), servers.Connect(1), servers.Connect(2)}
 	next := 0

@@ -7,7 +7,9 @@
 //	if err != nil {
 //		return err
 //	}
-//	replica, err := natslease.Join(ctx, natslease.Config{Conn: nc, Name: "gateway-0", Replicas: 3})
+//	replica, err := natslease.Join(ctx, natslease.Config{
+//		Conn: nc, Name: "gateway-0", Replicas: 3,
+//	})
 //	if err != nil {
 //		return err
 //	}
@@ -42,11 +44,11 @@
 //
 // # When NATS is away
 //
-// Leases are not confirmed any more once the duration has passed, so that nothing is connected anew;
-// what is connected stays, and what runs goes on. When NATS is back, everybody has the whole
+// Leases are not confirmed any more once the duration has passed, so that nothing is connected
+// anew; what is connected stays, and what runs goes on. When NATS is back, everybody has the whole
 // duration again before they are taken for dead. A replica that was cut off alone finds its devices
 // with the others.
 //
-// A computer that was suspended, with its clock for durations, learns of it at its next write. Until
-// then it takes its leases for confirmed.
+// A computer that was suspended, and its clock for durations with it, learns of it at its next
+// write. Until then it takes its leases for confirmed.
 package natslease

@@ -93,6 +93,7 @@ func TestWhatNoReplicaWroteIsOneLineOfTheLog(t *testing.T) {
 }
 
 func TestABucketThatHasGoneBackToAnOlderStateIsMadeUpFor(t *testing.T) {
+	t.Parallel()
 	nc := natstest.Alone(t)
 	js, err := jetstream.New(nc)
 	require.NoError(t, err)

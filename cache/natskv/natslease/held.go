@@ -5,6 +5,8 @@ package natslease
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
+	"time"
 
 	"github.com/rehome-iot/rehome/cache/natskv/internal/bucket"
 	"github.com/rehome-iot/rehome/provisioning/lease"
@@ -24,7 +26,17 @@ type held struct {
 }
 
 // tries is how often a write is tried that meets those of others.
-const tries = 5
+const tries = 8
+
+// pause lets the servers of a cluster agree on the write of another: 4 ms at first, half a second
+// in the end, and up to twice that.
+func pause(ctx context.Context, try int) {
+	delay := 4 * time.Millisecond << try
+	select {
+	case <-time.After(delay + rand.N(delay)):
+	case <-ctx.Done():
+	}
+}
 
 var errBusy = errors.New("others write the same key over and over")
 
@@ -97,7 +109,7 @@ func (r *Replica) take(ctx context.Context, l *held, session string, known holdi
 	value := holding{Identity: l.identity, Replica: r.config.Name, Session: session}
 	data := value.encode()
 	fresh := false // what the watch told may be over
-	for range tries {
+	for try := range tries {
 		if known.Session != "" && known.Session != session {
 			alive, err := r.lives(ctx, known)
 			if err != nil {
@@ -129,10 +141,13 @@ func (r *Replica) take(ctx context.Context, l *held, session string, known holdi
 		if !bucket.IsConflict(err) {
 			return 0, err
 		}
+		tried := known.revision
 		if known, err = r.read(ctx, l.key); err != nil {
 			return 0, err
 		}
-		fresh = true
+		if fresh = true; known.revision == tried {
+			pause(ctx, try) // another write is under way, which may come to nothing
+		}
 	}
 	return 0, errBusy
 }

@@ -118,8 +118,9 @@ func (m *machine) kill() {
 
 // One of three dies with its server, and comes back, over and over.
 func TestTheDeathOfOneOfThreeMovesItsIdentitiesAlone(t *testing.T) {
+	t.Parallel()
 	const identities = 300
-	deaths := 2
+	deaths := 1
 	if long {
 		deaths = 10
 	}
@@ -177,6 +178,7 @@ func TestTheDeathOfOneOfThreeMovesItsIdentitiesAlone(t *testing.T) {
 }
 
 func TestKeepersGoOnWhileNATSIsAwayAndSayIt(t *testing.T) {
+	t.Parallel()
 	const identities = 60
 	servers := natstest.Start(t, 1)
 	h := &hub{connected: map[string]string{}}

@@ -59,7 +59,8 @@ func (m member) encode() []byte {
 
 func (h holding) encode() []byte {
 	data, _ := json.Marshal(holding{
-		Identity: string(escape(h.Identity)), Replica: string(escape(h.Replica)), Session: h.Session,
+		Identity: string(escape(h.Identity)), Replica: string(escape(h.Replica)),
+		Session: h.Session,
 	})
 	return data
 }

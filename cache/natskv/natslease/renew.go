@@ -85,7 +85,7 @@ func (r *Replica) lapsed() bool {
 func (r *Replica) renew(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, max(r.config.Duration/3, 2*time.Second))
 	defer cancel()
-	for range tries {
+	for try := range tries {
 		r.mu.Lock()
 		session, revision, seen := r.session, r.revision, r.watched >= r.revision
 		r.mu.Unlock()
@@ -96,7 +96,9 @@ func (r *Replica) renew(ctx context.Context) bool {
 			return true
 		}
 		if bucket.IsConflict(err) {
-			err = r.resolve(ctx, session, revision)
+			if err = r.resolve(ctx, session, revision); err == nil {
+				pause(ctx, try)
+			}
 		}
 		if err != nil {
 			r.unconfirmed(err)

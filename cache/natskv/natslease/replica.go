@@ -46,8 +46,8 @@ type Replica struct {
 var _ lease.Leases = (*Replica)(nil)
 
 // Join makes this process one of the replicas, and returns once NATS knows: ctx bounds that, and
-// NATS may come up meanwhile. Where an earlier process of the same name was killed, that takes until
-// it is dead to the others. Where one runs, the error is ErrNameTaken.
+// NATS may come up meanwhile. Where an earlier process of the same name was killed, that takes
+// until it is dead to the others. Where one runs, the error is ErrNameTaken.
 //
 // Identities are placed on it from then on: run a Keeper. Close it to leave.
 func Join(ctx context.Context, config Config) (*Replica, error) {

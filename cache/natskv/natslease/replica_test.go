@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	term     = 2 * time.Second
+	term     = 3 * time.Second
 	patience = 2 * time.Minute // for what has to happen, however slow the machine is
 	often    = 20 * time.Millisecond
 )
@@ -90,6 +90,7 @@ func lost(l lease.Lease, to string) bool {
 }
 
 func TestAReplicaCutOffLosesToTheOthersWhatTheyTake(t *testing.T) {
+	t.Parallel()
 	servers := natstest.Start(t, 1)
 	a, b := join(t, servers, "a"), join(t, servers, "b")
 	taken, left := acquire(t, b, "taken"), acquire(t, b, "left")
@@ -124,6 +125,7 @@ func TestAReplicaCutOffLosesToTheOthersWhatTheyTake(t *testing.T) {
 }
 
 func TestWhileNATSIsAwayNothingIsConfirmedAndNobodyIsTakenForDead(t *testing.T) {
+	t.Parallel()
 	servers := natstest.Start(t, 1)
 	a, b := join(t, servers, "a"), join(t, servers, "b")
 	ofA, ofB := acquire(t, a, "sensor-1"), acquire(t, b, "sensor-2")
@@ -156,6 +158,7 @@ func TestWhileNATSIsAwayNothingIsConfirmedAndNobodyIsTakenForDead(t *testing.T) 
 }
 
 func TestANameHasOneProcess(t *testing.T) {
+	t.Parallel()
 	servers := natstest.Start(t, 1)
 	a := join(t, servers, "a")
 	l := acquire(t, a, "sensor")

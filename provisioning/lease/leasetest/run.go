@@ -23,8 +23,8 @@ const patience = time.Minute
 
 // Run runs the conformance suite as subtests of t. It calls newGroup once for each and expects a
 // group of its own, without replicas. A replica that has a Close(context.Context) error is closed
-// by some tests; whoever joined it closes it again, or for the first time, in the end. Run the tests
-// with -race. Of an implementation with one replica the subtests of several are skipped.
+// by some tests; whoever joined it closes it again, or for the first time, in the end. Run the
+// tests with -race. Of an implementation with one replica the subtests of several are skipped.
 func Run(t *testing.T, newGroup func(t *testing.T) Join) {
 	t.Helper()
 	for _, test := range alone {
@@ -141,7 +141,8 @@ func toldApart(t *testing.T, a lease.Leases) {
 		release(t, l)
 		for j := i + 1; j < len(leases); j++ {
 			if err := leases[j].Held(); err != nil {
-				t.Fatalf("Held of %.40q once %.40q is released: %v", identities[j], identities[i], err)
+				t.Fatalf("Held of %.40q once %.40q is released: %v", leases[j].Identity(),
+					identities[i], err)
 			}
 		}
 	}

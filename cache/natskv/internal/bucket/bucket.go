@@ -40,8 +40,8 @@ const (
 
 // Open opens the bucket, and makes it if it is not there, with so many replicas.
 //
-// It is a bucket as others are, but for one thing: values are read from the leader alone. A follower
-// may lag behind, and then what was put a moment ago would not be there.
+// It is a bucket as others are, but for one thing: values are read from the leader alone. A
+// follower may lag behind, and then what was put a moment ago would not be there.
 func Open(ctx context.Context, nc *nats.Conn, name, description string, replicas int) (
 	*Bucket, error,
 ) {
