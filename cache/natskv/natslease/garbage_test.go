@@ -70,6 +70,8 @@ func TestWhatNoReplicaWroteIsOneLineOfTheLog(t *testing.T) {
 	for key := range garbage {
 		until(t, func() bool { return log.count("key="+key+" ") > 0 }, key)
 	}
+	fence := held.Fence()
+	takenAnew := func() bool { return held.Fence() > fence && held.Held() == nil }
 	_, err = kv.Put(t.Context(), "i.held", []byte("overwritten"))
 	require.NoError(t, err)
 	for _, identity := range []string{"sensor-1", "sensor-2", "sensor-3", "sensor-5"} {
@@ -77,16 +79,17 @@ func TestWhatNoReplicaWroteIsOneLineOfTheLog(t *testing.T) {
 		require.NoError(t, err, identity)
 		assert.NoError(t, l.Held())
 	}
-	until(t, func() bool { return held.Held() == nil }, "it is taken anew")
+	until(t, takenAnew, "it is taken anew")
 	place{Replica: a}.sees(t, "a")
+	fence = held.Fence()
 	require.NoError(t, kv.Delete(t.Context(), "i.held"))
-	fence := held.Fence()
-	until(t, func() bool { return held.Fence() > fence && held.Held() == nil }, "and again")
+	until(t, takenAnew, "and again")
 
+	fence = held.Fence()
 	_, err = kv.Put(t.Context(), "m.a", []byte("overwritten too"))
 	require.NoError(t, err)
 	until(t, func() bool { return log.count("joins again") == 1 }, "the replica notices")
-	until(t, func() bool { return held.Held() == nil }, "and has what it had")
+	until(t, takenAnew, "and has what it had")
 	for key := range garbage {
 		assert.Equal(t, 1, log.count("key="+key+" "), key)
 	}
