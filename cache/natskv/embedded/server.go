@@ -103,7 +103,7 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 			err = context.Cause(ctx)
 		}
 		if err != nil {
-			started.Close()
+			_ = started.Close()
 			return nil, fmt.Errorf("embedded NATS server: %w", err)
 		}
 	}
@@ -121,13 +121,13 @@ func (c Config) options() (*server.Options, error) {
 	var err error
 	if c.Listen != "" {
 		if o.Host, o.Port, err = split(c.Listen); err != nil {
-			return nil, fmt.Errorf("Listen: %w", err)
+			return nil, fmt.Errorf("field Listen: %w", err)
 		}
 	}
 	if cluster := c.Cluster; cluster != nil {
 		o.Cluster.Name = or(cluster.Name, "rehome")
 		if o.Cluster.Host, o.Cluster.Port, err = split(cluster.Listen); err != nil {
-			return nil, fmt.Errorf("Cluster.Listen: %w", err)
+			return nil, fmt.Errorf("field Cluster.Listen: %w", err)
 		}
 		for _, peer := range cluster.Peers {
 			if peer != cluster.Listen {
