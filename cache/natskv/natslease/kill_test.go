@@ -119,10 +119,9 @@ func (m *machine) kill() {
 // One of three dies with its server, and comes back, over and over.
 func TestTheDeathOfOneOfThreeMovesItsIdentitiesAlone(t *testing.T) {
 	t.Parallel()
-	const identities = 300
-	deaths := 1
+	identities, deaths := 300, 1
 	if long {
-		deaths = 10
+		identities, deaths = 10_000, 10
 	}
 	servers := natstest.Start(t, 3)
 	h := &hub{connected: map[string]string{}}
