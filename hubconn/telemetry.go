@@ -5,7 +5,6 @@ package hubconn
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 )
@@ -31,9 +30,7 @@ func (c *Conn) Send(ctx context.Context, m Message) error {
 	if err != nil {
 		return err
 	}
-	if c.acknowledged.Add(1) == 1 {
-		c.log(slog.LevelInfo, "message acknowledged") // the first is news: it works
-	}
+	c.countAcknowledged()
 	return nil
 }
 

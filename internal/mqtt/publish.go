@@ -14,19 +14,27 @@ import (
 // came first go first. A *LostError or ctx's cause means that the server may or may not have the
 // message.
 func (c *Conn) Publish(ctx context.Context, topic string, qos byte, payload []byte) error {
+	wanted, err := newMessage(topic, qos, payload)
+	if err != nil {
+		return err
+	}
+	return c.tap.do(ctx, wanted)
+}
+
+func newMessage(topic string, qos byte, payload []byte) (request, error) {
 	switch {
 	case qos > 1:
-		return fmt.Errorf("mqtt: QoS %d is not supported", qos)
+		return request{}, fmt.Errorf("mqtt: QoS %d is not supported", qos)
 	case topic == "" || len(topic) > maxString || strings.ContainsAny(topic, "+#\x00"):
-		return fmt.Errorf(
+		return request{}, fmt.Errorf(
 			"mqtt: topic name of %d bytes is empty, too long or has a wildcard", len(topic),
 		)
 	case len(payload) > maxPublish:
-		return fmt.Errorf("mqtt: payload of %d bytes is too long", len(payload))
+		return request{}, fmt.Errorf("mqtt: payload of %d bytes is too long", len(payload))
 	}
-	return c.tap.do(ctx, request{
+	return request{
 		places: 1, size: publishLen(topic, qos, payload), topic: topic, qos: qos, payload: payload,
-	})
+	}, nil
 }
 
 // Drain waits until no message is in flight, and returns nil then; or the connection's or ctx's
@@ -40,27 +48,47 @@ func (t *tap) do(ctx context.Context, wanted request) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	r := t.requests.Get().(*request)
-	wanted.done = r.done
-	*r = wanted
-	err := t.await(ctx, r)
-	*r = request{done: r.done} // it keeps nothing of the caller's
-	t.requests.Put(r)
+	r := t.newRequest(wanted)
+	err := t.enqueue(r)
+	if err == nil {
+		err = t.await(ctx, r)
+	}
+	t.recycle(r)
 	return err
 }
 
-func (t *tap) await(ctx context.Context, r *request) error {
+func (t *tap) newRequest(wanted request) *request {
+	r := t.requests.Get().(*request)
+	wanted.done = r.done
+	*r = wanted
+	return r
+}
+
+func (t *tap) recycle(r *request) {
+	*r = request{done: r.done} // it keeps nothing of the caller's
+	t.requests.Put(r)
+}
+
+// enqueue gives a request its turn; it fails once the connection has ended.
+func (t *tap) enqueue(r *request) error {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.err != nil {
-		defer t.mu.Unlock()
 		return &LostError{Err: t.err}
+	}
+	if r.order != nil && r.order.over {
+		return errOrderOver
 	}
 	t.window.enqueue(r)
 	t.grant()
-	t.mu.Unlock()
+	return nil
+}
+
+// await waits for a request's end.
+func (t *tap) await(ctx context.Context, r *request) error {
 	select {
 	case <-r.done:
-		return nil
+		return r.result()
 	case <-ctx.Done():
 	case <-t.ctx.Done():
 	}
@@ -69,12 +97,15 @@ func (t *tap) await(ctx context.Context, r *request) error {
 	switch {
 	case r.queued:
 		t.window.dequeue(r)
+		if r.order != nil {
+			t.endOrder(r.order)
+		}
 		t.grant() // those behind it
 	case r.slot != nil && r.slot.request == r:
 		r.slot.request = nil // the message keeps its place until its end
 	default: // finished just now
 		<-r.done
-		return nil
+		return r.result()
 	}
 	if t.err != nil {
 		return &LostError{Err: t.err}

@@ -61,6 +61,9 @@ type request struct {
 	done    chan struct{} // has room for the one token
 	queued  bool          // it stands among those that wait
 
+	order     *Order // that it belongs to, if any
+	withdrawn bool   // one before it in its order was not sent
+
 	prev, next *request
 }
 
