@@ -47,8 +47,8 @@ func TestWhatIsWrongWithThePathIsTold(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
 	for path, words := range map[string]string{
-		dir: "is a directory: name a file in it",
-		filepath.Join(dir, "file", "store.db"):       "part of its path is a file: name another",
+		dir:                                    "is a directory: name a file in it",
+		filepath.Join(dir, "file", "store.db"): "part of its path is a file: name another",
 		filepath.Join(dir, "mnt", "usb", "store.db"): "does not exist: make or mount that first",
 	} {
 		s := &boltstore.Store{Path: path}

@@ -79,7 +79,7 @@ func (o *Outbox) read(lane lane, after uint64) (all []message, err error) {
 	err = o.file.db.view(func(tx *bolt.Tx) error {
 		all = nil
 		size := 0
-		o.each(tx, lane, after, func(sequence uint64, key, record []byte) bool {
+		return o.each(tx, lane, after, func(sequence uint64, key, record []byte) bool {
 			if sequence > durable {
 				return false
 			}
@@ -103,7 +103,6 @@ func (o *Outbox) read(lane lane, after uint64) (all []message, err error) {
 			size += len(record)
 			return len(all) < aheadMessages && size < aheadBytes
 		})
-		return nil
 	})
 	return all, err
 }

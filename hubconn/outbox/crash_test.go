@@ -4,6 +4,7 @@ package outbox
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -34,6 +35,7 @@ type state string
 // inspect opens an image as Open does, and reads everything.
 func inspect(t testing.TB, path string, content image) (s state, err error) {
 	t.Helper()
+	_ = os.Remove(path) // one that is too damaged to be closed is locked for good
 	require.NoError(t, os.WriteFile(path, content, 0o600))
 	db, err := openBolt(path, time.Second)
 	if err != nil {
@@ -53,21 +55,16 @@ func inspect(t testing.TB, path string, content image) (s state, err error) {
 	}
 	var b strings.Builder
 	for l := range lane(lanes) {
-		last := uint64(0)
 		err := f.db.view(func(tx *bolt.Tx) (err error) {
-			box.each(tx, l, 0, func(sequence uint64, key, record []byte) bool {
+			order := box.each(tx, l, 0, func(sequence uint64, key, record []byte) bool {
 				m, _, bad := decode(key, record)
-				switch {
-				case bad != nil:
+				if bad != nil {
 					err = fmt.Errorf("message %d: %w", sequence, bad)
-				case sequence <= last:
-					err = fmt.Errorf("message %d after %d", sequence, last)
 				}
-				last = sequence
 				fmt.Fprintf(&b, "%d:%s ", l, m.Body)
-				return err == nil
+				return bad == nil
 			})
-			return err
+			return cmp.Or(err, order)
 		})
 		if err != nil {
 			return "", err
@@ -125,7 +122,7 @@ func history(t testing.TB) (all []commitImage) {
 	t.Helper()
 	path, scratch := tempFile(t), filepath.Join(t.TempDir(), "scratch.db")
 	o := quickly
-	o.MaxBytes = 60 << 10
+	o.MaxBytes = 12 << 10
 	f := open(t, path, o)
 	box := boxOf(t, f)
 	random := rand.New(rand.NewPCG(1, 2))
@@ -165,10 +162,10 @@ func history(t testing.TB) (all []commitImage) {
 	for i := range 12 { // many, while others go
 		acknowledge(3 * i)
 		var batch []int
-		for range 1 + random.IntN(40) {
+		for range 1 + random.IntN(20) {
 			batch = append(batch, message())
 		}
-		p, err := box.newPut(telemetry, messagesOf(batch, random.IntN(800)))
+		p, err := box.newPut(telemetry, messagesOf(batch, random.IntN(500)))
 		require.NoError(t, err)
 		require.NoError(t, f.enqueue(p))
 		<-p.done
@@ -248,10 +245,11 @@ func TestAPowerCutDuringACommitLosesNothingThatWasDurable(t *testing.T) {
 		// When Send has returned.
 		look(c, c.after, c.is)
 
-		// And the states that the order of the writes rules out are not all harmless, or this test
-		// would see nothing.
+		// And the states that the order of the writes rules out, the meta page without all of the
+		// pages, are not harmless, or this test would see nothing.
+		nothing := image(bytes.Repeat([]byte{0xff}, len(c.after)))
 		for _, at := range data {
-			wrong := c.after.with(c.before, len(c.after), page, at)
+			wrong := c.after.with(nothing, len(c.after), page, at)
 			if got, err := inspect(t, scratch, wrong); err != nil || got != c.is {
 				refused++
 			}

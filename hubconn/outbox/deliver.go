@@ -37,13 +37,15 @@ func (o *Outbox) Deliver(ctx context.Context, hub *hubconn.Conn) error {
 	case <-hub.Context().Done():
 		return context.Cause(hub.Context())
 	}
+	// Both, whichever context the caller has.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(hub.Context(), func() { cancel(context.Cause(hub.Context())) })()
 	for {
 		sequence, err := hub.Sequence(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case hub.Context().Err() != nil:
-			return context.Cause(hub.Context())
 		case err != nil:
 			return err
 		}

@@ -8,8 +8,8 @@ import (
 
 	bolterrors "go.etcd.io/bbolt/errors"
 
-	"github.com/rehome-iot/rehome/internal/oneline"
 	"github.com/rehome-iot/rehome/internal/onefile"
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
 var (

@@ -4,6 +4,7 @@ package outbox
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -45,34 +46,43 @@ func (o *Outbox) count(tx *bolt.Tx) error {
 	for i := range o.lanes {
 		l := &o.lanes[i]
 		l.messages, l.bytes = 0, 0
-		o.each(tx, lane(i), 0, func(sequence uint64, key, record []byte) bool {
+		err := o.each(tx, lane(i), 0, func(sequence uint64, key, record []byte) bool {
 			if !l.isAcknowledged(sequence) {
 				l.messages++
 				l.bytes += int64(len(key) + len(record))
 			}
 			return true
 		})
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // each calls yield with the messages of a lane that come after one, in their order, until it
-// returns false.
+// returns false. An error says that they are not in their order: in a damaged file pages may lead
+// back to those before them, for ever.
 func (o *Outbox) each(
 	tx *bolt.Tx, lane lane, after uint64, yield func(sequence uint64, key, record []byte) bool,
-) {
+) error {
 	if o.number == 0 {
-		return
+		return nil
 	}
 	first := keyOf(o.number, lane, after+1)
 	c := tx.Bucket(bucketMessages).Cursor()
 	for key, record := c.Seek(first); len(key) == keySize && bytes.HasPrefix(key, first[:5]); {
 		_, _, sequence, _ := laneOf(key)
+		if sequence <= after {
+			return fmt.Errorf("%w (its pages are in no order)", ErrDamaged)
+		}
+		after = sequence
 		if !yield(sequence, key, record) {
-			return
+			return nil
 		}
 		key, record = c.Next()
 	}
+	return nil
 }
 
 // signal tells whoever delivers that there may be something.

@@ -31,7 +31,7 @@ func (f *File) trim(
 	if at.number == 0 {
 		at.number = b.numbers[o]
 	}
-	at.each(tx, lane, 0, func(sequence uint64, key, record []byte) bool {
+	err := at.each(tx, lane, 0, func(sequence uint64, key, record []byte) bool {
 		why := full
 		if kept <= limit {
 			if maxAge == 0 || f.age(record, b.now) <= maxAge {
@@ -53,6 +53,9 @@ func (f *File) trim(
 		keys = append(keys, append([]byte{}, key...))
 		return true
 	})
+	if err != nil {
+		return err
+	}
 	for _, key := range keys {
 		if err := messages.Delete(key); err != nil {
 			return err

@@ -50,8 +50,8 @@ func TestAMistakeIsToldByItsField(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
 	for path, words := range map[string]string{
-		dir: "is a directory: name a file in it",
-		filepath.Join(dir, "file", "outbox.db"):       "part of its path is a file: name another",
+		dir:                                     "is a directory: name a file in it",
+		filepath.Join(dir, "file", "outbox.db"): "part of its path is a file: name another",
 		filepath.Join(dir, "mnt", "usb", "outbox.db"): "does not exist: make or mount that first",
 	} {
 		_, err := Open(path, Options{})
@@ -90,7 +90,7 @@ func TestADamagedFileIsToldAndLeftAsItIs(t *testing.T) {
 		return b
 	}
 	for name, bad := range map[string][]byte{
-		"text": []byte(strings.Repeat("not a database at all\n", 1000)),
+		"text":  []byte(strings.Repeat("not a database at all\n", 1000)),
 		"short": content[:page+100], "three pages": content[:3*page],
 		"metas": clearFrom(0, 2*page), "all but the metas": clearFrom(2*page, len(content)),
 	} {

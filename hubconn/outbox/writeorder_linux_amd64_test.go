@@ -61,9 +61,11 @@ type notificationResponse struct {
 	flags uint32
 }
 
+// Not write, by which the Go runtime wakes threads while it holds locks.
 var watched = map[int32]string{
 	syscall.SYS_PWRITE64: "pwrite", syscall.SYS_FDATASYNC: "fdatasync", syscall.SYS_FSYNC: "fsync",
-	syscall.SYS_FTRUNCATE: "ftruncate", syscall.SYS_WRITE: "write", syscall.SYS_MSYNC: "msync",
+	syscall.SYS_FTRUNCATE: "ftruncate", syscall.SYS_FALLOCATE: "fallocate",
+	syscall.SYS_MSYNC: "msync", syscall.SYS_PWRITEV: "pwritev",
 }
 
 // watch has the kernel stop the calling thread at each system call that changes a file, until
@@ -149,6 +151,7 @@ func TestACommitWritesInTheOrderThatTheCrashStatesTakeForGranted(t *testing.T) {
 		defer db.Close()
 		f := &File{path: path, boxes: map[string]*Outbox{}, ended: map[*Outbox]struct{}{}}
 		f.options, _ = quickly.check(path)
+		f.ages = newAges(f.options.Now, nil)
 		f.db.db = db
 		box, err := f.Outbox(device)
 		if err != nil {
