@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := check
 steps := tools format vet lint gosec vuln tidy nested race reliability commands official console repeat \
-	secrets fleet figures fleet-page million leases differential explore crashloop renewals fuzz cross package sbom reproduce \
+	secrets fleet figures fleet-page million leases differential explore crashloop kills renewals fuzz cross package sbom reproduce \
 	mutate
 
 .PHONY: check test quickstart bench $(steps)

@@ -22,7 +22,8 @@
 //
 // # What a device does on its hub
 //
-//	telemetry            Conn.Send; Dialer.Post over HTTPS, without a connection
+//	telemetry            Conn.Send; Conn.Sequence in order, several in flight;
+//	                     Dialer.Post over HTTPS, without a connection
 //	cloud-to-device      Conn.Messages, acknowledged after the loop body;
 //	                     Dialer.Receive over HTTPS
 //	direct methods       Conn.HandleMethods

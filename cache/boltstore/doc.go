@@ -37,9 +37,9 @@
 //
 // It is opened by the first call, or by [Store.Open], and belongs to one process at a time: a
 // second one gets an error. Nothing ever removes it or writes it anew. If it cannot be opened, each
-// call fails with an error of type *[Error], and the file is tried again after a second: the devices
-// go on in memory, as they do with a directory that fails, and ask DPS as the rules say. A program
-// that opens the store first and ends where that fails spares DPS the questions of all of them.
+// call fails with an error of type *[Error], and the file is tried again after a second: the
+// devices go on in memory, as they do with a directory that fails, and ask DPS as the rules say. A
+// program that opens the store first and ends where that fails spares DPS the questions of all.
 //
 // On a read-only file system the file is read: devices find their hubs, and a Put fails. On a full
 // disk a Put fails, and what was stored before stays. A damaged file is told as that, and moving it

@@ -65,7 +65,7 @@ func TestKilledProgram(t *testing.T) {
 func TestAKillLosesNothingThatWasStored(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "dir", "store.db")
 	kills := 20
-	if os.Getenv("REHOME_TESTS") == "boltstore" {
+	if os.Getenv("REHOME_TESTS") == "kills" {
 		kills = 1000
 	}
 	var known, waited [killedDevices]int // the last that is known to have been stored

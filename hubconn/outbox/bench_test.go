@@ -29,7 +29,8 @@ func BenchmarkSend(b *testing.B) {
 					var all sync.WaitGroup
 					for range senders {
 						all.Go(func() {
-							if err := box.Send(b.Context(), hubconn.Message{Body: body}); err != nil {
+							err := box.Send(b.Context(), hubconn.Message{Body: body})
+							if err != nil {
 								b.Error(err)
 							}
 						})

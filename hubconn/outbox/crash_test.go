@@ -255,8 +255,8 @@ func TestAPowerCutDuringACommitLosesNothingThatWasDurable(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d crash states: %d old, %d new, 0 lost, 0 torn, 0 out of order; %d of other orders of "+
-		"writes found out", states, old, renewed, refused)
+	t.Logf("%d crash states: %d old, %d new, 0 lost, 0 torn, 0 out of order; %d of other orders "+
+		"of writes found out", states, old, renewed, refused)
 	assert.Greater(t, states, 1000)
 	assert.NotZero(t, old)
 	assert.NotZero(t, renewed)

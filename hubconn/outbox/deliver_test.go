@@ -42,7 +42,8 @@ func TestWhatIsKeptIsDeliveredInItsOrderAlarmsFirst(t *testing.T) {
 		stop()
 
 		got, again := first(sim.Hub.Messages())
-		assert.Equal(t, append([]string{"1000", "1050", "1100", "1150"}, numbersFrom(0, 202)...), got)
+		want := append([]string{"1000", "1050", "1100", "1150"}, numbersFrom(0, 202)...)
+		assert.Equal(t, want, got)
 		assert.Zero(t, again)
 		s := box.Stats()
 		assert.EqualValues(t, 206, s.Accepted)
@@ -66,7 +67,9 @@ func TestAMessageHasTheSameIDAtEachDeliveryAndKeepsItsOwn(t *testing.T) {
 			ContentEncoding: "utf-8", Component: "room", CreationTime: created,
 			Properties: map[string]string{"a": "1", "größe": ""},
 		}, numbered(1), numbered(2)))
-		sim.Hub.Inject(hubtest.Fault{On: hubtest.Publish, Times: 5, Skip: 2, Cut: true, Stored: true})
+		sim.Hub.Inject(hubtest.Fault{
+			On: hubtest.Publish, Times: 5, Skip: 2, Cut: true, Stored: true,
+		})
 		stop := runs(t, sim, box)
 		eventually(t, "all delivered", func() bool { return box.Stats().Kept == 0 })
 		stop()

@@ -54,7 +54,8 @@ func TestKilledProgram(t *testing.T) {
 	number.Store(int64(next))
 	// One goroutine a lane: the order in which Send is called is the order that is promised.
 	var out sync.Mutex
-	for l, keep := range []func(context.Context, ...hubconn.Message) error{box.SendAlarm, box.Send} {
+	type keeper func(context.Context, ...hubconn.Message) error
+	for l, keep := range []keeper{box.SendAlarm, box.Send} {
 		all.Go(func() {
 			for {
 				var messages []hubconn.Message
@@ -102,7 +103,7 @@ func deliverForEver(sim simdial.Simulator, box *Outbox) {
 // order; some of them twice.
 func TestAKillLosesNoMessageAndNoOrder(t *testing.T) {
 	kills := 15
-	if os.Getenv("REHOME_TESTS") == "outbox" {
+	if os.Getenv("REHOME_TESTS") == "kills" {
 		kills = 1000
 	}
 	network, err := simnet.Listen(simnet.ListenConfig{})
@@ -143,7 +144,9 @@ func TestAKillLosesNoMessageAndNoOrder(t *testing.T) {
 	}
 	for range kills {
 		command := exec.Command(os.Args[0], "-test.run=^TestKilledProgram$")
-		command.Env = append(os.Environ(), killedFile+"="+path, fmt.Sprintf("%s=%d", killedNext, next))
+		command.Env = append(
+			os.Environ(), killedFile+"="+path, fmt.Sprintf("%s=%d", killedNext, next),
+		)
 		out, err := command.StdoutPipe()
 		require.NoError(t, err)
 		require.NoError(t, command.Start())

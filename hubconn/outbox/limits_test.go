@@ -55,7 +55,8 @@ func TestTheOldestGiveWayAndAreCounted(t *testing.T) {
 	box = boxOf(t, f)
 	assert.Equal(t, s.KeptBytes, box.Stats().KeptBytes)
 	require.NoError(t, box.Send(t.Context(), large(1), large(2), large(3)))
-	assert.Equal(t, []string{"22", "23", "24", "1", "2", "3"}, trimmed(contents(t, box, telemetry))[4:])
+	want := []string{"22", "23", "24", "1", "2", "3"}
+	assert.Equal(t, want, trimmed(contents(t, box, telemetry))[4:])
 	assert.EqualValues(t, 3, box.Stats().DroppedFull)
 }
 

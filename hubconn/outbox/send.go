@@ -29,10 +29,10 @@ type put struct {
 // each time, so that a back end can tell a duplicate. Set CreationTime where it matters when
 // something was measured: the hub's own time is that of the delivery.
 //
-// The error is an *Error. A message that no hub would take is refused, of class hubconn.Caller; with
-// DropNewest a full lane refuses as well, with ErrFull. After any other error, that of ctx included,
-// the messages may or may not be kept: the disk is full or does not answer. Send is done with the
-// messages when it returns.
+// The error is an *Error. A message that no hub would take is refused, of class hubconn.Caller;
+// with DropNewest a full lane refuses as well, with ErrFull. After any other error, that of ctx
+// included, the messages may or may not be kept: the disk is full or does not answer. Send is done
+// with the messages when it returns.
 func (o *Outbox) Send(ctx context.Context, messages ...hubconn.Message) error {
 	return o.keep(ctx, telemetry, messages)
 }

@@ -46,6 +46,7 @@ var arrows = map[string][]string{
 	"internal/waits":      {"cache", "internal/oneline", "internal/rules"},
 	"internal/atomicfile": {},
 	"internal/crc32c":     {},
+	"internal/onefile":    {"internal/atomicfile"}, // for modules with a database
 	"internal/jitter":     {},
 	"internal/keyring":    {},
 	"internal/uuid":       {},

@@ -20,7 +20,7 @@ import (
 
 // logging are the packages that write to the log of a device.
 var logging = []string{
-	"provisioning", "provisioning/fleet", "hubconn", "examples/thermostat",
+	"provisioning", "provisioning/fleet", "hubconn", "hubconn/outbox", "examples/thermostat",
 	"examples/internal/settings",
 }
 
