@@ -18,7 +18,11 @@ var ErrDamaged = errors.New("damaged")
 func Guard(operation func() error) (damage, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		if p := recover(); p != nil {
+		p := recover()
+		if _, fault := p.(interface{ Addr() uintptr }); fault { // see debug.SetPanicOnFault
+			p = "a part of it is missing, or cannot be read"
+		}
+		if p != nil {
 			damage = fmt.Errorf("%w (%v)", ErrDamaged, p)
 		}
 	}()
