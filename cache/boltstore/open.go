@@ -5,6 +5,7 @@ package boltstore
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/rehome-iot/rehome/internal/boltpages"
 	"github.com/rehome-iot/rehome/internal/onefile"
 )
 
@@ -174,5 +176,23 @@ func (s *Store) openBolt(path string, readOnly bool) (db *bolt.DB, err error) {
 		_ = file.Close() // and with it the lock
 		return nil, damage
 	}
+	if err == nil {
+		if err = checkPages(file); err != nil {
+			_ = db.Close()
+			return nil, err
+		}
+	}
 	return db, err
+}
+
+// checkPages finds what would have the database read for ever.
+func checkPages(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if err := boltpages.Check(file, info.Size()); err != nil {
+		return fmt.Errorf("%w (%w)", ErrDamaged, err)
+	}
+	return nil
 }

@@ -3,6 +3,7 @@
 package outbox
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/rehome-iot/rehome/internal/boltpages"
 	"github.com/rehome-iot/rehome/internal/onefile"
 )
 
@@ -41,7 +43,25 @@ func openBolt(path string, timeout time.Duration) (db *bolt.DB, err error) {
 		_ = file.Close() // and with it the lock
 		return nil, damage
 	}
+	if err == nil {
+		if err = checkPages(file); err != nil {
+			_ = db.Close()
+			return nil, err
+		}
+	}
 	return db, err
+}
+
+// checkPages finds what would have the database read for ever.
+func checkPages(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if err := boltpages.Check(file, info.Size()); err != nil {
+		return fmt.Errorf("%w (%w)", ErrDamaged, err)
+	}
+	return nil
 }
 
 func (d *database) view(read func(*bolt.Tx) error) error {

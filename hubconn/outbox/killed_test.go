@@ -102,7 +102,7 @@ func deliverForEver(sim simdial.Simulator, box *Outbox) {
 // However often the process is killed, the hub sees every message that was kept, each lane in its
 // order; some of them twice.
 func TestAKillLosesNoMessageAndNoOrder(t *testing.T) {
-	kills := 15
+	kills := 8
 	if os.Getenv("REHOME_TESTS") == "kills" {
 		kills = 1000
 	}

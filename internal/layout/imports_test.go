@@ -47,6 +47,7 @@ var arrows = map[string][]string{
 	"internal/atomicfile": {},
 	"internal/crc32c":     {},
 	"internal/onefile":    {"internal/atomicfile"}, // for modules with a database
+	"internal/boltpages":  {},
 	"internal/jitter":     {},
 	"internal/keyring":    {},
 	"internal/uuid":       {},
