@@ -109,6 +109,7 @@ type laneChange struct {
 	messages int
 	bytes    int64
 	dropped  map[uint64]reason
+	cleared  map[uint64]int64 // with their size
 }
 
 func (b *batch) any() bool { return len(b.puts) > 0 || len(b.ended) > 0 }
@@ -164,7 +165,13 @@ func (f *File) commit(b *batch) error {
 			}
 		}
 		for _, p := range b.puts {
-			if err := f.write(tx, messages, b, p); err != nil {
+			var err error
+			if p.clears {
+				err = f.clear(tx, messages, b, p.box)
+			} else {
+				err = f.write(tx, messages, b, p)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -276,9 +283,6 @@ func (f *File) apply(b *batch) (tell []func(string)) {
 			}
 			f.removals -= len(ended[i])
 		}
-		if len(o.lanes[alarms].acknowledged)+len(o.lanes[telemetry].acknowledged) == 0 {
-			delete(f.ended, o)
-		}
 	}
 	f.since = time.Now()
 	for _, p := range b.puts {
@@ -290,6 +294,7 @@ func (f *File) apply(b *batch) (tell []func(string)) {
 			l, c := &o.lanes[i], &changes[i]
 			l.messages += c.messages
 			l.bytes += c.bytes
+			f.forget(l, c.cleared)
 			if len(c.dropped) > 0 {
 				l.generation++
 			}
@@ -303,6 +308,11 @@ func (f *File) apply(b *batch) (tell []func(string)) {
 			if n > 0 {
 				tell = append(tell, o.drop(reason(why), n))
 			}
+		}
+	}
+	for o := range f.ended {
+		if len(o.lanes[alarms].acknowledged)+len(o.lanes[telemetry].acknowledged) == 0 {
+			delete(f.ended, o)
 		}
 	}
 	if b.floor != nil {

@@ -236,7 +236,7 @@ func TestAnAlarmOvertakesWhatIsKept(t *testing.T) {
 func TestManyDevicesShareAFile(t *testing.T) {
 	path := tempFile(t)
 	synctest.Test(t, func(t *testing.T) {
-		const devices, each = 20, 30
+		const devices, each = 20, 8
 		sim := devicetest.Start(t)
 		f := open(t, path, quickly)
 		ctx, cancel := context.WithCancel(t.Context())

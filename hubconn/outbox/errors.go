@@ -28,7 +28,7 @@ var errOption = errors.New("invalid option")
 // the fix; nothing of a message's body is in it. Use errors.Is for the cause (fs.ErrPermission,
 // syscall.ENOSPC), and hubconn.ClassOf for a message that no hub would take.
 type Error struct {
-	// Op is "open", "send", "read", "remove" or "close".
+	// Op is "open", "send", "read", "clear" or "close".
 	Op string
 	// Path is the file.
 	Path string

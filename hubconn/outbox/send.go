@@ -10,12 +10,13 @@ import (
 	"github.com/rehome-iot/rehome/hubconn"
 )
 
-// A put is the messages of one call of Send, which one commit keeps together.
+// A put is the messages of one call of Send, which one commit keeps together; or a call of Clear.
 type put struct {
 	box     *Outbox
 	lane    lane
 	records [][]byte
 	size    int64 // of all, with their keys
+	clears  bool
 	done    chan struct{}
 	err     error
 }
@@ -44,30 +45,35 @@ func (o *Outbox) SendAlarm(ctx context.Context, messages ...hubconn.Message) err
 }
 
 func (o *Outbox) keep(ctx context.Context, lane lane, messages []hubconn.Message) error {
-	if ctx.Err() != nil {
-		return o.fail("send", context.Cause(ctx))
-	}
 	p, err := o.newPut(lane, messages)
 	if err != nil || len(messages) == 0 {
 		return err
 	}
+	return o.await(ctx, "send", p)
+}
+
+// await has the next commit do what p says, and waits for that.
+func (o *Outbox) await(ctx context.Context, op string, p *put) error {
+	if ctx.Err() != nil {
+		return o.fail(op, context.Cause(ctx))
+	}
 	if err := o.file.enqueue(p); err != nil {
-		return o.fail("send", err)
+		return o.fail(op, err)
 	}
 	select {
 	case <-p.done:
 	case <-ctx.Done():
 		if o.file.withdraw(p) {
-			return o.fail("send", fmt.Errorf("not kept: %w", context.Cause(ctx)))
+			return o.fail(op, fmt.Errorf("not done: %w", context.Cause(ctx)))
 		}
 		select {
 		case <-p.done: // just now
 		default:
-			return o.fail("send", fmt.Errorf("it may or may not be kept: %w", context.Cause(ctx)))
+			return o.fail(op, fmt.Errorf("it may or may not be done: %w", context.Cause(ctx)))
 		}
 	}
 	if p.err != nil {
-		return o.fail("send", p.err)
+		return o.fail(op, p.err)
 	}
 	return nil
 }

@@ -15,6 +15,9 @@ func (f *File) trim(
 	tx *bolt.Tx, messages *bolt.Bucket, b *batch, o *Outbox, lane lane,
 ) error {
 	c := b.change(o, lane)
+	if c.cleared != nil {
+		return nil // what has come since has room
+	}
 	f.mu.Lock()
 	kept := o.lanes[lane].bytes + c.bytes
 	f.mu.Unlock()
@@ -27,11 +30,7 @@ func (f *File) trim(
 	}
 	// Removing what a cursor stands on moves it: so they are gathered first.
 	var keys [][]byte
-	at := Outbox{number: o.number}
-	if at.number == 0 {
-		at.number = b.numbers[o]
-	}
-	err := at.each(tx, lane, 0, func(sequence uint64, key, record []byte) bool {
+	err := b.inFile(o).each(tx, lane, 0, func(sequence uint64, key, record []byte) bool {
 		why := full
 		if kept <= limit {
 			if maxAge == 0 || f.age(record, b.now) <= maxAge {
