@@ -30,10 +30,10 @@
 //   - [github.com/rehome-iot/rehome/hubconn/simdial]: leads a program to the simulator of
 //     examples/simulator, if its environment says so.
 //
-// Devices whose keys are in a TPM 2.0 use a module of its own,
-// github.com/rehome-iot/rehome/provisioning/tpm. So do programs that export metrics and traces:
-// .../provisioning/promdevice and .../provisioning/oteldevice; and several replicas of a program that
-// share their devices over NATS: .../cache/natskv.
+// Modules of their own, in directories here, bring a dependency each: provisioning/tpm, for devices
+// whose keys are in a TPM 2.0; provisioning/promdevice and provisioning/oteldevice, metrics and
+// traces; hubconn/outbox, which keeps telemetry over outages; cache/boltstore, one file for what
+// thousands of devices remember; and cache/natskv, replicas of a program that share devices.
 //
 // README.md has a program to start from, docs/first-hour.md the way from a clone to a first
 // message, and docs/ the rest.

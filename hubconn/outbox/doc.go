@@ -71,7 +71,8 @@
 // # What can be wrong with the file
 //
 // It belongs to one process at a time, and nothing ever removes it or writes it anew. A disk that
-// is full or read-only fails a Send, and what is kept is delivered all the same. A damaged file is
-// told as that; each message has a checksum, and one that does not match is dropped, counted and
-// told. Whoever may read the file may read the messages: they are not encrypted.
+// is full, or becomes read-only, fails a Send, and what is kept is delivered all the same; on one
+// that is read-only Open fails. A damaged file is told as that; each message has a checksum, and
+// one that does not match is dropped, counted and told. Whoever may read the file may read the
+// messages: they are not encrypted.
 package outbox
