@@ -47,8 +47,8 @@
 // avoiding them. Little of what is kept is in memory: 64 messages of a lane, 256 KiB at most, and
 // what is in flight.
 //
-// Two cores keep 13,000 messages of 200 B a second with two fsyncs a second, and 33,000 with as many
-// as a disk of a server can, from 20,000 goroutines (BenchmarkSend).
+// Two cores keep 13,000 messages of 200 B a second with two fsyncs a second, and 33,000 with as
+// many as a disk of a server can, from 20,000 goroutines (BenchmarkSend).
 //
 // Counted over 1,000 messages of 200 B, kept, delivered and removed, beside a log file of segments
 // as one would write for this purpose (BenchmarkStorage):
