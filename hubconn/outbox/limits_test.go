@@ -112,7 +112,7 @@ func TestAClockThatWasBehindMakesNoMessageOld(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := tempFile(t)
 			synctest.Test(t, func(t *testing.T) {
-				offset := began.Sub(time.Now())
+				offset := time.Until(began)
 				o := Options{
 					Interval: time.Nanosecond, MaxAge: 24 * time.Hour,
 					Now: func() time.Time { return time.Now().Add(offset) },

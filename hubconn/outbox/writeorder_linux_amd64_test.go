@@ -34,9 +34,10 @@ const (
 )
 
 type bpfInstruction struct {
-	code   uint16
-	jt, jf uint8
-	k      uint32
+	code uint16
+	_    uint8 // how many instructions a jump leaves out if it is true
+	jf   uint8 // and if it is not
+	k    uint32
 }
 
 type bpfProgram struct {
