@@ -51,7 +51,7 @@ var tables = []table{
 		{"`-same-seed`", one("move" + scaled + " -same-seed")},
 		{"`move-stagger`, 3", one("move-stagger" + scaled + " -seeds 3")},
 		{"with certificates, 3", one("move-stagger" + scaled + " -x509 -seeds 3")},
-		{"`move-wrong-stagger`, 3", one("move-wrong-stagger" + scaled + " -seeds 3")},
+		{"a wrong Stagger, 3", one("move-wrong-stagger" + scaled + " -seeds 3")},
 		{"`dps-down`, 3 seeds", one("dps-down" + scaled + " -seeds 3")},
 		{"`dps-failing`", one("dps-failing" + scaled)},
 		{"`dps-down-warm`", one("dps-down-warm" + scaled)},

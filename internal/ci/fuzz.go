@@ -28,7 +28,9 @@ const (
 // go.mod of their own.
 const deviceProgram = "github.com/rehome-iot/rehome/examples/thermostat"
 
-var deviceModules = []string{"provisioning/tpm", "examples/ownclient", "examples/pkcs11"}
+var deviceModules = []string{
+	"provisioning/tpm", "hubconn/outbox", "examples/ownclient", "examples/pkcs11",
+}
 
 // target is a fuzz test.
 type target struct {

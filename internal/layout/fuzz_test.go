@@ -31,7 +31,9 @@ var reading = regexp.MustCompile(
 var fromItself = []string{"examples/internal/live"}
 
 // deviceModules are those for devices that have a go.mod of their own, as internal/ci has them.
-var deviceModules = []string{"provisioning/tpm", "examples/ownclient", "examples/pkcs11"}
+var deviceModules = []string{
+	"provisioning/tpm", "hubconn/outbox", "examples/ownclient", "examples/pkcs11",
+}
 
 // The page lists every target there is, each with a function of its package that the target's file
 // calls; and those of devices are the ones that the program for devices is made of.

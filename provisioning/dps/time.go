@@ -69,7 +69,9 @@ func (c *Client) anonymousClock(now func() time.Time) *tls.Config {
 	return config
 }
 
-func (c *Client) requestTime(ctx context.Context, config *tls.Config) (r https.Response, err error) {
+func (c *Client) requestTime(
+	ctx context.Context, config *tls.Config,
+) (r https.Response, err error) {
 	if ctx.Err() != nil {
 		return r, context.Cause(ctx)
 	}
