@@ -129,7 +129,9 @@ func TestCellsSayNoMoreThanTheyKnow(t *testing.T) {
 	require.Equal(t, "0.23-12.0", span([]report.Figures{
 		{Wasted: 12.04}, {Wasted: 0.23}, {Wasted: 9.9},
 	}, wasted), "by number, and not by letter")
-	require.Equal(t, "1.06-never", span([]report.Figures{{}, {To999: h, OfOptimum: 1.06}}, optimum))
+	require.Equal(t, "1.06-never", span([]report.Figures{
+		{}, {Reached: true, To999: h, OfOptimum: 1.06},
+	}, optimum))
 	require.True(t, math.IsInf(numberIn("1.06-never"), 1), "who never arrives misses targets")
 }
 
