@@ -39,7 +39,8 @@ var arrows = map[string][]string{
 		"internal/oneline", "internal/sas", "retry",
 	},
 	"provisioning/fleet": {
-		"hubconn", "internal/oneline", "provisioning", "provisioning/dps", "retry",
+		"hubconn", "internal/oneline", "provisioning", "provisioning/dps", "provisioning/lease",
+		"retry",
 	},
 	"internal/rules":      {"retry"},
 	"internal/entry":      {"internal/crc32c"},

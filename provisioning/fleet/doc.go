@@ -42,10 +42,21 @@
 // cannot see are the connections of an MQTT client of the program's own, and those by which a
 // connection that is up renews its token: one an hour and device, spread at random.
 //
+// # Several processes
+//
+// Two processes that run one identity end each other's connection over and over. With the Leases
+// of a [Fleet], each runs those that are placed there, and the death of one moves its identities
+// alone; see package lease. Their stores have to be one that all of them see. A process that ends
+// leaves the leases after Run has returned, so that the others need not wait for a time-out:
+//
+//	leases, err := natslease.Join(ctx, …)
+//	f.Leases = leases
+//	err = f.Run(ctx)
+//	_ = leases.Close(context.WithoutCancel(ctx))
+//
 // # What it does not do
 //
-// It does not say which process runs an identity: two that run one end each other's connection over
-// and over. It stores nothing: each device has its Store. It bounds no memory: 10,000 connected
-// devices take about a gigabyte with what TLS and the MQTT client take, of which docs/benchmarks.md
-// has the parts.
+// It stores nothing: each device has its Store. It bounds no memory: 10,000 connected devices take
+// about a gigabyte with what TLS and the MQTT client take, of which docs/benchmarks.md has the
+// parts.
 package fleet

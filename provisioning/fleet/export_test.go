@@ -21,7 +21,7 @@ func (f *Fleet) SetLeases(l Leases) { f.leases = testLeases{l} }
 
 type testLeases struct{ Leases }
 
-func (l testLeases) acquire(ctx context.Context, id string) (lease, error) {
+func (l testLeases) acquire(ctx context.Context, id string) (tenancy, error) {
 	got, err := l.Leases.Acquire(ctx, id)
 	return testLease{got}, err
 }

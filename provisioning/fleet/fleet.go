@@ -13,6 +13,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/lease"
 	"github.com/rehome-iot/rehome/retry"
 )
 
@@ -62,7 +63,16 @@ type Fleet struct {
 	// limit should be longer.
 	StopTimeout time.Duration
 
-	leases leases // nil: whoever runs the Fleet runs all of its identities
+	// Leases say which of several processes runs which identity, where each has a Fleet with the
+	// same identities, and stores that all of them share, such as one in NATS: this one runs those
+	// that are placed here, and takes over those of a process that has died. A device opens no
+	// connection, and asks DPS nothing, while its lease is not confirmed; one that is connected
+	// stays so. Where another has taken an identity over, its session ends. Identities are leased
+	// in lower case. An identity that has finished keeps its lease. See [lease.Leases]. Nil:
+	// whoever runs the Fleet runs all of its identities.
+	Leases lease.Leases
+
+	leases leases // of tests, in place of Leases
 
 	mu      sync.Mutex
 	members map[string]*member // by ID in lower case, as DPS compares them
@@ -74,6 +84,9 @@ type Fleet struct {
 type run struct {
 	*Fleet
 	ctx    context.Context
+	cancel context.CancelCauseFunc
+	leases leases
+	seats  *seats // nil: there are no Leases
 	budget provisioning.Budget
 	places chan struct{} // of those that boot
 	log    *slog.Logger
@@ -86,13 +99,22 @@ type run struct {
 //
 // Where some have not ended after StopTimeout, as a session that does not look at its context, the
 // error is an *[Error] that names them: they go on, and to run the Fleet again fails until they
-// have ended. Other errors are wrong fields, before anything is run.
+// have ended. Other errors are wrong fields, before anything is run; and with Leases, that their
+// service was closed. Leases are given back at the end, for which as much time again is allowed.
 func (f *Fleet) Run(ctx context.Context) error {
 	r, err := f.begin(ctx)
 	if err != nil {
 		return err
 	}
-	<-ctx.Done()
+	defer r.cancel(nil)
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		if r.seats != nil {
+			r.cancel(r.seats.keeper.Run(r.ctx))
+		}
+	}()
+	<-r.ctx.Done()
 	f.mu.Lock()
 	r.ending = true
 	all := slices.Collect(maps.Values(f.members))
@@ -100,15 +122,16 @@ func (f *Fleet) Run(ctx context.Context) error {
 	limit := time.NewTimer(cmp.Or(f.StopTimeout, DefaultStopTimeout))
 	defer limit.Stop()
 	stuck := waitFor(all, limit.C)
+	<-kept
 	f.mu.Lock()
 	f.run = nil
 	f.mu.Unlock()
 	if len(stuck) > 0 {
 		r.log.LogAttrs(ctx, slog.LevelWarn, "identities do not end",
 			slog.Int("identities", len(stuck)), slog.String("first", stuck[0]))
-		return notEnded(stuck, context.Cause(ctx))
+		return notEnded(stuck, context.Cause(r.ctx))
 	}
-	return context.Cause(ctx)
+	return context.Cause(r.ctx)
 }
 
 func (f *Fleet) begin(ctx context.Context) (*run, error) {
@@ -135,8 +158,13 @@ func (f *Fleet) begin(ctx context.Context) (*run, error) {
 		}
 	}
 	r := &run{
-		Fleet: f, ctx: ctx, budget: f.Budget, places: make(chan struct{}, bootsAtOnce),
-		log: slog.New(slog.DiscardHandler),
+		Fleet: f, budget: f.Budget, places: make(chan struct{}, bootsAtOnce),
+		log: slog.New(slog.DiscardHandler), leases: f.leases,
+	}
+	r.ctx, r.cancel = context.WithCancelCause(ctx)
+	if f.Leases != nil {
+		r.seats = newSeats(f)
+		r.leases = r.seats
 	}
 	if r.budget == nil {
 		r.budget = new(Budget)
@@ -146,6 +174,9 @@ func (f *Fleet) begin(ctx context.Context) (*run, error) {
 	}
 	f.run = r
 	for _, m := range all {
+		if r.seats != nil {
+			r.seats.add(m.id)
+		}
 		m.start(r)
 	}
 	return r, nil

@@ -14,12 +14,12 @@ import (
 // leases say which process runs an identity, where several share a fleet.
 type leases interface {
 	// acquire waits until this process is to run an identity. Its error is run again as any other.
-	acquire(ctx context.Context, id string) (lease, error)
+	acquire(ctx context.Context, id string) (tenancy, error)
 }
 
-// lease is the right to run an identity. A connection that is up may stay for as long as it is not
-// lost; a new one is made, and DPS asked, only while it is held.
-type lease interface {
+// tenancy is the right to run an identity. A connection that is up may stay for as long as it is
+// not lost; a new one is made, and DPS asked, only while it is held.
+type tenancy interface {
 	// held is nil while it is held for certain; else it is closed when to ask again.
 	held() <-chan struct{}
 
@@ -47,12 +47,12 @@ type turnstile struct {
 	mu     sync.Mutex
 	own    provisioning.Budget // the program has given the device one
 	budget provisioning.Budget
-	lease  lease
+	lease  tenancy
 	booted func()
 }
 
 // set says what holds from now on. The device is not driven meanwhile.
-func (t *turnstile) set(shared provisioning.Budget, l lease, booted func()) {
+func (t *turnstile) set(shared provisioning.Budget, l tenancy, booted func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.budget, t.lease, t.booted = shared, l, booted
@@ -61,7 +61,7 @@ func (t *turnstile) set(shared provisioning.Budget, l lease, booted func()) {
 	}
 }
 
-func (t *turnstile) current() (provisioning.Budget, lease, func()) {
+func (t *turnstile) current() (provisioning.Budget, tenancy, func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.budget, t.lease, t.booted
@@ -91,7 +91,7 @@ type heldUp struct {
 func newTurn() *heldUp { return &heldUp{gone: make(chan struct{})} }
 
 func (h *heldUp) await(
-	l lease, budget provisioning.Budget, e provisioning.Entrant, ready chan struct{},
+	l tenancy, budget provisioning.Budget, e provisioning.Entrant, ready chan struct{},
 ) {
 	for wait := l.held(); wait != nil; wait = l.held() {
 		select {

@@ -125,7 +125,7 @@ func (m *member) note(change func()) {
 
 // tenure runs the identity once, for as long as this process may.
 func (m *member) tenure(ctx context.Context, r *run) error {
-	held := lease(unleased{})
+	held := tenancy(unleased{})
 	if r.leases != nil {
 		var err error
 		if held, err = r.leases.acquire(ctx, m.id); err != nil {
@@ -157,7 +157,7 @@ func (m *member) tenure(ctx context.Context, r *run) error {
 
 // prepare makes the device, if there is none, and lets it go through the turnstile.
 func (m *member) prepare(
-	r *run, held lease, booted func(),
+	r *run, held tenancy, booted func(),
 ) (device *provisioning.Device, err error) {
 	m.note(func() { device = m.device })
 	if device == nil {

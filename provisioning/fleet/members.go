@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/provisioning"
+	"github.com/rehome-iot/rehome/provisioning/lease"
 )
 
 // Add adds identities, by their registration IDs. While Run is under way, they are run at once. It
@@ -39,6 +40,9 @@ func (f *Fleet) Add(ids ...string) error {
 		m.number = f.added
 		f.members[key] = m
 		if f.run != nil && !f.run.ending {
+			if f.run.seats != nil {
+				f.run.seats.add(id)
+			}
 			m.start(f.run)
 		}
 	}
@@ -57,6 +61,9 @@ func (f *Fleet) Remove(ctx context.Context, id string) error {
 		return invalid(id, "it is not in the fleet")
 	}
 	m.removed = true
+	if f.run != nil && f.run.seats != nil {
+		f.run.seats.remove(id)
+	}
 	if m.ended == nil || m.hasEnded() {
 		delete(f.members, strings.ToLower(id))
 		f.mu.Unlock()
@@ -84,6 +91,18 @@ func (f *Fleet) Get(id string) *provisioning.Device {
 		return m.device
 	}
 	return nil
+}
+
+// Leased says which identities this process runs by its Leases, who else there is, and whether that
+// can be told at present. It is zero without Leases, and while no Run is under way.
+func (f *Fleet) Leased() lease.KeeperStatus {
+	f.mu.Lock()
+	r := f.run
+	f.mu.Unlock()
+	if r == nil || r.seats == nil {
+		return lease.KeeperStatus{}
+	}
+	return r.seats.keeper.Status()
 }
 
 // Nudge tells all devices that the network may be back, as [provisioning.Device.Nudge] does.

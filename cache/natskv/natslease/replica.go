@@ -49,7 +49,8 @@ var _ lease.Leases = (*Replica)(nil)
 // NATS may come up meanwhile. Where an earlier process of the same name was killed, that takes
 // until it is dead to the others. Where one runs, the error is ErrNameTaken.
 //
-// Identities are placed on it from then on: run a Keeper. Close it to leave.
+// Identities are placed on it from then on: run a Keeper, or a fleet.Fleet of which these are the
+// Leases. Close it to leave.
 func Join(ctx context.Context, config Config) (*Replica, error) {
 	config, err := config.complete()
 	fail := func(err error) (*Replica, error) {
