@@ -21,7 +21,8 @@ const DefaultBucket = "rehome"
 // A Store is a cache.WaitStore in a bucket of NATS. It is safe for concurrent use and must not be
 // copied after first use. Several Stores, in several processes, may share a bucket.
 //
-// A call ends with its context, and after five seconds where that has no deadline.
+// A call ends with its context, and after five seconds where that has no deadline. Until then it is
+// repeated where no server answers, as while the others choose one in place of one that died.
 type Store struct {
 	// Conn is the connection to NATS; see ConnOptions. It stays the program's to close.
 	Conn *nats.Conn
@@ -84,7 +85,7 @@ func (s *Store) Put(ctx context.Context, key string, data []byte) error {
 
 // Delete removes the value.
 func (s *Store) Delete(ctx context.Context, key string) error {
-	return s.do(ctx, "delete", key, func(b *bucket.Bucket) error {
+	return s.do(ctx, "delete", key, func(ctx context.Context, b *bucket.Bucket) error {
 		return b.Purge(ctx, entryPrefix+bucket.EncodeKey(key))
 	})
 }
@@ -108,13 +109,13 @@ func (s *Store) PutWaits(ctx context.Context, key string, data []byte) error {
 	if len(data) > 0 {
 		return s.write(ctx, "put waits", waitsPrefix, key, encodeWaits(readMoment(), data))
 	}
-	return s.do(ctx, "put waits", key, func(b *bucket.Bucket) error {
+	return s.do(ctx, "put waits", key, func(ctx context.Context, b *bucket.Bucket) error {
 		return b.Purge(ctx, waitsPrefix+bucket.EncodeKey(key))
 	})
 }
 
 func (s *Store) read(ctx context.Context, op, prefix, key string) (e bucket.Entry, err error) {
-	err = s.do(ctx, op, key, func(b *bucket.Bucket) error {
+	err = s.do(ctx, op, key, func(ctx context.Context, b *bucket.Bucket) (err error) {
 		e, err = b.Get(ctx, prefix+bucket.EncodeKey(key))
 		return err
 	})
@@ -125,7 +126,7 @@ func (s *Store) read(ctx context.Context, op, prefix, key string) (e bucket.Entr
 }
 
 func (s *Store) write(ctx context.Context, op, prefix, key string, data []byte) error {
-	return s.do(ctx, op, key, func(b *bucket.Bucket) error {
+	return s.do(ctx, op, key, func(ctx context.Context, b *bucket.Bucket) error {
 		if len(data) > cache.MaxSize {
 			return fmt.Errorf("a value of %d bytes is over the limit of %d",
 				len(data), cache.MaxSize)
@@ -134,22 +135,50 @@ func (s *Store) write(ctx context.Context, op, prefix, key string, data []byte) 
 	})
 }
 
-// do runs one operation on the bucket, and explains its error.
-func (s *Store) do(ctx context.Context, op, key string, f func(*bucket.Bucket) error) error {
+// How long an operation may take where ctx does not say, how long one try of it, and how soon the
+// next one follows. What was sent to a server that died is answered by nobody; the next one is for
+// the server that has taken its place, which the others choose within some seconds.
+const (
+	longest  = 5 * time.Second
+	oneTry   = 2 * time.Second
+	retryGap = 100 * time.Millisecond
+)
+
+// do runs one operation on the bucket, more than once if nobody answers, and explains its error.
+// All operations may be repeated.
+func (s *Store) do(
+	ctx context.Context, op, key string, f func(context.Context, *bucket.Bucket) error,
+) error {
+	limited := ctx
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, longest)
+		defer cancel()
+	}
+	var last error
+	for limited.Err() == nil {
+		try, cancel := context.WithTimeout(limited, oneTry)
+		b, err := s.open(try)
+		if err == nil {
+			err = f(try, b)
+		}
+		unanswered := try.Err() != nil || bucket.IsUnanswered(err)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if last = err; !unanswered {
+			break
+		}
+		select {
+		case <-time.After(retryGap):
+		case <-limited.Done():
+		}
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	b, err := s.open(ctx)
-	if err == nil {
-		err = f(b)
-	}
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	}
-	return &Error{Op: op, Bucket: s.bucket(), Key: key, Err: err}
+	return &Error{Op: op, Bucket: s.bucket(), Key: key, Err: last}
 }
 
 func (s *Store) bucket() string {

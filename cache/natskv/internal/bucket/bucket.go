@@ -160,6 +160,12 @@ func (b *Bucket) Watch(ctx context.Context) (jetstream.KeyWatcher, error) {
 	return b.kv.WatchAll(ctx)
 }
 
+// IsUnanswered says that no server answered, so that it may be worth while to ask again.
+func IsUnanswered(err error) bool {
+	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) ||
+		errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, context.DeadlineExceeded)
+}
+
 // IsConflict says that a write was refused because the key has another revision, or may soon have.
 func IsConflict(err error) bool {
 	e, ok := errors.AsType[*jetstream.APIError](err)
