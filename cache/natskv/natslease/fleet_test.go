@@ -23,8 +23,8 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/fleet"
 )
 
-// A gateway is a replica with a Fleet, on a server of its own, as it is meant to be used: leases and
-// store in NATS, real devices, and a simulated hub.
+// A gateway is a replica with a Fleet, on a server of its own, as it is meant to be used: leases
+// and store in NATS, real devices, and a simulated hub.
 type gateway struct {
 	*fleet.Fleet
 	replica *natslease.Replica
@@ -146,7 +146,7 @@ func TestTheDeathOfOneOfThreeGatewaysAsksDPSNothing(t *testing.T) {
 		gateways[i].die()
 		gateways[i] = nil
 		until(t, connected(identities), "the others have its devices")
-		t.Logf("death %d: %d of %d devices connected by the others after %v, of which the lease is %v",
+		t.Logf("death %d: %d of %d devices with the others after %v, of which the lease is %v",
 			death+1, lost, identities, time.Since(began).Round(time.Millisecond), term)
 		assert.Len(t, s.Hub.Attempts(), lost, "nothing else has moved")
 		servers.Up(i)
