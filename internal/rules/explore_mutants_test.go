@@ -87,7 +87,7 @@ func mutants() []mutant {
 			name:  "a DPS that throttles is left alone for twice what the cap allows",
 			world: "dps throttles for a while", violation: "bound",
 			changes: []change{
-				{"delay.go", "window := min(3*max(", "window := 2 * min(3*max("},
+				{"delay.go", "window := min(time.", "window := 2 * min(time."},
 			},
 		},
 		{
@@ -178,6 +178,14 @@ func TestExploreFindsWhatIsBroken(t *testing.T) {
 			require.Error(t, err, "nothing was found")
 			assert.Contains(t, string(out), "violation "+m.violation, "%.3000s", out)
 		})
+	}
+}
+
+// All of them are put in where few are explored, too: one whose line has changed would be found out
+// late.
+func TestEveryMutantChangesLinesThatAreThere(t *testing.T) {
+	for _, m := range mutants() {
+		t.Run(m.name, func(t *testing.T) { m.overlay(t) })
 	}
 }
 
