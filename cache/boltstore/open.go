@@ -5,7 +5,6 @@ package boltstore
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"syscall"
@@ -13,7 +12,6 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/rehome-iot/rehome/internal/boltpages"
 	"github.com/rehome-iot/rehome/internal/onefile"
 )
 
@@ -157,42 +155,12 @@ func (s *Store) openFile() error {
 }
 
 // openBolt opens a database. A file that is so damaged that the database panics is closed again.
-func (s *Store) openBolt(path string, readOnly bool) (db *bolt.DB, err error) {
-	var file *os.File
-	options := &bolt.Options{
-		Timeout:  cmp.Or(s.Timeout, time.Second),
-		ReadOnly: readOnly,
-		OpenFile: func(path string, flag int, perm fs.FileMode) (*os.File, error) {
-			opened, err := os.OpenFile(path, flag, perm)
-			file = opened
-			return opened, err
-		},
-	}
-	damage, err := onefile.Guard(func() error {
-		db, err = bolt.Open(path, 0o600, options)
-		return err
+func (s *Store) openBolt(path string, readOnly bool) (*bolt.DB, error) {
+	return onefile.Open(func(
+		openFile func(path string, flag int, perm fs.FileMode) (*os.File, error),
+	) (*bolt.DB, error) {
+		return bolt.Open(path, 0o600, &bolt.Options{
+			Timeout: cmp.Or(s.Timeout, time.Second), ReadOnly: readOnly, OpenFile: openFile,
+		})
 	})
-	if damage != nil {
-		_ = file.Close() // and with it the lock
-		return nil, damage
-	}
-	if err == nil {
-		if err = checkPages(file); err != nil {
-			_ = db.Close()
-			return nil, err
-		}
-	}
-	return db, err
-}
-
-// checkPages finds what would have the database read for ever.
-func checkPages(file *os.File) error {
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	if err := boltpages.Check(file, info.Size()); err != nil {
-		return fmt.Errorf("%w (%w)", ErrDamaged, err)
-	}
-	return nil
 }

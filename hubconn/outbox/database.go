@@ -3,7 +3,6 @@
 package outbox
 
 import (
-	"fmt"
 	"io/fs"
 	"os"
 	"sync"
@@ -11,7 +10,6 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/rehome-iot/rehome/internal/boltpages"
 	"github.com/rehome-iot/rehome/internal/onefile"
 )
 
@@ -26,42 +24,12 @@ type database struct {
 }
 
 // openBolt opens a database. One that is so damaged that bbolt panics is closed again.
-func openBolt(path string, timeout time.Duration) (db *bolt.DB, err error) {
-	var file *os.File
-	damage, err := onefile.Guard(func() (err error) {
-		db, err = bolt.Open(path, 0o600, &bolt.Options{
-			Timeout: timeout,
-			OpenFile: func(path string, flag int, perm fs.FileMode) (*os.File, error) {
-				opened, err := os.OpenFile(path, flag, perm)
-				file = opened
-				return opened, err
-			},
-		})
-		return err
+func openBolt(path string, timeout time.Duration) (*bolt.DB, error) {
+	return onefile.Open(func(
+		openFile func(path string, flag int, perm fs.FileMode) (*os.File, error),
+	) (*bolt.DB, error) {
+		return bolt.Open(path, 0o600, &bolt.Options{Timeout: timeout, OpenFile: openFile})
 	})
-	if damage != nil {
-		_ = file.Close() // and with it the lock
-		return nil, damage
-	}
-	if err == nil {
-		if err = checkPages(file); err != nil {
-			_ = db.Close()
-			return nil, err
-		}
-	}
-	return db, err
-}
-
-// checkPages finds what would have the database read for ever.
-func checkPages(file *os.File) error {
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	if err := boltpages.Check(file, info.Size()); err != nil {
-		return fmt.Errorf("%w (%w)", ErrDamaged, err)
-	}
-	return nil
 }
 
 func (d *database) view(read func(*bolt.Tx) error) error {

@@ -47,7 +47,7 @@ var arrows = map[string][]string{
 	"internal/waits":      {"cache", "internal/oneline", "internal/rules"},
 	"internal/atomicfile": {},
 	"internal/crc32c":     {},
-	"internal/onefile":    {"internal/atomicfile"}, // for modules with a database
+	"internal/onefile":    {"internal/atomicfile", "internal/boltpages"}, // modules' databases
 	"internal/boltpages":  {},
 	"internal/jitter":     {},
 	"internal/keyring":    {},
