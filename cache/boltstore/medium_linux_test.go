@@ -4,8 +4,6 @@ package boltstore_test
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -14,42 +12,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/cache/boltstore"
+	"github.com/rehome-iot/rehome/internal/smalldisk"
 )
 
-const inNamespace = "BOLTSTORE_TEST_NAMESPACE"
-
-// mounted runs the rest of a test in a process that may mount file systems, and returns a small one
-// there; the caller returns where it is not ok.
-func mounted(t *testing.T, size string) (dir string, ok bool) {
-	t.Helper()
-	if os.Getenv(inNamespace) == t.Name() {
-		dir = t.TempDir()
-		require.NoError(t, syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size))
-		t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
-		return dir, true
-	}
-	command := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
-	command.Env = append(os.Environ(), inNamespace+"="+t.Name())
-	command.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-	}
-	out, err := command.CombinedOutput()
-	if _, ran := err.(*exec.ExitError); err != nil && !ran { //nolint:errorlint // as Run returns it
-		t.Skipf("no namespace to mount in: %v", err)
-	}
-	require.NoError(t, err, "%s", out)
-	return "", false
-}
-
-func remount(t *testing.T, dir string, flags uintptr) {
-	t.Helper()
-	require.NoError(t, syscall.Mount("", dir, "", syscall.MS_REMOUNT|flags, ""))
-}
-
 func TestAReadOnlyFileSystemIsReadAndToldOf(t *testing.T) {
-	dir, ok := mounted(t, "1m")
+	dir, ok := smalldisk.Mounted(t, "1m")
 	if !ok {
 		return
 	}
@@ -57,7 +24,7 @@ func TestAReadOnlyFileSystemIsReadAndToldOf(t *testing.T) {
 	s := &boltstore.Store{Path: file}
 	put(t, s, "sensor", "hub-a")
 	require.NoError(t, s.Close())
-	remount(t, dir, syscall.MS_RDONLY)
+	smalldisk.Remount(t, dir, syscall.MS_RDONLY, "")
 
 	s = &boltstore.Store{Path: file}
 	require.NoError(t, s.Open())
@@ -69,7 +36,7 @@ func TestAReadOnlyFileSystemIsReadAndToldOf(t *testing.T) {
 		assert.ErrorIs(t, e, syscall.EROFS)
 		holds(t, s, "sensor", "hub-a")
 	}
-	remount(t, dir, 0)
+	smalldisk.Remount(t, dir, 0, "")
 	require.NoError(t, s.Open(), "it is tried again")
 	put(t, s, "sensor", "hub-b")
 	holds(t, s, "sensor", "hub-b")
@@ -77,7 +44,7 @@ func TestAReadOnlyFileSystemIsReadAndToldOf(t *testing.T) {
 }
 
 func TestAFullDiskLosesNothingAndIsToldOf(t *testing.T) {
-	dir, ok := mounted(t, "256k")
+	dir, ok := smalldisk.Mounted(t, "256k")
 	if !ok {
 		return
 	}
@@ -103,7 +70,7 @@ func TestAFullDiskLosesNothingAndIsToldOf(t *testing.T) {
 	require.NoError(t, s.Close())
 	s = open(t, file)
 	check()
-	require.NoError(t, syscall.Mount("", dir, "", syscall.MS_REMOUNT, "size=4m"))
+	smalldisk.Remount(t, dir, 0, "size=4m")
 	put(t, s, "more", string(value))
 	check()
 }

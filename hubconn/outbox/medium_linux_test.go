@@ -5,8 +5,6 @@ package outbox
 import (
 	"bytes"
 	"log/slog"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -16,37 +14,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/internal/smalldisk"
 )
 
-const inNamespace = "OUTBOX_TEST_NAMESPACE"
-
-// mounted runs the rest of a test in a process that may mount file systems, and returns a small one
-// there; the caller returns where it is not ok.
-func mounted(t *testing.T, size string) (dir string, ok bool) {
-	t.Helper()
-	if os.Getenv(inNamespace) == t.Name() {
-		dir = t.TempDir()
-		require.NoError(t, syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size))
-		t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
-		return dir, true
-	}
-	command := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
-	command.Env = append(os.Environ(), inNamespace+"="+t.Name())
-	command.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-	}
-	out, err := command.CombinedOutput()
-	if _, ran := err.(*exec.ExitError); err != nil && !ran { //nolint:errorlint // as Run returns it
-		t.Skipf("no namespace to mount in: %v", err)
-	}
-	require.NoError(t, err, "%s", out)
-	return "", false
-}
-
 func TestAFullDiskFailsASendAndLosesNothing(t *testing.T) {
-	dir, ok := mounted(t, "256k")
+	dir, ok := smalldisk.Mounted(t, "256k")
 	if !ok {
 		return
 	}
@@ -84,7 +56,7 @@ func TestAFullDiskFailsASendAndLosesNothing(t *testing.T) {
 	assert.NotZero(t, f.Stats().Failed)
 	assert.Error(t, f.Stats().Err)
 
-	require.NoError(t, syscall.Mount("", dir, "", syscall.MS_REMOUNT, "size=4m"))
+	smalldisk.Remount(t, dir, 0, "size=4m")
 	require.NoError(t, box.Send(t.Context(), body(kept)))
 	check(box, kept+1)
 	assert.NoError(t, f.Stats().Err)
@@ -96,7 +68,7 @@ func TestAFullDiskFailsASendAndLosesNothing(t *testing.T) {
 }
 
 func TestAReadOnlyFileSystemIsTold(t *testing.T) {
-	dir, ok := mounted(t, "1m")
+	dir, ok := smalldisk.Mounted(t, "1m")
 	if !ok {
 		return
 	}
@@ -104,14 +76,11 @@ func TestAReadOnlyFileSystemIsTold(t *testing.T) {
 	f := open(t, path, quickly)
 	send(t, boxOf(t, f), 0)
 	require.NoError(t, f.Close())
-	remount := func(flags uintptr) {
-		require.NoError(t, syscall.Mount("", dir, "", syscall.MS_REMOUNT|flags, ""))
-	}
-	remount(syscall.MS_RDONLY)
+	smalldisk.Remount(t, dir, syscall.MS_RDONLY, "")
 	_, err := Open(path, quickly)
 	oneLine(t, err, path, "is on a read-only file system: remount it writable or name another")
 	_, err = Open(filepath.Join(dir, "new.db"), quickly)
 	oneLine(t, err, "new.db is on a read-only file system")
-	remount(0)
+	smalldisk.Remount(t, dir, 0, "")
 	assert.Equal(t, []string{"0"}, contents(t, boxOf(t, open(t, path, quickly)), telemetry))
 }

@@ -79,6 +79,7 @@ var arrows = map[string][]string{
 	"provisioning/lease/leasetest": {"provisioning/lease"},
 	"internal/tpmkey":              {},
 	"internal/swtpm":               {},
+	"internal/smalldisk":           {},
 	"internal/memnet":              {},
 	"internal/csr":                 {},
 	"internal/boundedlog":          {},
