@@ -50,6 +50,11 @@ func (l *Ledger) of(r Request) *asked {
 	return &l.kept[place]
 }
 
+// Expect is told of a device that may ask, or receive: what is kept of it comes nearer.
+func (l *Ledger) Expect(device uint32) (sum uint64) {
+	return uint64(l.kept[int(device)*l.places].notBefore)
+}
+
 // Asked checks a request.
 func (l *Ledger) Asked(r Request) {
 	k := l.of(r)

@@ -30,47 +30,6 @@ type Behaviour interface {
 
 const never = time.Duration(1<<63 - 1)
 
-// doings is what one or more devices do while a batch is played.
-type doings struct {
-	worker   int
-	sum      uint64 // keeps the compiler from leaving out what is only read
-	now      time.Duration
-	requests []asked
-	events   []event
-	changes  []Change
-	ledger   *service.Ledger
-}
-
-type asked struct {
-	service.Request
-	gen   uint8
-	order uint32 // of the requests of one device in a batch
-}
-
-func (d *doings) reset() {
-	d.requests, d.events, d.changes = d.requests[:0], d.events[:0], d.changes[:0]
-}
-
-// ask sends a request now.
-func (d *doings) ask(r service.Request, gen uint8) {
-	r.At = d.now
-	d.ledger.Asked(r)
-	d.requests = append(d.requests, asked{r, gen, uint32(len(d.requests))})
-}
-
-func (d *doings) change(device uint32, up bool, hub service.Hub) {
-	d.changes = append(d.changes, Change{At: d.now, Device: device, Up: up, Hub: hub})
-}
-
-// received tells the ledger of an answer, if a service has given one.
-func (d *doings) received(e event, k service.Kind, hub service.Hub) {
-	if service.Outcome(e.what) == service.Untrusted {
-		return
-	}
-	a := service.Answer{Outcome: service.Outcome(e.what), RetryAfter: e.wait}
-	d.ledger.Received(service.Request{Device: e.device, Kind: k, Hub: hub}, a, e.at)
-}
-
 // Change is a connection that came up or went down.
 type Change struct {
 	At     time.Duration
@@ -181,14 +140,6 @@ func (e *Engine) begin() {
 	e.announce(e.workers)
 }
 
-// maxWorkers is how many cores are of use.
-const maxWorkers = 8
-
-// workerOf is the one that plays a device: always the same.
-func (e *Engine) workerOf(device uint32) int {
-	return int(uint64(device) * uint64(len(e.workers)) / uint64(e.Devices))
-}
-
 // file puts into the queue what a worker's devices have coming.
 func (e *Engine) file(w *doings) {
 	for _, next := range w.events {
@@ -205,17 +156,13 @@ const least = 32
 
 // play plays a batch: first each device for itself, then the services.
 func (e *Engine) play(batch []event, last time.Duration) {
-	slices.SortFunc(batch, before)
 	var others sync.WaitGroup
 	parallel := len(batch) >= least
 	for i := len(e.workers) - 1; i >= 0; i-- {
 		w := e.workers[i]
 		w.reset()
-		cut, _ := slices.BinarySearchFunc(batch, i, func(n event, i int) int {
-			return cmp.Compare(e.workerOf(n.device), i)
-		})
-		part := batch[cut:]
-		batch = batch[:cut]
+		var part []event
+		batch, part = e.split(batch, i)
 		if i == 0 || !parallel {
 			e.playDevices(part, last, w)
 			continue
@@ -226,17 +173,33 @@ func (e *Engine) play(batch []event, last time.Duration) {
 	e.settle()
 }
 
-// playDevices plays the events of some devices, and the wakes that come of them up to last.
+// ahead is for how many events together what they need is asked for: more would not stay near.
+const ahead = 64
+
+// playDevices plays the events of a worker's devices, and the wakes that come of them up to last.
 func (e *Engine) playDevices(events []event, last time.Duration, do *doings) {
-	do.sum += e.Behaviour.expect(events)
+	slices.SortFunc(events, before)
+	expected := 0 // of the events that are left
 	for len(events) > 0 {
+		if expected <= 0 {
+			expected = min(ahead, len(events))
+			do.sum += e.expect(events[:expected])
+		}
 		n := 1
 		for n < len(events) && events[n].device == events[0].device {
 			n++
 		}
 		e.playDevice(events[:n], last, do)
-		events = events[n:]
+		events, expected = events[n:], expected-n
 	}
+	slices.SortFunc(do.requests, sooner)
+}
+
+func (e *Engine) expect(events []event) (sum uint64) {
+	for _, next := range events {
+		sum += uint64(e.devices[next.device].pending) + e.Ledger.Expect(next.device)
+	}
+	return sum + e.Behaviour.expect(events)
 }
 
 func (e *Engine) playDevice(events []event, last time.Duration, do *doings) {
@@ -269,19 +232,11 @@ func (e *Engine) playDevice(events []event, last time.Duration, do *doings) {
 
 // settle lets the services answer what a batch has asked, in order.
 func (e *Engine) settle() {
-	all := e.workers[0]
-	e.file(all)
-	for _, w := range e.workers[1:] {
-		all.requests = append(all.requests, w.requests...)
+	for _, w := range e.workers {
 		e.file(w)
 	}
 	e.announce(e.workers)
-	slices.SortFunc(all.requests, func(a, b asked) int {
-		return cmp.Or(
-			cmp.Compare(a.At, b.At), cmp.Compare(a.Device, b.Device), cmp.Compare(a.order, b.order),
-		)
-	})
-	for _, r := range all.requests {
+	for r := e.nextRequest(); r != nil; r = e.nextRequest() {
 		a := e.World.Answer(r.Request)
 		if e.Asked != nil && a.Outcome != service.Untrusted { // else nothing has been asked
 			e.Asked(r.Request, a)

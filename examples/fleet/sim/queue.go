@@ -38,7 +38,10 @@ func before(a, b event) int {
 	if a.device != b.device {
 		return cmp.Compare(a.device, b.device)
 	}
-	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.kind, b.kind))
+	if a.at != b.at {
+		return cmp.Compare(a.at, b.at)
+	}
+	return cmp.Compare(a.kind, b.kind)
 }
 
 // queue holds what is going to happen.

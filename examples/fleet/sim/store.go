@@ -68,6 +68,10 @@ func (p *states) save(device uint32, s *rules.State) {
 	for i := range mapWords {
 		var m uint64
 		for j := i * 64; j < min((i+1)*64, stateWords); j++ {
+			if j%block == 0 && alike(from, template, j) {
+				j += block - 1
+				continue
+			}
 			if from[j] == template[j] {
 				continue
 			}
@@ -81,7 +85,22 @@ func (p *states) save(device uint32, s *rules.State) {
 		}
 		slot[i] = m
 	}
-	p.extra[device] = nil
+	if p.extra[device] != nil {
+		p.extra[device] = nil
+	}
+}
+
+// block is how many words are compared at once: most are alike.
+const block = 8
+
+// alike says whether the words of a whole block from i on are the same.
+func alike(a, b *[stateWords]uint64, i int) bool {
+	if i+block > stateWords {
+		return false
+	}
+	x, y := (*[block]uint64)(a[i:]), (*[block]uint64)(b[i:])
+	return (x[0]^y[0])|(x[1]^y[1])|(x[2]^y[2])|(x[3]^y[3])|
+		(x[4]^y[4])|(x[5]^y[5])|(x[6]^y[6])|(x[7]^y[7]) == 0
 }
 
 // saveApart packs a state that does not fit its slot.
