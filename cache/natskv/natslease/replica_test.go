@@ -91,13 +91,25 @@ func lost(l lease.Lease, to string) bool {
 
 func TestAReplicaCutOffLosesToTheOthersWhatTheyTake(t *testing.T) {
 	t.Parallel()
+	t.Run("its link ends", func(t *testing.T) {
+		t.Parallel()
+		losesWhatOthersTake(t, (*natstest.Link).Cut)
+	})
+	t.Run("its link falls silent", func(t *testing.T) {
+		t.Parallel()
+		losesWhatOthersTake(t, (*natstest.Link).Silence)
+	})
+}
+
+func losesWhatOthersTake(t *testing.T, cut func(l *natstest.Link, off bool)) {
+	t.Helper()
 	servers := natstest.Start(t, 1)
 	a, b := join(t, servers, "a"), join(t, servers, "b")
 	taken, left := acquire(t, b, "taken"), acquire(t, b, "left")
 	own := acquire(t, a, "own")
 	a.sees(t, "a", "b")
 	began := time.Now()
-	b.link.Cut(true)
+	cut(b.link, true)
 	_, err := a.Acquire(t.Context(), "taken")
 	_, held := errors.AsType[*lease.HeldError](err)
 	require.True(t, held || time.Since(began) > term, "%v", err)
@@ -113,7 +125,7 @@ func TestAReplicaCutOffLosesToTheOthersWhatTheyTake(t *testing.T) {
 	assert.ErrorIs(t, err, lease.ErrUnconfirmed)
 
 	fence := left.Fence()
-	b.link.Cut(false)
+	cut(b.link, false)
 	until(t, func() bool { return left.Held() == nil }, "what nobody took is taken anew")
 	assert.Greater(t, left.Fence(), fence)
 	until(t, func() bool { return lost(taken, "a") }, "what another took is lost")

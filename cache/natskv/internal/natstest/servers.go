@@ -5,6 +5,7 @@ package natstest
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -38,20 +39,43 @@ func Alone(t *testing.T) *nats.Conn {
 
 // Servers are one or three servers, each with a port for clients.
 type Servers struct {
-	t       *testing.T
-	configs []embedded.Config
-	running []*embedded.Server
+	t         *testing.T
+	configs   []config
+	running   []io.Closer
+	processes bool
+}
+
+// config is what differs between servers.
+type config struct {
+	Dir, Name, Listen string
+	Cluster           *embedded.Cluster
+}
+
+func (c config) embedded(log *slog.Logger) embedded.Config {
+	return embedded.Config{
+		Dir: c.Dir, Name: c.Name, Listen: c.Listen, Cluster: c.Cluster, Logger: log,
+	}
 }
 
 // Start starts so many servers and returns at once; a cluster needs some seconds.
 func Start(t *testing.T, count int) *Servers {
 	t.Helper()
-	s := &Servers{t: t, running: make([]*embedded.Server, count)}
+	return start(t, count, false)
+}
+
+// StartProcesses starts servers in processes of their own, which Down kills; see Main. A cluster
+// takes longer to do without one that was killed than without one that says good-bye.
+func StartProcesses(t *testing.T, count int) *Servers {
+	t.Helper()
+	return start(t, count, true)
+}
+
+func start(t *testing.T, count int, processes bool) *Servers {
+	t.Helper()
+	s := &Servers{t: t, running: make([]io.Closer, count), processes: processes}
 	ports := free(t, 2*count)
 	for i := range count {
-		c := embedded.Config{
-			Dir: t.TempDir(), Name: fmt.Sprint("nats-", i), Listen: ports[i], Logger: log(t),
-		}
+		c := config{Dir: t.TempDir(), Name: fmt.Sprint("nats-", i), Listen: ports[i]}
 		if count > 1 {
 			c.Cluster = &embedded.Cluster{Listen: ports[count+i], Peers: ports[count:]}
 		}
@@ -69,9 +93,13 @@ func Start(t *testing.T, count int) *Servers {
 // Up starts a server, on its ports and files of before.
 func (s *Servers) Up(i int) {
 	s.t.Helper()
+	if s.processes {
+		s.running[i] = startProcess(s.t, s.configs[i])
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	server, err := embedded.Start(ctx, s.configs[i])
+	server, err := embedded.Start(ctx, s.configs[i].embedded(log(s.t)))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -100,7 +128,7 @@ func (s *Servers) Connect(i int, options ...nats.Option) *nats.Conn {
 	s.t.Helper()
 	all := append(natskv.ConnOptions(), nats.ReconnectWait(100*time.Millisecond),
 		nats.ReconnectJitter(100*time.Millisecond, 0), nats.Timeout(time.Second),
-		nats.DontRandomize(), nats.IgnoreDiscoveredServers())
+		nats.DontRandomize(), nats.IgnoreDiscoveredServers(), nats.PingInterval(time.Second))
 	nc, err := nats.Connect(s.URL(i), append(all, options...)...)
 	if err != nil {
 		s.t.Fatal(err)
