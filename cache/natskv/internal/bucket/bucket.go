@@ -167,6 +167,8 @@ func (b *Bucket) Watch(ctx context.Context) (jetstream.KeyWatcher, error) {
 // unanswered are the errors of a request that was not sent, or that nobody has answered.
 var unanswered = []error{
 	nats.ErrNoResponders, nats.ErrTimeout, jetstream.ErrNoStreamResponse, context.DeadlineExceeded,
+	// A bucket that was there: a server that has only just been chosen may not know of it yet.
+	jetstream.ErrStreamNotFound, jetstream.ErrBucketNotFound,
 	// The connection is being made anew, and keeps nothing until then (natskv.ConnOptions).
 	nats.ErrReconnectBufExceeded, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
 }
@@ -179,7 +181,6 @@ func IsUnanswered(err error) bool {
 		case codeNoPeers, codeNoLeader, codeNotLeader, codeOffline:
 			return true
 		}
-		return false
 	}
 	return slices.ContainsFunc(unanswered, func(e error) bool { return errors.Is(err, e) })
 }
