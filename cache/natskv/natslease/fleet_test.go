@@ -4,6 +4,7 @@ package natslease_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"testing"
@@ -13,12 +14,16 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/cache/natskv"
 	"github.com/rehome-iot/rehome/cache/natskv/internal/natstest"
 	"github.com/rehome-iot/rehome/cache/natskv/natslease"
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/provisioning"
 	"github.com/rehome-iot/rehome/provisioning/devicetest"
+	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 	"github.com/rehome-iot/rehome/provisioning/fleet"
 	"github.com/rehome-iot/rehome/provisioning/lease"
@@ -41,12 +46,40 @@ var errDied = errors.New("the power goes")
 type trio struct {
 	*testing.T
 	*chronicle
-	services *devicetest.Simulation
+	network  *simnet.Network
+	dps      *dpstest.Server
+	hub      *hubtest.Hub
 	servers  *natstest.Servers
 	ids      []string
 	term     time.Duration
 	patience time.Duration
 	gateways [3]*gateway
+}
+
+var deviceKey = base64.StdEncoding.EncodeToString([]byte("canary-key of all devices"))
+
+// enroll has DPS know so many identities, and set no quota: ten thousand would take ten minutes.
+func (s *trio) enroll(identities int) {
+	s.Helper()
+	s.network = simnet.ForTest(s)
+	s.dps = dpstest.New(s.network, dpstest.Config{
+		RetryAfter: time.Second, RegistrationsPerMinute: -1,
+	})
+	s.hub = hubtest.NewHub(s.network, devicetest.HubHost)
+	s.dps.Link(s.hub)
+	for i := range identities {
+		s.ids = append(s.ids, fmt.Sprintf("sensor-%05d", i))
+		require.NoError(s, s.dps.Enroll(dpstest.IndividualEnrollment{
+			RegistrationID: s.ids[i], Attestation: dpstest.Keys(deviceKey, ""),
+		}))
+	}
+}
+
+func (s *trio) device(id string, store cache.Store) *provisioning.Device {
+	return &provisioning.Device{
+		IDScope: s.dps.IDScope(), Attestation: dps.SymmetricKey{ID: id, Key: deviceKey},
+		Store: store, DialContext: s.network.DialContext, TLSConfig: s.network.TLSConfig(),
+	}
 }
 
 func (s *trio) powerOn(i int) {
@@ -65,9 +98,7 @@ func (s *trio) powerOn(i int) {
 		Leases: g.replica,
 		Budget: &fleet.Budget{DPSPerMinute: 1e6, DPSUnderWay: 64, HubPerSecond: 1e4},
 		Device: func(id string) (*provisioning.Device, error) {
-			dev := s.services.Restart(id)
-			dev.Store = readStore{g.store, s.chronicle}
-			return dev, nil
+			return s.device(id, readStore{g.store, s.chronicle}), nil
 		},
 		Session: func(ctx context.Context, id string, hub *hubconn.Conn) error {
 			s.connected(id, g)
@@ -139,9 +170,8 @@ func (s *trio) balanced() bool {
 // remembered says that all stores can tell where each identity belongs.
 func (s *trio) remembered() bool {
 	for _, id := range s.ids {
-		dev := s.services.Restart(id)
-		dev.Store = s.gateways[0].store
-		if k, err := dev.Remembered(s.Context()); err != nil || k.Confirmed == nil {
+		k, err := s.device(id, s.gateways[0].store).Remembered(s.Context())
+		if err != nil || k.Confirmed == nil {
 			return false
 		}
 	}
@@ -158,11 +188,8 @@ func TestTheDeathOfOneOfThreeGatewaysMovesItsDevicesAlone(t *testing.T) {
 		identities, deaths = 10_000, 10
 		s.term, s.patience = natslease.DefaultDuration, 10*time.Minute
 	}
-	s.servers, s.services = natstest.StartProcesses(t, 3), devicetest.Start(t)
-	for i := range identities {
-		s.ids = append(s.ids, fmt.Sprintf("sensor-%05d", i))
-		s.services.Enroll(s.ids[i])
-	}
+	s.servers = natstest.StartProcesses(t, 3)
+	s.enroll(identities)
 	s.begin()
 	for i := range s.gateways {
 		s.powerOn(i)
@@ -170,7 +197,7 @@ func TestTheDeathOfOneOfThreeGatewaysMovesItsDevicesAlone(t *testing.T) {
 	s.until(s.balanced, "all are connected, each where it is placed")
 	t.Logf("first boot: %s", s.tell())
 	s.until(s.remembered, "the others can know where each belongs")
-	asked := func() int { return s.services.DPS.Count(dpstest.Register, dpstest.Lookup) }
+	asked := func() int { return s.dps.Count(dpstest.Register, dpstest.Lookup) }
 	atBoot := asked()
 	assert.Equal(t, identities, atBoot)
 	for death := range deaths {
@@ -189,7 +216,7 @@ func (s *trio) dies(i int, livesOn bool) {
 	s.Helper()
 	dead := s.gateways[i]
 	lost := s.of(dead)
-	s.services.Hub.ResetLog()
+	s.hub.ResetLog()
 	s.begin()
 	s.servers.Down(i)
 	dead.link.Cut(true)
@@ -205,7 +232,7 @@ func (s *trio) dies(i int, livesOn bool) {
 		s.until(func() bool { return s.of(dead) == 0 }, "it has lost them")
 		assert.ErrorIs(s, dead.Leased().Away, lease.ErrUnconfirmed)
 	}
-	assert.Len(s, s.services.Hub.Attempts(), lost, "nothing else has moved")
+	assert.Len(s, s.hub.Attempts(), lost, "nothing else has moved")
 	dead.die()
 	s.servers.Up(i)
 	s.begin()
