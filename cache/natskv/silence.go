@@ -42,7 +42,7 @@ func (s *silence) noted(began time.Time, patience time.Duration, err error) time
 }
 
 // Away returns why no server answers, and since when. It is nil while they do, and before the first
-// call: nobody is asked. A Device that is started meanwhile waits for them as long as Patience says.
+// call: nobody is asked. A Device that is started meanwhile waits for them as Patience says.
 func (s *Store) Away() (since time.Time, err error) {
 	s.silence.mu.Lock()
 	defer s.silence.mu.Unlock()

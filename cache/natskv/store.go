@@ -13,6 +13,7 @@ import (
 
 	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/cache/natskv/internal/bucket"
+	"github.com/rehome-iot/rehome/internal/boottime"
 )
 
 // DefaultBucket is the bucket of a Store that names none.
@@ -114,13 +115,13 @@ func (s *Store) GetWaits(ctx context.Context, key string) ([]byte, time.Duration
 	if !ok {
 		return nil, 0, cache.ErrMiss
 	}
-	return append([]byte{}, data...), at.since(readMoment()), nil
+	return append([]byte{}, data...), at.Since(boottime.Read()), nil
 }
 
 // PutWaits stores data; empty data removes what was stored.
 func (s *Store) PutWaits(ctx context.Context, key string, data []byte) error {
 	if len(data) > 0 {
-		return s.write(ctx, "put waits", waitsPrefix, key, encodeWaits(readMoment(), data))
+		return s.write(ctx, "put waits", waitsPrefix, key, encodeWaits(boottime.Read(), data))
 	}
 	return s.do(ctx, "put waits", key, writing, func(ctx context.Context, b *bucket.Bucket) error {
 		return b.Purge(ctx, waitsPrefix+bucket.EncodeKey(key))
