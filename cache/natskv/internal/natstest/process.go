@@ -55,7 +55,7 @@ func startProcess(t *testing.T, c config) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{command: exec.Command(os.Args[0])} //nolint:gosec // this very program
+	p := &process{command: exec.Command(os.Args[0])} // this very program
 	p.command.Env = append(os.Environ(), serverToBe+"="+string(described))
 	if p.stdin, err = p.command.StdinPipe(); err != nil {
 		t.Fatal(err)
