@@ -71,6 +71,13 @@ func (c *chronicle) disconnected(id string, g *gateway) {
 	c.by[g]--
 }
 
+// forget drops a gateway that has ended.
+func (c *chronicle) forget(g *gateway) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.by, g)
+}
+
 // twice is for how long an identity has been connected by two gateways. mu is held.
 func (c *chronicle) twice(id string) time.Duration {
 	if len(c.sessions[id]) < 2 {

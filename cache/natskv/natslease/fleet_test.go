@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -119,7 +120,6 @@ func (s *trio) powerOn(i int) {
 		_ = g.replica.Close(context.Background())
 		conn.Close()
 	}()
-	s.Cleanup(g.die)
 	s.gateways[i] = g
 }
 
@@ -189,6 +189,13 @@ func TestTheDeathOfOneOfThreeGatewaysMovesItsDevicesAlone(t *testing.T) {
 		s.term, s.patience = natslease.DefaultDuration, 10*time.Minute
 	}
 	s.servers = natstest.StartProcesses(t, 3)
+	t.Cleanup(func() {
+		for _, g := range s.gateways {
+			if g != nil {
+				g.die()
+			}
+		}
+	})
 	s.enroll(identities)
 	s.begin()
 	for i := range s.gateways {
@@ -234,9 +241,19 @@ func (s *trio) dies(i int, livesOn bool) {
 	}
 	assert.Len(s, s.hub.Attempts(), lost, "nothing else has moved")
 	dead.die()
+	s.forget(dead)
 	s.servers.Up(i)
 	s.begin()
 	s.powerOn(i)
 	s.until(s.balanced, "it has back what it had")
-	s.Logf("back after %.1f s: %s", time.Since(s.began).Seconds(), s.tell())
+	s.Logf("back after %.1f s: %s; %d MB of memory", time.Since(s.began).Seconds(), s.tell(),
+		inUse()>>20)
+}
+
+// inUse is what of the memory is not garbage.
+func inUse() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc + m.StackInuse
 }
