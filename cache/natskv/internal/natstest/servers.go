@@ -8,7 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,11 +75,11 @@ func StartProcesses(t *testing.T, count int) *Servers {
 func start(t *testing.T, count int, processes bool) *Servers {
 	t.Helper()
 	s := &Servers{t: t, running: make([]io.Closer, count), processes: processes}
-	ports := free(t, 2*count)
+	addresses := free(t, 2*count)
 	for i := range count {
-		c := config{Dir: t.TempDir(), Name: fmt.Sprint("nats-", i), Listen: ports[i]}
+		c := config{Dir: t.TempDir(), Name: fmt.Sprint("nats-", i), Listen: addresses[i]}
 		if count > 1 {
-			c.Cluster = &embedded.Cluster{Listen: ports[count+i], Peers: ports[count:]}
+			c.Cluster = &embedded.Cluster{Listen: addresses[count+i], Peers: addresses[count:]}
 		}
 		s.configs = append(s.configs, c)
 		s.Up(i)
@@ -137,17 +139,32 @@ func (s *Servers) Connect(i int, options ...nats.Option) *nats.Conn {
 	return nc
 }
 
-// free returns addresses on loopback that nobody listened on a moment ago.
-func free(t *testing.T, count int) []string {
+// Ports are taken from below those that systems give to outgoing connections: one of these could
+// have the port of a server that is down for a moment. Each process begins somewhere else.
+const (
+	firstPort = 10_000
+	ports     = 20_000
+)
+
+var nextPort atomic.Int64
+
+func init() { nextPort.Store(int64(os.Getpid()) * 101) }
+
+// free returns addresses on loopback that nobody listened on a moment ago, and that this process
+// has not given out before.
+func free(t *testing.T, count int) (addresses []string) {
 	t.Helper()
-	var addresses []string
-	for range count {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
+	for tries := 0; len(addresses) < count; tries++ {
+		if tries == ports {
+			t.Fatal("no port is free")
 		}
-		defer l.Close() // after all of them, so that each has its own
-		addresses = append(addresses, l.Addr().String())
+		address := fmt.Sprintf("127.0.0.1:%d", firstPort+nextPort.Add(1)%ports)
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		_ = l.Close()
+		addresses = append(addresses, address)
 	}
 	return addresses
 }
