@@ -64,7 +64,7 @@ func TestAReadWaitsForServersThatDoNotAnswer(t *testing.T) {
 
 func TestPatienceIsForAllCallsTogether(t *testing.T) {
 	t.Parallel()
-	const patience = 4 * time.Second
+	const patience = 2 * time.Second
 	for name, turn := range ways {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -84,10 +84,8 @@ func TestPatienceIsForAllCallsTogether(t *testing.T) {
 			since, away := s.Away()
 			assert.ErrorIs(t, away, err)
 			assert.WithinRange(t, since, began, began.Add(patience))
-			for range 3 {
-				_, _, err = s.GetWaits(t.Context(), "sensor")
-				require.Error(t, err)
-			}
+			_, _, err = s.GetWaits(t.Context(), "sensor")
+			require.Error(t, err)
 			again, _ := s.Away()
 			assert.Equal(t, since, again, "the silence is the same")
 			assert.Greater(t, s.CallTimeout(), patience)

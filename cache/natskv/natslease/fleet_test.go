@@ -64,7 +64,7 @@ func (s *trio) enroll(identities int) {
 	s.Helper()
 	s.network = simnet.ForTest(s)
 	s.dps = dpstest.New(s.network, dpstest.Config{
-		RetryAfter: time.Second, RegistrationsPerMinute: -1,
+		RetryAfter: time.Second, RegistrationsPerMinute: -1, AssignTime: -1,
 	})
 	s.hub = hubtest.NewHub(s.network, devicetest.HubHost)
 	s.dps.Link(s.hub)
@@ -178,12 +178,12 @@ func (s *trio) remembered() bool {
 	return true
 }
 
-// With every other death the gateway lives on, cut off from NATS: it keeps its devices connected
-// until the others have them. In all of them its NATS server is killed.
+// With every other death, the first too, the gateway lives on, cut off from NATS: it keeps its
+// devices connected until the others have them. In all of them its NATS server is killed.
 func TestTheDeathOfOneOfThreeGatewaysMovesItsDevicesAlone(t *testing.T) {
 	t.Parallel()
 	s := &trio{T: t, chronicle: newChronicle(), term: term, patience: patience}
-	identities, deaths := 90, 2
+	identities, deaths := 90, 1
 	if long {
 		identities, deaths = 10_000, 10
 		s.term, s.patience = natslease.DefaultDuration, 10*time.Minute
@@ -208,7 +208,7 @@ func TestTheDeathOfOneOfThreeGatewaysMovesItsDevicesAlone(t *testing.T) {
 	atBoot := asked()
 	t.Logf("%d questions to DPS", atBoot)
 	for death := range deaths {
-		s.dies(death%3, death%2 == 1)
+		s.dies(death%3, death%2 == 0)
 	}
 	assert.Zero(t, asked()-atBoot, "questions to DPS")
 	failed, err := s.failures()
