@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,9 +24,27 @@ type chronicle struct {
 
 	began                time.Time
 	gets, ups            span
-	reads, failed, moved int
-	slowest              time.Duration // read
+	reading, handshaking parts
+	known                map[string]time.Time // when its last read had ended, by identity
+	failed               int
 	firstFailure         error
+}
+
+// parts are times of the same kind, of one device each.
+type parts struct {
+	n        int
+	sum, max time.Duration
+}
+
+func (p *parts) add(took time.Duration) {
+	p.n++
+	p.sum += took
+	p.max = max(p.max, took)
+}
+
+func (p *parts) String() string {
+	return fmt.Sprintf("%.0f ms on average, %.1f s at most",
+		1000*p.sum.Seconds()/float64(max(p.n, 1)), p.max.Seconds())
 }
 
 // A span is from the first of some events to the last of them.
@@ -47,7 +66,7 @@ func (c *chronicle) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.began, c.gets, c.ups = time.Now(), span{}, span{}
-	c.reads, c.moved, c.slowest = 0, 0, 0
+	c.reading, c.handshaking, c.known = parts{}, parts{}, map[string]time.Time{}
 }
 
 func (c *chronicle) connected(id string, g *gateway) {
@@ -59,8 +78,8 @@ func (c *chronicle) connected(id string, g *gateway) {
 	}
 	c.sessions[id][g] = now
 	c.by[g]++
-	c.moved++
 	c.ups.take(now)
+	c.handshaking.add(now.Sub(c.known[id]))
 }
 
 func (c *chronicle) disconnected(id string, g *gateway) {
@@ -109,13 +128,14 @@ func (c *chronicle) of(g *gateway) int {
 	return c.by[g]
 }
 
-func (c *chronicle) read(began time.Time, err error) {
+func (c *chronicle) read(id string, began time.Time, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := time.Now()
 	c.gets.take(began)
-	c.gets.last = time.Now()
-	c.reads++
-	c.slowest = max(c.slowest, time.Since(began))
+	c.gets.last = now
+	c.known[id] = now
+	c.reading.add(now.Sub(began))
 	if err != nil && !errors.Is(err, cache.ErrMiss) {
 		if c.failed++; c.firstFailure == nil {
 			c.firstFailure = err
@@ -133,10 +153,10 @@ func (c *chronicle) tell() string {
 		}
 		return t.Sub(c.began).Seconds()
 	}
-	return fmt.Sprintf("first read of the store at %.1f s, last of %d at %.1f s, the slowest took "+
-		"%.1f s; first connected at %.1f s, last of %d at %.1f s",
-		at(c.gets.first), c.reads, at(c.gets.last), c.slowest.Seconds(),
-		at(c.ups.first), c.moved, at(c.ups.last))
+	return fmt.Sprintf("reads of the store began at %.1f s and ended at %.1f s, one took %v; "+
+		"devices were connected from %.1f s to %.1f s, one took %v",
+		at(c.gets.first), at(c.gets.last), &c.reading,
+		at(c.ups.first), at(c.ups.last), &c.handshaking)
 }
 
 // failures is how many reads have failed, and why the first did.
@@ -156,7 +176,7 @@ func (s readStore) Get(ctx context.Context, key string) ([]byte, error) {
 	began := time.Now()
 	data, err := s.Store.Get(ctx, key)
 	if ctx.Err() == nil {
-		s.chronicle.read(began, err)
+		s.chronicle.read(strings.TrimSuffix(key, "~waits"), began, err)
 	}
 	return data, err
 }

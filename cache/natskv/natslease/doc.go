@@ -45,9 +45,9 @@
 // # When NATS is away
 //
 // Leases are not confirmed any more once the duration has passed, so that nothing is connected
-// anew; what is connected stays, and what runs goes on. When NATS is back, everybody has the whole
-// duration again before they are taken for dead. A replica that was cut off alone finds its devices
-// with the others.
+// anew; what is connected stays, and what runs goes on. When NATS is back, everybody has two thirds
+// of the duration or more before they are taken for dead. A replica that was cut off alone finds its
+// devices with the others.
 //
 // A computer that was suspended, and its clock for durations with it, learns of it at its next
 // write. Until then it takes its leases for confirmed.

@@ -52,8 +52,6 @@ type trio struct {
 	hub      *hubtest.Hub
 	servers  *natstest.Servers
 	ids      []string
-	term     time.Duration
-	patience time.Duration
 	gateways [3]*gateway
 }
 
@@ -88,11 +86,11 @@ func (s *trio) powerOn(i int) {
 	g := &gateway{link: new(natstest.Link), ended: make(chan struct{})}
 	conn := s.servers.Connect(i, nats.SetCustomDialer(g.link))
 	g.store = &natskv.Store{Conn: conn, Replicas: 3}
-	joining, cancel := context.WithTimeout(s.Context(), s.patience)
+	joining, cancel := context.WithTimeout(s.Context(), patience)
 	defer cancel()
 	var err error
 	g.replica, err = natslease.Join(joining, natslease.Config{
-		Conn: conn, Name: fmt.Sprint("gateway-", i), Duration: s.term, Replicas: 3,
+		Conn: conn, Name: fmt.Sprint("gateway-", i), Duration: termOfMany, Replicas: 3,
 	})
 	require.NoError(s, err)
 	g.Fleet = &fleet.Fleet{
@@ -130,10 +128,10 @@ func (g *gateway) die() {
 	<-g.ended
 }
 
-// until waits for a condition, which is looked at rarely: it is about thousands.
+// until waits for a condition, and tells where everybody is if it does not come.
 func (s *trio) until(condition func() bool, what string) {
 	s.Helper()
-	if assert.Eventually(s, condition, s.patience, 100*time.Millisecond, what) {
+	if assert.Eventually(s, condition, patience, often, what) {
 		return
 	}
 	for i, g := range s.gateways {
@@ -182,12 +180,8 @@ func (s *trio) remembered() bool {
 // devices connected until the others have them. In all of them its NATS server is killed.
 func TestTheDeathOfOneOfThreeGatewaysMovesItsDevicesAlone(t *testing.T) {
 	t.Parallel()
-	s := &trio{T: t, chronicle: newChronicle(), term: term, patience: patience}
-	identities, deaths := 90, 1
-	if long {
-		identities, deaths = 10_000, 10
-		s.term, s.patience = natslease.DefaultDuration, 10*time.Minute
-	}
+	s := &trio{T: t, chronicle: newChronicle()}
+	identities, deaths := ofThousands(90, 10_000), ofThousands(1, 10)
 	s.servers = natstest.StartProcesses(t, 3)
 	t.Cleanup(func() {
 		for _, g := range s.gateways {
@@ -215,7 +209,7 @@ func TestTheDeathOfOneOfThreeGatewaysMovesItsDevicesAlone(t *testing.T) {
 	assert.Zero(t, failed, "reads of the store that failed, the first of them: %v", err)
 	twice := s.longestTwice()
 	t.Logf("an identity was connected by two gateways for %v at most", twice)
-	assert.Less(t, twice, s.term)
+	assert.Less(t, twice, termOfMany)
 }
 
 // dies has gateway i die, and come back.
@@ -233,8 +227,8 @@ func (s *trio) dies(i int, livesOn bool) {
 	s.until(func() bool { return s.others(i) == len(s.ids) }, "the others have its devices")
 	took := time.Since(s.began)
 	s.Logf("%d of %d devices with the others after %.1f s, of which the lease is %v: %s",
-		lost, len(s.ids), took.Seconds(), s.term, s.tell())
-	assert.Less(s, took, s.term+10*15*time.Second)
+		lost, len(s.ids), took.Seconds(), termOfMany, s.tell())
+	assert.Less(s, took, termOfMany+10*15*time.Second)
 	if livesOn {
 		s.until(func() bool { return s.of(dead) == 0 }, "it has lost them")
 		assert.ErrorIs(s, dead.Leased().Away, lease.ErrUnconfirmed)

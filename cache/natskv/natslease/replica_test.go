@@ -19,10 +19,13 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/lease"
 )
 
-const (
-	term     = 3 * time.Second
-	patience = 2 * time.Minute // for what has to happen, however slow the machine is
-	often    = 20 * time.Millisecond
+const term = 3 * time.Second
+
+// patience is for what has to happen, however slow the machine is; often is how often it is looked
+// whether it has.
+var (
+	patience = ofThousands(2*time.Minute, 10*time.Minute)
+	often    = ofThousands(20*time.Millisecond, 200*time.Millisecond)
 )
 
 // A place is a replica with a way to NATS of its own.
@@ -154,7 +157,7 @@ func TestWhileNATSIsAwayNothingIsConfirmedAndNobodyIsTakenForDead(t *testing.T) 
 	assert.ErrorIs(t, err, lease.ErrUnconfirmed)
 	assert.Error(t, released.Release(t.Context()), "nobody could be told")
 	assert.ErrorIs(t, context.Cause(released.Context()), lease.ErrReleased)
-	time.Sleep(away())
+	time.Sleep(away)
 
 	servers.Up(0)
 	until(t, func() bool { return ofA.Held() == nil && ofB.Held() == nil }, "confirmed again")
