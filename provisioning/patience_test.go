@@ -39,6 +39,7 @@ func TestADeviceWaitsForItsStoreAsLongAsThatSays(t *testing.T) {
 	}{
 		"longer than others, and it answers":   {patientStore{nil, 20 * time.Second, time.Minute}, 0},
 		"longer than others, and it does not":  {patientStore{nil, time.Hour, time.Minute}, 1},
+		"for ever, which has a limit":          {patientStore{nil, time.Hour, 24 * time.Hour}, 1},
 		"no longer than others":                {patientStore{nil, 20 * time.Second, 0}, 1},
 		"shorter than others, which is no use": {patientStore{nil, 8 * time.Second, time.Second}, 0},
 	} {
@@ -52,7 +53,7 @@ func TestADeviceWaitsForItsStoreAsLongAsThatSays(t *testing.T) {
 				c.store.WaitStore = r.store.(cache.WaitStore)
 				dev.Store = c.store
 				stop = r.run(dev)
-				r.await(0, 5*time.Minute)
+				r.await(0, 10*time.Minute) // some calls
 				assert.Equal(t, c.lookups, r.asked(dpstest.Lookup))
 				assert.Zero(t, r.asked(dpstest.Register))
 				stop()

@@ -39,9 +39,10 @@ type Store struct {
 
 	// Patience is how long a Get, or a GetWaits, waits for servers that do not answer, and so how
 	// long a Device waits at its start before it takes the Store for one that fails, and asks DPS
-	// where it belongs. It counts from when they fell silent, for all calls together: once it has
-	// passed, a call has 2 s until one is answered again. The default is DefaultPatience. Below
-	// 20 s, the choice of a leader in place of a server that died may be taken for a failure.
+	// where it belongs; a Device waits 2 min at most. It counts from when they fell silent, for all
+	// calls together: once it has passed, a call has 2 s until one is answered again. The default
+	// is DefaultPatience. Below 20 s, the choice of a leader in place of a server that died may be
+	// taken for a failure.
 	Patience time.Duration
 
 	mu      sync.Mutex
