@@ -177,7 +177,7 @@ func (s *entryStore) forget(ctx context.Context) error {
 // worn out takes seconds and answers; a file server that is gone does not.
 const storeTimeout = 10 * time.Second
 
-// longestStoreTimeout bounds what a store may say: a device that cannot read it asks DPS in the end.
+// longestStoreTimeout bounds what a store may say: a device that cannot read it is to ask DPS.
 const longestStoreTimeout = 2 * time.Minute
 
 // storeGrace is how much longer a store is waited for once its context has ended, so that one that

@@ -32,8 +32,8 @@
 // server, sync_interval, two minutes by default. A device that loses its entry asks DPS once.
 //
 // While NATS cannot be reached, or three servers choose one that answers in place of one that died,
-// a read waits: see Store.Patience, by which a Device knows, and Store.Away. After that it fails; the
-// Device asks DPS where it belongs, goes on without the store, and stores later.
+// a read waits: see Store.Patience, by which a Device knows, and Store.Away. After that it fails;
+// the Device asks DPS where it belongs, goes on without the store, and stores later.
 //
 // Whoever may read the bucket may read the entries, and whoever may write it may replace them by
 // older ones of the same device; entries are sealed by the device's own key against all else. Give
