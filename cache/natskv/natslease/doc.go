@@ -68,6 +68,7 @@
 //	it returns: all are back with it        5 to 13 s after it has begun to join
 //	questions to DPS, other devices moved   none
 //
-// The servers choose a leader meanwhile, in 4 to 9 s or twice that. Where that takes longer than the
-// lease, it is found dead that much later, and natskv.Store has reads wait.
+// The servers choose a leader meanwhile, in 4 to 9 s or twice that. Where that takes long, it is
+// found dead later, by two thirds of the duration after the choice at the latest, and reads of a
+// natskv.Store wait.
 package natslease
