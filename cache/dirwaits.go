@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/internal/atomicfile"
+	"github.com/rehome-iot/rehome/internal/boottime"
 )
 
 // GetWaits returns what PutWaits stored, from whichever place has the latest. The
@@ -60,7 +61,7 @@ func (d Dir) PutWaits(ctx context.Context, key string, data []byte) error {
 	defer putWaitsLock.Unlock()
 	// Before the file is written, however long that takes: the age is a lower bound
 	// of the time since the caller decided.
-	file := waitFile{readBootTime(), data}.encode()
+	file := waitFile{boottime.Read(), data}.encode()
 	places := d.waitPlaces(key)
 	if len(data) == 0 {
 		return d.removeWaits(key, places)
@@ -128,14 +129,14 @@ func latestWaits(p waitPlaces) (foundWaits, error) {
 		return beside, err // as at most boots, which need no clock then
 	}
 	// Only now: a file that was written since would seem to be of another run.
-	now := readBootTime()
-	beside.age, runtime.age = beside.at.since(now), runtime.at.since(now)
+	now := boottime.Read()
+	beside.age, runtime.age = beside.at.Since(now), runtime.at.Since(now)
 	switch {
 	case runtime.path == "":
 		return beside, err
 	case beside.path == "", beside.age < 0:
 		return runtime, nil
-	case runtime.age < 0, runtime.at.clock < beside.at.clock:
+	case runtime.age < 0, runtime.at.Clock < beside.at.Clock:
 		return beside, nil
 	}
 	return runtime, nil

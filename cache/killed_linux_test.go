@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/internal/atomicfile"
+	"github.com/rehome-iot/rehome/internal/boottime"
 )
 
 const (
@@ -168,8 +169,8 @@ func TestKillBeforeAnyOperationLeavesTheOldWaitsOrTheNew(t *testing.T) {
 func TestCrashLoopLeavesWholeWaitsOfKnownAge(t *testing.T) {
 	eachPlace(t, func(t *testing.T, d Dir, runtime string) {
 		// The program reads the machine's own clock.
-		replaceWith(t, &bootIDFile, "/proc/sys/kernel/random/boot_id")
-		replaceWith(t, &uptimeFile, "/proc/uptime")
+		replaceWith(t, &boottime.BootIDFile, "/proc/sys/kernel/random/boot_id")
+		replaceWith(t, &boottime.UptimeFile, "/proc/uptime")
 		for range 15 {
 			before := time.Now()
 			program(t, d, runtime, 1+rand.N(20))
@@ -177,7 +178,7 @@ func TestCrashLoopLeavesWholeWaitsOfKnownAge(t *testing.T) {
 			require.NotEmpty(t, data)
 			assert.Equal(t, bytes.Repeat([]byte(data[:1]), len(data)), []byte(data))
 			assert.LessOrEqual(t, age, time.Since(before))
-			if readBootTime() != (bootTime{}) {
+			if boottime.Read() != (boottime.Moment{}) {
 				assert.GreaterOrEqual(t, age, time.Duration(0))
 			}
 			assert.LessOrEqual(t, leftBehind(t, d, runtime), 2)

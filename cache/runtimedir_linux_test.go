@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/internal/atomicfile"
+	"github.com/rehome-iot/rehome/internal/boottime"
 )
 
 // rig is a Dir and a runtime directory, on a machine that has been up for 100 s.
@@ -69,7 +70,7 @@ func files(t *testing.T, dir string) []string {
 }
 
 // plant puts a file of waits where d looks for it.
-func plant(t *testing.T, path string, at bootTime, data string) {
+func plant(t *testing.T, path string, at boottime.Moment, data string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
 	require.NoError(t, os.WriteFile(path, waitFile{at, []byte(data)}.encode(), 0o600))
@@ -181,7 +182,7 @@ func TestAgeComesFromTheClockOfThisRunOfTheMachine(t *testing.T) {
 		}{
 			{someID, "100.00 1.00\n", 0},
 			{someID, "100.01 1.00\n", 0},
-			{someID, "160.00 1.00\n", time.Minute - clockStep},
+			{someID, "160.00 1.00\n", time.Minute - 10*time.Millisecond},
 			{someID, "99.99 1.00\n", -1},
 			{"ffffffff-0b21-43a3-b27c-c7c82ae10e99\n", "160.00 1.00\n", -1},
 			{"", "160.00 1.00\n", -1},
@@ -196,14 +197,14 @@ func TestAgeComesFromTheClockOfThisRunOfTheMachine(t *testing.T) {
 }
 
 func TestLatestOfBothPlacesIsTaken(t *testing.T) {
-	at := func(seconds time.Duration) bootTime {
-		return bootTime{thisBoot, seconds * time.Second}
+	at := func(seconds time.Duration) boottime.Moment {
+		return boottime.Moment{Boot: thisBoot, Clock: seconds * time.Second}
 	}
-	before := func(seconds time.Duration) bootTime {
-		return bootTime{otherBoot, seconds * time.Second}
+	before := func(seconds time.Duration) boottime.Moment {
+		return boottime.Moment{Boot: otherBoot, Clock: seconds * time.Second}
 	}
 	for name, test := range map[string]struct {
-		runtime, beside bootTime
+		runtime, beside boottime.Moment
 		want            string
 	}{
 		"runtime is later":                  {at(20), at(10), "runtime"},
@@ -214,7 +215,7 @@ func TestLatestOfBothPlacesIsTaken(t *testing.T) {
 		"both are of another run":           {before(10), before(20), "runtime"},
 		"runtime is of a clock that fell":   {at(999), at(10), "beside"},
 		"beside is of a clock that fell":    {at(10), at(999), "runtime"},
-		"beside was written without clocks": {at(10), bootTime{}, "runtime"},
+		"beside was written without clocks": {at(10), boottime.Moment{}, "runtime"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, _ := rig(t)
@@ -238,19 +239,19 @@ func TestLatestOfBothPlacesIsTaken(t *testing.T) {
 func TestAgeStaysKnownWhileWaitsAreReplaced(t *testing.T) {
 	d, _ := rig(t)
 	putWaits(t, d, "key", "first")
-	boot := readBootTime().boot
+	boot := boottime.Read().Boot
 	pipe := filepath.Join(t.TempDir(), "uptime")
 	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
-	replaceWith(t, &uptimeFile, pipe)
+	replaceWith(t, &boottime.UptimeFile, pipe)
 	var all sync.WaitGroup
 	all.Go(func() {
 		data, age := waits(t, d, "key")
 		assert.Equal(t, "first", data)
-		assert.Equal(t, 50*time.Second-clockStep, age)
+		assert.Equal(t, 50*time.Second-10*time.Millisecond, age)
 	})
 	uptime, err := os.OpenFile(pipe, os.O_WRONLY, 0) // blocks until the reader is there
 	require.NoError(t, err)
-	plant(t, d.waitPlaces("key").runtime, bootTime{boot, 160 * time.Second}, "second")
+	plant(t, d.waitPlaces("key").runtime, momentOf(boot, 160*time.Second), "second")
 	_, err = uptime.WriteString("150.00 1.00\n")
 	require.NoError(t, err)
 	require.NoError(t, uptime.Close())
@@ -259,7 +260,7 @@ func TestAgeStaysKnownWhileWaitsAreReplaced(t *testing.T) {
 
 func TestDamagedFileInOnePlaceDoesNotHideTheOther(t *testing.T) {
 	d, _ := rig(t)
-	now := readBootTime()
+	now := boottime.Read()
 	p := d.waitPlaces("key")
 	plant(t, p.runtime, now, "runtime")
 	plant(t, p.beside, now, "beside")
@@ -295,7 +296,7 @@ func TestOnlyOnePlaceIsLeftWithWaits(t *testing.T) {
 func TestPlantedLinkInTheRuntimeDirectoryIsNeitherReadNorWrittenThrough(t *testing.T) {
 	d, _ := rig(t)
 	victim := filepath.Join(t.TempDir(), "victim")
-	plant(t, victim, readBootTime(), "planted")
+	plant(t, victim, boottime.Read(), "planted")
 	before, err := os.ReadFile(victim)
 	require.NoError(t, err)
 	require.NoError(t, os.Symlink(victim, d.waitPlaces("key").runtime))

@@ -6,29 +6,9 @@ import (
 	"encoding/binary"
 	"time"
 
+	"github.com/rehome-iot/rehome/internal/boottime"
 	"github.com/rehome-iot/rehome/internal/crc32c"
 )
-
-// A bootTime is a moment within one run of the machine.
-type bootTime struct {
-	// boot is the run's ID; all zero means that there is no telling.
-	boot [16]byte
-	// clock is how long the machine had been running, asleep or not.
-	clock time.Duration
-}
-
-// clockStep is how coarse the clock is. Two readings may differ by as much more
-// than the moments do.
-const clockStep = 10 * time.Millisecond
-
-// since returns how long before now b was, at least, or a negative duration if
-// nobody can say.
-func (b bootTime) since(now bootTime) time.Duration {
-	if b.boot == ([16]byte{}) || b.boot != now.boot || now.clock < b.clock {
-		return -1
-	}
-	return max(0, now.clock-b.clock-clockStep)
-}
 
 // A waitFile is what is in a file of waits: the data and when it was stored. The
 // file begins with a header of fixed length, in little-endian order:
@@ -42,7 +22,7 @@ func (b bootTime) since(now bootTime) time.Duration {
 //
 // The checksum finds what a power cut has torn, since nothing is synced.
 type waitFile struct {
-	at   bootTime
+	at   boottime.Moment
 	data []byte
 }
 
@@ -54,8 +34,8 @@ const (
 func (w waitFile) encode() []byte {
 	file := make([]byte, 0, waitHeader+len(w.data))
 	file = append(file, waitMagic...)
-	file = append(file, w.at.boot[:]...)
-	file = binary.LittleEndian.AppendUint64(file, uint64(w.at.clock))
+	file = append(file, w.at.Boot[:]...)
+	file = binary.LittleEndian.AppendUint64(file, uint64(w.at.Clock))
 	file = binary.LittleEndian.AppendUint32(file, uint32(len(w.data)))
 	file = binary.LittleEndian.AppendUint32(file, crc32c.Checksum(file, w.data))
 	return append(file, w.data...)
@@ -72,5 +52,5 @@ func decodeWaits(file []byte) (w waitFile, ok bool) {
 		binary.LittleEndian.Uint32(file[36:]) != crc32c.Checksum(file[:36], data) {
 		return waitFile{}, false
 	}
-	return waitFile{bootTime{[16]byte(file[8:24]), clock}, data}, true
+	return waitFile{boottime.Moment{Boot: [16]byte(file[8:24]), Clock: clock}, data}, true
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/internal/boottime"
 )
 
 var (
@@ -16,11 +18,15 @@ var (
 	otherBoot = [16]byte([]byte("another run, 16B"))
 )
 
+func momentOf(boot [16]byte, clock time.Duration) boottime.Moment {
+	return boottime.Moment{Boot: boot, Clock: clock}
+}
+
 func TestWaitFileIsReadAsWritten(t *testing.T) {
 	for _, w := range []waitFile{
-		{bootTime{thisBoot, 12345 * time.Millisecond}, []byte("until ten")},
-		{bootTime{}, []byte{0}},
-		{bootTime{otherBoot, 1<<63 - 1}, bytes.Repeat([]byte("x"), MaxSize)},
+		{momentOf(thisBoot, 12345*time.Millisecond), []byte("until ten")},
+		{boottime.Moment{}, []byte{0}},
+		{momentOf(otherBoot, 1<<63-1), bytes.Repeat([]byte("x"), MaxSize)},
 	} {
 		got, ok := decodeWaits(w.encode())
 		require.True(t, ok)
@@ -33,12 +39,12 @@ func TestWaitFileFormat(t *testing.T) {
 	assert.Equal(
 		t, "rehomeW\x01this run, 16 B..\x00\x94\x35\x77\x00\x00\x00\x00\x02\x00\x00\x00"+
 			"\xb6\x99\xf4\x74ok",
-		string(waitFile{bootTime{thisBoot, 2 * time.Second}, []byte("ok")}.encode()),
+		string(waitFile{momentOf(thisBoot, 2*time.Second), []byte("ok")}.encode()),
 	)
 }
 
 func TestTornWaitFileIsNotRead(t *testing.T) {
-	whole := waitFile{bootTime{thisBoot, time.Second}, []byte("until ten")}.encode()
+	whole := waitFile{momentOf(thisBoot, time.Second), []byte("until ten")}.encode()
 	for length := range whole {
 		_, ok := decodeWaits(whole[:length])
 		assert.False(t, ok, "cut to %d bytes", length)
@@ -54,51 +60,29 @@ func TestTornWaitFileIsNotRead(t *testing.T) {
 	}
 	_, ok := decodeWaits(append(bytes.Clone(whole), 0))
 	assert.False(t, ok, "longer")
-	_, ok = decodeWaits(waitFile{bootTime{thisBoot, time.Second}, nil}.encode())
+	_, ok = decodeWaits(waitFile{momentOf(thisBoot, time.Second), nil}.encode())
 	assert.False(t, ok, "no data, which is never stored")
-	_, ok = decodeWaits(waitFile{bootTime{thisBoot, -1}, []byte("data")}.encode())
+	_, ok = decodeWaits(waitFile{momentOf(thisBoot, -1), []byte("data")}.encode())
 	assert.False(t, ok, "before the start")
 }
 
 func FuzzWaitFile(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte(waitMagic))
-	f.Add(waitFile{bootTime{thisBoot, time.Second}, []byte("until ten")}.encode())
-	f.Add(waitFile{bootTime{}, []byte{0}}.encode())
-	f.Add(waitFile{bootTime{thisBoot, -1}, []byte("data")}.encode())
-	f.Add(append(waitFile{bootTime{thisBoot, 1}, []byte("data")}.encode(), "more"...))
+	f.Add(waitFile{momentOf(thisBoot, time.Second), []byte("until ten")}.encode())
+	f.Add(waitFile{boottime.Moment{}, []byte{0}}.encode())
+	f.Add(waitFile{momentOf(thisBoot, -1), []byte("data")}.encode())
+	f.Add(append(waitFile{momentOf(thisBoot, 1), []byte("data")}.encode(), "more"...))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		w, ok := decodeWaits(file)
 		if !ok {
 			return
 		}
-		if len(w.data) == 0 || w.at.clock < 0 {
+		if len(w.data) == 0 || w.at.Clock < 0 {
 			t.Errorf("%q is read as %+v", file, w)
 		}
 		if again := w.encode(); !bytes.Equal(again, file) {
 			t.Errorf("%q is read as %+v, which is written as %q", file, w, again)
 		}
 	})
-}
-
-func TestAgeIsALowerBoundWithinOneRunOfTheMachine(t *testing.T) {
-	const (
-		s      = time.Second
-		minute = 60*s - 10*time.Millisecond
-	)
-	for name, test := range map[string]struct {
-		then, now bootTime
-		want      time.Duration
-	}{
-		"a minute":                {bootTime{thisBoot, 40 * s}, bootTime{thisBoot, 100 * s}, minute},
-		"within a step":           {bootTime{thisBoot, 40 * s}, bootTime{thisBoot, 40 * s}, 0},
-		"clock went back":         {bootTime{thisBoot, 40 * s}, bootTime{thisBoot, 39 * s}, -1},
-		"restarted":               {bootTime{otherBoot, 40 * s}, bootTime{thisBoot, 100 * s}, -1},
-		"written without a clock": {bootTime{}, bootTime{thisBoot, 100 * s}, -1},
-		"read without a clock":    {bootTime{thisBoot, 40 * s}, bootTime{}, -1},
-		"never a clock":           {bootTime{}, bootTime{}, -1},
-		"clocks without an ID":    {bootTime{clock: 1 * s}, bootTime{clock: 2 * s}, -1},
-	} {
-		assert.Equal(t, test.want, test.then.since(test.now), name)
-	}
 }

@@ -51,7 +51,10 @@ type Device struct {
 	// has failed. The device goes on without, and asks nothing of the Store until it has returned.
 	// A call of the device whose ctx ends while something is being stored returns after that. One
 	// with a method Validate() error, as [cache.Dir] has, is asked by it first of all: a Dir that
-	// names no directory is a wrong field, and no store that fails.
+	// names no directory is a wrong field, and no store that fails. One with a method
+	// CallTimeout() time.Duration has that long for a call instead, if it is longer, 2 min at most:
+	// such as one on several servers, which choose another to answer when one has died. The device
+	// waits for it at its start, before it takes it for one that fails.
 	Store cache.Store
 
 	// Endpoint is the host of DPS, with a port if it is not the transport's own; a hub's name is

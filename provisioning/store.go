@@ -173,16 +173,19 @@ func (s *entryStore) forget(ctx context.Context) error {
 	return s.owner.store.Delete(ctx, s.owner.attestation.RegistrationID())
 }
 
-// storeTimeout is how long a store may take for one operation. Flash that is worn out takes seconds
-// and answers; a file server that is gone does not.
+// storeTimeout is how long a store may take for one operation, if it does not say. Flash that is
+// worn out takes seconds and answers; a file server that is gone does not.
 const storeTimeout = 10 * time.Second
+
+// longestStoreTimeout bounds what a store may say: a device that cannot read it is to ask DPS.
+const longestStoreTimeout = 2 * time.Minute
 
 // storeGrace is how much longer a store is waited for once its context has ended, so that one that
 // heeds it is heard, and is not taken for one that hangs.
 const storeGrace = time.Second
 
 var (
-	errStoreSilent = errors.New("the store has not returned within 10 s")
+	errStoreSilent = errors.New("the store has not returned within 10 s, or its CallTimeout")
 	errStoreStuck  = errors.New("the store has not returned from an earlier call")
 )
 
@@ -190,7 +193,9 @@ var (
 // never more than one: until it has returned there is no other, which also keeps a late Put from
 // overwriting a newer one.
 type boundedStore struct {
-	store cache.Store
+	_       [0]func() // never compared, which saves code in a device's program
+	store   cache.Store
+	timeout time.Duration
 
 	mu    sync.Mutex
 	under *storeCall // way; nil if no call is
@@ -208,7 +213,11 @@ func bounded(store cache.Store) cache.Store {
 	if store == nil {
 		return nil
 	}
-	return &boundedStore{store: store}
+	timeout := storeTimeout
+	if patient, ok := store.(interface{ CallTimeout() time.Duration }); ok {
+		timeout = min(max(timeout, patient.CallTimeout()), longestStoreTimeout)
+	}
+	return &boundedStore{store: store, timeout: timeout}
 }
 
 func (s *boundedStore) Get(ctx context.Context, key string) ([]byte, error) {
@@ -231,6 +240,7 @@ func (s *boundedStore) Delete(ctx context.Context, key string) error {
 
 // boundedWaits is a bounded store that keeps waits, too.
 type boundedWaits struct {
+	_ [0]func() // never compared, either
 	*boundedStore
 	waits cache.WaitStore
 }
@@ -270,7 +280,7 @@ func (s boundedWaits) PutWaits(ctx context.Context, key string, data []byte) err
 	return err
 }
 
-// call returns what operation does, or an error soon after storeTimeout or the end of ctx.
+// call returns what operation does, or an error soon after the timeout or the end of ctx.
 func (s *boundedStore) call(
 	ctx context.Context, operation func(context.Context) ([]byte, error),
 ) ([]byte, error) {
@@ -278,7 +288,7 @@ func (s *boundedStore) call(
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, storeTimeout, errStoreSilent)
+	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, errStoreSilent)
 	defer cancel()
 	go func() {
 		own.err = errStoreSilent // in case it ends its goroutine instead of returning
@@ -305,13 +315,13 @@ func (s *boundedStore) call(
 
 // begin waits for the turn of a new call, as long as the one before it may yet return in time.
 func (s *boundedStore) begin(ctx context.Context) (*storeCall, error) {
-	patience := time.Now().Add(storeTimeout)
+	patience := time.Now().Add(s.timeout)
 	for {
 		s.mu.Lock()
 		other := s.under
 		if other == nil {
 			own := &storeCall{
-				limit: time.Now().Add(storeTimeout + storeGrace), done: make(chan struct{}),
+				limit: time.Now().Add(s.timeout + storeGrace), done: make(chan struct{}),
 			}
 			s.under = own
 			s.mu.Unlock()

@@ -31,8 +31,9 @@
 // at once, so that it outlives a killed process; when it reaches the medium is a setting of the
 // server, sync_interval, two minutes by default. A device that loses its entry asks DPS once.
 //
-// While NATS cannot be reached, a call fails, or ends with its context; a Device goes on without,
-// and stores later.
+// While NATS cannot be reached, or three servers choose one that answers in place of one that died,
+// a read waits: see Store.Patience, by which a Device knows, and Store.Away. After that it fails;
+// the Device asks DPS where it belongs, goes on without the store, and stores later.
 //
 // Whoever may read the bucket may read the entries, and whoever may write it may replace them by
 // older ones of the same device; entries are sealed by the device's own key against all else. Give

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rehome-iot/rehome/cache"
 	"github.com/rehome-iot/rehome/cache/natskv/internal/bucket"
+	"github.com/rehome-iot/rehome/internal/boottime"
 )
 
 // DefaultBucket is the bucket of a Store that names none.
@@ -21,8 +22,8 @@ const DefaultBucket = "rehome"
 // A Store is a cache.WaitStore in a bucket of NATS. It is safe for concurrent use and must not be
 // copied after first use. Several Stores, in several processes, may share a bucket.
 //
-// A call ends with its context, and after five seconds where that has no deadline. Until then it is
-// repeated where no server answers, as while the others choose one in place of one that died.
+// A call is repeated where no server answers, as while the others choose one in place of one that
+// died: it ends with its context, a Get and a GetWaits after Patience, and the others after 10 s.
 type Store struct {
 	// Conn is the connection to NATS; see ConnOptions. It stays the program's to close.
 	Conn *nats.Conn
@@ -36,9 +37,23 @@ type Store struct {
 	// of three. One that is there already is left as it is.
 	Replicas int
 
-	mu     sync.Mutex
-	opened *bucket.Bucket
+	// Patience is how long a Get, or a GetWaits, waits for servers that do not answer, and so how
+	// long a Device waits at its start before it takes the Store for one that fails, and asks DPS
+	// where it belongs; a Device waits 2 min at most. It counts from when they fell silent, for all
+	// calls together: once it has passed, a call has 2 s until one is answered again. The default
+	// is DefaultPatience. Below 20 s, the choice of a leader in place of a server that died may be
+	// taken for a failure.
+	Patience time.Duration
+
+	mu      sync.Mutex
+	opened  *bucket.Bucket
+	silence silence
 }
+
+// DefaultPatience is the Patience of a Store that has none. Three servers choose a leader in place
+// of one that was killed in 4 to 9 s, and in as much again where they disagree; one that is started
+// again is there within half a minute.
+const DefaultPatience = time.Minute
 
 var _ cache.WaitStore = (*Store)(nil)
 
@@ -85,7 +100,7 @@ func (s *Store) Put(ctx context.Context, key string, data []byte) error {
 
 // Delete removes the value.
 func (s *Store) Delete(ctx context.Context, key string) error {
-	return s.do(ctx, "delete", key, func(ctx context.Context, b *bucket.Bucket) error {
+	return s.do(ctx, "delete", key, writing, func(ctx context.Context, b *bucket.Bucket) error {
 		return b.Purge(ctx, entryPrefix+bucket.EncodeKey(key))
 	})
 }
@@ -101,21 +116,21 @@ func (s *Store) GetWaits(ctx context.Context, key string) ([]byte, time.Duration
 	if !ok {
 		return nil, 0, cache.ErrMiss
 	}
-	return append([]byte{}, data...), at.since(readMoment()), nil
+	return append([]byte{}, data...), at.Since(boottime.Read()), nil
 }
 
 // PutWaits stores data; empty data removes what was stored.
 func (s *Store) PutWaits(ctx context.Context, key string, data []byte) error {
 	if len(data) > 0 {
-		return s.write(ctx, "put waits", waitsPrefix, key, encodeWaits(readMoment(), data))
+		return s.write(ctx, "put waits", waitsPrefix, key, encodeWaits(boottime.Read(), data))
 	}
-	return s.do(ctx, "put waits", key, func(ctx context.Context, b *bucket.Bucket) error {
+	return s.do(ctx, "put waits", key, writing, func(ctx context.Context, b *bucket.Bucket) error {
 		return b.Purge(ctx, waitsPrefix+bucket.EncodeKey(key))
 	})
 }
 
 func (s *Store) read(ctx context.Context, op, prefix, key string) (e bucket.Entry, err error) {
-	err = s.do(ctx, op, key, func(ctx context.Context, b *bucket.Bucket) (err error) {
+	err = s.do(ctx, op, key, s.reading(), func(ctx context.Context, b *bucket.Bucket) (err error) {
 		e, err = b.Get(ctx, prefix+bucket.EncodeKey(key))
 		return err
 	})
@@ -126,7 +141,7 @@ func (s *Store) read(ctx context.Context, op, prefix, key string) (e bucket.Entr
 }
 
 func (s *Store) write(ctx context.Context, op, prefix, key string, data []byte) error {
-	return s.do(ctx, op, key, func(ctx context.Context, b *bucket.Bucket) error {
+	return s.do(ctx, op, key, writing, func(ctx context.Context, b *bucket.Bucket) error {
 		if len(data) > cache.MaxSize {
 			return fmt.Errorf("a value of %d bytes is over the limit of %d",
 				len(data), cache.MaxSize)
@@ -135,50 +150,71 @@ func (s *Store) write(ctx context.Context, op, prefix, key string, data []byte) 
 	})
 }
 
-// How long an operation may take where ctx does not say, how long one try of it, and how soon the
-// next one follows. What was sent to a server that died is answered by nobody; the next one is for
-// the server that has taken its place, which the others choose within some seconds.
+// How long an operation may take that does not wait for Patience, or no more; how long one try of
+// it; and how soon the next one follows. What was sent to a server that died is answered by nobody:
+// the first tries to read are short, for the next one is for the server that has taken its place.
 const (
-	longest  = 5 * time.Second
-	oneTry   = 2 * time.Second
-	retryGap = 100 * time.Millisecond
+	longestWrite  = 10 * time.Second
+	outOfPatience = 2 * time.Second
+	firstRead     = 500 * time.Millisecond
+	longestTry    = 2 * time.Second
+	retryGap      = 100 * time.Millisecond
 )
+
+// An effort is what an operation is worth.
+type effort struct{ patience, firstTry time.Duration }
+
+// writing has long tries alone: what was given up may come through yet, beside its repetition.
+var writing = effort{longestWrite, longestTry}
+
+func (s *Store) reading() effort { return effort{s.patience(), firstRead} }
 
 // do runs one operation on the bucket, more than once if nobody answers, and explains its error.
 // All operations may be repeated.
 func (s *Store) do(
-	ctx context.Context, op, key string, f func(context.Context, *bucket.Bucket) error,
+	ctx context.Context, op, key string, e effort,
+	f func(context.Context, *bucket.Bucket) error,
 ) error {
-	limited := ctx
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		limited, cancel = context.WithTimeout(ctx, longest)
-		defer cancel()
-	}
-	var last error
-	for limited.Err() == nil {
-		try, cancel := context.WithTimeout(limited, oneTry)
-		b, err := s.open(try)
+	began := time.Now()
+	for length := e.firstTry; ; length = min(2*length, longestTry) {
+		err := s.try(ctx, length, f)
 		if err == nil {
-			err = f(try, b)
-		}
-		unanswered := try.Err() != nil || bucket.IsUnanswered(err)
-		cancel()
-		if err == nil {
+			s.silence.ended()
 			return nil
 		}
-		if last = err; !unanswered {
-			break
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if !bucket.IsUnanswered(err) {
+			s.silence.ended()
+			return &Error{Op: op, Bucket: s.bucket(), Key: key, Err: err}
+		}
+		err = &Error{Op: op, Bucket: s.bucket(), Key: key, Err: err}
+		if !time.Now().Before(s.silence.noted(began, e.patience, err)) {
+			return err
 		}
 		select {
 		case <-time.After(retryGap):
-		case <-limited.Done():
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+}
+
+// try runs the operation once. That its time is over is an error that nobody answered.
+func (s *Store) try(
+	ctx context.Context, length time.Duration, f func(context.Context, *bucket.Bucket) error,
+) error {
+	ctx, cancel := context.WithTimeout(ctx, length)
+	defer cancel()
+	b, err := s.open(ctx)
+	if err == nil {
+		err = f(ctx, b)
 	}
-	return &Error{Op: op, Bucket: s.bucket(), Key: key, Err: last}
+	if err != nil && ctx.Err() != nil && !bucket.IsUnanswered(err) {
+		err = fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
+	}
+	return err
 }
 
 func (s *Store) bucket() string {

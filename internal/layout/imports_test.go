@@ -23,7 +23,7 @@ const (
 var arrows = map[string][]string{
 	".":               {}, // a page of documentation, which links to the others
 	"retry":           {backoff},
-	"cache":           {"internal/atomicfile", "internal/crc32c"},
+	"cache":           {"internal/atomicfile", "internal/boottime", "internal/crc32c"},
 	"cache/cachetest": {"cache"},
 	"hubconn": {
 		"internal/dial", "internal/https", "internal/mqtt", "internal/oneline", "internal/sas",
@@ -46,6 +46,7 @@ var arrows = map[string][]string{
 	"internal/entry":      {"internal/crc32c"},
 	"internal/waits":      {"cache", "internal/oneline", "internal/rules"},
 	"internal/atomicfile": {},
+	"internal/boottime":   {},
 	"internal/crc32c":     {},
 	"internal/onefile":    {"internal/atomicfile", "internal/boltpages"}, // modules' databases
 	"internal/boltpages":  {},

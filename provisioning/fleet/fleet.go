@@ -67,7 +67,8 @@ type Fleet struct {
 	// same identities, and stores that all of them share, such as one in NATS: this one runs those
 	// that are placed here, and takes over those of a process that has died. A device opens no
 	// connection, and asks DPS nothing, while its lease is not confirmed; one that is connected
-	// stays so. Where another has taken an identity over, its session ends. Identities are leased
+	// stays so, and one that could not read its store reads it again after that, before it would
+	// ask DPS. Where another has taken an identity over, its session ends. Identities are leased
 	// in lower case. An identity that has finished keeps its lease. See [lease.Leases]. Nil:
 	// whoever runs the Fleet runs all of its identities.
 	Leases lease.Leases

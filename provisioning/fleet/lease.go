@@ -40,6 +40,9 @@ func (unleased) release()              {}
 var (
 	errLeaseLost = errors.New("fleet: another process runs the identity")
 	errNotHeld   = errors.New("fleet: no connection is opened: the identity's lease is not held")
+	// errReadAgain is that of a device that could not read its store while its lease was not
+	// confirmed, and would ask DPS now: what was away then is back, and the store is, too.
+	errReadAgain = errors.New("fleet: the store is read again")
 )
 
 // turnstile is between a device and the Budget.
@@ -49,13 +52,24 @@ type turnstile struct {
 	budget provisioning.Budget
 	lease  tenancy
 	booted func()
+	again  func()  // has the identity be run again, with another device
+	stored storing // what is known of the device's store
 }
 
+// storing is how a device's boot from its store has gone.
+type storing int
+
+const (
+	reading storing = iota
+	read
+	readFailed
+)
+
 // set says what holds from now on. The device is not driven meanwhile.
-func (t *turnstile) set(shared provisioning.Budget, l tenancy, booted func()) {
+func (t *turnstile) set(shared provisioning.Budget, l tenancy, booted, again func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.budget, t.lease, t.booted = shared, l, booted
+	t.budget, t.lease, t.booted, t.again, t.stored = shared, l, booted, again, reading
 	if t.own != nil {
 		t.budget = t.own
 	}
@@ -74,14 +88,28 @@ func (t *turnstile) Enter(e provisioning.Entrant) *provisioning.Turn {
 		return budget.Enter(e)
 	}
 	// Until the lease is held, and its turn has come, a goroutine waits in the device's place.
-	ready, ctx := make(chan struct{}), newTurn()
-	go ctx.await(l, budget, e, ready)
-	return &provisioning.Turn{Ready: ready, Done: ctx.done}
+	ready, turn := make(chan struct{}), newTurn()
+	if e.IDScope != "" {
+		turn.again = t.unread()
+	}
+	go turn.await(l, budget, e, ready)
+	return &provisioning.Turn{Ready: ready, Done: turn.done}
+}
+
+// unread is what runs the identity again if the device could not read its store; else nil.
+func (t *turnstile) unread() func() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stored != readFailed {
+		return nil
+	}
+	return t.again
 }
 
 // heldUp is a turn that begins when a lease is held.
 type heldUp struct {
-	gone chan struct{} // closed when it was given up
+	gone  chan struct{} // closed when it was given up
+	again func()        // called instead, if not nil
 
 	mu    sync.Mutex
 	inner *provisioning.Turn // once it has begun
@@ -99,6 +127,10 @@ func (h *heldUp) await(
 		case <-h.gone:
 			return
 		}
+	}
+	if h.again != nil {
+		h.again()
+		return
 	}
 	inner := budget.Enter(e)
 	h.mu.Lock()
@@ -133,18 +165,34 @@ func (h *heldUp) done(err error) {
 	}
 }
 
+// noteStore notes how the boot has gone: what comes later is not about it.
+func (t *turnstile) noteStore(outcome storing) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stored == reading {
+		t.stored = outcome
+	}
+}
+
 // watched is the device's Trace, which tells besides when it has booted: its first state is known.
 func (t *turnstile) watched(trace *provisioning.Trace) *provisioning.Trace {
 	var watched provisioning.Trace
 	if trace != nil {
 		watched = *trace
 	}
-	changed := watched.Changed
+	changed, failed := watched.Changed, watched.StoreFailed
 	watched.Changed = func(s provisioning.Status) {
+		t.noteStore(read)
 		_, _, booted := t.current()
 		booted()
 		if changed != nil {
 			changed(s)
+		}
+	}
+	watched.StoreFailed = func(f provisioning.StoreFailure) {
+		t.noteStore(readFailed)
+		if failed != nil {
+			failed(f)
 		}
 	}
 	return &watched

@@ -87,7 +87,7 @@ func (m *member) live(ctx context.Context, r *run) {
 			m.note(func() { m.finished = true })
 			r.line(slog.LevelInfo, "identity has finished", m.id)
 			return
-		case errors.Is(err, errLeaseLost): // which is nobody's fault
+		case errors.Is(err, errLeaseLost), errors.Is(err, errReadAgain): // which is nobody's fault
 			continue
 		}
 		if time.Since(began) >= restedAfter {
@@ -125,7 +125,7 @@ func (m *member) note(change func()) {
 
 // tenure runs the identity once, for as long as this process may.
 func (m *member) tenure(ctx context.Context, r *run) error {
-	held := tenancy(unleased{})
+	held, again := tenancy(unleased{}), func() {}
 	if r.leases != nil {
 		var err error
 		if held, err = r.leases.acquire(ctx, m.id); err != nil {
@@ -138,6 +138,7 @@ func (m *member) tenure(ctx context.Context, r *run) error {
 		defer cancel(nil)
 		stop := context.AfterFunc(held.lost(), func() { cancel(errLeaseLost) })
 		defer stop()
+		again = func() { cancel(errReadAgain) }
 	}
 	select {
 	case r.places <- struct{}{}:
@@ -146,7 +147,7 @@ func (m *member) tenure(ctx context.Context, r *run) error {
 	}
 	booted := sync.OnceFunc(func() { <-r.places })
 	defer booted()
-	device, err := m.prepare(r, held, booted)
+	device, err := m.prepare(r, held, booted, again)
 	if err != nil {
 		return err
 	}
@@ -157,7 +158,7 @@ func (m *member) tenure(ctx context.Context, r *run) error {
 
 // prepare makes the device, if there is none, and lets it go through the turnstile.
 func (m *member) prepare(
-	r *run, held tenancy, booted func(),
+	r *run, held tenancy, booted, again func(),
 ) (device *provisioning.Device, err error) {
 	m.note(func() { device = m.device })
 	if device == nil {
@@ -174,7 +175,7 @@ func (m *member) prepare(
 		}
 		m.note(func() { m.device = device })
 	}
-	m.turns.set(r.budget, held, booted)
+	m.turns.set(r.budget, held, booted, again)
 	return device, nil
 }
 

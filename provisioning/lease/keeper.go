@@ -78,6 +78,7 @@ type tenant struct {
 	queued   bool
 	again    bool // something happened meanwhile
 	refused  bool // by another's lease, or because leases were away, when it was tried last
+	news     bool // it may be had since the job began that is under way
 	failures int
 	retry    *time.Timer
 }
@@ -208,7 +209,7 @@ func (k *Keeper) apply(change Change) {
 // lookSoon is for what may be had now, however often it was refused. What failed here, and not
 // because of another, has its time: it is this replica that released it. mu is held.
 func (k *Keeper) lookSoon(t *tenant) {
-	if t.refused {
+	if t.news = t.busy; t.refused {
 		t.failures = 0
 		k.cancelRetry(t)
 	}

@@ -83,8 +83,12 @@ func (k *Keeper) job(t *tenant) {
 	defer k.mu.Unlock()
 	k.active--
 	t.busy = false
-	if t.again {
-		t.again = false
+	again, news := t.again, t.news
+	t.again, t.news = false, false
+	switch {
+	case news: // what the job was refused may be had by now
+		k.lookSoon(t)
+	case again:
 		k.look(t)
 	}
 	k.forget(t)

@@ -45,10 +45,30 @@
 // # When NATS is away
 //
 // Leases are not confirmed any more once the duration has passed, so that nothing is connected
-// anew; what is connected stays, and what runs goes on. When NATS is back, everybody has the whole
-// duration again before they are taken for dead. A replica that was cut off alone finds its devices
-// with the others.
+// anew; what is connected stays, and what runs goes on. When NATS is back, everybody has two thirds
+// of the duration or more before they are taken for dead. A replica that was cut off alone finds
+// its devices with the others.
 //
 // A computer that was suspended, and its clock for durations with it, learns of it at its next
 // write. Until then it takes its leases for confirmed.
+//
+// # What a death costs
+//
+// Three gateways have 10,000 connected devices by leases of 15 s, and a NATS server each. One is
+// killed with its server, ten times, every other time in such a way that it lives on and is cut off
+// from the servers alone. On a machine of two processors that runs all of this, the simulated hub
+// and other work:
+//
+//	the dead one's devices                  3,237 to 3,407
+//	it is found dead                        12 to 16 s after its death
+//	all are connected by the others         15 to 27 s after it
+//	a read of the store, on average         24 to 178 ms, 2.6 s at most
+//	from there to the session, on average   38 to 415 ms, 2.3 s at most
+//	a device is connected by two            1.9 s at most, until the hub's end arrives
+//	it returns: all are back with it        5 to 13 s after it has begun to join
+//	questions to DPS, other devices moved   none
+//
+// The servers choose a leader meanwhile, in 4 to 9 s or twice that. Where that takes long, it is
+// found dead later, by two thirds of the duration after the choice at the latest, and reads of a
+// natskv.Store wait.
 package natslease

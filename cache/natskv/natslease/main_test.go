@@ -6,11 +6,14 @@ import (
 	"flag"
 	"os"
 	"testing"
+
+	"github.com/rehome-iot/rehome/cache/natskv/internal/natstest"
 )
 
 // Most of these tests wait most of the time, for leases to run out: they do so together, however
 // few processors there are.
 func TestMain(m *testing.M) {
+	natstest.Main()
 	flag.Parse()
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)

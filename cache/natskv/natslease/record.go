@@ -27,13 +27,20 @@ type member struct {
 	Duration int64  `json:"leaseMillis"`
 
 	revision uint64
-	seen     time.Time // when this revision was seen, or its replica had its time again
+	seen     time.Time // when this revision was seen, or later by an amnesty
 }
 
 // deadAfter is for how long nothing is seen of a dead one. A tenth more than its leases last is for
 // clocks that run at different rates.
 func (m *member) deadAfter() time.Duration {
 	return time.Duration(m.Duration) * time.Millisecond * 11 / 10
+}
+
+// grace is how long one that lives may take to be seen again after NATS was away: the write that it
+// is at may have to fail first, and the next one is not at once. That none of its leases is taken
+// too early is not for this to see to.
+func (m *member) grace() time.Duration {
+	return min(2*renewTimeout(time.Duration(m.Duration)*time.Millisecond), m.deadAfter())
 }
 
 // A holding is who has the lease of an identity, as its key tells; Session is empty if it is free.

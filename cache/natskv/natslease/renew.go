@@ -81,9 +81,14 @@ func (r *Replica) lapsed() bool {
 		r.away != nil && r.config.Conn.IsConnected()
 }
 
+// renewTimeout is how long a renewal may take, by the duration of leases.
+func renewTimeout(duration time.Duration) time.Duration {
+	return max(duration/3, 2*time.Second)
+}
+
 // renew confirms the session, or begins another. It reports whether the session is confirmed.
 func (r *Replica) renew(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, max(r.config.Duration/3, 2*time.Second))
+	ctx, cancel := context.WithTimeout(ctx, renewTimeout(r.config.Duration))
 	defer cancel()
 	for try := range tries {
 		r.mu.Lock()

@@ -19,10 +19,13 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/lease"
 )
 
-const (
-	term     = 3 * time.Second
-	patience = 2 * time.Minute // for what has to happen, however slow the machine is
-	often    = 20 * time.Millisecond
+const term = 3 * time.Second
+
+// patience is for what has to happen, however slow the machine is; often is how often it is looked
+// whether it has.
+var (
+	patience = ofThousands(2*time.Minute, 10*time.Minute)
+	often    = ofThousands(20*time.Millisecond, 200*time.Millisecond)
 )
 
 // A place is a replica with a way to NATS of its own.
@@ -91,13 +94,25 @@ func lost(l lease.Lease, to string) bool {
 
 func TestAReplicaCutOffLosesToTheOthersWhatTheyTake(t *testing.T) {
 	t.Parallel()
+	t.Run("its link ends", func(t *testing.T) {
+		t.Parallel()
+		losesWhatOthersTake(t, (*natstest.Link).Cut)
+	})
+	t.Run("its link falls silent", func(t *testing.T) {
+		t.Parallel()
+		losesWhatOthersTake(t, (*natstest.Link).Silence)
+	})
+}
+
+func losesWhatOthersTake(t *testing.T, cut func(l *natstest.Link, off bool)) {
+	t.Helper()
 	servers := natstest.Start(t, 1)
 	a, b := join(t, servers, "a"), join(t, servers, "b")
 	taken, left := acquire(t, b, "taken"), acquire(t, b, "left")
 	own := acquire(t, a, "own")
 	a.sees(t, "a", "b")
 	began := time.Now()
-	b.link.Cut(true)
+	cut(b.link, true)
 	_, err := a.Acquire(t.Context(), "taken")
 	_, held := errors.AsType[*lease.HeldError](err)
 	require.True(t, held || time.Since(began) > term, "%v", err)
@@ -113,7 +128,7 @@ func TestAReplicaCutOffLosesToTheOthersWhatTheyTake(t *testing.T) {
 	assert.ErrorIs(t, err, lease.ErrUnconfirmed)
 
 	fence := left.Fence()
-	b.link.Cut(false)
+	cut(b.link, false)
 	until(t, func() bool { return left.Held() == nil }, "what nobody took is taken anew")
 	assert.Greater(t, left.Fence(), fence)
 	until(t, func() bool { return lost(taken, "a") }, "what another took is lost")
@@ -142,7 +157,7 @@ func TestWhileNATSIsAwayNothingIsConfirmedAndNobodyIsTakenForDead(t *testing.T) 
 	assert.ErrorIs(t, err, lease.ErrUnconfirmed)
 	assert.Error(t, released.Release(t.Context()), "nobody could be told")
 	assert.ErrorIs(t, context.Cause(released.Context()), lease.ErrReleased)
-	time.Sleep(away())
+	time.Sleep(away)
 
 	servers.Up(0)
 	until(t, func() bool { return ofA.Held() == nil && ofB.Held() == nil }, "confirmed again")

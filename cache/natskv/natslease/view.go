@@ -117,9 +117,11 @@ func (v *view) names(own string) []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// amnesty gives everybody their time again: whoever was away himself cannot tell who died.
+// amnesty gives everybody the time to be seen again: whoever was away himself cannot tell who died.
 func (v *view) amnesty(now time.Time) {
 	for _, m := range v.members {
-		m.seen = now
+		if least := now.Add(m.grace() - m.deadAfter()); m.seen.Before(least) {
+			m.seen = least
+		}
 	}
 }

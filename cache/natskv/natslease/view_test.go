@@ -64,3 +64,25 @@ func TestAReleaseIsToldOnce(t *testing.T) {
 	f = v.apply(key, bucket.Entry{Revision: 4, Deleted: true}, now)
 	assert.Equal(t, "sensor", f.freed, "an operator's deletion too")
 }
+
+func TestAfterAnAmnestyOneThatIsDeadIsFoundSoAfterTwoThirdsOfItsDuration(t *testing.T) {
+	for duration, want := range map[time.Duration]time.Duration{
+		15 * time.Second: 10 * time.Second, 5 * time.Second: 4 * time.Second,
+		time.Second: 1100 * time.Millisecond, // all of its time
+	} {
+		v, now := newView(), time.Now()
+		m := member{Replica: "a", Session: "1", Duration: duration.Milliseconds()}
+		key := memberKey("a")
+		v.apply(key, bucket.Entry{Value: m.encode(), Revision: 5}, now)
+		v.amnesty(now.Add(time.Second / 100))
+		left := func(since time.Duration) time.Duration {
+			seen := v.members[key].seen
+			return seen.Add(v.members[key].deadAfter()).Sub(now.Add(since))
+		}
+		if duration > time.Second {
+			assert.Equal(t, v.members[key].deadAfter(), left(0), "it has more than that left")
+		}
+		v.amnesty(now.Add(time.Hour))
+		assert.Equal(t, want, left(time.Hour), "%v", duration)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -34,6 +35,9 @@ const (
 	opHeader      = "KV-Operation"
 
 	codeNoPeers          = 10005
+	codeNoLeader         = 10008 // the servers are choosing one
+	codeNotLeader        = 10009
+	codeOffline          = 10118 // too few servers of the bucket run
 	codeWrongLast        = 10071
 	codeWrongLastPending = 10164 // another write is under way, in a bucket with replicas
 )
@@ -160,10 +164,25 @@ func (b *Bucket) Watch(ctx context.Context) (jetstream.KeyWatcher, error) {
 	return b.kv.WatchAll(ctx)
 }
 
-// IsUnanswered says that no server answered, so that it may be worth while to ask again.
+// unanswered are the errors of a request that was not sent, or that nobody has answered.
+var unanswered = []error{
+	nats.ErrNoResponders, nats.ErrTimeout, jetstream.ErrNoStreamResponse, context.DeadlineExceeded,
+	// A bucket that was there: a server that has only just been chosen may not know of it yet.
+	jetstream.ErrStreamNotFound, jetstream.ErrBucketNotFound,
+	// The connection is being made anew, and keeps nothing until then (natskv.ConnOptions).
+	nats.ErrReconnectBufExceeded, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
+}
+
+// IsUnanswered says that no server answered, or one that only said that there is none to answer, so
+// that it may be worth while to ask again.
 func IsUnanswered(err error) bool {
-	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) ||
-		errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, context.DeadlineExceeded)
+	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
+		switch e.ErrorCode {
+		case codeNoPeers, codeNoLeader, codeNotLeader, codeOffline:
+			return true
+		}
+	}
+	return slices.ContainsFunc(unanswered, func(e error) bool { return errors.Is(err, e) })
 }
 
 // IsConflict says that a write was refused because the key has another revision, or may soon have.

@@ -5,9 +5,12 @@ package natstest
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,22 +41,45 @@ func Alone(t *testing.T) *nats.Conn {
 
 // Servers are one or three servers, each with a port for clients.
 type Servers struct {
-	t       *testing.T
-	configs []embedded.Config
-	running []*embedded.Server
+	t         *testing.T
+	configs   []config
+	running   []io.Closer
+	processes bool
+}
+
+// config is what differs between servers.
+type config struct {
+	Dir, Name, Listen string
+	Cluster           *embedded.Cluster
+}
+
+func (c config) embedded(log *slog.Logger) embedded.Config {
+	return embedded.Config{
+		Dir: c.Dir, Name: c.Name, Listen: c.Listen, Cluster: c.Cluster, Logger: log,
+	}
 }
 
 // Start starts so many servers and returns at once; a cluster needs some seconds.
 func Start(t *testing.T, count int) *Servers {
 	t.Helper()
-	s := &Servers{t: t, running: make([]*embedded.Server, count)}
-	ports := free(t, 2*count)
+	return start(t, count, false)
+}
+
+// StartProcesses starts servers in processes of their own, which Down kills; see Main. A cluster
+// takes longer to do without one that was killed than without one that says good-bye.
+func StartProcesses(t *testing.T, count int) *Servers {
+	t.Helper()
+	return start(t, count, true)
+}
+
+func start(t *testing.T, count int, processes bool) *Servers {
+	t.Helper()
+	s := &Servers{t: t, running: make([]io.Closer, count), processes: processes}
+	addresses := free(t, 2*count)
 	for i := range count {
-		c := embedded.Config{
-			Dir: t.TempDir(), Name: fmt.Sprint("nats-", i), Listen: ports[i], Logger: log(t),
-		}
+		c := config{Dir: t.TempDir(), Name: fmt.Sprint("nats-", i), Listen: addresses[i]}
 		if count > 1 {
-			c.Cluster = &embedded.Cluster{Listen: ports[count+i], Peers: ports[count:]}
+			c.Cluster = &embedded.Cluster{Listen: addresses[count+i], Peers: addresses[count:]}
 		}
 		s.configs = append(s.configs, c)
 		s.Up(i)
@@ -69,9 +95,13 @@ func Start(t *testing.T, count int) *Servers {
 // Up starts a server, on its ports and files of before.
 func (s *Servers) Up(i int) {
 	s.t.Helper()
+	if s.processes {
+		s.running[i] = startProcess(s.t, s.configs[i])
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	server, err := embedded.Start(ctx, s.configs[i])
+	server, err := embedded.Start(ctx, s.configs[i].embedded(log(s.t)))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -100,7 +130,7 @@ func (s *Servers) Connect(i int, options ...nats.Option) *nats.Conn {
 	s.t.Helper()
 	all := append(natskv.ConnOptions(), nats.ReconnectWait(100*time.Millisecond),
 		nats.ReconnectJitter(100*time.Millisecond, 0), nats.Timeout(time.Second),
-		nats.DontRandomize(), nats.IgnoreDiscoveredServers())
+		nats.DontRandomize(), nats.IgnoreDiscoveredServers(), nats.PingInterval(time.Second))
 	nc, err := nats.Connect(s.URL(i), append(all, options...)...)
 	if err != nil {
 		s.t.Fatal(err)
@@ -109,17 +139,32 @@ func (s *Servers) Connect(i int, options ...nats.Option) *nats.Conn {
 	return nc
 }
 
-// free returns addresses on loopback that nobody listened on a moment ago.
-func free(t *testing.T, count int) []string {
+// Ports are taken from below those that systems give to outgoing connections: one of these could
+// have the port of a server that is down for a moment. Each process begins somewhere else.
+const (
+	firstPort = 10_000
+	ports     = 20_000
+)
+
+var nextPort atomic.Int64
+
+func init() { nextPort.Store(int64(os.Getpid()) * 101) }
+
+// free returns addresses on loopback that nobody listened on a moment ago, and that this process
+// has not given out before.
+func free(t *testing.T, count int) (addresses []string) {
 	t.Helper()
-	var addresses []string
-	for range count {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
+	for tries := 0; len(addresses) < count; tries++ {
+		if tries == ports {
+			t.Fatal("no port is free")
 		}
-		defer l.Close() // after all of them, so that each has its own
-		addresses = append(addresses, l.Addr().String())
+		address := fmt.Sprintf("127.0.0.1:%d", firstPort+nextPort.Add(1)%ports)
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		_ = l.Close()
+		addresses = append(addresses, address)
 	}
 	return addresses
 }
