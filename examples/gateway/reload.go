@@ -39,7 +39,7 @@ func (g *gateway) reload(ctx context.Context) {
 		return
 	}
 	next := newRoll(list)
-	var gone, come []string // what has changed is in both
+	var gone, come []string                // what has changed is in both
 	for key, before := range g.roll.byID { // nobody else writes it
 		now := next.byID[key]
 		switch {

@@ -240,4 +240,3 @@ func (c *client) Unsubscribe(context.Context, *mqttserver.Session, []string) err
 
 // Disconnected implements mqttserver.Handler.
 func (c *client) Disconnected(*mqttserver.Session, error) {}
-
