@@ -93,6 +93,9 @@ func open(o *options, list []identities.Identity, log *slog.Logger) (g *gateway,
 		g.closers = append(g.closers, local.Close)
 		g.store = local
 	}
+	if !o.replicated() {
+		g.boot.set(starting, len(list))
+	}
 	g.fleet = &fleet.Fleet{
 		Device: g.newDevice, Session: g.session, Budget: g.budget, Logger: log,
 		StopTimeout: farewell,

@@ -47,6 +47,12 @@ func (g *gateway) listen() (l *listeners, err error) {
 		l.close()
 		return nil, g.o.Wrong("mqtt", err)
 	}
+	for _, at := range []net.Listener{l.http, l.mqtt} {
+		if g.o.token == "" && isOpen(at) {
+			g.log.Warn("everybody who reaches the port may send for every device: set -token",
+				"address", at.Addr().String())
+		}
+	}
 	if l.http != nil {
 		l.web = &http.Server{
 			Handler: g.handler(l.http.Addr()), ReadHeaderTimeout: slowest, IdleTimeout: idle,
@@ -86,6 +92,15 @@ func listenAt(address string) (net.Listener, error) {
 		_ = os.Remove(path)
 	}
 	return net.Listen("unix", path)
+}
+
+// isOpen says that others than this machine may reach a listener.
+func isOpen(l net.Listener) bool {
+	if l == nil {
+		return false
+	}
+	at, ok := l.Addr().(*net.TCPAddr)
+	return ok && !at.IP.IsLoopback()
 }
 
 // close ends them: requests under way are answered, and MQTT clients are left with what they have

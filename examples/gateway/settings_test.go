@@ -5,6 +5,7 @@ package main_test
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -122,7 +123,8 @@ func TestHelpNamesEverySettingAndIsInTheREADME(t *testing.T) {
 		name, _, _ := strings.Cut(flag, " ")
 		assert.Contains(t, string(readme), "| `-"+strings.ReplaceAll(flag, "|", `\|`)+"` |")
 		if name != "config" && name != "check" && name != "version" {
-			assert.Contains(t, string(sample), "\n#"+name+" = ", "gateway.conf")
+			set := regexp.MustCompile(`(?m)^#?` + name + ` =`)
+			assert.True(t, set.Match(sample), "gateway.conf: %s", name)
 		}
 	}
 	assert.Greater(t, flags, 20)
