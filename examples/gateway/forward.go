@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -30,20 +29,6 @@ const (
 	forwardedAtOnce = 1024
 )
 
-// parcel is messages for a device on their way to another replica.
-type parcel struct {
-	Device   string            `json:"device"`
-	Lane     intake.Lane       `json:"lane"`
-	Messages []hubconn.Message `json:"messages"`
-}
-
-// receipt is what the other replica says.
-type receipt struct {
-	Status     int           `json:"status"` // 202: kept
-	Text       string        `json:"text,omitempty"`
-	RetryAfter time.Duration `json:"retryAfter,omitempty"`
-}
-
 // subject is where a replica takes parcels. Names of replicas may have dots and more.
 func subject(replica string) string {
 	return "rehome-gateway.messages." + base64.RawURLEncoding.EncodeToString([]byte(replica))
@@ -59,7 +44,8 @@ func (r *replicas) forward(
 			size += len(messages[n].Body)
 			n++
 		}
-		if err := r.forwardOne(ctx, to, parcel{device, lane, messages[:n]}); err != nil {
+		p := intake.Parcel{Device: device, Lane: lane, Messages: messages[:n]}
+		if err := r.forwardOne(ctx, to, p); err != nil {
 			return err
 		}
 		messages = messages[n:]
@@ -67,7 +53,7 @@ func (r *replicas) forward(
 	return nil
 }
 
-func (r *replicas) forwardOne(ctx context.Context, to string, p parcel) error {
+func (r *replicas) forwardOne(ctx context.Context, to string, p intake.Parcel) error {
 	data, err := json.Marshal(p)
 	if err != nil {
 		return &intake.Refusal{Status: http.StatusBadRequest, Text: err.Error()}
@@ -75,7 +61,7 @@ func (r *replicas) forwardOne(ctx context.Context, to string, p parcel) error {
 	waiting, cancel := context.WithTimeout(ctx, forwardTimeout)
 	defer cancel()
 	reply, err := r.conn.RequestWithContext(waiting, subject(to), data)
-	var said receipt
+	var said intake.Receipt
 	if err == nil {
 		err = json.Unmarshal(reply.Data, &said)
 	}
@@ -88,10 +74,8 @@ func (r *replicas) forwardOne(ctx context.Context, to string, p parcel) error {
 			Text: fmt.Sprintf("replica %s, which runs the device, does not answer: send it again",
 				to),
 		}
-	case said.Status == http.StatusAccepted:
-		return nil
 	}
-	return &intake.Refusal{Status: said.Status, Text: said.Text, RetryAfter: said.RetryAfter}
+	return said.Err()
 }
 
 // takeForwarded takes parcels of the others, until end is called.
@@ -113,7 +97,7 @@ func (g *gateway) takeForwarded(r *replicas) (end func() error, err error) {
 		}
 		taking.Go(func() {
 			defer func() { <-places }()
-			said := receiptOf(g.takeParcel(ctx, r, m.Data))
+			said := intake.NewReceipt(g.takeParcel(ctx, r, m.Data))
 			if data, err := json.Marshal(said); err == nil {
 				_ = m.Respond(data)
 			}
@@ -136,7 +120,7 @@ func (g *gateway) takeForwarded(r *replicas) (end func() error, err error) {
 // takeParcel keeps what another replica has sent here. It goes no further: where the device runs
 // somewhere else by now, the sender tries again.
 func (g *gateway) takeParcel(ctx context.Context, r *replicas, data []byte) error {
-	p, err := readParcel(data)
+	p, err := intake.ReadParcel(data)
 	if err != nil {
 		return err
 	}
@@ -151,23 +135,4 @@ func (g *gateway) takeParcel(ctx context.Context, r *replicas, data []byte) erro
 		return err
 	}
 	return g.keepHere(ctx, p.Device, p.Lane, p.Messages)
-}
-
-func readParcel(data []byte) (p parcel, err error) {
-	if err := json.Unmarshal(data, &p); err != nil || p.Device == "" {
-		return p, &intake.Refusal{
-			Status: http.StatusBadRequest, Text: "another replica has sent what is no message",
-		}
-	}
-	return p, nil
-}
-
-func receiptOf(err error) receipt {
-	if err == nil {
-		return receipt{Status: http.StatusAccepted}
-	}
-	if r, ok := errors.AsType[*intake.Refusal](err); ok {
-		return receipt{r.Status, r.Text, r.RetryAfter}
-	}
-	return receipt{Status: http.StatusServiceUnavailable, Text: err.Error(), RetryAfter: later}
 }

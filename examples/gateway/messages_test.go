@@ -62,7 +62,10 @@ func TestMessagesThatCannotBeTakenAreRefusedWithTheReason(t *testing.T) {
 		says       string
 	}{
 		"no such device": {path: "sensor-9/messages", status: 404, says: "add it to the list"},
-		"too large":      {path: "sensor-1/messages", body: large + "x", status: 413, says: "262144"},
+		"too large": {
+			path: "sensor-1/messages", body: large + "x", status: 413,
+			says: "262144",
+		},
 		"too large with its properties": {
 			path: "sensor-1/messages?a=b", body: large, status: 400, says: "262144",
 		},

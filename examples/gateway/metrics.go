@@ -15,8 +15,8 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/promdevice"
 )
 
-// metrics are what Prometheus is told: of the devices what the dashboard of promdevice shows, of the
-// outboxes and the replicas what README.md lists.
+// metrics are what Prometheus is told: of the devices what the dashboard of promdevice shows, of
+// the outboxes and the replicas what README.md lists.
 type metrics struct {
 	registry *prometheus.Registry
 	devices  *promdevice.Collector

@@ -45,7 +45,7 @@ func TestMessagesByMQTTAreAcknowledgedWhenTheyAreKept(t *testing.T) {
 		tokens = append(tokens, c.Publish("devices/"+device+"/messages/events/", 1, false, body))
 	}
 	tokens = append(tokens, c.Publish(
-		"devices/sensor-1/messages/alarms/$.ct=application%2Fjson&$.ce=utf-8&$.mid=m%201&Zone=a%26b",
+		"devices/sensor-1/messages/alarms/$.ct=application%2Fjson&$.mid=m%201&Zone=a%26b",
 		1, false, "{}"))
 	for i, token := range tokens {
 		require.True(t, token.WaitTimeout(patience), "message %d", i)
@@ -79,7 +79,10 @@ func TestAnMQTTClientWhoseMessageCannotBeTakenIsTurnedAway(t *testing.T) {
 		"no such device": {topic: "devices/sensor-9/messages/events/", says: "add it to the list"},
 		"no such topic":  {topic: "telemetry", says: "there is no such topic"},
 		"no such lane":   {topic: "devices/sensor-1/messages/other/", says: "no such topic"},
-		"a bad bag":      {topic: "devices/sensor-1/messages/events/%zz=1", says: "percent-encoded"},
+		"a bad bag": {
+			topic: "devices/sensor-1/messages/events/%zz=1",
+			says:  "percent-encoded",
+		},
 		"too large": {
 			topic: "devices/sensor-1/messages/events/", body: strings.Repeat("x", 256<<10+1),
 			says: "262144",

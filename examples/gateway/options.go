@@ -109,7 +109,8 @@ func newOptions() *options {
 			Usage: "how many connections to a hub may begin each second (default 50, half of the " +
 				"smallest hub's quota; with replicas, give each its part)"},
 		settings.Option{Name: "replica", Value: "NAME", Assign: settings.Text(&o.replica),
-			Usage: "name of this replica, always the same and no other's (default the host's name)"},
+			Usage: "name of this replica, always the same and no other's (default the host's " +
+				"name)"},
 		settings.Option{Name: "nats", Value: "URL[,URL]", Secret: true,
 			Assign: settings.Text(&o.nats),
 			Usage:  "NATS servers by which several replicas share the devices (default none)"},

@@ -22,7 +22,7 @@ const root = "../.." // of the project
 
 var (
 	commands = regexp.MustCompile("(?ms)^   ```sh\n(.*?)^   ```$")
-	section  = regexp.MustCompile(`(?ms)^## Ten minutes$(.*?)^Three replicas`)
+	section  = regexp.MustCompile(`(?ms)^## Ten minutes$(.*?)^## `)
 )
 
 // The page shows how to try it. This is the reader, in one terminal, on ports that are free and in
@@ -48,7 +48,9 @@ func TestThePageWorksAsItSays(t *testing.T) {
 	require.Len(t, blocks, 5)
 	dir := t.TempDir()
 	simulator := filepath.Join(dir, "simulator")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", simulator, "./examples/simulator")
+	build := exec.CommandContext(
+		t.Context(), "go", "build", "-o", simulator, "./examples/simulator",
+	)
 	build.Dir = root
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -68,7 +70,8 @@ for i in $(seq 300); do [ -s /tmp/gw/ready.json ] && break; sleep 0.1; done
 	script = strings.NewReplacer(
 		"go run ./examples/simulator -https 8443 -mqtt 8884", simulator+" -https 0 -mqtt 0",
 		"go -C examples/gateway build -o /tmp/gw/gateway .", "cp "+program+" "+dir+"/gw/gateway",
-		"-dir /tmp/gw/state", "-dir "+dir+"/gw/state -http 127.0.0.1:"+http+" -mqtt 127.0.0.1:"+mqtt,
+		"-dir /tmp/gw/state",
+		"-dir "+dir+"/gw/state -http 127.0.0.1:"+http+" -mqtt 127.0.0.1:"+mqtt,
 		"/tmp/gw", filepath.Join(dir, "gw"), "127.0.0.1:8080", "127.0.0.1:"+http,
 		"-p 1883", "-p "+mqtt,
 		"sleep 3", "sleep 5",
@@ -144,7 +147,8 @@ func TestTheSampleOfSettingsIsTaken(t *testing.T) {
 	list := s.list(t, "hall")
 	text, err := os.ReadFile("gateway.conf")
 	require.NoError(t, err)
-	file := s.write(t, "gateway.conf", strings.Replace(string(text), "id-scope =", "id-scope = 0ne00000001", 1))
+	file := s.write(t, "gateway.conf", strings.Replace(
+		string(text), "id-scope =", "id-scope = 0ne00000001", 1))
 	p := launch(t, []string{"-config", file, "-identities", list, "-check"})
 	assert.Equal(t, 0, p.wait(), "%s", p.stderr())
 }
@@ -167,6 +171,7 @@ func TestTheContainerfileIsOfThisProgram(t *testing.T) {
 	var args []string
 	require.NoError(t, json.Unmarshal([]byte(command[1]), &args))
 	s := newSite(t)
-	p := launch(t, append(args, "-id-scope", "0ne00000001", "-identities", s.list(t, "hall"), "-check"))
+	args = append(args, "-id-scope", "0ne00000001", "-identities", s.list(t, "hall"), "-check")
+	p := launch(t, args)
 	assert.Equal(t, 0, p.wait(), "%s", p.stderr())
 }

@@ -61,7 +61,8 @@ func (g *gateway) reload(ctx context.Context) {
 	g.roll.replace(next.byID)
 	g.restart(ctx, gone, next.byID)
 	if err := g.fleet.Add(added...); err != nil {
-		g.log.Error("identities not added", "cause", err.Error()) // cannot be: the list has none twice
+		// Not to be expected: the list has none twice.
+		g.log.Error("identities not added", "cause", err.Error())
 	}
 	g.log.Info("identities read again", "identities", len(list), "added", len(added),
 		"removed", len(gone)-changed, "changed", changed)

@@ -26,26 +26,50 @@ func TestASettingThatIsWrongIsOneLineWithTheFix(t *testing.T) {
 		env  []string
 		says string
 	}{
-		"no scope":          {args: []string{"-dir", "x"}, says: "-id-scope is missing"},
-		"no list":           {args: good[:2], says: "-identities is missing"},
-		"no list there":     {args: append(good, "-identities", "none.csv"), says: "-identities: "},
-		"a bad list":        {args: append(good, "-identities", s.write(t, "bad.csv", "id\n")), says: "bad.csv: line 1"},
+		"no scope":      {args: []string{"-dir", "x"}, says: "-id-scope is missing"},
+		"no list":       {args: good[:2], says: "-identities is missing"},
+		"no list there": {args: append(good, "-identities", "none.csv"), says: "-identities: "},
+		"a bad list": {
+			args: append(good, "-identities", s.write(t, "bad.csv", "id\n")),
+			says: "bad.csv: line 1",
+		},
 		"no directory":      {args: append(good, "-dir", filepath.Join(list, "x")), says: "-dir: "},
 		"an address":        {args: append(good, "-http", "8080"), says: "-http is no address"},
 		"a taken port":      {args: append(good, "-http", s.network.HTTPSAddr()), says: "-http: "},
 		"a taken MQTT port": {args: append(good, "-mqtt", s.network.HTTPSAddr()), says: "-mqtt: "},
-		"a short token":     {args: good, env: []string{"GATEWAY_TOKEN=canary"}, says: "GATEWAY_TOKEN is no token"},
-		"a group key":       {args: good, env: []string{"GATEWAY_GROUP_KEY=canary"}, says: "GATEWAY_GROUP_KEY: "},
-		"a size":            {args: append(good, "-keep-bytes", "12Q"), says: "-keep-bytes is no size"},
-		"a rate":            {args: append(good, "-hub-per-second", "-1"), says: "-hub-per-second is no rate"},
-		"a flag":            {args: append(good, "-identity", list), says: "-identity does not exist"},
-		"a variable":        {args: good, env: []string{"GATEWAY_IDENTITY=x"}, says: "GATEWAY_IDENTITY is not a setting"},
+		"a short token": {
+			args: good, env: []string{"GATEWAY_TOKEN=canary"},
+			says: "GATEWAY_TOKEN is no token",
+		},
+		"a group key": {
+			args: good, env: []string{"GATEWAY_GROUP_KEY=canary"},
+			says: "GATEWAY_GROUP_KEY: ",
+		},
+		"a size": {
+			args: append(good, "-keep-bytes", "12Q"),
+			says: "-keep-bytes is no size",
+		},
+		"a rate": {
+			args: append(good, "-hub-per-second", "-1"),
+			says: "-hub-per-second is no rate",
+		},
+		"a flag": {
+			args: append(good, "-identity", list),
+			says: "-identity does not exist",
+		},
+		"a variable": {
+			args: good, env: []string{"GATEWAY_IDENTITY=x"},
+			says: "GATEWAY_IDENTITY is not a setting",
+		},
 		"two peers": {
 			args: append(good, "-cluster-listen", "127.0.0.1:1", "-cluster-peers",
 				"127.0.0.1:1,127.0.0.1:2"),
 			says: "-cluster-peers has less than three",
 		},
-		"no peers": {args: append(good, "-cluster-listen", "127.0.0.1:1"), says: "needs -cluster-peers"},
+		"no peers": {
+			args: append(good, "-cluster-listen", "127.0.0.1:1"),
+			says: "needs -cluster-peers",
+		},
 		"two ways to meet": {
 			args: append(good, "-cluster-listen", "127.0.0.1:1", "-cluster-peers", "a:1,b:1,c:1"),
 			env:  []string{"GATEWAY_NATS=nats://user:canary@a"},

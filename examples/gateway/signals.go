@@ -18,7 +18,7 @@ func openInbox() *inbox {
 	i := &inbox{stop: make(chan os.Signal, 2), reload: make(chan os.Signal, 1)}
 	signal.Notify(i.stop, os.Interrupt, syscall.SIGTERM)
 	signal.Notify(i.reload, syscall.SIGHUP) // Windows sends none
-	// A line of the log that nobody reads any more, as of a journal that was killed, ends no device.
+	// A log that nobody reads any more, as of a journal that was killed, ends no device.
 	signal.Ignore(syscall.SIGPIPE)
 	return i
 }

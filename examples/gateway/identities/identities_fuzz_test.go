@@ -24,7 +24,8 @@ func FuzzIdentities(f *testing.F) {
 			t.Fatalf("%d identities and %v", len(list), err)
 		}
 		if err != nil {
-			if strings.ContainsAny(err.Error(), "\n\r") || strings.Contains(err.Error(), canaryKey) {
+			text := err.Error()
+			if strings.ContainsAny(text, "\n\r") || strings.Contains(text, canaryKey) {
 				t.Fatalf("%q", err)
 			}
 			return
@@ -32,7 +33,8 @@ func FuzzIdentities(f *testing.F) {
 		ids := map[string]bool{}
 		for i := range list {
 			id := strings.ToLower(list[i].ID)
-			if ids[id] || list[i].Attestation == nil || list[i].Attestation.RegistrationID() != list[i].ID {
+			a := list[i].Attestation
+			if ids[id] || a == nil || a.RegistrationID() != list[i].ID {
 				t.Fatalf("%q", list[i].ID)
 			}
 			ids[id] = true

@@ -68,7 +68,8 @@ func TestCertificatesAreFoundFromTheDirectoryOfTheList(t *testing.T) {
 	require.NoError(t, err)
 	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})
 	for name, data := range map[string][]byte{
-		"a.pem": certificate, "a.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
+		"a.pem":     certificate,
+		"a.key":     pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
 		"list.csv":  []byte("registrationId,certificate,certificateKey\nsensor-1,a.pem,a.key\n"),
 		"wrong.csv": []byte("registrationId,certificate,certificateKey\nsensor-2,a.pem,a.key\n"),
 	} {
@@ -89,7 +90,8 @@ func TestAllMistakesAreToldTogetherWithLineFieldAndFix(t *testing.T) {
 		says              []string
 	}{
 		"several in one line": {
-			text: "registrationId,key,certificate,payload\n,c2hvcnQ=,,{\nsensor_ä," + key + ",a.pem,\n",
+			text: "registrationId,key,certificate,payload\n,c2hvcnQ=,,{\n" +
+				"sensor_ä," + key + ",a.pem,\n",
 			says: []string{
 				"line 2: registrationId: it is missing", "line 2: key: ", "line 2: payload: ",
 				"line 3: registrationId: ", "line 3: key: there is a certificate, too",
@@ -131,13 +133,21 @@ func TestAllMistakesAreToldTogetherWithLineFieldAndFix(t *testing.T) {
 		"a quote that is not closed": {
 			text: "registrationId,key\n\"a," + key + "\n", says: []string{"a quote is not closed"},
 		},
-		"an empty file":      {says: []string{"line 1: the file is empty"}},
-		"only a header":      {text: "registrationId\n", says: []string{"there is no identity"}},
-		"an empty array":     {file: "a.json", text: "[]", says: []string{"there is no identity"}},
-		"json of no array":   {file: "a.json", text: `{"a":1}`, says: []string{"begin with ["}},
-		"json that is cut":   {file: "a.json", text: "[\n{\"registrationId\": \"a", says: []string{"line 2: "}},
-		"an array not ended": {file: "a.json", text: "[\n{\"registrationId\":\"a\",\"key\":\"" + key + "\"}\n", says: []string{"end with ]"}},
-		"more than an array": {file: "a.json", text: "[{\"registrationId\":\"a\",\"key\":\"" + key + "\"}]\n[]", says: []string{"behind the array"}},
+		"an empty file":    {says: []string{"line 1: the file is empty"}},
+		"only a header":    {text: "registrationId\n", says: []string{"there is no identity"}},
+		"an empty array":   {file: "a.json", text: "[]", says: []string{"there is no identity"}},
+		"json of no array": {file: "a.json", text: `{"a":1}`, says: []string{"begin with ["}},
+		"json that is cut": {
+			file: "a.json", text: "[\n{\"registrationId\": \"a", says: []string{"line 2: "},
+		},
+		"an array not ended": {
+			file: "a.json", text: "[\n{\"registrationId\":\"a\",\"key\":\"" + key + "\"}\n",
+			says: []string{"end with ]"},
+		},
+		"more than an array": {
+			file: "a.json", text: "[{\"registrationId\":\"a\",\"key\":\"" + key + "\"}]\n[]",
+			says: []string{"behind the array"},
+		},
 		"unknown members, and types": {
 			file: "a.json", text: "[\n7,\n\n{\"registrationId\": 7, \"" + key + "\": 1}]",
 			says: []string{

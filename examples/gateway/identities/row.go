@@ -28,8 +28,8 @@ func (r *reading) add(line int, row row) {
 	} else if _, err := dps.DeriveDeviceKey(anyKey, id); err != nil {
 		r.wrong(line, fieldID, "%s", cause(err))
 	} else if first := r.lines[strings.ToLower(id)]; first > 0 {
-		r.wrong(line, fieldID, "it stands in line %d already: keep one (letter case does not count)",
-			first)
+		r.wrong(line, fieldID, "it stands in line %d already: keep one (letter case does not "+
+			"count)", first)
 	} else {
 		r.lines[strings.ToLower(id)] = line
 	}
@@ -99,8 +99,8 @@ func (r *reading) attestation(line int, row row, idIsGood bool) dps.Attestation 
 		}
 		return x
 	case r.source.GroupKey == "":
-		r.wrong(line, fieldKey, "there is no credential: give a key, a certificate and its key, or "+
-			"the group key of them all")
+		r.wrong(line, fieldKey, "there is no credential: give a key, a certificate and its key, "+
+			"or the group key of them all")
 	default:
 		derived, err := dps.DeriveDeviceKey(r.source.GroupKey, id)
 		if err != nil {

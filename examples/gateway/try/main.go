@@ -52,7 +52,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := trial(ctx, o, stdout)
+	w, err := newWorld(o)
+	if err == nil {
+		defer w.close()
+		err = w.trial(ctx, stdout)
+	}
 	if err != nil && ctx.Err() == nil {
 		fmt.Fprintln(stderr, "try:", err)
 		return 1
@@ -61,12 +65,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 }
 
 // trial runs until ctx ends.
-func trial(ctx context.Context, o options, stdout io.Writer) error {
-	w, err := newWorld(o)
-	if err != nil {
-		return err
-	}
-	defer w.close()
+func (w *world) trial(ctx context.Context, stdout io.Writer) error {
 	fmt.Fprintln(stdout, "the gateways start, which takes some seconds")
 	if err := w.launchAll(ctx); err != nil {
 		return err
@@ -74,14 +73,14 @@ func trial(ctx context.Context, o options, stdout io.Writer) error {
 	for _, r := range w.replicas {
 		fmt.Fprintf(stdout, "%s  %s  mqtt %s  process %d\n", r.name, r.url(), r.mqtt, r.pid())
 	}
-	if o.replicas > 1 {
+	if w.options.replicas > 1 {
 		fmt.Fprintf(stdout, "kill one: kill -9 %d, and its devices are at the others after some "+
-			"%v\n", w.replicas[len(w.replicas)-1].pid(), o.lease+o.lease/5)
+			"%v\n", w.replicas[len(w.replicas)-1].pid(), w.lease+w.lease/5)
 	}
 	sending := make(chan struct{})
 	go func() {
 		defer close(sending)
-		w.send(ctx, o.every)
+		w.send(ctx, w.every)
 	}()
 	defer func() { <-sending }()
 	before := ""

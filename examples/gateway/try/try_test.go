@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 	"os"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -31,7 +33,13 @@ func TestTheDevicesOfAReplicaThatIsKilledAreAtTheOthers(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	began := time.Now()
-	require.NoError(t, w.launchAll(ctx))
+	var out output
+	trying, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- w.trial(trying, &out) }()
+	eventually(t, "all devices to be connected", func() bool {
+		return strings.Contains(out.String(), "kill one: kill -9 ")
+	})
 	t.Logf("all devices are connected after %v", time.Since(began))
 	total := func(of ...*replica) (n int) {
 		for _, r := range of {
@@ -48,12 +56,6 @@ func TestTheDevicesOfAReplicaThatIsKilledAreAtTheOthers(t *testing.T) {
 		}
 		return total(w.replicas...) == len(w.ids)
 	})
-	sending, stop := context.WithCancel(ctx)
-	sent := make(chan struct{})
-	go func() {
-		defer close(sent)
-		w.send(sending, w.every)
-	}()
 	eventually(t, "messages", func() bool { return len(w.hub.Messages()) > 2*len(w.ids) })
 
 	before := w.dps.Count()
@@ -66,10 +68,18 @@ func TestTheDevicesOfAReplicaThatIsKilledAreAtTheOthers(t *testing.T) {
 	})
 	t.Logf("%d devices of it are back after %v", lost, time.Since(killed))
 	kept := w.kept.Load()
-	eventually(t, "messages for all", func() bool { return w.kept.Load() > kept+int64(2*len(w.ids)) })
+	eventually(t, "messages for all", func() bool {
+		return w.kept.Load() > kept+int64(2*len(w.ids))
+	})
 	assert.Equal(t, before, w.dps.Count(), "nobody has asked DPS")
+	eventually(t, "it to be told", func() bool {
+		return strings.Contains(out.String(), "30 of 30 devices connected, ") &&
+			strings.Contains(out.String(), ", gateway-2 is dead; ")
+	})
 	stop()
-	<-sent
+	require.NoError(t, <-ended)
+	t.Log(out.String())
+	assert.Contains(t, out.String(), "\nthe end: ")
 	if os.Getenv("REHOME_TESTS") == "" {
 		return // what follows takes ten seconds
 	}
@@ -81,6 +91,24 @@ func TestTheDevicesOfAReplicaThatIsKilledAreAtTheOthers(t *testing.T) {
 		return int64(w.distinct()) >= w.kept.Load()
 	})
 	assert.Equal(t, before, w.dps.Count(), "nobody has asked DPS")
+}
+
+// output is what the program prints.
+type output struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }
 
 // distinct is how many messages the hub has, whatever came twice.

@@ -15,9 +15,10 @@ import (
 func (s *Settings) help() string { return s.program + " -help" }
 
 // Read reads the flags, then the environment for what they leave open, then the file of UseFile if
-// there is one, then the credentials of the service manager. An empty variable is none, as a line of an environment file that waits to be
-// filled in; a variable that starts as the program's do and stands for no flag is an error, like a
-// flag that does not exist. If help is asked for, the error is flag.ErrHelp.
+// there is one, then the credentials of the service manager. An empty variable is none, as a line
+// of an environment file that waits to be filled in; a variable that starts as the program's do and
+// stands for no flag is an error, like a flag that does not exist. If help is asked for, the error
+// is flag.ErrHelp.
 func (s *Settings) Read(args, environ []string) error {
 	flags := flag.NewFlagSet(s.program, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)

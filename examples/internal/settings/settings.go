@@ -60,7 +60,7 @@ func New(program string) *Settings {
 // Add adds options of the program's own, behind those that all programs have.
 func (s *Settings) Add(options ...Option) { s.options = append(s.options, options...) }
 
-// Only takes the options away whose names are not among these, for a program that needs few of them.
+// Only takes the options away whose names are not among these, for a program that needs few.
 func (s *Settings) Only(names ...string) {
 	s.options = slices.DeleteFunc(s.options, func(o Option) bool {
 		return !slices.Contains(names, o.Name)
