@@ -41,7 +41,10 @@ var (
 
 const canaryToken = "canary-token-0123456789"
 
-var program string // path of the built binary
+var (
+	program    string // path of the built binary
+	buildFlags []string
+)
 
 // patience is how long a test waits for what takes milliseconds, or seconds at most, on a machine
 // that has nothing else to do.
@@ -58,7 +61,8 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		program = filepath.Join(dir, "gateway")
-		build := exec.Command("go", "build", "-o", program, ".")
+		buildFlags = append(buildFlags, "-o", program)
+		build := exec.Command("go", append(append([]string{"build"}, buildFlags...), ".")...)
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
 			return 1
@@ -170,6 +174,8 @@ func launch(t *testing.T, args []string, env ...string) *process {
 		} {
 			assert.NotContains(t, p.stdout.String()+p.stderr(), secret)
 		}
+		assert.NotContains(t, p.stderr(), "DATA RACE")
+		assert.NotContains(t, p.stderr(), "panic:")
 	})
 	return p
 }
