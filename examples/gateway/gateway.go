@@ -196,6 +196,16 @@ func (g *gateway) run(ctx context.Context) error {
 		if err := g.join(ctx); err != nil {
 			return err
 		}
+		carrying, stop := context.WithCancel(ctx)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			g.carry(carrying, g.joined.Load())
+		}()
+		defer func() { // before it leaves
+			stop()
+			<-done
+		}()
 	}
 	err := g.fleet.Run(ctx)
 	if failure, ok := errors.AsType[*fleet.Error](err); ok && failure.Op == "stop" {

@@ -85,7 +85,9 @@ var (
 	unconfirmedDesc   = describe("leases_unconfirmed",
 		"Identities of it that may not be connected anew at present.")
 	strandedDesc = describe("outbox_stranded_messages",
-		"Messages of identities that another replica runs: they wait until it is this one again.")
+		"Messages that are kept here for identities that another replica runs.")
+	handedOverDesc = describe("outbox_handed_over_total",
+		"Messages that were handed over to the replica that runs their identity.")
 )
 
 // figures are the metrics of what is so when Prometheus scrapes.
@@ -101,7 +103,7 @@ func (f *figures) Describe(ch chan<- *prometheus.Desc) {
 	}
 	if f.g.o.replicated() {
 		for _, d := range []*prometheus.Desc{
-			membersDesc, placedDesc, heldDesc, unconfirmedDesc, strandedDesc,
+			membersDesc, placedDesc, heldDesc, unconfirmedDesc, strandedDesc, handedOverDesc,
 		} {
 			ch <- d
 		}
@@ -140,6 +142,7 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 		gauge(heldDesc, float64(s.Held))
 		gauge(unconfirmedDesc, float64(s.Unconfirmed))
 		gauge(strandedDesc, float64(stranded))
+		counter(handedOverDesc, sum.HandedOver)
 	}
 }
 
@@ -155,6 +158,7 @@ func (g *gateway) kept() (sum outbox.Stats, stranded int) {
 		sum.KeptBytes += s.KeptBytes
 		sum.Accepted += s.Accepted
 		sum.Delivered += s.Delivered
+		sum.HandedOver += s.HandedOver
 		sum.Resent += s.Resent
 		sum.DroppedFull += s.DroppedFull
 		sum.DroppedOld += s.DroppedOld

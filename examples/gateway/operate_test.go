@@ -3,6 +3,7 @@
 package main_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -215,7 +216,9 @@ func TestItListensAtUnixSocketsAndTakesThemOverFromOneThatWasKilled(t *testing.T
 	socket := filepath.Join(dir, "http.sock")
 	args := append(s.flags(s.list(t, "sensor-1")), "-http", "unix:"+socket, "-mqtt", "none")
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{
-		Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", socket) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
 	}}
 	for range 2 {
 		p := launch(t, args)
