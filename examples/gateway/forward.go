@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -21,7 +22,7 @@ import (
 // one says: it has kept them, or not. So those of one device are in one outbox, in one order.
 
 const (
-	// forwardTimeout is how long the other replica has: a write to its medium, and what waits.
+	// forwardTimeout is how long the other replica has, beside the time from a write to the next.
 	forwardTimeout = 5 * time.Second
 	// forwardBytes is how much of bodies one request has: in base64 it fits NATS's limit of 1 MiB.
 	forwardBytes = 512 << 10
@@ -38,6 +39,11 @@ func subject(replica string) string {
 func (r *replicas) forward(
 	ctx context.Context, to, device string, lane intake.Lane, messages []hubconn.Message,
 ) error {
+	for i := range messages {
+		if messages[i].MessageID == "" { // what is sent again, as nobody has answered, can be told
+			messages[i].MessageID = rand.Text()
+		}
+	}
 	for len(messages) > 0 {
 		n, size := 0, 0
 		for n < len(messages) && (n == 0 || size+len(messages[n].Body) <= forwardBytes) {
@@ -58,7 +64,7 @@ func (r *replicas) forwardOne(ctx context.Context, to string, p intake.Parcel) e
 	if err != nil {
 		return &intake.Refusal{Status: http.StatusBadRequest, Text: err.Error()}
 	}
-	waiting, cancel := context.WithTimeout(ctx, forwardTimeout)
+	waiting, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
 	reply, err := r.conn.RequestWithContext(waiting, subject(to), data)
 	var said intake.Receipt

@@ -17,6 +17,9 @@ import (
 // later is when a sender that met trouble which passes may come again.
 const later = 5 * time.Second
 
+// plausible is before any time that a clock shows which has been set.
+var plausible = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // Keep implements intake.Keeper: the messages are kept by the replica that runs the device, or is
 // to, so that those of one device are in one order. Another replica forwards them there.
 func (g *gateway) Keep(
@@ -31,7 +34,8 @@ func (g *gateway) Keep(
 	}
 	now := time.Now()
 	for i := range messages {
-		if messages[i].CreationTime.IsZero() { // it may be delivered much later
+		// It may be delivered much later. A board that does not know the time yet says nothing.
+		if messages[i].CreationTime.IsZero() && now.After(plausible) {
 			messages[i].CreationTime = now
 		}
 	}

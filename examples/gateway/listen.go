@@ -91,7 +91,11 @@ func listenAt(address string) (net.Listener, error) {
 	if info, err := os.Stat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
 		_ = os.Remove(path)
 	}
-	return net.Listen("unix", path)
+	l, err := net.Listen("unix", path)
+	if err == nil {
+		err = os.Chmod(path, 0o666) // its directory says who may reach it
+	}
+	return l, err
 }
 
 // isOpen says that others than this machine may reach a listener.

@@ -102,6 +102,28 @@ func TestMessagesThatCannotBeTakenAreRefusedWithTheReason(t *testing.T) {
 	p.stop()
 }
 
+func TestASenderIsToldWhenADeviceHasNoRoomAndNewMessagesGiveWay(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.network.SetFault(hubA, simnet.Refused)
+	p := launch(t, append(s.flags(s.list(t, "sensor-1", "sensor-2")), "-keep-bytes", "1K", "-drop",
+		"newest"))
+	body := strings.Repeat("x", 600)
+	p.post("sensor-1", body)
+	status, header, text := p.request("POST", "/v1/devices/sensor-1/messages", body)
+	assert.Equal(t, http.StatusServiceUnavailable, status)
+	assert.Equal(t, "5", header.Get("Retry-After"))
+	assert.Contains(t, text, "no room for more")
+	p.post("sensor-1", body, "Priority", "alarm") // which has room of its own
+	p.post("sensor-2", body)
+	s.network.SetFault(hubA, simnet.Fault(0))
+	eventually(t, "room", func() bool {
+		status, _, _ := p.request("POST", "/v1/devices/sensor-1/messages", body)
+		return status == http.StatusAccepted
+	})
+	p.stop()
+}
+
 func TestAnOutageOfTheHubDelaysMessagesAndKeepsTheirOrder(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -66,7 +66,7 @@ func TestMetricsAreReadByPrometheusAndFillTheDashboard(t *testing.T) {
 	metrics := ""
 	eventually(t, "its end and its beginning", func() bool {
 		_, _, metrics = p.request("GET", "/metrics", "")
-		return strings.Contains(metrics, "rehome_device_disconnected_duration_seconds_count 1")
+		return strings.Contains(metrics, "\nrehome_device_disconnections_total{")
 	})
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(strings.NewReader(metrics))

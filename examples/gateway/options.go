@@ -58,6 +58,8 @@ const (
 	defaultKeepBytes = 1 << 20
 	defaultLease     = 15 * time.Second
 
+	longestInterval = 30 * time.Second
+
 	none = "none" // in place of an address: nobody listens
 )
 
@@ -179,6 +181,10 @@ func (o *options) complete() (err error) {
 		if o.dir, err = filepath.Abs(o.dir); err != nil {
 			return o.Wrong("dir", err)
 		}
+	}
+	if o.commitInterval > longestInterval {
+		return o.Wrong("commit-interval", fmt.Errorf("is too long: senders wait for it; use %v or "+
+			"less", longestInterval))
 	}
 	if err := o.checkReplicas(); err != nil {
 		return err

@@ -27,7 +27,8 @@ const giveBack = 500 * time.Millisecond
 // each message asks it.
 type replicas struct {
 	lease.Leases
-	conn *nats.Conn
+	conn     *nats.Conn
+	patience time.Duration // with another replica
 
 	mu      sync.RWMutex
 	members []string
@@ -115,7 +116,10 @@ func (g *gateway) join(ctx context.Context) (err error) {
 		defer cancel()
 		return leases.Close(ctx)
 	})
-	r := &replicas{Leases: leases, conn: conn, held: map[string]lease.Lease{}}
+	r := &replicas{
+		Leases: leases, conn: conn, held: map[string]lease.Lease{},
+		patience: forwardTimeout + g.o.commitInterval,
+	}
 	end, err := g.takeForwarded(r)
 	if err != nil {
 		return err

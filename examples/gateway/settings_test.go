@@ -75,6 +75,7 @@ func TestASettingThatIsWrongIsOneLineWithTheFix(t *testing.T) {
 			env:  []string{"GATEWAY_NATS=nats://user:canary@a"},
 			says: "GATEWAY_NATS and -cluster-listen are both given",
 		},
+		"a long wait":  {args: append(good, "-commit-interval", "1m"), says: "-commit-interval: "},
 		"a name alone": {args: append(good, "-replica", "a"), says: "-replica needs -nats"},
 		"a file that has an unknown name": {
 			args: config("a.conf", "# settings\n\nid-scope = 0ne00000001\nidentity = x\n"),

@@ -37,8 +37,8 @@ const (
 	mostUnderWay      = 256
 	mostBytesUnderWay = 4 << 20
 
-	// pause is for how long a client is kept waiting that is turned away for a while: it would
-	// be back at once.
+	// pause is for how long a client is kept waiting that is turned away: it would be back at once,
+	// with the same message.
 	pause = time.Second
 	// longestIdle is how long a client may be silent that has asked for no keep-alive.
 	longestIdle = 30 * time.Minute
@@ -108,7 +108,7 @@ func (c *client) Publish(
 	device, lane, message, err := parseTopic(m.Topic)
 	if err != nil {
 		c.Counted(err)
-		return c.turnAway(s, err)
+		return c.turnAway(ctx, s, err)
 	}
 	m.Withhold()
 	message.Body = m.Payload
@@ -146,16 +146,7 @@ func (c *client) keepAll(ctx context.Context, s *mqttserver.Session) error {
 			}
 		}
 		if err != nil {
-			if ctx.Err() == nil {
-				if r, ok := errors.AsType[*Refusal](err); !ok || !r.Permanent() {
-					select {
-					case <-time.After(pause):
-					case <-ctx.Done():
-					}
-				}
-				_ = c.turnAway(s, err)
-			}
-			return err
+			return c.turnAway(ctx, s, err)
 		}
 	}
 }
@@ -219,8 +210,15 @@ func (c *client) keepGroup(
 
 // turnAway ends a connection with a message that is not taken: MQTT 3.1.1 has no other way to say
 // so, and IoT Hub does the same. An acknowledgement would be a lie.
-func (c *client) turnAway(s *mqttserver.Session, err error) error {
+func (c *client) turnAway(ctx context.Context, s *mqttserver.Session, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx) // it has gone
+	}
 	c.Logger.Warn("mqtt client turned away", "client", s.Client().ClientID, "cause", err.Error())
+	select {
+	case <-time.After(pause):
+	case <-ctx.Done():
+	}
 	return err
 }
 
