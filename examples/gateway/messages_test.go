@@ -5,6 +5,7 @@ package main_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"testing"
 	"time"
@@ -197,4 +198,39 @@ func TestAKillLosesNoAcknowledgedMessage(t *testing.T) {
 		}
 		require.Less(t, at, len(seen), "%s is lost, or out of order", b)
 	}
+}
+
+// A sender that waits for the next write when the gateway is asked to end hears that it was made.
+func TestSendersAreAnsweredWhileTheGatewayStops(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	args := append(s.flags(s.list(t, "sensor-1")), "-commit-interval", "1500ms")
+	p := launch(t, args)
+	p.post("sensor-1", "first") // a write: the next one is 1.5 s later
+	written, answered := make(chan struct{}), make(chan int, 1)
+	go func() {
+		trace := &httptrace.ClientTrace{
+			WroteRequest: func(httptrace.WroteRequestInfo) { close(written) },
+		}
+		r, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), "POST",
+			p.url("/v1/devices/sensor-1/messages"), strings.NewReader("second"))
+		assert.NoError(t, err)
+		response, err := http.DefaultClient.Do(r)
+		if !assert.NoError(t, err) {
+			answered <- 0
+			return
+		}
+		response.Body.Close()
+		answered <- response.StatusCode
+	}()
+	<-written
+	time.Sleep(time.Second) // of which the gateway needs some milliseconds to read it
+	p.stop()
+	assert.Equal(t, http.StatusAccepted, <-answered)
+	p = launch(t, args)
+	eventually(t, "both", func() bool {
+		b := s.bodies("sensor-1")
+		return len(b) >= 2 && b[len(b)-1] == "second"
+	})
+	p.stop()
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/stretchr/testify/assert"
@@ -162,28 +161,4 @@ func TestForeignNamesAreRefusedWhereThereIsNoToken(t *testing.T) {
 		assert.Equal(t, want, response.StatusCode, host)
 	}
 	p.stop()
-}
-
-// Of a client that is cut off, what was acknowledged is kept, and what was not comes again.
-func TestSendersAreAnsweredWhileTheGatewayStops(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
-	args := append(s.flags(s.list(t, "sensor-1")), "-commit-interval", "300ms")
-	p := launch(t, args)
-	p.post("sensor-1", "first") // a commit: the next one is 300 ms later
-	answered := make(chan int, 1)
-	go func() {
-		status, _, _ := p.request("POST", "/v1/devices/sensor-1/messages", "second")
-		answered <- status
-	}()
-	time.Sleep(50 * time.Millisecond)
-	p.stop()
-	if <-answered == http.StatusAccepted {
-		p = launch(t, args)
-		eventually(t, "what was acknowledged", func() bool {
-			b := s.bodies("sensor-1")
-			return len(b) > 0 && b[len(b)-1] == "second"
-		})
-		p.stop()
-	}
 }
