@@ -209,7 +209,7 @@ func (g *gateway) run(ctx context.Context) error {
 	}
 	err := g.fleet.Run(ctx)
 	if failure, ok := errors.AsType[*fleet.Error](err); ok && failure.Op == "stop" {
-		return nil // said in the log; the process ends now
+		err = failure.Err // who has not ended is in the log; the process ends now
 	}
 	return err
 }

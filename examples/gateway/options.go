@@ -10,7 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -227,6 +227,12 @@ func (o *options) checkReplicas() error {
 		return fmt.Errorf("%s needs -nats or -cluster-listen: by which the replicas meet",
 			o.Origin("replica"))
 	}
+	if o.nats != "" && slices.ContainsFunc(strings.Split(o.nats, ","), isNoURL) {
+		return fmt.Errorf("%s has a part that is no url: use nats://HOST:PORT", o.Origin("nats"))
+	}
+	if _, err := os.Stat(o.natsCreds); o.natsCreds != "" && err != nil {
+		return o.Wrong("nats-creds", fmt.Errorf("%w: name a file that this user can read", err))
+	}
 	if o.copies == 0 {
 		o.copies = 1
 		if o.clusterListen != "" {
@@ -256,73 +262,4 @@ func (o *options) replicated() bool { return o.nats != "" || o.clusterListen != 
 
 func (o *options) source() identities.Source {
 	return identities.Source{Path: o.identities, GroupKey: o.GroupKey}
-}
-
-// address assigns where to listen.
-func address(field *string) func(string) error {
-	return func(text string) error {
-		_, port, err := net.SplitHostPort(text)
-		_, numeric := strconv.ParseUint(port, 10, 16)
-		if path, unix := strings.CutPrefix(text, "unix:"); unix && path != "" || text == none ||
-			err == nil && numeric == nil {
-			*field = text
-			return nil
-		}
-		return errors.New("is no address: use HOST:PORT, unix:PATH or none")
-	}
-}
-
-// leastToken is how many characters a token needs, so that nobody guesses it.
-const leastToken = 16
-
-func assignToken(field *string) func(string) error {
-	return func(text string) error {
-		if len(text) < leastToken || strings.ContainsFunc(text, func(r rune) bool {
-			return r <= ' ' || r > '~'
-		}) {
-			return fmt.Errorf("is no token: use %d characters or more, of ASCII without spaces, "+
-				"such as from \"openssl rand -hex 24\"", leastToken)
-		}
-		*field = text
-		return nil
-	}
-}
-
-func rate(field *float64) func(string) error {
-	return func(text string) error {
-		n, err := strconv.ParseFloat(text, 64)
-		if err != nil || !(n > 0 && n <= 1e6) {
-			return errors.New("is no rate: use a number above 0")
-		}
-		*field = n
-		return nil
-	}
-}
-
-func copies(field *int) func(string) error {
-	return func(text string) error {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > 5 {
-			return errors.New("is no number of copies: use 1, 3 or 5")
-		}
-		*field = n
-		return nil
-	}
-}
-
-func bytes(field *int64) func(string) error {
-	return func(text string) error {
-		digits, shift := text, 0
-		for suffix, s := range map[string]int{"K": 10, "M": 20, "G": 30} {
-			if rest, ok := strings.CutSuffix(text, suffix); ok {
-				digits, shift = rest, s
-			}
-		}
-		n, err := strconv.ParseInt(digits, 10, 33)
-		if err != nil || n<<shift < 1024 || n > 1<<40>>shift {
-			return errors.New("is no size: use a number of bytes, such as 256K, 16M or 1G")
-		}
-		*field = n << shift
-		return nil
-	}
 }

@@ -74,7 +74,7 @@ for i in $(seq 300); do [ -s /tmp/gw/ready.json ] && break; sleep 0.1; done
 		"-dir "+dir+"/gw/state -http 127.0.0.1:"+http+" -mqtt 127.0.0.1:"+mqtt,
 		"/tmp/gw", filepath.Join(dir, "gw"), "127.0.0.1:8080", "127.0.0.1:"+http,
 		"-p 1883", "-p "+mqtt,
-		"sleep 3", "sleep 5",
+		"sleep 3", "sleep 7", // on any machine
 	).Replace(script)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()

@@ -75,7 +75,15 @@ func TestASettingThatIsWrongIsOneLineWithTheFix(t *testing.T) {
 			env:  []string{"GATEWAY_NATS=nats://user:canary@a"},
 			says: "GATEWAY_NATS and -cluster-listen are both given",
 		},
-		"a long wait":  {args: append(good, "-commit-interval", "1m"), says: "-commit-interval: "},
+		"a long wait": {args: append(good, "-commit-interval", "1m"), says: "-commit-interval: "},
+		"a url of NATS": {
+			args: good, env: []string{"GATEWAY_NATS=nats://user:canary@host:port"},
+			says: "GATEWAY_NATS has a part that is no url",
+		},
+		"no file of NATS's credentials": {
+			args: append(good, "-nats-creds", "none.creds"), env: []string{"GATEWAY_NATS=" + "a"},
+			says: "-nats-creds: ",
+		},
 		"a name alone": {args: append(good, "-replica", "a"), says: "-replica needs -nats"},
 		"a file that has an unknown name": {
 			args: config("a.conf", "# settings\n\nid-scope = 0ne00000001\nidentity = x\n"),
