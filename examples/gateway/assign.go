@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// isNoURL says that a server's address is none. What is wrong is not repeated anywhere: there may be
+// isNoURL says that an address of a server is none. What is wrong with it is not told: there may be
 // a password in it.
 func isNoURL(at string) bool {
 	if !strings.Contains(at, "://") {
