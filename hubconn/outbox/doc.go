@@ -17,8 +17,9 @@
 //	err = dev.Run(ctx, box.Deliver) // on each connection, to whichever hub
 //
 // A session that does more than deliver calls [Outbox.Deliver] in a goroutine of its own. A gateway
-// has the outboxes of all its devices in one file. Until there is a release, a program's go.mod
-// names the module and its root by replace, with the paths of a clone:
+// has the outboxes of all its devices in one file, and hands over what it has kept for a device
+// that another one runs now ([Outbox.HandOver]). Until there is a release, a program's go.mod names
+// the module and its root by replace, with the paths of a clone:
 //
 //	require github.com/rehome-iot/rehome/hubconn/outbox v0.0.0
 //	replace github.com/rehome-iot/rehome => ../rehome

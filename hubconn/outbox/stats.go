@@ -14,6 +14,8 @@ type Stats struct {
 	Accepted uint64
 	// Delivered counts the messages that the hub has acknowledged.
 	Delivered uint64
+	// HandedOver counts the messages that HandOver has given to somebody else.
+	HandedOver uint64
 	// Resent counts the deliveries of messages that were on their way when a connection ended: the
 	// hub may have had them. What a process that was killed had on its way is not known.
 	Resent uint64

@@ -86,6 +86,8 @@ var runners = map[string]runner{
 	"go -C examples/fleet run . -scenario move -rival all -until 6h -devices 500 -quota 5 -hub-rate 3 -svg ../../docs/fleet-rivals.svg":             played,
 	"go -C examples/fleet run . -windows ../../docs/fleet-windows.svg -devices 20000 -quota 20 -hub-rate 120 -latency 1s -x509":                     ci("figures", "Documents"),
 	"go -C examples/fleet run . -table windows":                                                                                                     ci("figures", "Tables"),
+	"go -C examples/gateway run ./try -replicas 3 -devices 30": goTest(
+		"examples/gateway/try", "TestTheDevicesOfAReplicaThatIsKilledAreAtTheOthers"),
 	"bash .ci/run million": ifAsked("million", "REHOME_TESTS=million", "many minutes"),
 	"make fleet-page":      ifAsked("fleet-page", "-update", "it writes what figures compares"),
 
@@ -134,6 +136,7 @@ const (
 var walks = []walk{
 	{newcomerPage, newcomerHeading, newcomerBlocks, newcomer},
 	{walkPage, walkHeading, walkBlocks, walked},
+	{"examples/gateway/README.md", "ten-minutes", 5, goTest("examples/gateway", "TestThePageWorksAsItSays")},
 	{"examples/pkcs11/README.md", "ten-minutes", 6, goTest("examples/pkcs11", "TestThePageWorksAsItSays")},
 	{"examples/rehome/README.md", "ten-minutes", 5, goTest("internal/layout", "TestTheCommandLineWorksAsItsPageSays")},
 }

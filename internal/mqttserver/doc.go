@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package mqttserver is the server side of one MQTT 3.1.1 connection, for simulators of services
-// that speak it.
+// that speak it, and for a gateway that listens to senders.
 //
 // A service decides what a client may do and what it is told; this package does the rest: it reads
 // packets within limits, keeps packet identifiers, writes one packet at a time, watches the

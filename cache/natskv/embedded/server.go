@@ -4,6 +4,7 @@ package embedded
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,7 +30,8 @@ type Config struct {
 	Name string
 
 	// Listen is the address for clients in other processes, such as "127.0.0.1:4222". The default
-	// is none: the process itself connects without one.
+	// is none: the process itself connects without one. A member of a cluster, which cannot be
+	// without, then has one of the system's choice on loopback, for a token that nobody is told.
 	Listen string
 
 	// Cluster makes it a member of a cluster. Nil is a server that is alone.
@@ -69,6 +71,8 @@ type Server struct {
 	server *server.Server
 	lock   *dirLock
 	once   sync.Once
+	closed bool   // its port is for nobody
+	token  string // of that
 }
 
 // Start starts a server and returns when it takes connections. ctx bounds the start alone. In a
@@ -77,7 +81,7 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	if config.Dir == "" {
 		return nil, errors.New("embedded NATS server: set Dir to a directory for its files")
 	}
-	options, err := config.options()
+	options, closed, err := config.options()
 	if err != nil {
 		return nil, fmt.Errorf("embedded NATS server: %w", err)
 	}
@@ -95,7 +99,7 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 		log.to = slog.New(slog.DiscardHandler)
 	}
 	s.SetLoggerV2(log, false, false, false)
-	started := &Server{server: s, lock: lock}
+	started := &Server{server: s, lock: lock, closed: closed, token: options.Authorization}
 	go s.Start()
 	for !s.ReadyForConnections(10 * time.Millisecond) {
 		err := log.fatal()
@@ -110,24 +114,24 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	return started, nil
 }
 
-func (c Config) options() (*server.Options, error) {
-	o := &server.Options{
+// options are those of the server, and whether its port is for nobody.
+func (c Config) options() (o *server.Options, closed bool, err error) {
+	o = &server.Options{
 		ServerName: or(c.Name, "rehome"), NoSigs: true, DontListen: c.Listen == "",
 		JetStream: true, StoreDir: c.Dir, DisableJetStreamBanner: true,
 		JetStreamMaxMemory: 16 << 20, JetStreamMaxStore: or(c.MaxStore, 1<<30),
 		SyncInterval: or(c.SyncInterval, 10*time.Second),
 		MaxPayload:   2 << 20, // entries of 1 MiB, and their headers
 	}
-	var err error
 	if c.Listen != "" {
 		if o.Host, o.Port, err = split(c.Listen); err != nil {
-			return nil, fmt.Errorf("field Listen: %w", err)
+			return nil, false, fmt.Errorf("field Listen: %w", err)
 		}
 	}
 	if cluster := c.Cluster; cluster != nil {
 		o.Cluster.Name = or(cluster.Name, "rehome")
 		if o.Cluster.Host, o.Cluster.Port, err = split(cluster.Listen); err != nil {
-			return nil, fmt.Errorf("field Cluster.Listen: %w", err)
+			return nil, false, fmt.Errorf("field Cluster.Listen: %w", err)
 		}
 		for _, peer := range cluster.Peers {
 			if peer != cluster.Listen {
@@ -138,7 +142,22 @@ func (c Config) options() (*server.Options, error) {
 	if c.Options != nil {
 		c.Options(o)
 	}
-	return o, nil
+	if c.Cluster != nil && o.DontListen {
+		closePort(o)
+		closed = true
+	}
+	return o, closed, nil
+}
+
+// closePort is for a member of a cluster that has no port for clients. The server waits for that
+// port before it begins with the routes to the others, and without it would wait for ever.
+func closePort(o *server.Options) {
+	o.DontListen, o.Host, o.Port = false, "127.0.0.1", server.RANDOM_PORT
+	o.Cluster.NoAdvertise = true // the others tell nobody of it
+	if o.Username == "" && o.Authorization == "" && o.Users == nil && o.Nkeys == nil &&
+		o.TrustedOperators == nil && o.CustomClientAuthentication == nil {
+		o.Authorization = rand.Text()
+	}
 }
 
 func or[T comparable](value, otherwise T) T {
@@ -165,12 +184,15 @@ func split(address string) (host string, port int, err error) {
 // Connect connects the process to the server, without a port, by natskv.ConnOptions and these.
 func (s *Server) Connect(options ...nats.Option) (*nats.Conn, error) {
 	all := append(natskv.ConnOptions(), nats.InProcessServer(s.server))
+	if s.closed {
+		all = append(all, nats.Token(s.token))
+	}
 	return nats.Connect("", append(all, options...)...)
 }
 
 // URL is where clients in other processes connect; empty if there is no port for them.
 func (s *Server) URL() string {
-	if s.server.Addr() == nil {
+	if s.server.Addr() == nil || s.closed {
 		return ""
 	}
 	return s.server.ClientURL()

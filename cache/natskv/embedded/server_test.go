@@ -3,10 +3,16 @@
 package embedded_test
 
 import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -78,4 +84,61 @@ func TestWrongConfigurationsAreNamed(t *testing.T) {
 			assert.NotContains(t, err.Error(), "\n", name)
 		}
 	}
+}
+
+// The members of a cluster find each other without a port for clients, and what they need in its
+// place lets nobody in.
+func TestAClusterNeedsNoPortForClients(t *testing.T) {
+	t.Parallel()
+	var peers []string
+	var listeners []net.Listener
+	for range 3 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		listeners = append(listeners, l)
+		peers = append(peers, l.Addr().String())
+	}
+	for _, l := range listeners {
+		require.NoError(t, l.Close())
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	var last *embedded.Server
+	ports := t.TempDir() // of the last server
+	for i, at := range peers {
+		s, err := embedded.Start(ctx, embedded.Config{
+			Dir: t.TempDir(), Name: fmt.Sprint("nats-", i),
+			Cluster: &embedded.Cluster{Listen: at, Peers: peers},
+			Options: func(o *server.Options) {
+				if i == 2 {
+					o.PortsFileDir = ports
+				}
+			},
+		})
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = s.Close() })
+		assert.Empty(t, s.URL())
+		last = s
+	}
+	nc, err := last.Connect()
+	require.NoError(t, err)
+	defer nc.Close()
+	store := &natskv.Store{Conn: nc, Replicas: 3}
+	for {
+		if err = store.Put(ctx, "sensor-042", []byte("entry")); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	require.NoError(t, err)
+
+	files, err := filepath.Glob(filepath.Join(ports, "*.ports"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	data, err := os.ReadFile(files[0])
+	require.NoError(t, err)
+	var listening struct{ Nats []string }
+	require.NoError(t, json.Unmarshal(data, &listening))
+	require.NotEmpty(t, listening.Nats)
+	_, err = nats.Connect(listening.Nats[0])
+	assert.ErrorIs(t, err, nats.ErrAuthorization)
 }

@@ -226,8 +226,8 @@ func (s *Settings) certificateIn(
 	return x, nil
 }
 
-// roots are the authorities to trust: the system's, and those of -ca. Nil is the system's.
-func (s *Settings) roots() (*x509.CertPool, error) {
+// Roots are the authorities to trust: the system's, and those of -ca. Nil is the system's.
+func (s *Settings) Roots() (*x509.CertPool, error) {
 	if s.CA == "" {
 		return nil, nil
 	}

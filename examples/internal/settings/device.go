@@ -32,7 +32,7 @@ func (s *Settings) Device(log *slog.Logger) (*provisioning.Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	roots, err := s.roots()
+	roots, err := s.Roots()
 	if err != nil {
 		return nil, err
 	}

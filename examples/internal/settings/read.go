@@ -14,10 +14,11 @@ import (
 // help is the command that prints the settings.
 func (s *Settings) help() string { return s.program + " -help" }
 
-// Read reads the flags, then the environment for what they leave open, then the credentials of the
-// service manager. An empty variable is none, as a line of an environment file that waits to be
-// filled in; a variable that starts as the program's do and stands for no flag is an error, like a
-// flag that does not exist. If help is asked for, the error is flag.ErrHelp.
+// Read reads the flags, then the environment for what they leave open, then the file of UseFile if
+// there is one, then the credentials of the service manager. An empty variable is none, as a line
+// of an environment file that waits to be filled in; a variable that starts as the program's do and
+// stands for no flag is an error, like a flag that does not exist. If help is asked for, the error
+// is flag.ErrHelp.
 func (s *Settings) Read(args, environ []string) error {
 	flags := flag.NewFlagSet(s.program, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -46,6 +47,11 @@ func (s *Settings) Read(args, environ []string) error {
 	}
 	if err := s.readEnvironment(environ); err != nil {
 		return err
+	}
+	if s.readFile != nil {
+		if err := s.readFile(); err != nil {
+			return err
+		}
 	}
 	if err := s.readLoaded(environ); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,6 +44,8 @@ type Settings struct {
 	program string // and its subcommand, as somebody types it
 	options []Option
 	given   map[string]given // by the flag's name
+
+	readFile func() error // nil: the program has no file of settings
 }
 
 // New returns the settings of a program, with an option for each field. The program is as somebody
@@ -56,6 +59,13 @@ func New(program string) *Settings {
 
 // Add adds options of the program's own, behind those that all programs have.
 func (s *Settings) Add(options ...Option) { s.options = append(s.options, options...) }
+
+// Only takes the options away whose names are not among these, for a program that needs few.
+func (s *Settings) Only(names ...string) {
+	s.options = slices.DeleteFunc(s.options, func(o Option) bool {
+		return !slices.Contains(names, o.Name)
+	})
+}
 
 // Options are in the order of the usage text.
 func (s *Settings) Options() []Option { return s.options }

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/rehome-iot/rehome/cache"
+	"github.com/rehome-iot/rehome/examples/gateway/identities"
+	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/provisioning"
+)
+
+// roll is the list of identities that is in force.
+type roll struct {
+	mu   sync.RWMutex
+	byID map[string]*identities.Identity // in lower case, as DPS compares them
+}
+
+func newRoll(list []identities.Identity) *roll {
+	r := &roll{byID: make(map[string]*identities.Identity, len(list))}
+	for i := range list {
+		r.byID[strings.ToLower(list[i].ID)] = &list[i]
+	}
+	return r
+}
+
+// find returns an identity, nil if the list does not have it.
+func (r *roll) find(id string) *identities.Identity {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.byID[strings.ToLower(id)]
+}
+
+func (r *roll) len() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.byID)
+}
+
+// newDevice is the Device of the fleet.
+func (g *gateway) newDevice(id string) (*provisioning.Device, error) {
+	i := g.roll.find(id)
+	if i == nil {
+		return nil, fmt.Errorf("%s is not in the list any more", id)
+	}
+	dev := &provisioning.Device{
+		IDScope: g.o.IDScope, Attestation: i.Attestation, ModelID: i.ModelID,
+		Store: g.store, Endpoint: g.o.Endpoint, Transport: g.o.Transport, Stagger: g.o.Stagger,
+		DialContext: g.o.sim.DialContext, TLSConfig: g.o.sim.TLSConfig,
+		Hub: hubconn.Dialer{Transport: g.o.HubTransport}, Trace: g.trace,
+	}
+	if i.Payload != nil {
+		dev.Payload = i.Payload
+	}
+	return dev, nil
+}
+
+// session is the Session of the fleet: what is kept for the device is delivered.
+func (g *gateway) session(ctx context.Context, id string, hub *hubconn.Conn) error {
+	box, err := g.box(id)
+	if err != nil {
+		return err
+	}
+	return box.Deliver(ctx, hub)
+}
+
+// store is where assignments are remembered.
+type store interface {
+	cache.WaitStore
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package intake
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rehome-iot/rehome/hubconn"
+)
+
+// Pattern is where HTTP serves.
+const Pattern = "POST /v1/devices/{id}/messages"
+
+// The headers of a message, besides Content-Type. Properties are in the query, since names of
+// headers have no letter case, and those of properties do.
+const (
+	headerMessageID     = "Message-Id"
+	headerCorrelationID = "Correlation-Id"
+	headerCreationTime  = "Creation-Time"
+	headerComponent     = "Component"
+	headerPriority      = "Priority"
+
+	priorityAlarm = "alarm"
+)
+
+// HTTP takes one message a request. README.md has its headers and responses.
+type HTTP struct {
+	Keeper Keeper
+	// Counted is called with the outcome of each message.
+	Counted func(error)
+}
+
+func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	m, lane, err := readMessage(w, r)
+	if err == nil {
+		err = h.Keeper.Keep(r.Context(), r.PathValue("id"), lane, m)
+	}
+	h.Counted(err)
+	if err == nil {
+		w.WriteHeader(http.StatusAccepted)
+		return
+	}
+	refusal, ok := errors.AsType[*Refusal](err)
+	if !ok { // the client has gone
+		refusal = refused(http.StatusServiceUnavailable, "the request has ended: %v", err)
+	}
+	Refuse(w, refusal)
+}
+
+// Refuse writes a refusal as JSON.
+func Refuse(w http.ResponseWriter, r *Refusal) {
+	w.Header().Set("Content-Type", "application/json")
+	if r.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(r.RetryAfter.Seconds()))))
+	}
+	w.WriteHeader(r.Status)
+	_ = json.NewEncoder(w).Encode(struct {
+		Error string `json:"error"`
+	}{r.Text})
+}
+
+// readMessage makes a message of a request. The error is a *Refusal.
+func readMessage(
+	w http.ResponseWriter, r *http.Request,
+) (m hubconn.Message, lane Lane, err error) {
+	lane = Telemetry
+	switch priority := r.Header.Get(headerPriority); priority {
+	case "":
+	case priorityAlarm:
+		lane = Alarms
+	default:
+		return m, lane, refused(http.StatusBadRequest, "header %s: use %q, or leave it out",
+			headerPriority, priorityAlarm)
+	}
+	m.MessageID = r.Header.Get(headerMessageID)
+	m.CorrelationID = r.Header.Get(headerCorrelationID)
+	m.Component = r.Header.Get(headerComponent)
+	if text := r.Header.Get(headerCreationTime); text != "" {
+		if m.CreationTime, err = time.Parse(time.RFC3339, text); err != nil {
+			return m, lane, refused(http.StatusBadRequest,
+				"header %s: write it as 2026-01-31T12:00:00Z", headerCreationTime)
+		}
+	}
+	if err := readContentType(r.Header.Get("Content-Type"), &m); err != nil {
+		return m, lane, err
+	}
+	if r.Header.Get("Content-Encoding") != "" {
+		return m, lane, refused(http.StatusUnsupportedMediaType,
+			"header Content-Encoding: IoT Hub takes none; say what the body is by Content-Type")
+	}
+	if err := readProperties(r, &m); err != nil {
+		return m, lane, err
+	}
+	m.Body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, hubconn.MaxMessageSize))
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return m, lane, refused(http.StatusRequestEntityTooLarge,
+			"the message is larger than the %d bytes that IoT Hub takes", hubconn.MaxMessageSize)
+	}
+	if err != nil {
+		return m, lane, refused(http.StatusBadRequest, "the body ends before its length")
+	}
+	return m, lane, nil
+}
+
+// readContentType takes the media type and its character set apart, which IoT Hub has in two
+// properties. JSON is in UTF-8 (RFC 8259 §8.1). What curl says of a body that nobody has described
+// is nothing.
+func readContentType(text string, m *hubconn.Message) error {
+	if text == "" {
+		return nil
+	}
+	media, parameters, err := mime.ParseMediaType(text)
+	if err != nil {
+		return refused(http.StatusBadRequest,
+			"header Content-Type: write it as application/json; charset=utf-8")
+	}
+	if media == "application/x-www-form-urlencoded" {
+		return nil
+	}
+	m.ContentType = media
+	m.ContentEncoding = strings.ToLower(parameters["charset"])
+	if m.ContentEncoding == "" && media == "application/json" {
+		m.ContentEncoding = "utf-8"
+	}
+	return nil
+}
+
+// readProperties takes those of the application.
+func readProperties(r *http.Request, m *hubconn.Message) error {
+	query := r.URL.Query()
+	if len(query) > 0 {
+		m.Properties = make(map[string]string, len(query))
+	}
+	for name, values := range query {
+		if len(values) > 1 {
+			return refused(http.StatusBadRequest, "the property %.60q is there twice", name)
+		}
+		m.Properties[name] = values[0]
+	}
+	return nil
+}
