@@ -80,7 +80,7 @@ func (c *client) Broken(ctx context.Context, _ *mqttserver.Session, err error) {
 	if errors.Is(err, mqttserver.ErrTooLarge) {
 		status = http.StatusRequestEntityTooLarge
 	}
-	a := &arrival{err: refused(status, "%s", oneline.Of(err.Error(), shownCause))}
+	a := &arrival{err: refused(status, "%v", err)}
 	if c.enqueue(ctx, a) == nil {
 		<-ctx.Done() // by that refusal
 	}

@@ -148,6 +148,7 @@ func TestAListenerDoesNotShowItsToken(t *testing.T) {
 	var log strings.Builder
 	slog.New(slog.NewTextHandler(&log, nil)).Info("m", "value", m, "pointer", &m)
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("m", "value", m, "pointer", &m)
+	assert.Equal(t, 4, strings.Count(log.String(), m.String()))
 	for _, shown := range []string{
 		log.String(), fmt.Sprintf("%v %+v %#v %s %d %x", m, m, m, m, m, m),
 		fmt.Sprintf("%v %+v %#v %s %d %x", &m, &m, &m, &m, &m, &m),
