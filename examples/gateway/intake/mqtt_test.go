@@ -118,7 +118,9 @@ func TestWhatClientsHaveUnderWayIsBounded(t *testing.T) {
 		synctest.Wait()
 		w.keeper.gate <- struct{}{}
 		synctest.Wait()
-		assert.Len(t, w.keeper.calls, underWay/(101<<10), "as many as have room, with the first")
+		more := len(w.keeper.calls) - 1 // with one, perhaps, in the place of the first
+		assert.GreaterOrEqual(t, more, underWay/(101<<10)-1)
+		assert.LessOrEqual(t, more, underWay/(101<<10), "as many as have room")
 		close(w.keeper.gate)
 		assert.Len(t, s.acks(40), 40)
 		s.close()
@@ -132,10 +134,10 @@ func TestWhatClientsHaveUnderWayIsBounded(t *testing.T) {
 		synctest.Wait()
 		go other.event("cellar", body)
 		synctest.Wait()
-		assert.Len(t, w.keeper.calls, 1)
+		assert.Equal(t, 1, len(w.keeper.calls))
 		one.close() // and takes back what it has
 		synctest.Wait()
-		assert.Len(t, w.keeper.calls, 2)
+		assert.Equal(t, 2, len(w.keeper.calls))
 		close(w.keeper.gate)
 		assert.Len(t, other.acks(1), 1)
 		other.close()
