@@ -82,8 +82,8 @@ func bytes(field *int64) func(string) error {
 			}
 		}
 		n, err := strconv.ParseInt(digits, 10, 33)
-		if err != nil || n<<shift < 1024 || n > 1<<40>>shift {
-			return errors.New("is no size: use a number of bytes, such as 256K, 16M or 1G")
+		if err != nil || n<<shift < leastKept || n > 1<<40>>shift {
+			return errors.New("is no size, or too small: use 320K or more, such as 16M or 1G")
 		}
 		*field = n << shift
 		return nil

@@ -20,7 +20,7 @@ const policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; 
 // handler serves all of HTTP. What orchestrators ask needs no token.
 func (g *gateway) handler(address net.Addr) http.Handler {
 	inner := http.NewServeMux()
-	inner.Handle(intake.Pattern, &intake.HTTP{Keeper: g, Counted: g.metrics.counter("http")})
+	inner.Handle(intake.Pattern, intake.NewHTTP(g, g.metrics.counter("http")))
 	inner.HandleFunc("GET /v1/devices", g.serveDevices)
 	inner.HandleFunc("GET /v1/devices/{id}", g.serveDevice)
 	inner.Handle("GET /metrics", promhttp.HandlerFor(g.metrics.registry, promhttp.HandlerOpts{}))

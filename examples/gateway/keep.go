@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/rehome-iot/rehome/examples/gateway/intake"
@@ -38,6 +39,9 @@ func (g *gateway) Keep(
 		if messages[i].CreationTime.IsZero() && now.After(plausible) {
 			messages[i].CreationTime = now
 		}
+		if err := check(device, messages[i]); err != nil {
+			return err
+		}
 	}
 	if g.o.replicated() {
 		r := g.joined.Load()
@@ -55,8 +59,57 @@ func (g *gateway) Keep(
 	return g.keepHere(ctx, device, lane, messages)
 }
 
-// keepHere keeps messages in the outbox of this process.
+// longestID is at least as long as the ID that a message without one gets on its way.
+var longestID = strings.Repeat("x", 64)
+
+// check refuses what no hub would take: before any of several messages is kept, and as they came,
+// since JSON on the way to another replica replaces what is no UTF-8.
+func check(device string, m hubconn.Message) error {
+	if m.MessageID == "" {
+		m.MessageID = longestID
+	}
+	if err := m.Check(hubconn.Hub{DeviceID: device}); err != nil {
+		return &intake.Refusal{Status: http.StatusBadRequest, Text: whyNot(err)}
+	}
+	return nil
+}
+
+// leastKept is the smallest lane: the largest message has room in it, and what is read of a full
+// one to be handed over to another replica.
+const leastKept = 320 << 10
+
+// keepHere keeps messages in the outbox of this process: in parts that have room in a lane, since a
+// replica that hands over adds IDs to what was a full one.
 func (g *gateway) keepHere(
+	ctx context.Context, device string, lane intake.Lane, messages []hubconn.Message,
+) error {
+	for len(messages) > 0 {
+		n, size := 1, sizeOf(&messages[0])
+		for ; n < len(messages); n++ {
+			if size += sizeOf(&messages[n]); size > g.o.keepBytes/2 {
+				break
+			}
+		}
+		if err := g.keepPart(ctx, device, lane, messages[:n]); err != nil {
+			return err
+		}
+		messages = messages[n:]
+	}
+	return nil
+}
+
+// sizeOf is how many bytes a message takes in the outbox, or some more.
+func sizeOf(m *hubconn.Message) int64 {
+	size := 128 + len(m.Body) + len(m.MessageID) + len(m.CorrelationID) + len(m.ContentType) +
+		len(m.ContentEncoding) + len(m.Component)
+	for name, value := range m.Properties {
+		size += 16 + len(name) + len(value)
+	}
+	return int64(size)
+}
+
+// keepPart keeps all of the messages, or none.
+func (g *gateway) keepPart(
 	ctx context.Context, device string, lane intake.Lane, messages []hubconn.Message,
 ) error {
 	box, err := g.box(device)

@@ -24,7 +24,10 @@ const (
 	slowest = 10 * time.Second
 	idle    = 2 * time.Minute
 	// hearing is how long, at the end, requests under way have to be answered.
-	hearing = 1500 * time.Millisecond
+	hearing = 2500 * time.Millisecond
+	// mostConnections is how many each port has, so that the process can open files and connect to
+	// hubs however many come: the unit allows it 65,536 of all kinds.
+	mostConnections = 16384
 )
 
 // listeners are who listens to senders.
@@ -47,6 +50,7 @@ func (g *gateway) listen() (l *listeners, err error) {
 		l.close()
 		return nil, g.o.Wrong("mqtt", err)
 	}
+	l.http, l.mqtt = g.bound(l.http), g.bound(l.mqtt)
 	for _, at := range []net.Listener{l.http, l.mqtt} {
 		if g.o.token == "" && isOpen(at) {
 			g.log.Warn("everybody who reaches the port may send for every device: set -token",
@@ -68,6 +72,17 @@ func (g *gateway) listen() (l *listeners, err error) {
 		l.serving.Go(func() { _ = m.Serve(ctx, l.mqtt) })
 	}
 	return l, nil
+}
+
+// bound bounds how many connections a port has. Nobody listens where there is none.
+func (g *gateway) bound(l net.Listener) net.Listener {
+	if l == nil {
+		return nil
+	}
+	return intake.Bound(l, mostConnections, func() {
+		g.log.Warn("a port has all the connections it may have: others wait",
+			"address", l.Addr().String(), "connections", mostConnections)
+	})
 }
 
 // listenAt listens at an address of the settings; nil is nobody. The socket of a former process

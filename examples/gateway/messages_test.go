@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/rehome-iot/rehome/cache/natskv/embedded"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
 )
@@ -74,6 +75,12 @@ func TestMessagesThatCannotBeTakenAreRefusedWithTheReason(t *testing.T) {
 			path: "sensor-1/messages?%24.mid=b", status: 400, says: "$.mid",
 		},
 		"a property twice": {path: "sensor-1/messages?a=b&a=c", status: 400, says: "twice"},
+		"a query that cannot be read": {
+			path: "sensor-1/messages?floor=100%25&a=100%&b=c", status: 400, says: "percent-encoded",
+		},
+		"a property that is no text": {
+			path: "sensor-1/messages?a=%ff", status: 400, says: "not valid text",
+		},
 		"a time that is none": {
 			path: "sensor-1/messages", header: []string{"Creation-Time", "noon"}, status: 400,
 			says: "Creation-Time",
@@ -98,7 +105,7 @@ func TestMessagesThatCannotBeTakenAreRefusedWithTheReason(t *testing.T) {
 	p.post("sensor-1", large[:250<<10])
 	eventually(t, "the good one", func() bool { return len(s.hub.Messages()) == 1 })
 	_, _, text := p.request("GET", "/metrics", "")
-	assert.Contains(t, text, `rehome_gateway_messages_total{input="http",outcome="refused"} 8`)
+	assert.Contains(t, text, `rehome_gateway_messages_total{input="http",outcome="refused"} 10`)
 	assert.Contains(t, text, `rehome_gateway_messages_total{input="http",outcome="kept"} 1`)
 	p.stop()
 }
@@ -107,9 +114,9 @@ func TestASenderIsToldWhenADeviceHasNoRoomAndNewMessagesGiveWay(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.network.SetFault(hubA, simnet.Refused)
-	p := launch(t, append(s.flags(s.list(t, "sensor-1", "sensor-2")), "-keep-bytes", "1K", "-drop",
-		"newest"))
-	body := strings.Repeat("x", 600)
+	p := launch(t, append(s.flags(s.list(t, "sensor-1", "sensor-2")), "-keep-bytes", "320K",
+		"-drop", "newest"))
+	body := strings.Repeat("x", 200<<10)
 	p.post("sensor-1", body)
 	status, header, text := p.request("POST", "/v1/devices/sensor-1/messages", body)
 	assert.Equal(t, http.StatusServiceUnavailable, status)
@@ -200,33 +207,94 @@ func TestAKillLosesNoAcknowledgedMessage(t *testing.T) {
 	}
 }
 
+// The largest message has room in the smallest outbox, also with a great many properties.
+func TestTheLargestMessageHasRoom(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.network.SetFault(hubA, simnet.Refused)
+	args := append(s.flags(s.list(t, "sensor-1")), "-keep-bytes")
+	p := launch(t, append(args, "320K", "-drop", "newest"))
+	var query strings.Builder
+	for i := range 8000 {
+		fmt.Fprintf(&query, "%x=&", i)
+	}
+	path := "/v1/devices/sensor-1/messages?" + strings.TrimSuffix(query.String(), "&")
+	status, _, text := p.request("POST", path, strings.Repeat("x", 256<<10-31200))
+	assert.Equal(t, http.StatusAccepted, status, text)
+	p.post("sensor-1", strings.Repeat("x", 256<<10-200), "Priority", "alarm")
+	p.stop()
+	p = launch(t, append(args, "319K"))
+	assert.Equal(t, 2, p.wait())
+	assert.Contains(t, p.stderr(), "-keep-bytes is no size, or too small: use 320K or more")
+}
+
+// Whichever replica is asked says the same about a message: nothing of it is lost on the way from
+// one to the other.
+func TestEachReplicaRefusesWhatNoHubWouldTake(t *testing.T) {
+	t.Parallel()
+	server, err := embedded.Start(t.Context(), embedded.Config{
+		Dir: t.TempDir(), Listen: "127.0.0.1:0",
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = server.Close() })
+	s := newSite(t)
+	list := s.list(t, "sensor-1")
+	a := s.replica(t, "a", list, server.URL())
+	b := s.replica(t, "b", list, server.URL())
+	a.ready()
+	b.ready()
+	eventually(t, "the device runs at one of two", func() bool {
+		return a.figure("replicas") == 2 && b.figure("replicas") == 2 &&
+			a.connected()+b.connected() == 1
+	})
+	for _, p := range []*process{a, b} {
+		status, _, text := p.request("POST", "/v1/devices/sensor-1/messages?a=%ff", "bad")
+		assert.Equal(t, http.StatusBadRequest, status)
+		assert.Contains(t, text, "not valid text")
+		p.post("sensor-1", "good")
+	}
+	eventually(t, "the good ones", func() bool { return len(s.hub.Messages()) >= 2 })
+	for _, m := range s.hub.Messages() {
+		assert.Equal(t, "good", string(m.Body))
+	}
+	a.stop()
+	b.stop()
+}
+
 // A sender that waits for the next write when the gateway is asked to end hears that it was made.
 func TestSendersAreAnsweredWhileTheGatewayStops(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	args := append(s.flags(s.list(t, "sensor-1")), "-commit-interval", "1500ms")
+	args := append(s.flags(s.list(t, "sensor-1")), "-commit-interval", "200ms")
 	p := launch(t, args)
-	p.post("sensor-1", "first") // a write: the next one is 1.5 s later
-	written, answered := make(chan struct{}), make(chan int, 1)
+	p.post("sensor-1", "first") // a write: the next one is 200 ms later
+	// The gateway says that it reads the body, so that no time has to be waited.
+	reads, answered := make(chan struct{}), make(chan error, 1)
+	trace := &httptrace.ClientTrace{Got100Continue: func() { close(reads) }}
+	r, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), "POST",
+		p.url("/v1/devices/sensor-1/messages"), strings.NewReader("second"))
+	require.NoError(t, err)
+	r.Header.Set("Expect", "100-continue")
+	client := &http.Client{
+		Transport: &http.Transport{ExpectContinueTimeout: patience}, Timeout: patience,
+	}
 	go func() {
-		trace := &httptrace.ClientTrace{
-			WroteRequest: func(httptrace.WroteRequestInfo) { close(written) },
+		response, err := client.Do(r)
+		if err == nil {
+			response.Body.Close()
+			if response.StatusCode != http.StatusAccepted {
+				err = fmt.Errorf("status %d", response.StatusCode)
+			}
 		}
-		r, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), "POST",
-			p.url("/v1/devices/sensor-1/messages"), strings.NewReader("second"))
-		assert.NoError(t, err)
-		response, err := http.DefaultClient.Do(r)
-		if !assert.NoError(t, err) {
-			answered <- 0
-			return
-		}
-		response.Body.Close()
-		answered <- response.StatusCode
+		answered <- err
 	}()
-	<-written
-	time.Sleep(time.Second) // of which the gateway needs some milliseconds to read it
-	p.stop()
-	assert.Equal(t, http.StatusAccepted, <-answered)
+	select {
+	case <-reads:
+		p.stop()
+		require.NoError(t, <-answered)
+	case err := <-answered:
+		require.Fail(t, "it was answered before its body was read", "%v", err)
+	}
 	p = launch(t, args)
 	eventually(t, "both", func() bool {
 		b := s.bodies("sensor-1")

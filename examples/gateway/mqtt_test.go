@@ -73,8 +73,12 @@ func TestAnMQTTClientWhoseMessageCannotBeTakenIsTurnedAway(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	p := launch(t, s.flags(s.list(t, "sensor-1")))
-	from := 0
-	for name, c := range map[string]struct{ topic, body, says string }{
+	from, good := 0, 0
+	for name, c := range map[string]struct {
+		topic, body string
+		qos         byte
+		says        string
+	}{
 		"no such device": {topic: "devices/sensor-9/messages/events/", says: "add it to the list"},
 		"no such topic":  {topic: "telemetry", says: "there is no such topic"},
 		"no such lane":   {topic: "devices/sensor-1/messages/other/", says: "no such topic"},
@@ -86,17 +90,34 @@ func TestAnMQTTClientWhoseMessageCannotBeTakenIsTurnedAway(t *testing.T) {
 			topic: "devices/sensor-1/messages/events/", body: strings.Repeat("x", 256<<10+1),
 			says: "262144",
 		},
+		"too large a packet": {
+			topic: "devices/sensor-1/messages/events/", body: strings.Repeat("x", 500<<10),
+			says: "packet too large",
+		},
+		"QoS 2": {
+			topic: "devices/sensor-1/messages/events/", qos: 2, says: "QoS 2 is not supported",
+		},
 	} {
 		client, err := connect(t, p, "")
 		require.NoError(t, err)
-		good := client.Publish("devices/sensor-1/messages/events/", 1, false, "good")
-		client.Publish(c.topic, 1, false, c.body)
+		// What comes before it is kept, and acknowledged before the connection ends.
+		before := client.Publish("devices/sensor-1/messages/events/", 1, false, "good")
+		client.Publish(c.topic, max(c.qos, 1), false, c.body)
 		var r record
 		r, from = p.await(name, from, says("mqtt client turned away"))
 		assert.Contains(t, r.Cause, c.says, name)
 		eventually(t, "the end of the connection", func() bool { return !client.IsConnected() })
-		_ = good
+		require.True(t, before.WaitTimeout(patience), name)
+		require.NoError(t, before.Error(), name)
+		good++
 		client.Disconnect(0)
+	}
+	eventually(t, "the good ones", func() bool { return len(s.bodies("sensor-1")) >= good })
+	assert.Len(t, s.hub.Messages(), good, "and no other")
+	_, _, text := p.request("GET", "/metrics", "")
+	for outcome, n := range map[string]int{"kept": good, "refused": good, "failed": 0} {
+		assert.Contains(t, text, fmt.Sprintf(
+			"rehome_gateway_messages_total{input=\"mqtt\",outcome=%q} %d\n", outcome, n))
 	}
 	client, err := connect(t, p, "")
 	require.NoError(t, err)
@@ -106,6 +127,26 @@ func TestAnMQTTClientWhoseMessageCannotBeTakenIsTurnedAway(t *testing.T) {
 		assert.Equal(t, byte(0x80), code, "nobody can subscribe")
 	}
 	assert.True(t, client.IsConnected())
+	p.stop()
+}
+
+// Messages that come together may be more than a device has room for: they are taken in parts.
+func TestMoreMessagesThanADeviceHasRoomForAreTakenWhileTheHubTakesThem(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	p := launch(t, append(s.flags(s.list(t, "sensor-1")), "-keep-bytes", "320K"))
+	p.ready()
+	c, err := connect(t, p, "")
+	require.NoError(t, err)
+	body := strings.Repeat("x", 100<<10)
+	var tokens []mqtt.Token
+	for range 12 {
+		tokens = append(tokens, c.Publish("devices/sensor-1/messages/events/", 1, false, body))
+	}
+	for i, token := range tokens {
+		require.True(t, token.WaitTimeout(patience), "message %d", i)
+		require.NoError(t, token.Error(), "message %d", i)
+	}
 	p.stop()
 }
 
@@ -126,6 +167,9 @@ func TestTheTokenIsAskedForByBothInputsAndNotByProbes(t *testing.T) {
 	assert.Equal(t, http.StatusUnauthorized, status)
 	_, err := connect(t, p, "guess")
 	assert.Error(t, err)
+	turned, _ := p.await("who it was", 0, says("mqtt client turned away"))
+	assert.Equal(t, "its password is not the token", turned.Cause)
+	assert.NotContains(t, p.stderr(), "guess")
 
 	p.token = canaryToken
 	p.post("sensor-1", "by http")

@@ -93,8 +93,8 @@ func newOptions() *options {
 			Assign: settings.Duration(&o.commitInterval, time.Millisecond,
 				"is too short: use 1ms or more")},
 		settings.Option{Name: "keep-bytes", Value: "BYTES", Assign: bytes(&o.keepBytes),
-			Usage: "how much is kept for each device while it is not connected, such as 256K or " +
-				"16M (default 1M)"},
+			Usage: "how much is kept for each device while it is not connected, such as 16M; " +
+				"320K or more (default 1M)"},
 		settings.Option{Name: "keep-for", Value: "DURATION",
 			Usage: "for how long a message is kept (default any time)",
 			Assign: settings.Duration(&o.keepFor, time.Second,

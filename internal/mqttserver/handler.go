@@ -37,6 +37,14 @@ type Handler interface {
 	Disconnected(s *Session, err error)
 }
 
+// Breaker is what a Handler may be besides: it is told when an accepted client breaks the protocol,
+// or sends a packet above Options.MaxPacket, in the order of the packets. The session ends when
+// Broken returns, with err if nothing has ended it before: until then what came earlier can be
+// acknowledged. Without it the session ends at once.
+type Breaker interface {
+	Broken(ctx context.Context, s *Session, err error)
+}
+
 // Connect is a client's CONNECT.
 type Connect struct {
 	ClientID     string

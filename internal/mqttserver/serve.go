@@ -21,6 +21,8 @@ type Options struct {
 	// ends the session unread. 0 means 384 KiB: room for IoT Hub's largest message with the longest
 	// topic.
 	MaxPacket int
+	// MaxConnect is the same of the first packet: of who may be anybody. 0 means MaxPacket.
+	MaxConnect int
 	// ConnectTimeout is how long a new connection may take to send its CONNECT. 0 means 30 s.
 	ConnectTimeout time.Duration
 	// MaxIdle caps how long a client may be silent, whatever keep-alive it asked for, 0 included. 0
@@ -33,6 +35,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.MaxPacket <= 0 {
 		o.MaxPacket = 384 << 10
+	}
+	if o.MaxConnect <= 0 {
+		o.MaxConnect = o.MaxPacket
 	}
 	if o.ConnectTimeout <= 0 {
 		o.ConnectTimeout = 30 * time.Second
@@ -51,15 +56,26 @@ func Serve(ctx context.Context, nc net.Conn, h Handler, o Options) error {
 	s := newSession(ctx, nc, o.withDefaults())
 	defer s.cancel(net.ErrClosed)
 
-	incoming := make(chan packets.ControlPacket)
-	s.tasks.Go(func() { s.cancel(s.read(incoming)) })
+	incoming, broken := make(chan packets.ControlPacket), make(chan error)
+	_, inOrder := h.(Breaker)
+	s.tasks.Go(func() {
+		err := s.read(incoming)
+		if inOrder && isBreach(err) {
+			select {
+			case broken <- err: // which run ends the session with
+				return
+			case <-s.ctx.Done():
+			}
+		}
+		s.cancel(err)
+	})
 	s.tasks.Go(func() {
 		<-s.ctx.Done()
 		s.interrupt()
 	})
 
 	connected := false
-	s.cancel(s.run(h, incoming, &connected)) // the first cause wins
+	s.cancel(s.run(h, incoming, broken, &connected)) // the first cause wins
 	cause := context.Cause(s.ctx)
 
 	if errors.Is(cause, ErrReset) {
@@ -83,12 +99,14 @@ func (s *Session) read(incoming chan<- packets.ControlPacket) error {
 	}
 	r := bufio.NewReader(s.nc)
 	for first := true; ; first = false {
+		limit := s.options.MaxConnect
 		if !first {
+			limit = s.options.MaxPacket
 			if err := s.limitRead(); err != nil {
 				return err
 			}
 		}
-		cp, err := readPacket(r, s.options.MaxPacket)
+		cp, err := readPacket(r, limit)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded) && first:
 			return &Error{
@@ -118,23 +136,34 @@ func (s *Session) read(incoming chan<- packets.ControlPacket) error {
 }
 
 // run handles the packets one by one until the session ends.
-func (s *Session) run(h Handler, incoming <-chan packets.ControlPacket, connected *bool) error {
+func (s *Session) run(
+	h Handler, incoming <-chan packets.ControlPacket, broken <-chan error, connected *bool,
+) error {
 	for first := true; ; first = false {
+		var err error
 		select {
 		case <-s.ctx.Done():
 			return context.Cause(s.ctx)
+		case err = <-broken:
 		case cp := <-incoming:
-			var err error
 			if first {
 				err = s.connect(h, cp, connected)
 			} else {
 				err = s.handle(h, cp)
 			}
-			if err != nil {
-				return err
-			}
+		}
+		if b, ok := h.(Breaker); ok && !first && isBreach(err) {
+			b.Broken(s.ctx, s, err)
+		}
+		if err != nil {
+			return err
 		}
 	}
+}
+
+// isBreach says that it was the client who broke the protocol, or the limit of a packet.
+func isBreach(err error) bool {
+	return errors.Is(err, ErrMalformed) || errors.Is(err, ErrTooLarge)
 }
 
 func (s *Session) connect(h Handler, cp packets.ControlPacket, connected *bool) error {

@@ -10,6 +10,8 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,8 +59,20 @@ type Source struct {
 	Path string
 	// GroupKey is the enrollment group's key, from which the keys of those are derived that have
 	// no credential in the file. Empty: each needs its own.
-	GroupKey string
+	GroupKey string `json:"-"`
 }
+
+// String names the file and not the group key.
+func (s Source) String() string { return fmt.Sprintf("identities in %q (key redacted)", s.Path) }
+
+// GoString is String.
+func (s Source) GoString() string { return s.String() }
+
+// Format writes String for every verb.
+func (s Source) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
+
+// LogValue is String.
+func (s Source) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // Read reads the file. The error is an *Error where the file can be read and has mistakes.
 func (s Source) Read() ([]Identity, error) {

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -216,4 +217,21 @@ func TestAFileThatIsNoneIsRefused(t *testing.T) {
 	assert.ErrorContains(t, err, "is no file")
 	_, err = Source{Path: filepath.Join(t.TempDir(), "none.csv")}.Read()
 	assert.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestASourceDoesNotShowTheGroupKey(t *testing.T) {
+	s := Source{Path: "list.csv", GroupKey: "canary-group-key"}
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("m", "source", s)
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("m", "source", &s)
+	encoded, err := json.Marshal(s)
+	require.NoError(t, err)
+	for _, shown := range []string{
+		log.String(), string(encoded), fmt.Sprintf("%v %+v %#v %s %d %x", s, s, s, s, s, s),
+		fmt.Sprintf("%v %+v", &s, &s),
+	} {
+		assert.Contains(t, shown, "list.csv")
+		assert.NotContains(t, shown, "canary")
+		assert.NotContains(t, shown, fmt.Sprintf("%x", "canary"))
+	}
 }

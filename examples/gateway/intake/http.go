@@ -3,15 +3,19 @@
 package intake
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"math"
 	"mime"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/rehome-iot/rehome/hubconn"
 )
@@ -31,19 +35,28 @@ const (
 	priorityAlarm = "alarm"
 )
 
+const (
+	// bodiesOfAll is how many bytes of messages all requests have in memory at most, and
+	// longestTurn how long one waits for its turn.
+	bodiesOfAll = 64 << 20
+	longestTurn = 5 * time.Second
+)
+
 // HTTP takes one message a request. README.md has its headers and responses.
 type HTTP struct {
-	Keeper Keeper
-	// Counted is called with the outcome of each message.
-	Counted func(error)
+	keeper  Keeper
+	counted func(error)
+	room    *semaphore.Weighted
+}
+
+// NewHTTP returns the handler of Pattern. It calls counted with the outcome of each message.
+func NewHTTP(keeper Keeper, counted func(error)) *HTTP {
+	return &HTTP{keeper, counted, semaphore.NewWeighted(bodiesOfAll)}
 }
 
 func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	m, lane, err := readMessage(w, r)
-	if err == nil {
-		err = h.Keeper.Keep(r.Context(), r.PathValue("id"), lane, m)
-	}
-	h.Counted(err)
+	err := h.take(w, r)
+	h.counted(err)
 	if err == nil {
 		w.WriteHeader(http.StatusAccepted)
 		return
@@ -53,6 +66,27 @@ func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refusal = refused(http.StatusServiceUnavailable, "the request has ended: %v", err)
 	}
 	Refuse(w, refusal)
+}
+
+// take reads and keeps the message of a request, once there is room for it.
+func (h *HTTP) take(w http.ResponseWriter, r *http.Request) error {
+	size := int64(perMessage + hubconn.MaxMessageSize)
+	if r.ContentLength >= 0 {
+		size = min(size, perMessage+r.ContentLength)
+	}
+	turn, cancel := context.WithTimeout(r.Context(), longestTurn)
+	defer cancel()
+	if h.room.Acquire(turn, size) != nil {
+		refusal := refused(http.StatusServiceUnavailable, "too many messages come at once")
+		refusal.RetryAfter = time.Second
+		return refusal
+	}
+	defer h.room.Release(size)
+	m, lane, err := readMessage(w, r)
+	if err != nil {
+		return err
+	}
+	return h.keeper.Keep(r.Context(), r.PathValue("id"), lane, m)
 }
 
 // Refuse writes a refusal as JSON.
@@ -135,7 +169,11 @@ func readContentType(text string, m *hubconn.Message) error {
 
 // readProperties takes those of the application.
 func readProperties(r *http.Request, m *hubconn.Message) error {
-	query := r.URL.Query()
+	query, err := url.ParseQuery(r.URL.RawQuery) // where Query leaves out what it cannot read
+	if err != nil {
+		return refused(http.StatusBadRequest, "the query is not written so: use name=value&"+
+			"name=value, percent-encoded")
+	}
 	if len(query) > 0 {
 		m.Properties = make(map[string]string, len(query))
 	}
