@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/stretchr/testify/assert"
+)
+
+func TestWhatNATSReportsAgainAndAgainIsLoggedOnceAMinute(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var text strings.Builder
+		l := newNATSLog(slog.New(slog.NewJSONHandler(&text, nil)))
+		lines := func() int { return strings.Count(text.String(), "\n") }
+		for range 10 {
+			l.report(nil, nats.ErrAuthorization)
+			time.Sleep(2 * time.Second)
+		}
+		assert.Equal(t, 1, lines(), "%s", text.String())
+		l.report(&nats.Subscription{Subject: "a.b"}, errors.New("two\nlines"))
+		assert.Equal(t, 2, lines(), "%s", text.String())
+		assert.Contains(t, text.String(), `"subject":"a.b"`)
+		time.Sleep(time.Minute)
+		l.report(nil, nats.ErrAuthorization)
+		assert.Equal(t, 3, lines(), "%s", text.String())
+		for i := range 1000 {
+			l.report(nil, fmt.Errorf("error %d", i))
+		}
+		assert.LessOrEqual(t, len(l.told), 64, "it does not grow for ever")
+	})
+}
+
+func TestTheEndDoesNotWaitForANameServer(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := dialer{ctx}.Dial("tcp", "nats.example:4222")
+	assert.ErrorIs(t, err, context.Canceled)
+}
