@@ -196,11 +196,11 @@ func (g *gateway) run(ctx context.Context) error {
 		if err := g.join(ctx); err != nil {
 			return err
 		}
-		carrying, stop := context.WithCancel(ctx)
+		handing, stop := context.WithCancel(ctx)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			g.carry(carrying, g.joined.Load())
+			newHandOver(g, g.joined.Load()).run(handing)
 		}()
 		defer func() { // before it leaves
 			stop()
