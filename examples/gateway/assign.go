@@ -31,10 +31,11 @@ func checkServers(list string) error {
 		case "ws", "wss":
 			schemes[true] = true
 		default:
-			return errors.New("has a part that is no url of nats: use nats, tls, ws or wss before " +
-				"the ://")
+			return errors.New("has a part that is no url of nats: use nats, tls, ws or wss " +
+				"before the ://")
 		}
-		if n, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || n == 0) {
+		n, err := strconv.ParseUint(u.Port(), 10, 16)
+		if u.Port() != "" && (err != nil || n == 0) {
 			return errors.New("has a port that is none: ports are 1 to 65535")
 		}
 	}
