@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -24,10 +26,10 @@ import (
 )
 
 // replica starts a gateway as one of several, with a directory of its own.
-func (s *site) replica(t *testing.T, name, list, nats string, env ...string) *process {
+func (s *site) replica(t *testing.T, name, list, url string, env ...string) *process {
 	t.Helper()
 	return launch(t, append(s.flags(list), "-dir", filepath.Join(s.dir, name), "-replica", name,
-		"-nats", nats, "-lease", "5s"), env...)
+		"-nats", url, "-lease", "5s"), env...)
 }
 
 // server is NATS for replicas.
@@ -82,14 +84,14 @@ func (p *process) connected() int {
 
 func TestAnyReplicaTakesMessagesAndWhatIsKeptFollowsADeviceThatMoves(t *testing.T) {
 	t.Parallel()
-	s, nats := newSite(t), server(t)
+	s, url := newSite(t), server(t)
 	var ids []string
 	for i := range 16 {
 		ids = append(ids, fmt.Sprintf("sensor-%02d", i))
 	}
 	list := s.list(t, ids...)
-	a := s.replica(t, "a", list, nats)
-	b := s.replica(t, "b", list, nats)
+	a := s.replica(t, "a", list, url)
+	b := s.replica(t, "b", list, url)
 	shared := func() bool {
 		return a.connected() > 0 && b.connected() > 0 && a.connected()+b.connected() == len(ids)
 	}
@@ -128,7 +130,7 @@ func TestAnyReplicaTakesMessagesAndWhatIsKeptFollowsADeviceThatMoves(t *testing.
 		a.send(id, "4")
 	}
 	assert.GreaterOrEqual(t, a.figure("outbox_kept_messages"), 2*len(ids))
-	b = s.replica(t, "b", list, nats)
+	b = s.replica(t, "b", list, url)
 	eventually(t, "it has its messages", func() bool {
 		return b.figure("leases_held") > 0 && a.figure("outbox_stranded_messages") == 0 &&
 			b.figure("outbox_kept_messages") >= 2*b.figure("leases_held")
@@ -182,40 +184,65 @@ func TestAReplicaThatWaitsForTheOthersServersSaysSo(t *testing.T) {
 	p.stop()
 }
 
-// Two sites with the same servers, the same IDs and even the same name of a replica have nothing to
+// Two sites with the same servers, the same IDs and even the same names of replicas have nothing to
 // do with each other.
 func TestGatewaysOfTwoNamesInOneNATSDoNotMix(t *testing.T) {
 	t.Parallel()
-	nats := server(t)
-	ids := []string{"sensor-1", "sensor-2", "sensor-3"}
+	url := server(t)
+	var ids []string
+	for i := range 8 { // of which each replica has some
+		ids = append(ids, fmt.Sprint("sensor-", i))
+	}
 	var sites []*site
-	var gateways []*process
-	for _, name := range []string{"north", "south"} {
+	groups := [2][2]*process{}
+	for i, name := range []string{"north", "south"} {
 		s := newSite(t)
 		sites = append(sites, s)
-		gateways = append(gateways, launch(t, append(s.flags(s.list(t, ids...)),
-			"-replica", "a", "-nats", nats, "-lease", "5s", "-nats-name", name)))
+		for j, replica := range []string{"a", "b"} {
+			groups[i][j] = launch(t, append(s.flags(s.list(t, ids...)), "-dir",
+				filepath.Join(s.dir, replica), "-replica", replica, "-nats", url, "-lease", "5s",
+				"-nats-name", name))
+		}
 	}
-	for i, p := range gateways {
-		eventually(t, "its own devices", func() bool { return p.connected() == len(ids) })
-		assert.Equal(t, 1, p.figure("replicas"))
-		for _, id := range ids {
-			p.send(id, fmt.Sprint(i))
+	for i, group := range groups {
+		eventually(t, "both have devices", func() bool {
+			a, b := group[0].connected(), group[1].connected()
+			return a > 0 && b > 0 && a+b == len(ids)
+		})
+		assert.Equal(t, 2, group[0].figure("replicas"))
+		for _, id := range ids { // most of them are forwarded by one of the two
+			group[0].send(id, fmt.Sprint(i))
+			group[1].send(id, fmt.Sprint(i))
 		}
 	}
 	for i, s := range sites {
 		for _, id := range ids {
-			eventually(t, id, func() bool { return len(s.distinct(id)) > 0 })
+			eventually(t, id, func() bool { return len(s.bodies(id)) >= 2 })
 			assert.Equal(t, []string{fmt.Sprint(i)}, s.distinct(id))
 		}
-		gateways[i].stop()
+	}
+	conn, err := nats.Connect(url)
+	require.NoError(t, err)
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	require.NoError(t, err)
+	var buckets []string
+	names := js.KeyValueStoreNames(t.Context())
+	for name := range names.Name() {
+		buckets = append(buckets, name)
+	}
+	require.NoError(t, names.Error())
+	assert.ElementsMatch(t, []string{"north", "north-leases", "south", "south-leases"}, buckets)
+	for _, group := range groups {
+		group[0].stop()
+		group[1].stop()
 	}
 }
 
 // Lists are not changed everywhere at the same moment: meanwhile a sender hears what to wait for.
 func TestReplicasReadTheirListsAgainOneAfterTheOther(t *testing.T) {
 	t.Parallel()
-	s, nats := newSite(t), server(t)
+	s, url := newSite(t), server(t)
 	members := []string{"a", "b"}
 	placed := func(at string) (id string) { // a device of that replica
 		for i := 0; ; i++ {
@@ -228,8 +255,8 @@ func TestReplicasReadTheirListsAgainOneAfterTheOther(t *testing.T) {
 	list := func(replica string, ids ...string) string {
 		return s.write(t, replica+".csv", "registrationId\n"+strings.Join(ids, "\n")+"\n")
 	}
-	a := s.replica(t, "a", list("a", "first"), nats)
-	b := s.replica(t, "b", list("b", "first"), nats)
+	a := s.replica(t, "a", list("a", "first"), url)
+	b := s.replica(t, "b", list("b", "first"), url)
 	for _, p := range []*process{a, b} {
 		eventually(t, "both", func() bool { return p.figure("replicas") == 2 })
 	}
@@ -269,12 +296,12 @@ func TestReplicasReadTheirListsAgainOneAfterTheOther(t *testing.T) {
 
 func TestASecondProcessOfOneNameIsToldSo(t *testing.T) {
 	t.Parallel()
-	s, nats := newSite(t), server(t)
+	s, url := newSite(t), server(t)
 	list := s.list(t, "sensor-1")
-	a := s.replica(t, "a", list, nats)
+	a := s.replica(t, "a", list, url)
 	a.ready()
 	other := launch(t, append(s.flags(list), "-dir", filepath.Join(s.dir, "other"),
-		"-replica", "a", "-nats", nats, "-lease", "5s"))
+		"-replica", "a", "-nats", url, "-lease", "5s"))
 	assert.Equal(t, 1, other.wait())
 	assert.Contains(t, other.stderr(), "another process runs under this replica's name")
 	assert.True(t, strings.HasPrefix(lastLine(other.stderr()), "gateway: "))
