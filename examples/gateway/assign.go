@@ -7,18 +7,60 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 )
 
-// isNoURL says that an address of a server is none. What is wrong with it is not told: there may be
-// a password in it.
-func isNoURL(at string) bool {
-	if !strings.Contains(at, "://") {
-		at = "nats://" + at // as the client does
+// checkServers says what is wrong with URLs of NATS servers, and does not repeat them: there may be
+// passwords in them. The client would take what it does not know for another server that is away.
+func checkServers(list string) error {
+	schemes := map[bool]bool{} // of WebSocket, of others
+	for _, at := range strings.Split(list, ",") {
+		at = strings.TrimSpace(at)
+		if !strings.Contains(at, "://") {
+			at = "nats://" + at // as the client does
+		}
+		u, err := url.Parse(at)
+		if err != nil || u.Hostname() == "" {
+			return errors.New("has a part that is no url: use nats://HOST:PORT")
+		}
+		switch u.Scheme {
+		case "nats", "tls":
+			schemes[false] = true
+		case "ws", "wss":
+			schemes[true] = true
+		default:
+			return errors.New("has a part that is no url of nats: use nats, tls, ws or wss " +
+				"before the ://")
+		}
+		n, err := strconv.ParseUint(u.Port(), 10, 16)
+		if u.Port() != "" && (err != nil || n == 0) {
+			return errors.New("has a port that is none: ports are 1 to 65535")
+		}
 	}
-	u, err := url.Parse(strings.TrimSpace(at))
-	return err != nil || u.Host == ""
+	if len(schemes) > 1 {
+		return errors.New("mixes ws or wss with nats or tls: use one kind for all servers")
+	}
+	return nil
+}
+
+// leasesSuffix is what the bucket of leases is called besides the name that all share.
+const leasesSuffix = "-leases"
+
+var natsName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
+
+func assignNATSName(field *string) func(string) error {
+	return func(text string) error {
+		if !natsName.MatchString(text) {
+			return errors.New("is no name: use up to 64 letters, digits, hyphens and underscores")
+		}
+		if strings.HasSuffix(text, leasesSuffix) {
+			return errors.New("ends as the name of a bucket of leases does: choose another")
+		}
+		*field = text
+		return nil
+	}
 }
 
 // address assigns where to listen.

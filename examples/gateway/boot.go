@@ -50,9 +50,13 @@ func (b *boot) at() (phase, int) {
 	return b.phase, b.left
 }
 
+// bootTick is how often it is looked at all devices while they start: for twenty minutes, where
+// thousands register.
+const bootTick = time.Second
+
 // watchBoot looks until the boot is over.
 func (g *gateway) watchBoot(ctx context.Context) {
-	for tick := time.Tick(200 * time.Millisecond); ; {
+	for tick := time.Tick(bootTick); ; {
 		phase, left := g.progress()
 		if g.boot.set(phase, left) && phase == ready {
 			g.log.Info("gateway is ready", "after", time.Since(g.began).Seconds())

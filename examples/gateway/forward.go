@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -24,49 +25,73 @@ import (
 const (
 	// forwardTimeout is how long the other replica has, beside the time from a write to the next.
 	forwardTimeout = 5 * time.Second
-	// forwardBytes is how much of bodies one request has: in base64 it fits NATS's limit of 1 MiB.
-	forwardBytes = 512 << 10
-	// forwardedAtOnce is how many requests of others are under way at once.
-	forwardedAtOnce = 1024
+	// forwardBytes is how much of messages, as they are sent, one request has: NATS's own limit is
+	// 1 MiB by default. parcelHead is for what stands before them.
+	forwardBytes = 768 << 10
+	parcelHead   = 4 << 10
+	// forwardedBytes is how much of others' requests is under way at once, and how much of them
+	// waits for that.
+	forwardedBytes = 32 << 20
 )
 
 // subject is where a replica takes parcels. Names of replicas may have dots and more.
-func subject(replica string) string {
-	return "rehome-gateway.messages." + base64.RawURLEncoding.EncodeToString([]byte(replica))
+func (r *replicas) subject(replica string) string {
+	return r.group + "-gateway.messages." +
+		base64.RawURLEncoding.EncodeToString([]byte(replica))
 }
 
 // forward gives messages to another replica. The error is a *intake.Refusal, or the cause of ctx.
 func (r *replicas) forward(
 	ctx context.Context, to, device string, lane intake.Lane, messages []hubconn.Message,
 ) error {
+	p := parcel{Device: device, Lane: lane}
+	size, most := 0, r.parcelBytes()
 	for i := range messages {
 		if messages[i].MessageID == "" { // what is sent again, as nobody has answered, can be told
 			messages[i].MessageID = rand.Text()
 		}
-	}
-	for len(messages) > 0 {
-		n, size := 0, 0
-		for n < len(messages) && (n == 0 || size+len(messages[n].Body) <= forwardBytes) {
-			size += len(messages[n].Body)
-			n++
+		data, err := json.Marshal(messages[i])
+		if err != nil {
+			return &intake.Refusal{Status: http.StatusBadRequest, Text: err.Error()}
 		}
-		p := intake.Parcel{Device: device, Lane: lane, Messages: messages[:n]}
-		if err := r.forwardOne(ctx, to, p); err != nil {
-			return err
+		if len(p.Messages) > 0 && size+len(data) > most {
+			if err := r.forwardOne(ctx, to, p); err != nil {
+				return err
+			}
+			p.Messages, size = nil, 0
 		}
-		messages = messages[n:]
+		p.Messages, size = append(p.Messages, data), size+len(data)+1
 	}
-	return nil
+	if len(p.Messages) == 0 {
+		return nil
+	}
+	return r.forwardOne(ctx, to, p)
 }
 
-func (r *replicas) forwardOne(ctx context.Context, to string, p intake.Parcel) error {
+// parcel is an intake.Parcel, of which each message is known with the length that it has on its
+// way: names and values of properties may take six times their own there.
+type parcel struct {
+	Device   string            `json:"device"`
+	Lane     intake.Lane       `json:"lane"`
+	Messages []json.RawMessage `json:"messages"`
+}
+
+// parcelBytes is how much of messages one request has at most.
+func (r *replicas) parcelBytes() int {
+	if limit := int(r.conn.MaxPayload()) - parcelHead; limit > 0 { // it is known once connected
+		return min(limit, forwardBytes)
+	}
+	return forwardBytes
+}
+
+func (r *replicas) forwardOne(ctx context.Context, to string, p parcel) error {
 	data, err := json.Marshal(p)
 	if err != nil {
 		return &intake.Refusal{Status: http.StatusBadRequest, Text: err.Error()}
 	}
 	waiting, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
-	reply, err := r.conn.RequestWithContext(waiting, subject(to), data)
+	reply, err := r.conn.RequestWithContext(waiting, r.subject(to), data)
 	var said intake.Receipt
 	if err == nil {
 		err = json.Unmarshal(reply.Data, &said)
@@ -74,11 +99,17 @@ func (r *replicas) forwardOne(ctx context.Context, to string, p intake.Parcel) e
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case errors.Is(err, nats.ErrMaxPayload):
+		return &intake.Refusal{
+			Status: http.StatusRequestEntityTooLarge,
+			Text: fmt.Sprintf("the message is larger than NATS carries to replica %s, which runs "+
+				"the device: raise max_payload of the servers", to),
+		}
 	case err != nil:
 		return &intake.Refusal{
 			Status: http.StatusServiceUnavailable, RetryAfter: later,
-			Text: fmt.Sprintf("replica %s, which runs the device, does not answer: send it again",
-				to),
+			Text: fmt.Sprintf("replica %s, which runs the device, does not answer (%s): send it "+
+				"again", to, line(err)),
 		}
 	}
 	return said.Err()
@@ -87,13 +118,11 @@ func (r *replicas) forwardOne(ctx context.Context, to string, p intake.Parcel) e
 // takeForwarded takes parcels of the others, until end is called.
 func (g *gateway) takeForwarded(r *replicas) (end func() error, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	places := make(chan struct{}, forwardedAtOnce)
+	room := newByteBudget(forwardedBytes)
 	var taking sync.WaitGroup
 	var mu sync.Mutex // nobody is added while they are waited for
-	subscription, err := r.conn.Subscribe(subject(r.Name()), func(m *nats.Msg) {
-		select {
-		case places <- struct{}{}:
-		case <-ctx.Done():
+	subscription, err := r.conn.Subscribe(r.subject(r.Name()), func(m *nats.Msg) {
+		if !room.take(ctx, len(m.Data)) {
 			return
 		}
 		mu.Lock()
@@ -102,13 +131,16 @@ func (g *gateway) takeForwarded(r *replicas) (end func() error, err error) {
 			return
 		}
 		taking.Go(func() {
-			defer func() { <-places }()
+			defer room.release(len(m.Data))
 			said := intake.NewReceipt(g.takeParcel(ctx, r, m.Data))
 			if data, err := json.Marshal(said); err == nil {
 				_ = m.Respond(data)
 			}
 		})
 	})
+	if err == nil {
+		err = subscription.SetPendingLimits(nats.DefaultSubPendingMsgsLimit, forwardedBytes)
+	}
 	if err != nil {
 		cancel()
 		return nil, err
@@ -131,14 +163,20 @@ func (g *gateway) takeParcel(ctx context.Context, r *replicas, data []byte) erro
 		return err
 	}
 	holder, err := r.holder(p.Device)
-	if err == nil && (holder != "" || g.roll.find(p.Device) == nil) {
-		err = &intake.Refusal{
+	switch {
+	case err != nil:
+		return err
+	case holder != "":
+		return &intake.Refusal{
 			Status: http.StatusServiceUnavailable, RetryAfter: time.Second,
 			Text: fmt.Sprintf("replica %s does not run the device: send it again", r.Name()),
 		}
-	}
-	if err != nil {
-		return err
+	case g.roll.find(p.Device) == nil:
+		return &intake.Refusal{
+			Status: http.StatusServiceUnavailable, RetryAfter: later,
+			Text: fmt.Sprintf("replica %s, which is to run the device, does not list it: have it "+
+				"read the list again", r.Name()),
+		}
 	}
 	return g.keepHere(ctx, p.Device, p.Lane, p.Messages)
 }

@@ -24,10 +24,10 @@ import (
 )
 
 const (
-	// farewell is how long sessions and connections have at the end. The whole takes some 3 s.
-	farewell = 2 * time.Second
-	// opening is how long a former process that ends may keep the files.
-	opening = 5 * time.Second
+	// stopTimeout is how long sessions and connections have at the end. The whole takes some 3 s.
+	stopTimeout = 2 * time.Second
+	// openTimeout is how long a former process that ends may keep the files.
+	openTimeout = 5 * time.Second
 )
 
 var errStopped = errors.New("asked to stop")
@@ -56,8 +56,11 @@ type gateway struct {
 	closers []func() error // in the order of opening
 }
 
-// open opens the files. What is wrong with them is one line.
-func open(o *options, list []identities.Identity, log *slog.Logger) (g *gateway, err error) {
+// open opens the files, which takes long where much is kept: between is called meanwhile, and ends
+// it by an error. What is wrong with the files is one line.
+func open(
+	o *options, list []identities.Identity, log *slog.Logger, between func() error,
+) (g *gateway, err error) {
 	g = &gateway{
 		o: o, log: log, roll: newRoll(list), began: time.Now(),
 		boxes:  map[string]*outbox.Outbox{},
@@ -73,7 +76,7 @@ func open(o *options, list []identities.Identity, log *slog.Logger) (g *gateway,
 	}
 	options := outbox.Options{
 		Interval: o.commitInterval, MaxBytes: o.keepBytes, MaxAlarmBytes: o.keepBytes,
-		MaxAge: o.keepFor, Timeout: opening, Logger: log,
+		MaxAge: o.keepFor, Timeout: openTimeout, Logger: log,
 	}
 	if o.full == "newest" {
 		options.Full = outbox.DropNewest
@@ -82,11 +85,11 @@ func open(o *options, list []identities.Identity, log *slog.Logger) (g *gateway,
 		return g, err
 	}
 	g.closers = append(g.closers, g.file.Close)
-	if err := g.openBoxes(); err != nil {
+	if err := g.openBoxes(between); err != nil {
 		return g, err
 	}
 	if !o.replicated() {
-		local := &boltstore.Store{Path: filepath.Join(o.dir, "store.db"), Timeout: opening}
+		local := &boltstore.Store{Path: filepath.Join(o.dir, "store.db"), Timeout: openTimeout}
 		if err := local.Open(); err != nil {
 			return g, err
 		}
@@ -98,7 +101,7 @@ func open(o *options, list []identities.Identity, log *slog.Logger) (g *gateway,
 	}
 	g.fleet = &fleet.Fleet{
 		Device: g.newDevice, Session: g.session, Budget: g.budget, Logger: log,
-		StopTimeout: farewell,
+		StopTimeout: stopTimeout,
 	}
 	g.metrics = newMetrics(g)
 	g.trace = g.metrics.devices.Trace(nil)
@@ -118,13 +121,17 @@ func (g *gateway) close() (err error) {
 	return err
 }
 
-// openBoxes opens the outboxes of those for whom the file has something: they count from the start.
-func (g *gateway) openBoxes() error {
+// openBoxes opens the outboxes of those for whom the file has something: they count from the start,
+// for which all that is kept is read.
+func (g *gateway) openBoxes(between func() error) error {
 	devices, err := g.file.Devices()
 	if err != nil {
 		return err
 	}
 	for _, id := range devices {
+		if err := between(); err != nil {
+			return err
+		}
 		if _, err := g.box(id); err != nil {
 			return err
 		}
@@ -148,7 +155,7 @@ func (g *gateway) box(id string) (*outbox.Outbox, error) {
 }
 
 // serve runs all until a signal ends it.
-func (g *gateway) serve(signals *inbox, manager *systemd.Notifier) (err error) {
+func (g *gateway) serve(received *signals, manager *systemd.Notifier) (err error) {
 	defer func() { err = errors.Join(err, g.close()) }()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -162,7 +169,7 @@ func (g *gateway) serve(signals *inbox, manager *systemd.Notifier) (err error) {
 	var running sync.WaitGroup
 	running.Go(func() { ended <- g.run(ctx) })
 	running.Go(func() { g.watchBoot(ctx) })
-	running.Go(func() { g.watchReload(ctx, signals.reload, manager) })
+	running.Go(func() { g.watchReload(ctx, received.reload, manager) })
 	_ = manager.Send("READY=1")
 	report := time.NewTicker(reportEvery(manager))
 	defer report.Stop()
@@ -172,8 +179,8 @@ func (g *gateway) serve(signals *inbox, manager *systemd.Notifier) (err error) {
 			_ = manager.Alive(0) // it has asked all devices, and the loop is alive
 			_ = manager.Send(systemd.Status(g.summary()))
 		case err = <-ended:
-		case sig := <-signals.stop:
-			signals.stopping()
+		case sig := <-received.stop:
+			received.stopping()
 			g.log.Info("gateway stops", "cause", sig.String())
 			_ = manager.Send("STOPPING=1", systemd.Status("stopping: "+sig.String()))
 			err = errStopped
@@ -196,11 +203,11 @@ func (g *gateway) run(ctx context.Context) error {
 		if err := g.join(ctx); err != nil {
 			return err
 		}
-		carrying, stop := context.WithCancel(ctx)
+		handing, stop := context.WithCancel(ctx)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			g.carry(carrying, g.joined.Load())
+			newHandOver(g, g.joined.Load()).run(handing)
 		}()
 		defer func() { // before it leaves
 			stop()

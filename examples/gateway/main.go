@@ -19,17 +19,17 @@ import (
 func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
 
 func run(args, environ []string, stdout, stderr io.Writer) int {
-	signals := openInbox() // first of all: a SIGHUP ends a program that has not asked for it
+	received := listenToSignals() // first of all: a SIGHUP ends a program that has not asked for it
 	manager, err := systemd.Open(environ, os.Getpid())
 	if err != nil {
 		fmt.Fprintf(stderr, "gateway: %v\n", err)
 	}
-	err = start(args, environ, stdout, stderr, signals, manager)
+	err = start(args, environ, stdout, stderr, received, manager)
 	return settings.Exit("gateway", err, stdout, stderr, newOptions().printUsage)
 }
 
 func start(
-	args, environ []string, stdout, stderr io.Writer, signals *inbox, manager *systemd.Notifier,
+	args, environ []string, stdout, stderr io.Writer, received *signals, manager *systemd.Notifier,
 ) error {
 	o := newOptions()
 	if err := o.Read(args, environ); err != nil {
@@ -55,9 +55,13 @@ func start(
 		return nil
 	}
 	log := settings.NewLogger(stderr, o.logFormat)
-	g, err := open(o, list, log)
-	if err != nil {
+	g, err := open(o, list, log, whileOpening(received, manager))
+	switch {
+	case errors.Is(err, errStopped):
+		log.Info("gateway stops", "cause", "asked to while it read what is kept")
+		return nil
+	case err != nil:
 		return settings.UsageError{Err: err}
 	}
-	return g.serve(signals, manager)
+	return g.serve(received, manager)
 }

@@ -3,18 +3,19 @@
 package main_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
@@ -103,8 +104,7 @@ func TestTheStatusPageAndItsJSONFindDevicesAmongMany(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.network.SetFault(hubA, simnet.Refused)
-	ids := []string{"<b>&'", "hall"}
-	ids[0] = "a.b:c"
+	ids := []string{"a.b:c", "hall"}
 	for i := range 30 {
 		ids = append(ids, fmt.Sprintf("sensor-%02d", i))
 	}
@@ -237,15 +237,73 @@ func TestItListensAtUnixSocketsAndTakesThemOverFromOneThatWasKilled(t *testing.T
 	}
 }
 
+// A request that does not end holds up the stop for a while, which is not what a second Ctrl-C is
+// for. On a machine that is busy the stop may be over before it comes, so that this is tried again.
 func TestASecondInterruptEndsItAtOnce(t *testing.T) {
+	if signal.Ignored(os.Interrupt) {
+		t.Skip("what ran the tests ignores interrupts, and so do their programs")
+	}
 	t.Parallel()
 	s := newSite(t)
+	args := s.flags(s.list(t, "sensor-1"))
+	for range 5 {
+		p := launch(t, args)
+		address := strings.TrimPrefix(p.url(""), "http://")
+		c, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		fmt.Fprintf(c, "POST /v1/devices/sensor-1/messages HTTP/1.1\r\nHost: %s\r\n"+
+			"Content-Length: 10\r\nExpect: 100-continue\r\n\r\n", address)
+		line, err := bufio.NewReader(c).ReadString('\n') // it reads the body
+		require.NoError(t, err)
+		require.Contains(t, line, "100 Continue")
+		p.signal(os.Interrupt)
+		p.await("the end to begin", 0, says("gateway stops"))
+		_ = p.cmd.Process.Signal(os.Interrupt) // it may be over already
+		p.wait()
+		c.Close()
+		status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+		require.True(t, ok)
+		if status.Signaled() {
+			assert.Equal(t, syscall.SIGINT, status.Signal())
+			return
+		}
+	}
+	assert.Fail(t, "it stops in good order all the same")
+}
+
+// Where much is kept, all of it is read before senders are listened to: the service manager is told
+// to be patient.
+func TestTheServiceManagerIsAskedForMoreTimeWhileWhatIsKeptIsRead(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.network.SetFault(hubA, simnet.Refused)
+	list := s.list(t, "sensor-1", "sensor-2")
+	p := launch(t, s.flags(list))
+	p.post("sensor-1", "kept")
+	p.stop()
+	environ, said := manager(t)
+	p = launch(t, s.flags(list), environ)
+	eventually(t, "the start", func() bool { return strings.Contains(said(), "READY=1\n") })
+	before, _, _ := strings.Cut(said(), "READY=1\n")
+	assert.Equal(t, "EXTEND_TIMEOUT_USEC=60000000\n", before)
+	p.stop()
+}
+
+func TestADeviceThatIsConnectedIsNotDownSinceAnything(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.network.SetFault(hubA, simnet.Refused)
 	p := launch(t, s.flags(s.list(t, "sensor-1")))
-	eventually(t, "a connection", func() bool { return s.hub.Connected("sensor-1") })
-	p.signal(os.Interrupt)
-	p.await("the end to begin", 0, says("gateway stops"))
-	_ = p.cmd.Process.Signal(os.Interrupt) // it may be over already
-	began := time.Now()
-	p.wait()
-	assert.Less(t, time.Since(began), 10*3*time.Second)
+	told := func(what string) func() bool {
+		return func() bool {
+			_, _, text := p.request("GET", "/v1/devices/sensor-1", "")
+			return strings.Contains(text, what)
+		}
+	}
+	eventually(t, "it waits", told(`"downSince": "`))
+	s.network.SetFault(hubA, simnet.Fault(0))
+	eventually(t, "it is connected", told(`"state": "connected"`))
+	_, _, text := p.request("GET", "/v1/devices/sensor-1", "")
+	assert.NotContains(t, text, "downSince")
+	p.stop()
 }

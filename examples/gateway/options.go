@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -39,6 +38,7 @@ type options struct {
 	replica       string
 	nats          string
 	natsCreds     string
+	natsName      string
 	clusterListen string
 	clusterPeers  string
 	copies        int
@@ -57,6 +57,7 @@ const (
 	defaultMQTT      = "127.0.0.1:1883"
 	defaultKeepBytes = 1 << 20
 	defaultLease     = 15 * time.Second
+	defaultNATSName  = "rehome"
 
 	longestInterval = 30 * time.Second
 
@@ -67,7 +68,7 @@ func newOptions() *options {
 	o := &options{
 		Settings: settings.New("gateway"), http: defaultHTTP, mqtt: defaultMQTT,
 		commitInterval: outbox.DefaultInterval, keepBytes: defaultKeepBytes, full: "oldest",
-		leaseFor: defaultLease, logFormat: "json",
+		natsName: defaultNATSName, leaseFor: defaultLease, logFormat: "json",
 	}
 	o.Only("id-scope", "group-key", "endpoint", "ca", "transport", "hub-transport", "connect-to",
 		"stagger")
@@ -118,6 +119,9 @@ func newOptions() *options {
 			Usage:  "NATS servers by which several replicas share the devices (default none)"},
 		settings.Option{Name: "nats-creds", Value: "FILE", Assign: settings.Text(&o.natsCreds),
 			Usage: "credentials file for these servers (default none)"},
+		settings.Option{Name: "nats-name", Value: "NAME", Assign: assignNATSName(&o.natsName),
+			Usage: "what the replicas have in common in NATS, and no other gateways there " +
+				"(default " + defaultNATSName + ")"},
 		settings.Option{Name: "cluster-listen", Value: "HOST:PORT",
 			Assign: settings.Text(&o.clusterListen),
 			Usage: "in place of -nats: run a NATS server in this process, reached by the other " +
@@ -223,12 +227,15 @@ func (o *options) checkReplicas() error {
 	case o.clusterPeers != "" && strings.Count(o.clusterPeers, ",") < 2:
 		return fmt.Errorf("%s has less than three addresses: of two, none goes on without the "+
 			"other", o.Origin("cluster-peers"))
-	case o.replica != "" && !o.replicated():
-		return fmt.Errorf("%s needs -nats or -cluster-listen: by which the replicas meet",
-			o.Origin("replica"))
 	}
-	if o.nats != "" && slices.ContainsFunc(strings.Split(o.nats, ","), isNoURL) {
-		return fmt.Errorf("%s has a part that is no url: use nats://HOST:PORT", o.Origin("nats"))
+	for _, name := range []string{"replica", "nats-name"} {
+		if o.Given(name) && !o.replicated() {
+			return fmt.Errorf("%s needs -nats or -cluster-listen: by which the replicas meet",
+				o.Origin(name))
+		}
+	}
+	if err := checkServers(o.nats); o.nats != "" && err != nil {
+		return fmt.Errorf("%s %w", o.Origin("nats"), err)
 	}
 	if _, err := os.Stat(o.natsCreds); o.natsCreds != "" && err != nil {
 		return o.Wrong("nats-creds", fmt.Errorf("%w: name a file that this user can read", err))

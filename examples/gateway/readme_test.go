@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/internal/freeport"
 )
 
 const root = "../.." // of the project
@@ -110,10 +112,9 @@ for i in $(seq 300); do [ -s /tmp/gw/ready.json ] && break; sleep 0.1; done
 // free is an address on loopback that nobody listened on a moment ago.
 func free(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addresses, err := freeport.Addresses(1)
 	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	return addresses[0]
 }
 
 // The unit is read by systemd itself, which also judges how much of the machine it can reach.

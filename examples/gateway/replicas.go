@@ -6,7 +6,6 @@ import (
 	"context"
 	"iter"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -14,20 +13,20 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rehome-iot/rehome/cache/natskv"
-	"github.com/rehome-iot/rehome/cache/natskv/embedded"
 	"github.com/rehome-iot/rehome/cache/natskv/natslease"
 	"github.com/rehome-iot/rehome/examples/gateway/intake"
 	"github.com/rehome-iot/rehome/provisioning/lease"
 )
 
-// giveBack is how long a replica has at its end to tell the others that it ends.
-const giveBack = 500 * time.Millisecond
+// leaveTimeout is how long a replica has at its end to tell the others that it ends.
+const leaveTimeout = 500 * time.Millisecond
 
 // replicas is what is known of where devices run. It stands between the fleet and its leases, since
 // each message asks it.
 type replicas struct {
 	lease.Leases
 	conn     *nats.Conn
+	group    string        // name of these replicas in NATS
 	patience time.Duration // with another replica
 
 	mu      sync.RWMutex
@@ -101,23 +100,30 @@ func (g *gateway) runsHere(device string) bool {
 
 // join meets the other replicas, and waits for NATS if it must. What is opened is in leaving.
 func (g *gateway) join(ctx context.Context) (err error) {
-	conn, err := g.connect(ctx)
+	log := newNATSLog(g.log)
+	conn, err := g.connect(ctx, log)
 	if err != nil {
 		return err
 	}
+	watching, stop := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { g.watchJoin(watching, conn, log) })
 	leases, err := natslease.Join(ctx, natslease.Config{
-		Conn: conn, Name: g.o.replica, Replicas: g.o.copies, Duration: g.o.leaseFor, Logger: g.log,
+		Conn: conn, Bucket: g.o.natsName + leasesSuffix, Name: g.o.replica, Replicas: g.o.copies,
+		Duration: g.o.leaseFor, Logger: g.log,
 	})
+	stop()
+	watch.Wait()
 	if err != nil {
 		return err
 	}
 	g.leaving = append(g.leaving, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), giveBack)
+		ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 		defer cancel()
 		return leases.Close(ctx)
 	})
 	r := &replicas{
-		Leases: leases, conn: conn, held: map[string]lease.Lease{},
+		Leases: leases, conn: conn, group: g.o.natsName, held: map[string]lease.Lease{},
 		patience: forwardTimeout + g.o.commitInterval,
 	}
 	end, err := g.takeForwarded(r)
@@ -125,40 +131,10 @@ func (g *gateway) join(ctx context.Context) (err error) {
 		return err
 	}
 	g.leaving = append(g.leaving, end)
-	g.store = &natskv.Store{Conn: conn, Replicas: g.o.copies}
+	g.store = &natskv.Store{Conn: conn, Bucket: g.o.natsName, Replicas: g.o.copies}
 	g.fleet.Leases = r
 	g.joined.Store(r)
 	return nil
-}
-
-// connect connects to NATS, for which it starts a server of its own if there is to be one.
-func (g *gateway) connect(ctx context.Context) (*nats.Conn, error) {
-	var conn *nats.Conn
-	var err error
-	if g.o.clusterListen != "" {
-		server, startErr := embedded.Start(ctx, embedded.Config{
-			Dir: filepath.Join(g.o.dir, "nats"), Name: g.o.replica, Logger: g.log,
-			Cluster: &embedded.Cluster{
-				Listen: g.o.clusterListen, Peers: strings.Split(g.o.clusterPeers, ","),
-			},
-		})
-		if startErr != nil {
-			return nil, startErr
-		}
-		g.leaving = append(g.leaving, server.Close)
-		conn, err = server.Connect()
-	} else {
-		options := natskv.ConnOptions()
-		if g.o.natsCreds != "" {
-			options = append(options, nats.UserCredentials(g.o.natsCreds))
-		}
-		conn, err = nats.Connect(g.o.nats, options...)
-	}
-	if err != nil {
-		return nil, err
-	}
-	g.leaving = append(g.leaving, func() error { conn.Close(); return nil })
-	return conn, nil
 }
 
 // leave takes leave of the other replicas: they take over at once.

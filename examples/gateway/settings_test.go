@@ -80,6 +80,29 @@ func TestASettingThatIsWrongIsOneLineWithTheFix(t *testing.T) {
 			args: good, env: []string{"GATEWAY_NATS=nats://user:canary@host:port"},
 			says: "GATEWAY_NATS has a part that is no url",
 		},
+		"a url of something else": {
+			args: append(good, "-nats", "http://nats:4222"), says: "-nats has a part that is no url",
+		},
+		"a port of NATS": {
+			args: good, env: []string{"GATEWAY_NATS=nats://a, nats://user:canary@b:99999"},
+			says: "GATEWAY_NATS has a port that is none",
+		},
+		"no host of NATS": {
+			args: append(good, "-nats", "nats://:4222"), says: "-nats has a part that is no url",
+		},
+		"two kinds of NATS": {
+			args: append(good, "-nats", "ws://a,tls://b"), says: "-nats mixes ws",
+		},
+		"a name in NATS": {
+			args: append(good, "-nats", "a", "-nats-name", "a.b"), says: "-nats-name is no name",
+		},
+		"a name of leases": {
+			args: append(good, "-nats", "a", "-nats-name", "b-leases"),
+			says: "-nats-name ends as the name of a bucket of leases",
+		},
+		"a name in no NATS": {
+			args: append(good, "-nats-name", "a"), says: "-nats-name needs -nats",
+		},
 		"no file of NATS's credentials": {
 			args: append(good, "-nats-creds", "none.creds"), env: []string{"GATEWAY_NATS=" + "a"},
 			says: "-nats-creds: ",
@@ -129,7 +152,8 @@ func TestAFlagGoesBeforeAVariableAndThatBeforeTheFile(t *testing.T) {
 	p = launch(t, args, "GATEWAY_LEASE=5s")
 	assert.Equal(t, 2, p.wait())
 	assert.Contains(t, p.stderr(), "gateway.conf:4: log-format is not a log format")
-	p = launch(t, append(args, "-log-format", "text"), "GATEWAY_LEASE=5s")
+	p = launch(t, append(args, "-log-format", "text"), "GATEWAY_LEASE=5s",
+		"GATEWAY_SERVICE_HOST=10.0.0.11", "GATEWAY_PORT=tcp://10.0.0.11:80") // of Kubernetes
 	assert.Equal(t, 0, p.wait(), "%s", p.stderr())
 	assert.Contains(t, p.stdout.String(), "1 identities in ")
 	_, err := os.Stat(filepath.Join(s.dir, "state"))

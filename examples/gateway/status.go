@@ -27,7 +27,7 @@ type deviceStatus struct {
 	Hub       string `json:"hub,omitempty"`
 	Cause     string `json:"cause,omitempty"`     // why it is in this state, if all is not well
 	Next      string `json:"next,omitempty"`      // when something is tried again, in RFC 3339
-	DownSince string `json:"downSince,omitempty"` // in RFC 3339
+	DownSince string `json:"downSince,omitempty"` // in RFC 3339, while it is not connected
 	Kept      int    `json:"kept"`                // messages that wait for its hub
 	Delivered uint64 `json:"delivered"`           // since this process was started
 	Dropped   uint64 `json:"dropped"`             // since then
@@ -49,7 +49,9 @@ func (g *gateway) describe(id string, s *fleet.Status) deviceStatus {
 			d.Cause = oneline.Of(s.Err.Error(), 300)
 		}
 		d.Next = moment(soonest(s.Device.NextHub, s.Device.NextDPS, s.NextStart))
-		d.DownSince = moment(s.Device.DownSince)
+		if s.Device.State != provisioning.StateConnected { // of a connected one it is history
+			d.DownSince = moment(s.Device.DownSince)
+		}
 	}
 	if kept := g.keptFor(id); kept != nil {
 		d.Kept, d.Delivered, d.Dropped = kept.Kept, kept.Delivered, kept.Dropped()
@@ -197,6 +199,9 @@ func (g *gateway) summary() string {
 		n[string(provisioning.StateConnected)], g.roll.len(), sum.Kept)
 	if n[elsewhere] > 0 {
 		text += fmt.Sprintf(", %d devices at other replicas", n[elsewhere])
+	}
+	if phase, _ := g.boot.at(); phase == joining {
+		text = "waiting for the other replicas, " + text
 	}
 	return text
 }

@@ -14,9 +14,11 @@ import (
 // has the MessageID that it would be delivered with.
 //
 // It returns nil when nothing is left, the error of take, after which all that it was called with
-// stay, the cause of ctx, or an *Error. What take has kept and not told of, as in a kill, is given
-// to it again, or delivered. It waits for the end of a Deliver that is under way, and a Deliver for
-// its end.
+// stay, the cause of ctx, or an *Error. Stats.Resent counts those that stay when they are delivered
+// after all, whether take has given them to anybody or not. What take has kept and not told of, as
+// in a kill, is given to it again, or delivered; so is what it has told of up to a minute before a
+// kill, since removals wait that long for a commit that keeps something. HandOver waits for the end
+// of a Deliver that is under way, and a Deliver for its end.
 func (o *Outbox) HandOver(
 	ctx context.Context,
 	take func(ctx context.Context, alarm bool, messages []hubconn.Message) error,

@@ -14,14 +14,14 @@ import (
 	"github.com/rehome-iot/rehome/provisioning/devicetest"
 )
 
-// heir takes what is handed over.
-type heir struct {
+// receiver takes what is handed over.
+type receiver struct {
 	alarms, telemetry []hubconn.Message
 	calls             int
 	fails             error
 }
 
-func (h *heir) take(_ context.Context, alarm bool, messages []hubconn.Message) error {
+func (h *receiver) take(_ context.Context, alarm bool, messages []hubconn.Message) error {
 	h.calls++
 	switch {
 	case h.fails != nil:
@@ -41,7 +41,7 @@ func TestWhatIsHandedOverIsInOrderAndGone(t *testing.T) {
 	path := tempFile(t)
 	f := open(t, path, quickly)
 	box := boxOf(t, f)
-	h := &heir{}
+	h := &receiver{}
 	require.NoError(t, box.HandOver(t.Context(), h.take))
 	assert.Zero(t, h.calls, "nothing is kept")
 	numbers := make([]int, 2*aheadMessages+1)
@@ -96,7 +96,7 @@ func TestWhatWasHandedOverInVainIsDelivered(t *testing.T) {
 	// While it delivers, nobody else takes anything.
 	ctx, cancel := context.WithCancelCause(t.Context())
 	ended := make(chan error)
-	go func() { ended <- box.HandOver(ctx, (&heir{fails: errors.New("called")}).take) }()
+	go func() { ended <- box.HandOver(ctx, (&receiver{fails: errors.New("called")}).take) }()
 	send(t, box, 3)
 	eventually(t, "the third", func() bool { return len(sim.Hub.Messages()) == 3 })
 	because := errors.New("enough")

@@ -81,6 +81,7 @@ var arrows = map[string][]string{
 	"internal/tpmkey":              {},
 	"internal/swtpm":               {},
 	"internal/smalldisk":           {},
+	"internal/freeport":            {},
 	"internal/memnet":              {},
 	"internal/csr":                 {},
 	"internal/boundedlog":          {},

@@ -27,9 +27,9 @@ const bootsAtOnce = 64
 // Fleet runs many identities in one process, each a [provisioning.Device] with its own store and
 // connection. What goes wrong with one is its own matter.
 //
-// Set the fields before the first call and leave them alone afterwards. The methods may be called
-// from several goroutines at once, those of a session included. A Fleet must not be copied after
-// its first use.
+// Set the fields before the first Run and leave them alone afterwards; what else is called before
+// needs none of them. The methods may be called from several goroutines at once, those of a session
+// included. A Fleet must not be copied after its first use.
 type Fleet struct {
 	// Device makes the device of an identity, whose registration ID is id. Required. It is called
 	// once for each identity that is added, before it is first run, from several goroutines at

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/rehome-iot/rehome/cache/natskv"
 	"github.com/rehome-iot/rehome/cache/natskv/embedded"
+	"github.com/rehome-iot/rehome/internal/freeport"
 )
 
 func start(t *testing.T, c embedded.Config) (*embedded.Server, *nats.Conn) {
@@ -90,17 +90,8 @@ func TestWrongConfigurationsAreNamed(t *testing.T) {
 // place lets nobody in.
 func TestAClusterNeedsNoPortForClients(t *testing.T) {
 	t.Parallel()
-	var peers []string
-	var listeners []net.Listener
-	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		listeners = append(listeners, l)
-		peers = append(peers, l.Addr().String())
-	}
-	for _, l := range listeners {
-		require.NoError(t, l.Close())
-	}
+	peers, err := freeport.Addresses(3)
+	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var last *embedded.Server

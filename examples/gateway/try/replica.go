@@ -24,8 +24,8 @@ type replica struct {
 	ended   chan struct{}
 }
 
-// goodbye is how long a gateway has to end before it is killed.
-const goodbye = 10 * time.Second
+// stopTimeout is how long a gateway has to end before it is killed.
+const stopTimeout = 10 * time.Second
 
 func (r *replica) url() string { return "http://" + r.http + "/" }
 func (r *replica) pid() int    { return r.command.Process.Pid }
@@ -77,7 +77,7 @@ func (r *replica) wait() {
 	}
 	select {
 	case <-r.ended:
-	case <-time.After(goodbye):
+	case <-time.After(stopTimeout):
 		_ = r.command.Process.Kill()
 		<-r.ended
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
+	"github.com/rehome-iot/rehome/internal/freeport"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -105,7 +106,7 @@ func (w *world) writeFiles() error {
 
 // plan gives each replica its ports.
 func (w *world) plan() error {
-	ports, err := freePorts(3 * w.options.replicas)
+	ports, err := freeport.Addresses(3 * w.options.replicas)
 	if err != nil {
 		return err
 	}
@@ -134,19 +135,6 @@ func (w *world) plan() error {
 		}
 	}
 	return nil
-}
-
-// freePorts returns addresses on loopback that nobody listened on a moment ago.
-func freePorts(count int) (addresses []string, err error) {
-	for range count {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close() // after all of them, so that each has its own
-		addresses = append(addresses, l.Addr().String())
-	}
-	return addresses, nil
 }
 
 // launchAll starts the replicas, and waits until all devices are connected.

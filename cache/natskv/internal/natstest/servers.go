@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"os"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +15,7 @@ import (
 
 	"github.com/rehome-iot/rehome/cache/natskv"
 	"github.com/rehome-iot/rehome/cache/natskv/embedded"
+	"github.com/rehome-iot/rehome/internal/freeport"
 )
 
 // patience is for what has to happen, however slow the machine is.
@@ -75,7 +73,10 @@ func StartProcesses(t *testing.T, count int) *Servers {
 func start(t *testing.T, count int, processes bool) *Servers {
 	t.Helper()
 	s := &Servers{t: t, running: make([]io.Closer, count), processes: processes}
-	addresses := free(t, 2*count)
+	addresses, err := freeport.Addresses(2 * count)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i := range count {
 		c := config{Dir: t.TempDir(), Name: fmt.Sprint("nats-", i), Listen: addresses[i]}
 		if count > 1 {
@@ -137,36 +138,6 @@ func (s *Servers) Connect(i int, options ...nats.Option) *nats.Conn {
 	}
 	s.t.Cleanup(nc.Close)
 	return nc
-}
-
-// Ports are taken from below those that systems give to outgoing connections: one of these could
-// have the port of a server that is down for a moment. Each process begins somewhere else.
-const (
-	firstPort = 10_000
-	ports     = 20_000
-)
-
-var nextPort atomic.Int64
-
-func init() { nextPort.Store(int64(os.Getpid()) * 101) }
-
-// free returns addresses on loopback that nobody listened on a moment ago, and that this process
-// has not given out before.
-func free(t *testing.T, count int) (addresses []string) {
-	t.Helper()
-	for tries := 0; len(addresses) < count; tries++ {
-		if tries == ports {
-			t.Fatal("no port is free")
-		}
-		address := fmt.Sprintf("127.0.0.1:%d", firstPort+nextPort.Add(1)%ports)
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			continue
-		}
-		_ = l.Close()
-		addresses = append(addresses, address)
-	}
-	return addresses
 }
 
 // log shows what servers complain about if the test fails. Their end may come after the test's.
