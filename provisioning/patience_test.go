@@ -50,8 +50,9 @@ func TestADeviceWaitsForItsStoreAsLongAsThatSays(t *testing.T) {
 				stop()
 				r.reset()
 				dev := r.device()
-				c.store.WaitStore = r.store.(cache.WaitStore)
-				dev.Store = c.store
+				store := c.store // each wiring has its own
+				store.WaitStore = r.store.(cache.WaitStore)
+				dev.Store = store
 				stop = r.run(dev)
 				r.await(0, 10*time.Minute) // some calls
 				assert.Equal(t, c.lookups, r.asked(dpstest.Lookup))
