@@ -72,6 +72,7 @@ func newOptions() *options {
 	}
 	o.Only("id-scope", "group-key", "endpoint", "ca", "transport", "hub-transport", "connect-to",
 		"stagger")
+	o.PassOverKubernetes()
 	o.UseFile("file of settings, each a line such as \"id-scope = 0ne00ABCDEF\"; flags and the " +
 		"environment go before it")
 	o.Add(

@@ -11,6 +11,7 @@ import (
 
 func TestVariablesOfAServiceOfTheProgramsNameAreNoMistake(t *testing.T) {
 	s := New("sensor")
+	s.PassOverKubernetes()
 	require.NoError(t, s.Read([]string{"-id-scope", "0ne00000001"}, []string{
 		"SENSOR_SERVICE_HOST=10.0.0.11", "SENSOR_SERVICE_PORT=8080",
 		"SENSOR_SERVICE_PORT_HTTP=8080", "SENSOR_PORT=tcp://10.0.0.11:8080",
@@ -22,7 +23,8 @@ func TestVariablesOfAServiceOfTheProgramsNameAreNoMistake(t *testing.T) {
 		"SENSOR_PORT=8080", "SENSOR_HTTP_PORT=8080", "SENSOR_PORTS=1", "SENSOR_SERVICE=1",
 		"SENSOR_PORT_TCP=tcp://10.0.0.11:8080",
 	} {
-		assert.ErrorContains(t, New("sensor").Read(nil, []string{mistake}), "is not a setting",
-			mistake)
+		s := New("sensor")
+		s.PassOverKubernetes()
+		assert.ErrorContains(t, s.Read(nil, []string{mistake}), "is not a setting", mistake)
 	}
 }

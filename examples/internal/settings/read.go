@@ -17,8 +17,8 @@ func (s *Settings) help() string { return s.program + " -help" }
 // Read reads the flags, then the environment for what they leave open, then the file of UseFile if
 // there is one, then the credentials of the service manager. An empty variable is none, as a line
 // of an environment file that waits to be filled in; a variable that starts as the program's do and
-// stands for no flag is an error, like a flag that does not exist, unless it is one of those by
-// which Kubernetes tells of a service. If help is asked for, the error is flag.ErrHelp.
+// stands for no flag is an error, like a flag that does not exist (but see PassOverKubernetes). If
+// help is asked for, the error is flag.ErrHelp.
 func (s *Settings) Read(args, environ []string) error {
 	flags := flag.NewFlagSet(s.program, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -91,7 +91,7 @@ func (s *Settings) readVariables(environ []string, prefix string, own bool) erro
 		i := slices.IndexFunc(s.options, func(o Option) bool {
 			return s.variable(o) == s.prefix()+rest
 		})
-		if i < 0 && own && isOfKubernetes(rest, value) {
+		if i < 0 && own && s.passOver != nil && s.passOver(rest, value) {
 			continue
 		}
 		if i < 0 && own {

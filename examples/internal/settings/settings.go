@@ -45,7 +45,8 @@ type Settings struct {
 	options []Option
 	given   map[string]given // by the flag's name
 
-	readFile func() error // nil: the program has no file of settings
+	readFile func() error                  // nil: the program has no file of settings
+	passOver func(rest, value string) bool // variables that are none of the program's; or nil
 }
 
 // New returns the settings of a program, with an option for each field. The program is as somebody
