@@ -166,7 +166,7 @@ func TestAKillLosesNoAcknowledgedMessage(t *testing.T) {
 		stop := make(chan struct{})
 		go func() {
 			time.Sleep(time.Duration(50+137*kill) * time.Millisecond)
-			_ = p.cmd.Process.Kill()
+			_ = p.Cmd.Process.Kill()
 			close(stop)
 		}()
 		for i := 0; ; i++ {
@@ -178,7 +178,7 @@ func TestAKillLosesNoAcknowledgedMessage(t *testing.T) {
 			acknowledged = append(acknowledged, body)
 		}
 		<-stop
-		<-p.ended
+		<-p.Ended
 	}
 	require.NotEmpty(t, acknowledged)
 	p := launch(t, s.flags(list))
@@ -225,7 +225,7 @@ func TestTheLargestMessageHasRoom(t *testing.T) {
 	p.stop()
 	p = launch(t, append(args, "319K"))
 	assert.Equal(t, 2, p.wait())
-	assert.Contains(t, p.stderr(), "-keep-bytes is no size, or too small: use 320K or more")
+	assert.Contains(t, p.Stderr(), "-keep-bytes is no size, or too small: use 320K or more")
 }
 
 // Whichever replica is asked says the same about a message: nothing of it is lost on the way from

@@ -169,7 +169,7 @@ func TestTheTokenIsAskedForByBothInputsAndNotByProbes(t *testing.T) {
 	assert.Error(t, err)
 	turned, _ := p.await("who it was", 0, says("mqtt client turned away"))
 	assert.Equal(t, "its password is not the token", turned.Cause)
-	assert.NotContains(t, p.stderr(), "guess")
+	assert.NotContains(t, p.Stderr(), "guess")
 
 	p.token = canaryToken
 	p.post("sensor-1", "by http")

@@ -258,10 +258,10 @@ func TestASecondInterruptEndsItAtOnce(t *testing.T) {
 		require.Contains(t, line, "100 Continue")
 		p.signal(os.Interrupt)
 		p.await("the end to begin", 0, says("gateway stops"))
-		_ = p.cmd.Process.Signal(os.Interrupt) // it may be over already
+		_ = p.Cmd.Process.Signal(os.Interrupt) // it may be over already
 		p.wait()
 		c.Close()
-		status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+		status, ok := p.Cmd.ProcessState.Sys().(syscall.WaitStatus)
 		require.True(t, ok)
 		if status.Signaled() {
 			assert.Equal(t, syscall.SIGINT, status.Signal())

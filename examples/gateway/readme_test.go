@@ -151,7 +151,7 @@ func TestTheSampleOfSettingsIsTaken(t *testing.T) {
 	file := s.write(t, "gateway.conf", strings.Replace(
 		string(text), "id-scope =", "id-scope = 0ne00000001", 1))
 	p := launch(t, []string{"-config", file, "-identities", list, "-check"})
-	assert.Equal(t, 0, p.wait(), "%s", p.stderr())
+	assert.Equal(t, 0, p.wait(), "%s", p.Stderr())
 }
 
 // The image is built by no test. What can be wrong without is its version of Go, its paths and the
@@ -174,5 +174,5 @@ func TestTheContainerfileIsOfThisProgram(t *testing.T) {
 	s := newSite(t)
 	args = append(args, "-id-scope", "0ne00000001", "-identities", s.list(t, "hall"), "-check")
 	p := launch(t, args)
-	assert.Equal(t, 0, p.wait(), "%s", p.stderr())
+	assert.Equal(t, 0, p.wait(), "%s", p.Stderr())
 }

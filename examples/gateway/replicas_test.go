@@ -303,8 +303,8 @@ func TestASecondProcessOfOneNameIsToldSo(t *testing.T) {
 	other := launch(t, append(s.flags(list), "-dir", filepath.Join(s.dir, "other"),
 		"-replica", "a", "-nats", url, "-lease", "5s"))
 	assert.Equal(t, 1, other.wait())
-	assert.Contains(t, other.stderr(), "another process runs under this replica's name")
-	assert.True(t, strings.HasPrefix(lastLine(other.stderr()), "gateway: "))
+	assert.Contains(t, other.Stderr(), "another process runs under this replica's name")
+	assert.True(t, strings.HasPrefix(lastLine(other.Stderr()), "gateway: "))
 	a.stop()
 }
 

@@ -134,9 +134,9 @@ func TestASettingThatIsWrongIsOneLineWithTheFix(t *testing.T) {
 	} {
 		p := launch(t, c.args, c.env...)
 		assert.Equal(t, 2, p.wait(), name)
-		assert.Contains(t, p.stderr(), "gateway: ", name)
-		assert.Contains(t, p.stderr(), c.says, name)
-		assert.NotContains(t, p.stderr(), "\n", name)
+		assert.Contains(t, p.Stderr(), "gateway: ", name)
+		assert.Contains(t, p.Stderr(), c.says, name)
+		assert.NotContains(t, p.Stderr(), "\n", name)
 	}
 }
 
@@ -148,14 +148,14 @@ func TestAFlagGoesBeforeAVariableAndThatBeforeTheFile(t *testing.T) {
 	args := append(s.flags(list), "-config", file, "-drop", "newest", "-check")
 	p := launch(t, args, "GATEWAY_LEASE=5s", "GATEWAY_LOG_FORMAT=xml")
 	assert.Equal(t, 2, p.wait())
-	assert.Contains(t, p.stderr(), "GATEWAY_LOG_FORMAT is not a log format")
+	assert.Contains(t, p.Stderr(), "GATEWAY_LOG_FORMAT is not a log format")
 	p = launch(t, args, "GATEWAY_LEASE=5s")
 	assert.Equal(t, 2, p.wait())
-	assert.Contains(t, p.stderr(), "gateway.conf:4: log-format is not a log format")
+	assert.Contains(t, p.Stderr(), "gateway.conf:4: log-format is not a log format")
 	p = launch(t, append(args, "-log-format", "text"), "GATEWAY_LEASE=5s",
 		"GATEWAY_SERVICE_HOST=10.0.0.11", "GATEWAY_PORT=tcp://10.0.0.11:80") // of Kubernetes
-	assert.Equal(t, 0, p.wait(), "%s", p.stderr())
-	assert.Contains(t, p.stdout.String(), "1 identities in ")
+	assert.Equal(t, 0, p.wait(), "%s", p.Stderr())
+	assert.Contains(t, p.Stdout.String(), "1 identities in ")
 	_, err := os.Stat(filepath.Join(s.dir, "state"))
 	assert.ErrorIs(t, err, os.ErrNotExist, "-check makes nothing")
 }
@@ -164,7 +164,7 @@ func TestHelpNamesEverySettingAndIsInTheREADME(t *testing.T) {
 	t.Parallel()
 	p := launch(t, []string{"-help"})
 	assert.Equal(t, 0, p.wait())
-	help := p.stdout.String()
+	help := p.Stdout.String()
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	sample, err := os.ReadFile("gateway.conf")
@@ -195,6 +195,6 @@ func TestASecondGatewayOnTheSameDirectoryIsToldSo(t *testing.T) {
 	p.url("")
 	second := launch(t, s.flags(list))
 	assert.Equal(t, 2, second.wait())
-	assert.Contains(t, second.stderr(), "is in use by another process")
+	assert.Contains(t, second.Stderr(), "is in use by another process")
 	p.stop()
 }

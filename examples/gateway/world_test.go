@@ -3,8 +3,6 @@
 package main_test
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"flag"
@@ -16,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -26,6 +23,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
+	"github.com/rehome-iot/rehome/internal/programtest"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -54,19 +52,13 @@ func TestMain(m *testing.M) {
 	// The tests wait for programs more than they work. -parallel on the command line goes before.
 	_ = flag.Set("test.parallel", "8")
 	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "gateway")
+		path, remove, err := programtest.Build("gateway", buildFlags...)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		defer os.RemoveAll(dir)
-		program = filepath.Join(dir, "gateway")
-		buildFlags = append(buildFlags, "-o", program)
-		build := exec.Command("go", append(append([]string{"build"}, buildFlags...), ".")...)
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
-			return 1
-		}
+		defer remove()
+		program = path
 		return m.Run()
 	}())
 }
@@ -136,64 +128,21 @@ func (s *site) bodies(device string) (bodies []string) {
 
 // process is the program, running.
 type process struct {
-	t      *testing.T
-	cmd    *exec.Cmd
-	stdout bytes.Buffer
-	ended  chan struct{}
-	code   int
-	token  string
-
-	mu     sync.Mutex
-	lines  []string
-	change chan struct{}
+	*programtest.Process
+	t     *testing.T
+	token string
 }
 
 // launch starts the program with nothing in its environment but what is given.
 func launch(t *testing.T, args []string, env ...string) *process {
 	t.Helper()
-	p := &process{
-		t: t, cmd: exec.Command(program, args...), ended: make(chan struct{}),
-		change: make(chan struct{}),
-	}
-	p.cmd.Env = append([]string{groupKey}, env...)
-	p.cmd.Stdout = &p.stdout
-	stderr, err := p.cmd.StderrPipe()
-	require.NoError(t, err)
-	require.NoError(t, p.cmd.Start())
-	go func() {
-		defer close(p.ended)
-		p.read(stderr)
-		_ = p.cmd.Wait()
-		p.code = p.cmd.ProcessState.ExitCode()
-	}()
-	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill()
-		<-p.ended
-		for _, secret := range []string{
-			canaryKey, canaryGroup, canaryToken, "canary", "PRIVATE KEY", "SharedAccessSignature",
-		} {
-			assert.NotContains(t, p.stdout.String()+p.stderr(), secret)
-		}
-		assert.NotContains(t, p.stderr(), "DATA RACE")
-		assert.NotContains(t, p.stderr(), "panic:")
-	})
-	return p
-}
-
-func (p *process) read(r io.Reader) {
-	for lines := bufio.NewScanner(r); lines.Scan(); {
-		p.mu.Lock()
-		p.lines = append(p.lines, lines.Text())
-		close(p.change)
-		p.change = make(chan struct{})
-		p.mu.Unlock()
-	}
-}
-
-func (p *process) stderr() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return strings.Join(p.lines, "\n")
+	cmd := exec.Command(program, args...)
+	cmd.Env = append([]string{groupKey}, env...)
+	return &process{Process: programtest.Start(
+		t, cmd,
+		canaryKey, canaryGroup, canaryToken, "canary", "PRIVATE KEY", "SharedAccessSignature",
+		"DATA RACE", "panic:",
+	), t: t}
 }
 
 // record is one line of the log.
@@ -207,9 +156,7 @@ func (p *process) await(what string, from int, fits func(record) bool) (record, 
 	p.t.Helper()
 	deadline := time.After(patience)
 	for {
-		p.mu.Lock()
-		lines, change := p.lines, p.change
-		p.mu.Unlock()
+		lines, change := p.Lines()
 		for i := from; i < len(lines); i++ {
 			var r record
 			if json.Unmarshal([]byte(lines[i]), &r) == nil && fits(r) {
@@ -219,10 +166,10 @@ func (p *process) await(what string, from int, fits func(record) bool) (record, 
 		select {
 		case <-change:
 			continue
-		case <-p.ended:
-			require.Fail(p.t, "the program ended without: "+what, "code %d\n%s", p.code, p.stderr())
+		case <-p.Ended:
+			require.Fail(p.t, "the program ended without: "+what, "code %d\n%s", p.Code, p.Stderr())
 		case <-deadline:
-			require.Fail(p.t, "the program did not log: "+what, "%s", p.stderr())
+			require.Fail(p.t, "the program did not log: "+what, "%s", p.Stderr())
 		}
 	}
 }
@@ -282,15 +229,15 @@ func (p *process) ready() {
 	})
 }
 
-func (p *process) signal(s os.Signal) { assert.NoError(p.t, p.cmd.Process.Signal(s)) }
+func (p *process) signal(s os.Signal) { assert.NoError(p.t, p.Cmd.Process.Signal(s)) }
 
 // wait returns the exit code.
 func (p *process) wait() int {
 	select {
-	case <-p.ended:
-		return p.code
+	case <-p.Ended:
+		return p.Code
 	case <-time.After(patience):
-		assert.Fail(p.t, "the program did not end", "%s", p.stderr())
+		assert.Fail(p.t, "the program did not end", "%s", p.Stderr())
 		return -1
 	}
 }
@@ -299,9 +246,9 @@ func (p *process) wait() int {
 func (p *process) stop() {
 	p.t.Helper()
 	p.signal(syscall.SIGTERM)
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // as who ends a whole process group does
-	assert.Equal(p.t, 0, p.wait(), "%s", p.stderr())
-	assert.Empty(p.t, p.stdout.String())
+	_ = p.Cmd.Process.Signal(syscall.SIGTERM) // as who ends a whole process group does
+	assert.Equal(p.t, 0, p.wait(), "%s", p.Stderr())
+	assert.Empty(p.t, p.Stdout.String())
 }
 
 // eventually waits for something that happens outside the program.

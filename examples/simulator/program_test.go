@@ -16,13 +16,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/internal/programtest"
 )
 
 // binary is the simulator, built once.
@@ -37,16 +38,13 @@ func TestMain(m *testing.M) {
 	if os.Getenv("REHOME_STATE_WRITER") != "" || os.Getenv(devicesVariable) != "" {
 		os.Exit(m.Run())
 	}
-	dir, err := os.MkdirTemp("", "simulator-test-")
+	path, remove, err := programtest.Build("simulator")
 	if err != nil {
 		panic(err)
 	}
-	binary = filepath.Join(dir, "simulator")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		panic(string(out))
-	}
+	binary = path
 	code := m.Run()
-	_ = os.RemoveAll(dir)
+	remove()
 	os.Exit(code)
 }
 
@@ -76,26 +74,8 @@ type program struct {
 	line   string
 	cmd    *exec.Cmd
 	rest   chan string // what comes on standard output after the ready line, all at once
-	stderr *log
+	stderr *programtest.Output
 	ended  bool
-}
-
-// log is a standard error that can be read while it is written.
-type log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // start runs the simulator on free ports and waits for its ready line.
@@ -103,7 +83,7 @@ func start(t testing.TB, args ...string) *program {
 	t.Helper()
 	p := &program{
 		cmd:  exec.Command(binary, append([]string{"-https", "0", "-mqtt", "0"}, args...)...),
-		rest: make(chan string, 1), stderr: new(log),
+		rest: make(chan string, 1), stderr: new(programtest.Output),
 	}
 	p.cmd.Stderr = p.stderr
 	stdout, err := p.cmd.StdoutPipe()
@@ -225,7 +205,7 @@ func TestThermostatRunsByTheCommandThatIsPrinted(t *testing.T) {
 			thermostat := exec.Command("sh", "-c", command)
 			thermostat.Dir = filepath.Join("..", "..")
 			thermostat.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // go run has a child
-			stderr := new(log)
+			stderr := new(programtest.Output)
 			thermostat.Stdout, thermostat.Stderr = stderr, stderr
 			require.NoError(t, thermostat.Start())
 			defer func() {

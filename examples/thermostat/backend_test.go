@@ -249,7 +249,7 @@ func TestRebootReadsTheSettingsAgain(t *testing.T) {
 	s.write(t, "ca.pem", []byte("no certificate any more"), 0o644)
 	invoke(t, s.a, "reboot", nil, 202)
 	assert.Equal(t, 2, p.wait(patience))
-	assert.Contains(t, p.stderr(), "thermostat: -ca: ")
+	assert.Contains(t, p.Stderr(), "thermostat: -ca: ")
 }
 
 func TestUnknownMethodIsAnsweredSo(t *testing.T) {
@@ -306,7 +306,7 @@ func TestCloudToDeviceMessagesAreLoggedAndTakenFromTheQueue(t *testing.T) {
 			assert.Equal(t, hubtest.OutcomeSuccess, m.Outcome)
 		}
 		p.stop()
-		assert.NotContains(t, p.stderr(), "canary-")
+		assert.NotContains(t, p.Stderr(), "canary-")
 	})
 }
 

@@ -32,8 +32,8 @@ type lifetime struct {
 func (s *site) status(t *testing.T, args []string, code int) (got lifetime) {
 	t.Helper()
 	p := launch(t, append(args, "-status"))
-	require.Equal(t, code, p.wait(patience), p.stderr())
-	require.NoError(t, json.Unmarshal(p.stdout.Bytes(), &got), p.stdout.String())
+	require.Equal(t, code, p.wait(patience), p.Stderr())
+	require.NoError(t, json.Unmarshal([]byte(p.Stdout.String()), &got), p.Stdout.String())
 	return got
 }
 
@@ -180,9 +180,9 @@ func TestAKeyFileForEverybodyIsRefused(t *testing.T) {
 	} {
 		p := launch(t, append(s.flags(), args...))
 		assert.Equal(t, 2, p.wait(patience))
-		assert.Contains(t, p.stderr(), "thermostat: "+flag+": ")
-		assert.Contains(t, p.stderr(), key)
-		assert.Contains(t, p.stderr(), "chmod 600")
-		assert.NotContains(t, p.stderr(), "\n")
+		assert.Contains(t, p.Stderr(), "thermostat: "+flag+": ")
+		assert.Contains(t, p.Stderr(), key)
+		assert.Contains(t, p.Stderr(), "chmod 600")
+		assert.NotContains(t, p.Stderr(), "\n")
 	}
 }

@@ -174,7 +174,7 @@ func TestLogAsText(t *testing.T) {
 	p := launch(t, append(s.keyFlags("board"), "-log-format", "text"))
 	eventually(t, "connected", func() bool {
 		return strings.Contains(
-			p.stderr(), "state=connected hub="+hubA+" source=registration\n",
+			p.Stderr(), "state=connected hub="+hubA+" source=registration\n",
 		)
 	})
 	p.stop()

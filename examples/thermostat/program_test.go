@@ -3,20 +3,17 @@
 package main_test
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"flag"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -30,6 +27,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
+	"github.com/rehome-iot/rehome/internal/programtest"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -57,21 +55,13 @@ func TestMain(m *testing.M) {
 	// The tests wait for programs more than they work. -parallel on the command line goes before.
 	_ = flag.Set("test.parallel", "32")
 	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "thermostat")
+		path, remove, err := programtest.Build("thermostat")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		defer os.RemoveAll(dir)
-		program = filepath.Join(dir, "thermostat")
-		if runtime.GOOS == "windows" {
-			program += ".exe"
-		}
-		build := exec.Command("go", "build", "-o", program, ".")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
-			return 1
-		}
+		defer remove()
+		program = path
 		return m.Run()
 	}())
 }
@@ -157,68 +147,22 @@ func (s *site) pemFiles(
 
 // process is the program, running.
 type process struct {
-	t      *testing.T
-	cmd    *exec.Cmd
-	stdout bytes.Buffer
-	ended  chan struct{}
-	code   int
-
-	mu     sync.Mutex
-	lines  []string
-	change chan struct{}
+	*programtest.Process
+	t *testing.T
 }
 
 // launch starts the program with nothing in its environment but what is given.
 func launch(t *testing.T, args []string, env ...string) *process {
 	t.Helper()
-	p := &process{
-		t: t, cmd: exec.Command(program, args...), ended: make(chan struct{}),
-		change: make(chan struct{}),
-	}
-	p.cmd.Env = env
+	cmd := exec.Command(program, args...)
+	cmd.Env = env
 	if root, ok := os.LookupEnv("SystemRoot"); ok {
-		p.cmd.Env = append(p.cmd.Env, "SystemRoot="+root) // Windows has no sockets without it
+		cmd.Env = append(cmd.Env, "SystemRoot="+root) // Windows has no sockets without it
 	}
-	p.cmd.Stdout = &p.stdout
-	stderr, err := p.cmd.StderrPipe()
-	require.NoError(t, err)
-	require.NoError(t, p.cmd.Start())
-	go func() {
-		defer close(p.ended)
-		p.read(stderr)
-		_ = p.cmd.Wait()
-		p.code = p.cmd.ProcessState.ExitCode()
-	}()
-	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill()
-		<-p.ended
-		p.checkSecrets()
-	})
-	return p
-}
-
-func (p *process) read(r io.Reader) {
-	for lines := bufio.NewScanner(r); lines.Scan(); {
-		p.mu.Lock()
-		p.lines = append(p.lines, lines.Text())
-		close(p.change)
-		p.change = make(chan struct{})
-		p.mu.Unlock()
-	}
-}
-
-func (p *process) checkSecrets() {
-	for _, secret := range []string{
+	return &process{programtest.Start(
+		t, cmd,
 		canaryKey, canaryNewKey, canaryGroupKey, "PRIVATE KEY", "SharedAccessSignature",
-	} {
-		assert.NotContains(p.t, p.stdout.String()+p.stderr(), secret)
-	}
-}
-
-func (p *process) stderr() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return strings.Join(p.lines, "\n")
+	), t}
 }
 
 // record is one line of the log.
@@ -232,15 +176,14 @@ type record struct {
 }
 
 func (p *process) records() (records []record, change <-chan struct{}) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, line := range p.lines {
+	lines, change := p.Lines()
+	for _, line := range lines {
 		r := record{raw: line}
 		if json.Unmarshal([]byte(line), &r) == nil {
 			records = append(records, r)
 		}
 	}
-	return records, p.change
+	return records, change
 }
 
 // await returns the first record from number from on that fits, and the number after it. It gives
@@ -257,10 +200,10 @@ func (p *process) await(what string, from int, fits func(record) bool) (record, 
 		select {
 		case <-change:
 			continue
-		case <-p.ended:
-			assert.Fail(p.t, "the program ended without: "+what, "code %d\n%s", p.code, p.stderr())
+		case <-p.Ended:
+			assert.Fail(p.t, "the program ended without: "+what, "code %d\n%s", p.Code, p.Stderr())
 		case <-deadline:
-			assert.Fail(p.t, "the program did not log: "+what, "%s", p.stderr())
+			assert.Fail(p.t, "the program did not log: "+what, "%s", p.Stderr())
 		}
 		return record{}, len(records)
 	}
@@ -273,15 +216,15 @@ func state(state string) func(record) bool {
 // wait returns the exit code.
 func (p *process) wait(limit time.Duration) int {
 	select {
-	case <-p.ended:
-		return p.code
+	case <-p.Ended:
+		return p.Code
 	case <-time.After(limit):
-		assert.Fail(p.t, "the program did not end", "after %v\n%s", limit, p.stderr())
+		assert.Fail(p.t, "the program did not end", "after %v\n%s", limit, p.Stderr())
 		return -1
 	}
 }
 
-func (p *process) signal(s os.Signal) { assert.NoError(p.t, p.cmd.Process.Signal(s)) }
+func (p *process) signal(s os.Signal) { assert.NoError(p.t, p.Cmd.Process.Signal(s)) }
 
 // stop asks the program to end, and checks that it does so in time and in good order.
 func (p *process) stop() {
@@ -290,10 +233,10 @@ func (p *process) stop() {
 	}
 	p.signal(syscall.SIGTERM)
 	// as who ends a whole process group does; it may be gone already
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	_ = p.Cmd.Process.Signal(syscall.SIGTERM)
 	// TestProgramGivesItselfLessThanThreeSecondsToEnd has the limit itself.
-	assert.Equal(p.t, 0, p.wait(10*3*time.Second), "%s", p.stderr())
-	assert.Empty(p.t, p.stdout.String(), "standard output is for -status and -version")
+	assert.Equal(p.t, 0, p.wait(10*3*time.Second), "%s", p.Stderr())
+	assert.Empty(p.t, p.Stdout.String(), "standard output is for -status and -version")
 }
 
 // together runs the cases at the same time: they wait more than they work.

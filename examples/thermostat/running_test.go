@@ -22,9 +22,9 @@ import (
 func (s *site) running(t *testing.T, args []string, code int) *running {
 	t.Helper()
 	p := launch(t, append(args, "-status"))
-	assert.Equal(t, code, p.wait(patience), p.stderr())
+	assert.Equal(t, code, p.wait(patience), p.Stderr())
 	var got struct{ Running *running }
-	require.NoError(t, json.Unmarshal(p.stdout.Bytes(), &got), p.stdout.String())
+	require.NoError(t, json.Unmarshal([]byte(p.Stdout.String()), &got), p.Stdout.String())
 	return got.Running
 }
 
@@ -81,7 +81,7 @@ func TestStatusIsNotThatOfAProgramWhichWasKilled(t *testing.T) {
 		require.NotNil(t, got)
 		assert.Equal(t, "unknown", got.State, "it runs, and does not answer")
 		p.signal(syscall.SIGKILL)
-		<-p.ended
+		<-p.Ended
 		assert.Nil(t, s.running(t, args, 3))
 	}
 	files, err := os.ReadDir(filepath.Join(s.dir, "store-board"))

@@ -158,8 +158,8 @@ func TestWrongSettingIsOneClearLine(t *testing.T) {
 	}, func(t *testing.T, c trial) {
 		p := launch(t, c.args, c.env...)
 		assert.Equal(t, 2, p.wait(patience))
-		assert.Empty(t, p.stdout.String())
-		line := p.stderr()
+		assert.Empty(t, p.Stdout.String())
+		line := p.Stderr()
 		assert.NotContains(t, line, "\n", "one line")
 		assert.True(t, strings.HasPrefix(line, "thermostat: "), line)
 		assert.LessOrEqual(t, len(line), 400, line)
@@ -203,11 +203,11 @@ func TestStatusPrintsWhatIsStored(t *testing.T) {
 	ask := func(code int) (got status) {
 		t.Helper()
 		p := launch(t, append(args, "-status"))
-		require.Equal(t, code, p.wait(patience), p.stderr())
-		assert.Empty(t, p.stderr())
-		decoder := json.NewDecoder(strings.NewReader(p.stdout.String()))
+		require.Equal(t, code, p.wait(patience), p.Stderr())
+		assert.Empty(t, p.Stderr())
+		decoder := json.NewDecoder(strings.NewReader(p.Stdout.String()))
 		decoder.DisallowUnknownFields()
-		require.NoError(t, decoder.Decode(&got), p.stdout.String())
+		require.NoError(t, decoder.Decode(&got), p.Stdout.String())
 		return got
 	}
 
@@ -251,8 +251,8 @@ func TestVersionAndHelpNeedNoSettings(t *testing.T) {
 	} {
 		p := launch(t, []string{flag})
 		assert.Equal(t, 0, p.wait(patience))
-		assert.Contains(t, p.stdout.String(), says)
-		assert.Empty(t, p.stderr())
+		assert.Contains(t, p.Stdout.String(), says)
+		assert.Empty(t, p.Stderr())
 	}
 }
 
@@ -277,8 +277,8 @@ func TestStoreThatCannotBeUsedIsReportedAndDoesNotStopTheDevice(t *testing.T) {
 
 	ask := launch(t, append(s.keyFlags("board"), "-status"))
 	assert.Equal(t, 2, ask.wait(patience))
-	assert.Contains(t, ask.stderr(), "thermostat: -store: ")
-	assert.NotContains(t, ask.stderr(), "\n")
+	assert.Contains(t, ask.Stderr(), "thermostat: -store: ")
+	assert.NotContains(t, ask.Stderr(), "\n")
 }
 
 func TestReadOnlyStoreIsReportedAndDoesNotStopTheDevice(t *testing.T) {

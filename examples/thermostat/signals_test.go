@@ -176,5 +176,5 @@ func TestInterruptEndsTheProgramToo(t *testing.T) {
 	p.await("connected", 0, state("connected"))
 	p.signal(syscall.SIGINT)
 	require.Equal(t, 0, p.wait(10*3*time.Second))
-	assert.Contains(t, p.stderr(), "interrupt")
+	assert.Contains(t, p.Stderr(), "interrupt")
 }

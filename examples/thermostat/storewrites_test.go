@@ -27,7 +27,7 @@ func TestSteadyStartsWriteNothing(t *testing.T) {
 	together(t, map[string]func(p *process){
 		"after one that was stopped": func(p *process) { p.stop() },
 		// It leaves waits behind, since its connection was not stable yet.
-		"after one that was killed": func(p *process) { p.signal(syscall.SIGKILL); <-p.ended },
+		"after one that was killed": func(p *process) { p.signal(syscall.SIGKILL); <-p.Ended },
 	}, func(t *testing.T, end func(p *process)) {
 		s := newSite(t)
 		s.enroll(t, "board")
@@ -43,13 +43,13 @@ func TestSteadyStartsWriteNothing(t *testing.T) {
 			eventually(t, "messages", func() bool {
 				return len(messages(s.a, "board")) > sent+1
 			})
-			io, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", p.cmd.Process.Pid))
+			io, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", p.Cmd.Process.Pid))
 			// A container may hide it. A start that a busy machine cut short has a wait to keep.
-			if log := p.stderr(); err == nil && !strings.Contains(log, `"state":"waiting"`) {
+			if log := p.Stderr(); err == nil && !strings.Contains(log, `"state":"waiting"`) {
 				assert.Contains(t, string(io), "\nwrite_bytes: 0\n", log)
 			}
 			p.signal(syscall.SIGKILL)
-			<-p.ended
+			<-p.Ended
 			assert.Equal(t, before, traces(t, filepath.Join(s.dir, "store-board")))
 		}
 	})

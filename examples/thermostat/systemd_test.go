@@ -171,7 +171,7 @@ func TestKeysMayBeCredentialsOfTheServiceManager(t *testing.T) {
 	args := append(s.flags(), "-registration-id", "board")
 	p := launch(t, args, credentials) // nothing there: as without
 	assert.Equal(t, 2, p.wait(patience))
-	assert.Contains(t, p.stderr(), "there is no credential: give -key")
+	assert.Contains(t, p.Stderr(), "there is no credential: give -key")
 
 	s.write(t, "thermostat.key", []byte(canaryKey+"\n"), 0o400)
 	s.write(t, "thermostat.group-key", []byte("\n"), 0o400) // waits to be filled in
@@ -190,17 +190,17 @@ func TestKeysMayBeCredentialsOfTheServiceManager(t *testing.T) {
 	} {
 		p := launch(t, append(args, c.args...), credentials, c.env)
 		assert.Equal(t, 2, p.wait(patience), name)
-		assert.Contains(t, p.stderr(), c.says, name)
+		assert.Contains(t, p.Stderr(), c.says, name)
 	}
 	s.write(t, "thermostat.key", []byte("canary-key: not base64"), 0o600)
 	p = launch(t, args, credentials)
 	assert.Equal(t, 2, p.wait(patience))
-	assert.Contains(t, p.stderr(), "thermostat: the credential thermostat.key: ")
-	assert.NotContains(t, p.stderr(), "canary")
+	assert.Contains(t, p.Stderr(), "thermostat: the credential thermostat.key: ")
+	assert.NotContains(t, p.Stderr(), "canary")
 	require.NoError(t, os.Mkdir(filepath.Join(s.dir, "thermostat.second-key"), 0o700))
 	p = launch(t, args, credentials)
 	assert.Equal(t, 2, p.wait(patience))
-	assert.Contains(t, p.stderr(), "the credential thermostat.second-key cannot be read")
+	assert.Contains(t, p.Stderr(), "the credential thermostat.second-key cannot be read")
 }
 
 // A service manager that is being replaced does not listen for a moment, and a device may stay

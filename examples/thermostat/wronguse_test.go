@@ -96,8 +96,8 @@ func TestAHurriedCommandLineIsOneLineThatNamesTheFlagAndTheFix(t *testing.T) {
 	together(t, uses, func(t *testing.T, u use) {
 		p := launch(t, u.args, u.env...)
 		assert.Equal(t, 2, p.wait(patience))
-		assert.Empty(t, p.stdout.String())
-		line := p.stderr()
+		assert.Empty(t, p.Stdout.String())
+		line := p.Stderr()
 		assert.NotContains(t, line, "\n", "one line")
 		assert.LessOrEqual(t, len(line), 400, line)
 		for _, word := range append(u.says, "thermostat: ") {

@@ -6,7 +6,6 @@ package consolepage
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -20,6 +19,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/internal/programtest"
 )
 
 const key = "Y2FuYXJ5LWtleS1vZi1hLWtpdGNoZW4tMDAwMDAwMDE="
@@ -108,25 +109,7 @@ func TestTwoThousandDevicesAreShown(t *testing.T) {
 type simulator struct {
 	HTTPS, MQTT, IDScope, CA, Console string
 
-	stderr *output
-}
-
-// output is what a program says, which can be read while it runs.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
+	stderr *programtest.Output
 }
 
 // logLine is a line of the simulator's log, in which CI looks for keys. What it says besides is a
@@ -159,7 +142,7 @@ func startSimulator(t *testing.T) *simulator {
 	need(t)
 	out, err := build()
 	require.NoError(t, err, string(out))
-	s := &simulator{stderr: new(output)}
+	s := &simulator{stderr: new(programtest.Output)}
 	file := filepath.Join(t.TempDir(), "simulator.json")
 	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
 	cmd := exec.Command(
@@ -182,7 +165,7 @@ func startSimulator(t *testing.T) *simulator {
 }
 
 // stop ends a program as an init system does.
-func stop(t *testing.T, cmd *exec.Cmd, stderr *output) {
+func stop(t *testing.T, cmd *exec.Cmd, stderr *programtest.Output) {
 	assert.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	kill := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
 	defer kill.Stop()
@@ -197,7 +180,7 @@ func (s *simulator) startThermostat(t *testing.T) {
 		"thermostat-1", "-key", key, "-ca", s.CA, "-connect-to", ":443:"+s.HTTPS, "-connect-to",
 		":8883:"+s.MQTT, "-interval", "1s", "-store", filepath.Join(t.TempDir(), "store"),
 	)
-	stderr := new(output)
+	stderr := new(programtest.Output)
 	cmd.Stdout, cmd.Stderr = stderr, stderr
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {

@@ -82,6 +82,7 @@ var arrows = map[string][]string{
 	"internal/swtpm":               {},
 	"internal/smalldisk":           {},
 	"internal/freeport":            {},
+	"internal/programtest":         {},
 	"internal/memnet":              {},
 	"internal/csr":                 {},
 	"internal/boundedlog":          {},

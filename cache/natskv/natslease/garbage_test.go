@@ -3,11 +3,9 @@
 package natslease_test
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,31 +15,14 @@ import (
 
 	"github.com/rehome-iot/rehome/cache/natskv/internal/natstest"
 	"github.com/rehome-iot/rehome/cache/natskv/natslease"
+	"github.com/rehome-iot/rehome/internal/programtest"
 )
-
-// logged is a log that is read while it is written.
-type logged struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logged) Write(line []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(line)
-}
-
-func (l *logged) count(what string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), what)
-}
 
 func TestWhatNoReplicaWroteIsOneLineOfTheLog(t *testing.T) {
 	nc := natstest.Alone(t)
 	js, err := jetstream.New(nc)
 	require.NoError(t, err)
-	log := new(logged)
+	log := new(programtest.Output)
 	a, err := natslease.Join(t.Context(), natslease.Config{
 		Conn: nc, Name: "a", Duration: term, Logger: slog.New(slog.NewTextHandler(log, nil)),
 	})
@@ -68,7 +49,7 @@ func TestWhatNoReplicaWroteIsOneLineOfTheLog(t *testing.T) {
 		require.NoError(t, err)
 	}
 	for key := range garbage {
-		until(t, func() bool { return log.count("key="+key+" ") > 0 }, key)
+		until(t, func() bool { return strings.Count(log.String(), "key="+key+" ") > 0 }, key)
 	}
 	fence := held.Fence()
 	takenAnew := func() bool { return held.Fence() > fence && held.Held() == nil }
@@ -88,10 +69,12 @@ func TestWhatNoReplicaWroteIsOneLineOfTheLog(t *testing.T) {
 	fence = held.Fence()
 	_, err = kv.Put(t.Context(), "m.a", []byte("overwritten too"))
 	require.NoError(t, err)
-	until(t, func() bool { return log.count("joins again") == 1 }, "the replica notices")
+	until(t, func() bool {
+		return strings.Count(log.String(), "joins again") == 1
+	}, "the replica notices")
 	until(t, takenAnew, "and has what it had")
 	for key := range garbage {
-		assert.Equal(t, 1, log.count("key="+key+" "), key)
+		assert.Equal(t, 1, strings.Count(log.String(), "key="+key+" "), key)
 	}
 }
 

@@ -6,13 +6,14 @@ import (
 	"context"
 	"os"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rehome-iot/rehome/internal/programtest"
 )
 
 const patience = 2 * time.Minute
@@ -33,7 +34,7 @@ func TestTheDevicesOfAReplicaThatIsKilledAreAtTheOthers(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	began := time.Now()
-	var out output
+	var out programtest.Output
 	trying, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- w.trial(trying, &out) }()
@@ -91,24 +92,6 @@ func TestTheDevicesOfAReplicaThatIsKilledAreAtTheOthers(t *testing.T) {
 		return int64(w.distinct()) >= w.kept.Load()
 	})
 	assert.Equal(t, before, w.dps.Count(), "nobody has asked DPS")
-}
-
-// output is what the program prints.
-type output struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
 
 // distinct is how many messages the hub has, whatever came twice.
