@@ -18,14 +18,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/internal/freeport"
+	"github.com/rehome-iot/rehome/internal/pagepart"
 )
 
 const root = "../.." // of the project
-
-var (
-	commands = regexp.MustCompile("(?ms)^   ```sh\n(.*?)^   ```$")
-	section  = regexp.MustCompile(`(?ms)^## Ten minutes$(.*?)^## `)
-)
 
 // The page shows how to try it. This is the reader, in one terminal, on ports that are free and in
 // another directory.
@@ -39,14 +35,7 @@ func TestThePageWorksAsItSays(t *testing.T) {
 			t.Skip(err)
 		}
 	}
-	page, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	part := section.FindSubmatch(page)
-	require.NotNil(t, part)
-	var blocks []string
-	for _, m := range commands.FindAllSubmatch(part[1], -1) {
-		blocks = append(blocks, string(m[1]))
-	}
+	blocks := pagepart.Commands(t, "README.md", "Ten minutes")
 	require.Len(t, blocks, 5)
 	dir := t.TempDir()
 	simulator := filepath.Join(dir, "simulator")

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -17,14 +16,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rehome-iot/rehome/examples/pkcs11/softhsm"
+	"github.com/rehome-iot/rehome/internal/pagepart"
 )
 
 const root = "../.." // of the project
-
-var (
-	commands = regexp.MustCompile("(?ms)^   ```sh\n(.*?)^   ```$")
-	section  = regexp.MustCompile(`(?ms)^## Ten minutes$(.*?)^## `)
-)
 
 // The page shows how to try it. This is the reader, in one terminal and in another directory.
 func TestThePageWorksAsItSays(t *testing.T) {
@@ -33,14 +28,7 @@ func TestThePageWorksAsItSays(t *testing.T) {
 	}
 	module := softhsm.Module(t)
 	softhsm.Need(t, "bash", "jq", "openssl")
-	page, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	part := section.FindSubmatch(page)
-	require.NotNil(t, part)
-	var blocks []string
-	for _, m := range commands.FindAllSubmatch(part[1], -1) {
-		blocks = append(blocks, string(m[1]))
-	}
+	blocks := pagepart.Commands(t, "README.md", "Ten minutes")
 	require.Len(t, blocks, 6)
 
 	dir, err := os.MkdirTemp("", "pkcs11") // the program makes it

@@ -7,5 +7,6 @@
 //	<!-- end of faults -->
 //
 // The test calls Compare, and fails where the page says something else. With -update it writes what
-// it sees into the page instead.
+// it sees into the page instead. Commands returns what a page has its reader type, for a test that
+// does so.
 package pagepart

@@ -20,9 +20,9 @@ type Behaviour interface {
 	// begin says what happens to a device of itself. Each worker has devices of its own.
 	begin(device uint32, do *doings)
 
-	// expect is told of a batch before its events are handled: what they need is far away in
-	// memory, and comes sooner if it is asked for all at once.
-	expect(batch []event) (sum uint64)
+	// expect is told of some events before they are handled: what they need is far away in memory,
+	// and comes sooner if it is asked for all at once.
+	expect(events []event) (sum uint64)
 
 	// handle takes in an event, and says when a timer is due next; never is that none is.
 	handle(e event, do *doings) (wake time.Duration)
