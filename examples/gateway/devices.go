@@ -14,36 +14,36 @@ import (
 	"github.com/rehome-iot/rehome/provisioning"
 )
 
-// roll is the list of identities that is in force.
-type roll struct {
+// identityList is the list of identities that is in force.
+type identityList struct {
 	mu   sync.RWMutex
 	byID map[string]*identities.Identity // in lower case, as DPS compares them
 }
 
-func newRoll(list []identities.Identity) *roll {
-	r := &roll{byID: make(map[string]*identities.Identity, len(list))}
+func newIdentityList(list []identities.Identity) *identityList {
+	l := &identityList{byID: make(map[string]*identities.Identity, len(list))}
 	for i := range list {
-		r.byID[strings.ToLower(list[i].ID)] = &list[i]
+		l.byID[strings.ToLower(list[i].ID)] = &list[i]
 	}
-	return r
+	return l
 }
 
 // find returns an identity, nil if the list does not have it.
-func (r *roll) find(id string) *identities.Identity {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.byID[strings.ToLower(id)]
+func (l *identityList) find(id string) *identities.Identity {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.byID[strings.ToLower(id)]
 }
 
-func (r *roll) len() int {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return len(r.byID)
+func (l *identityList) len() int {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return len(l.byID)
 }
 
 // newDevice is the Device of the fleet.
 func (g *gateway) newDevice(id string) (*provisioning.Device, error) {
-	i := g.roll.find(id)
+	i := g.list.find(id)
 	if i == nil {
 		return nil, fmt.Errorf("%s is not in the list any more", id)
 	}

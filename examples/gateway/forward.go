@@ -171,7 +171,7 @@ func (g *gateway) takeParcel(ctx context.Context, r *replicas, data []byte) erro
 			Status: http.StatusServiceUnavailable, RetryAfter: time.Second,
 			Text: fmt.Sprintf("replica %s does not run the device: send it again", r.Name()),
 		}
-	case g.roll.find(p.Device) == nil:
+	case g.list.find(p.Device) == nil:
 		return &intake.Refusal{
 			Status: http.StatusServiceUnavailable, RetryAfter: later,
 			Text: fmt.Sprintf("replica %s, which is to run the device, does not list it: have it "+

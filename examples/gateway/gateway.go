@@ -37,7 +37,7 @@ var errStopped = errors.New("asked to stop")
 type gateway struct {
 	o     *options
 	log   *slog.Logger
-	roll  *roll
+	list  *identityList
 	fleet *fleet.Fleet
 	store store
 	file  *outbox.File
@@ -62,7 +62,7 @@ func open(
 	o *options, list []identities.Identity, log *slog.Logger, between func() error,
 ) (g *gateway, err error) {
 	g = &gateway{
-		o: o, log: log, roll: newRoll(list), began: time.Now(),
+		o: o, log: log, list: newIdentityList(list), began: time.Now(),
 		boxes:  map[string]*outbox.Outbox{},
 		budget: &fleet.Budget{DPSPerMinute: o.dpsPerMinute, HubPerSecond: o.hubPerSecond},
 	}
@@ -164,7 +164,7 @@ func (g *gateway) serve(received *signals, manager *systemd.Notifier) (err error
 		return settings.UsageError{Err: err}
 	}
 	g.log.Info("gateway starts", "version", settings.Version(), "id_scope", g.o.IDScope,
-		"identities", g.roll.len(), "http", listeners.httpAt(), "mqtt", listeners.mqttAt())
+		"identities", g.list.len(), "http", listeners.httpAt(), "mqtt", listeners.mqttAt())
 	ended := make(chan error, 1)
 	var running sync.WaitGroup
 	running.Go(func() { ended <- g.run(ctx) })

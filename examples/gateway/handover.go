@@ -108,7 +108,7 @@ func (h *handOver) due(now time.Time) map[string]*outbox.Outbox {
 	g.boxMu.Unlock()
 	maps.DeleteFunc(boxes, func(id string, box *outbox.Outbox) bool {
 		holder, err := h.replicas.holder(id)
-		return err != nil || holder == "" || g.roll.find(id) == nil || box.Stats().Kept == 0
+		return err != nil || holder == "" || g.list.find(id) == nil || box.Stats().Kept == 0
 	})
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -26,7 +26,7 @@ var plausible = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 func (g *gateway) Keep(
 	ctx context.Context, device string, lane intake.Lane, messages ...hubconn.Message,
 ) error {
-	if g.roll.find(device) == nil {
+	if g.list.find(device) == nil {
 		return &intake.Refusal{
 			Status: http.StatusNotFound,
 			Text: "there is no device " + oneline.Of(device, 128) +

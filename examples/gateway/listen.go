@@ -19,15 +19,15 @@ import (
 )
 
 const (
-	// slowest is how long a client may take for a request's header, and idle how long it may keep
-	// a connection without one.
-	slowest = 10 * time.Second
-	idle    = 2 * time.Minute
-	// hearing is how long, at the end, requests under way have to be answered.
-	hearing = 2500 * time.Millisecond
-	// mostConnections is how many each port has, so that the process can open files and connect to
+	// headerTimeout is how long a client may take for a request's header, and idleTimeout how long
+	// it may keep a connection without one.
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	// shutdownTimeout is how long, at the end, requests under way have to be answered.
+	shutdownTimeout = 2500 * time.Millisecond
+	// maxConnections is how many each port has, so that the process can open files and connect to
 	// hubs however many come: the unit allows it 65,536 of all kinds.
-	mostConnections = 16384
+	maxConnections = 16384
 )
 
 // listeners are who listens to senders.
@@ -59,7 +59,8 @@ func (g *gateway) listen() (l *listeners, err error) {
 	}
 	if l.http != nil {
 		l.web = &http.Server{
-			Handler: g.handler(l.http.Addr()), ReadHeaderTimeout: slowest, IdleTimeout: idle,
+			Handler:           g.handler(l.http.Addr()),
+			ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
 			ReadTimeout: time.Minute, WriteTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
 			ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 		}
@@ -79,9 +80,9 @@ func (g *gateway) bound(l net.Listener) net.Listener {
 	if l == nil {
 		return nil
 	}
-	return intake.Bound(l, mostConnections, func() {
+	return intake.Bound(l, maxConnections, func() {
 		g.log.Warn("a port has all the connections it may have: others wait",
-			"address", l.Addr().String(), "connections", mostConnections)
+			"address", l.Addr().String(), "connections", maxConnections)
 	})
 }
 
@@ -130,7 +131,7 @@ func (l *listeners) close() {
 		_ = l.mqtt.Close()
 	}
 	if l.web != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), hearing)
+		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 		defer cancel()
 		if err := l.web.Shutdown(ctx); errors.Is(err, context.DeadlineExceeded) {
 			_ = l.web.Close()

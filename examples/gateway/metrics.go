@@ -118,7 +118,7 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
-	gauge(identitiesDesc, float64(f.g.roll.len()))
+	gauge(identitiesDesc, float64(f.g.list.len()))
 	sum, stranded := f.g.kept()
 	gauge(keptDesc, float64(sum.Kept))
 	gauge(keptBytesDesc, float64(sum.KeptBytes))

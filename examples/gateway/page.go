@@ -61,7 +61,7 @@ func (g *gateway) servePage(w http.ResponseWriter, r *http.Request) {
 	}
 	p := page{
 		Version: settings.Version(), Now: time.Now(), Began: g.began, Boot: g.bootWord(),
-		Identities: g.roll.len(), Load: g.budget.Load(), Replicated: g.o.replicated(),
+		Identities: g.list.len(), Load: g.budget.Load(), Replicated: g.o.replicated(),
 		Leased: g.fleet.Leased(), File: g.file.Stats(), Query: q,
 	}
 	p.Kept, p.Stranded = g.kept()

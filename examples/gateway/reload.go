@@ -38,9 +38,9 @@ func (g *gateway) reload(ctx context.Context) {
 		g.log.Error("identities not read again: those of before go on", "cause", err.Error())
 		return
 	}
-	next := newRoll(list)
+	next := newIdentityList(list)
 	var gone, come []string                // what has changed is in both
-	for key, before := range g.roll.byID { // nobody else writes it
+	for key, before := range g.list.byID { // nobody else writes it
 		now := next.byID[key]
 		switch {
 		case now == nil:
@@ -54,11 +54,11 @@ func (g *gateway) reload(ctx context.Context) {
 	changed := len(come)
 	var added []string
 	for key, now := range next.byID {
-		if g.roll.byID[key] == nil {
+		if g.list.byID[key] == nil {
 			added = append(added, now.ID)
 		}
 	}
-	g.roll.replace(next.byID)
+	g.list.replace(next.byID)
 	g.restart(ctx, gone, next.byID)
 	if err := g.fleet.Add(added...); err != nil {
 		// Not to be expected: the list has none twice.
@@ -68,10 +68,10 @@ func (g *gateway) reload(ctx context.Context) {
 		"removed", len(gone)-changed, "changed", changed)
 }
 
-func (r *roll) replace(byID map[string]*identities.Identity) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.byID = byID
+func (l *identityList) replace(byID map[string]*identities.Identity) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.byID = byID
 }
 
 // restart ends identities, and starts those anew that the list still has.

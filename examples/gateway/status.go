@@ -196,7 +196,7 @@ func (g *gateway) summary() string {
 	n := g.counts()
 	sum, _ := g.kept()
 	text := fmt.Sprintf("%d of %d devices connected, %d messages kept",
-		n[string(provisioning.StateConnected)], g.roll.len(), sum.Kept)
+		n[string(provisioning.StateConnected)], g.list.len(), sum.Kept)
 	if n[elsewhere] > 0 {
 		text += fmt.Sprintf(", %d devices at other replicas", n[elsewhere])
 	}

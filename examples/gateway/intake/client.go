@@ -127,8 +127,8 @@ func (c *client) release(batch []*arrival) {
 	c.own.Release(size)
 }
 
-// turnedAway says why the gateway has ended the connection; empty: it has not.
-func (c *client) turnedAway(err error) string {
+// closeReason says why the gateway has ended the connection; empty: it has not.
+func (c *client) closeReason(err error) string {
 	refusal, ok := errors.AsType[*Refusal](err)
 	switch {
 	case ok:

@@ -99,7 +99,7 @@ func (s *MQTT) serve(ctx context.Context, nc net.Conn, room *semaphore.Weighted)
 		MaxConnect: largestConnect, ConnectTimeout: longestConnect, MaxIdle: longestIdle,
 	})
 	room.Release(c.held)
-	cause := c.turnedAway(err)
+	cause := c.closeReason(err)
 	if cause == "" || ctx.Err() != nil {
 		return
 	}
