@@ -115,15 +115,20 @@ func TestADeviceWithOneAttemptWaitsForItsTurnInTheFleet(t *testing.T) {
 		store func(*provisioning.Device),
 	) {
 		require.NoError(t, r.dps.MoveNow(rigID, hubB))
+		most := 1
 		r.tryOnce(12, try, func(d *provisioning.Device) {
 			store(d)
 			d.Stagger = 10 * time.Minute
-			if _, plain := d.Store.(plainStore); plain {
+			switch d.Store.(type) {
+			case plainStore:
 				d.Stagger = time.Minute // it draws anew at each wake, and has to be awake for it
+				most = 2
+			case coldStore:
+				most = 2 // where a wake ended while DPS was at work, the next one knows nothing
 			}
 		})
 		require.Len(t, r.b.Messages(), 1)
-		require.Equal(t, 1, r.asked(dpstest.Register))
+		require.LessOrEqual(t, r.asked(dpstest.Register), most)
 	})
 }
 

@@ -57,7 +57,7 @@ func TestANewHubThatLagsBehindIsReachedWithoutAnotherRegistration(t *testing.T) 
 		r.boot()
 		require.NoError(t, r.dps.MoveNow(rigID, hubB))
 		r.b.Inject(hubtest.Fault{On: hubtest.Connect, ReturnCode: 5, Times: always})
-		time.AfterFunc(20*time.Second, r.b.ClearFaults)
+		time.AfterFunc(15*time.Second, r.b.ClearFaults) // the fourth try comes after it
 		stop := r.run(r.device())
 		s := r.await(0, time.Minute)
 		stop()
