@@ -26,6 +26,7 @@ var steps = map[string]func(*workshop) error{
 	"secrets":   (*workshop).secrets,
 	"fuzz":      (*workshop).fuzz,
 	"cross":     (*workshop).cross,
+	"draws":     (*workshop).draws,
 	"bench":     (*workshop).bench,
 	"gosec":     (*workshop).gosec,
 	"vuln":      (*workshop).vuln,
