@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -31,6 +32,10 @@ const (
 	issueTimeout = 2 * time.Minute
 	// repeatTimeout is what a request that is repeated over another link has of that at least.
 	repeatTimeout = 30 * time.Second
+	// keptTimeout is how long a request that the hub may have concluded already waits, before it is
+	// sent, for the answer that the hub has kept: it follows the subscription. Crossing it, the
+	// request would begin anew what is done.
+	keptTimeout = time.Second
 	// usualOperation is how long the hub works on a request if it does not say, and
 	// longestOperation the most that is waited for in all.
 	usualOperation   = 12 * time.Hour
@@ -80,7 +85,8 @@ type PendingRequest struct {
 // as the hub has said that it works on it, commonly 12 hours, 24 at most. When the link is replaced
 // meanwhile, by a renewal or by SetCredential, the request is repeated over the next one with its
 // ID. When the connection is lost, or ctx ends, the hub goes on with the request: call it again
-// with the same ID, over the next connection. An answer to another ID is dropped.
+// with the same ID, over the next connection. It waits a second then for the answer that the hub may
+// have kept, before it sends the request again. An answer to another ID is dropped.
 //
 // Every error is an *Error, with the hub's status and code if it has answered, and the connection
 // stays up. RetryAfter is the hub's own or, where it names none, what Microsoft advises: 1 s after
@@ -95,7 +101,8 @@ type PendingRequest struct {
 //	           tells; 500, 503; an answer that is none; no answer (ErrNoAnswer)
 //	throttled  429
 func (c *Conn) IssueCertificate(ctx context.Context, r CertificateRequest) ([]string, error) {
-	if r.ID == "" {
+	resumes := r.ID != ""
+	if !resumes {
 		r.ID = uuid.New()
 	}
 	if err := c.checkCertificateRequest(r); err != nil {
@@ -121,7 +128,7 @@ func (c *Conn) IssueCertificate(ctx context.Context, r CertificateRequest) ([]st
 	defer issues.forget(r.ID) // before that: what still comes is for the next call
 	i := &issuance{
 		conn: c, request: r, waiter: waiter, left: issueTimeout,
-		last: time.Now().Add(longestOperation),
+		last: time.Now().Add(longestOperation), known: resumes,
 	}
 	a, err := i.await(ctx)
 	if err != nil {
@@ -205,12 +212,15 @@ type issuance struct {
 	last    time.Time     // after which no until is believed
 	until   time.Time     // how long the hub works on the request; zero: it has not accepted it yet
 	sent    bool
+	known   bool // to the hub, perhaps: by an earlier call
+	bare    bool // what was sent last is without the request's Replace
+	refused bool // over the one that it would have replaced, so that is to be sent again with it
 }
 
 // await returns the answer that ends the request.
 func (i *issuance) await(ctx context.Context) (*issueAnswer, error) {
 	for {
-		if a := i.waiter.take(); a != nil {
+		if a := i.take(); a != nil {
 			return a, nil
 		}
 		link := i.conn.current()
@@ -225,24 +235,33 @@ func (i *issuance) await(ctx context.Context) (*issueAnswer, error) {
 	}
 }
 
+// take returns the answer that ends the request; nil while there is none. The request has Replace
+// the first time only: it would replace itself then. Should the hub not have had it that time, it
+// refuses it now over the one that is to be replaced, which ends nothing, also if the link does.
+func (i *issuance) take() *issueAnswer {
+	if expires, ok := i.waiter.accepted(); ok {
+		i.accept(expires)
+	}
+	a := i.waiter.take()
+	if a != nil && a.status == http.StatusConflict && i.bare && i.until.IsZero() {
+		a.ack()
+		i.refused = true
+		return nil
+	}
+	return a
+}
+
 // over sends the request over a link, and waits for the answer; nil, nil if the link ends first.
-// The request has Replace the first time only: it would replace itself then. Should the hub not
-// have had it that time, it refuses it now over the one that is to be replaced.
 func (i *issuance) over(ctx context.Context, link *mqtt.Conn) (*issueAnswer, error) {
-	replace := i.request.Replace
 	if i.sent {
-		replace, i.left = "", max(i.left, repeatTimeout)
+		i.left = max(i.left, repeatTimeout)
 	}
 	for {
-		i.sent = true
 		begun := time.Now()
-		a, err := i.exchange(ctx, link, replace)
+		a, err := i.exchange(ctx, link)
 		i.left -= time.Since(begun)
 		switch {
-		case err == nil && a != nil && a.status == 409 && replace != i.request.Replace &&
-			i.until.IsZero():
-			a.ack()
-			replace = i.request.Replace
+		case err == nil && a == nil: // once more, with Replace
 		case err == nil:
 			return a, nil
 		case link.Context().Err() == nil:
@@ -252,14 +271,31 @@ func (i *issuance) over(ctx context.Context, link *mqtt.Conn) (*issueAnswer, err
 			}
 			return nil, e
 		default:
-			return i.waiter.take(), nil // it may have come just before the end
+			return i.take(), nil // it may have come just before the end
 		}
 	}
 }
 
-func (i *issuance) exchange(
-	ctx context.Context, link *mqtt.Conn, replace string,
-) (*issueAnswer, error) {
+// exchange returns nil, nil if the request is to be sent again.
+func (i *issuance) exchange(ctx context.Context, link *mqtt.Conn) (*issueAnswer, error) {
+	if (i.known || i.sent) && !i.refused {
+		select {
+		case <-i.waiter.arrived:
+			if a := i.take(); a != nil || i.refused {
+				return a, nil
+			}
+		case <-time.After(keptTimeout):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-link.Context().Done():
+			return nil, context.Cause(link.Context())
+		}
+	}
+	replace := i.request.Replace
+	if i.bare = i.sent && !i.refused && replace != ""; i.bare {
+		replace = ""
+	}
+	i.sent, i.refused = true, false
 	body, err := json.Marshal(struct {
 		ID      string `json:"id"`
 		CSR     []byte `json:"csr"`
@@ -278,13 +314,10 @@ func (i *issuance) exchange(
 	for {
 		select {
 		case <-i.waiter.arrived:
-			if expires, ok := i.waiter.accepted(); ok {
-				i.accept(expires)
-				timer.Reset(i.patience())
-			}
-			if a := i.waiter.take(); a != nil {
+			if a := i.take(); a != nil || i.refused {
 				return a, nil
 			}
+			timer.Reset(i.patience())
 		case <-timer.C:
 			return nil, i.silence()
 		case <-ctx.Done():
@@ -308,23 +341,4 @@ func (i *issuance) silence() error {
 		return &noAnswer{fmt.Sprintf("no answer within %v", issueTimeout)}
 	}
 	return &noAnswer{"the hub accepted the request, and let its time go by"}
-}
-
-// noAnswer is ErrNoAnswer with the time that it took.
-type noAnswer struct{ text string }
-
-func (e *noAnswer) Error() string { return e.text }
-
-func (e *noAnswer) Unwrap() error { return ErrNoAnswer }
-
-// accept notes that the hub works on the request.
-func (i *issuance) accept(expires time.Time) {
-	working := usualOperation
-	if left := expires.Sub(i.conn.dialer.clock()); left > 0 { // else the clock is wrong here
-		working = max(left, issueTimeout)
-	}
-	i.until = time.Now().Add(min(working, time.Until(i.last)))
-	if i.request.Accepted != nil {
-		i.request.Accepted(expires)
-	}
 }

@@ -216,7 +216,7 @@ func TestARequestForACertificateOutlivesTheLink(t *testing.T) {
 					conn := i.connect()
 					if replace != "" {
 						i.hub.Inject(hubtest.Fault{On: hubtest.IssueEnd, Delay: 10 * time.Hour})
-						ctx, cancel := context.WithTimeout(i.Context(), time.Second)
+						ctx, cancel := context.WithTimeout(i.Context(), time.Minute)
 						_, err := conn.IssueCertificate(
 							ctx, hubconn.CertificateRequest{ID: "earlier", CSR: i.csr},
 						)
@@ -247,6 +247,35 @@ func TestARequestForACertificateOutlivesTheLink(t *testing.T) {
 	}
 }
 
+// The refusal comes while the link is replaced: it may be read before the end of the link is seen,
+// or after it, and ends the call in neither case.
+func TestARefusalOverTheRequestToBeReplacedOutlivesTheLink(t *testing.T) {
+	playIssuing(t, func(i *issuing) {
+		first := i.holderBesidesPolicy()
+		conn := i.connect()
+		for range 100 {
+			i.hub.Inject(hubtest.Fault{On: hubtest.IssueEnd, Delay: 10 * time.Hour})
+			ctx, cancel := context.WithTimeout(i.Context(), time.Minute)
+			_, err := conn.IssueCertificate(ctx, hubconn.CertificateRequest{CSR: i.csr})
+			require.ErrorIs(i, err, context.DeadlineExceeded)
+			cancel()
+			i.hub.Inject(hubtest.Fault{On: hubtest.IssueStart, NoAnswer: true})
+			result := make(chan error, 1)
+			go func() {
+				_, err := conn.IssueCertificate(i.Context(), hubconn.CertificateRequest{
+					CSR: i.csr, Replace: "*",
+				})
+				result <- err
+			}()
+			time.Sleep(10 * time.Second)
+			require.NoError(i, conn.SetCredential(i.Context(), first))
+			time.Sleep(time.Second) // now it is sent again, without Replace
+			require.NoError(i, conn.SetCredential(i.Context(), i.key))
+			require.NoError(i, <-result)
+		}
+	})
+}
+
 // holderBesidesPolicy gives the device a certificate of its own, too.
 func (i *issuing) holderBesidesPolicy() (first clientCert) {
 	d, _ := i.hub.Get("dev1")
@@ -270,8 +299,13 @@ func TestARequestForACertificateIsResumedOverTheNextConnection(t *testing.T) {
 				i.is(err, hubconn.Unreachable)
 				time.Sleep(when)
 				conn = i.connect()
+				before, _ := i.counts()
 				chain, err := conn.IssueCertificate(i.Context(), r)
 				require.NoError(i, err)
+				after, _ := i.counts()
+				if name == "after" {
+					assert.Equal(i, before, after, "what is done does not begin anew")
+				}
 				require.NoError(i, conn.SetCredential(i.Context(), i.pair(chain)))
 				time.Sleep(time.Minute)
 				_, err = conn.IssueCertificate(i.Context(), hubconn.CertificateRequest{CSR: i.csr})

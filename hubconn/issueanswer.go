@@ -165,6 +165,18 @@ func (w *issueWaiter) accepted() (expires time.Time, ok bool) {
 	return parseExpires(in.OperationExpires), true
 }
 
+// accept notes that the hub works on the request.
+func (i *issuance) accept(expires time.Time) {
+	working := usualOperation
+	if left := expires.Sub(i.conn.dialer.clock()); left > 0 { // else the clock is wrong here
+		working = max(left, issueTimeout)
+	}
+	i.until = time.Now().Add(min(working, time.Until(i.last)))
+	if i.request.Accepted != nil {
+		i.request.Accepted(expires)
+	}
+}
+
 // parseExpires reads a time of the hub's, of which the fraction has nine digits.
 func parseExpires(s string) time.Time {
 	t, err := time.Parse(time.RFC3339Nano, s)
@@ -173,6 +185,13 @@ func parseExpires(s string) time.Time {
 	}
 	return t.UTC()
 }
+
+// noAnswer is ErrNoAnswer with the time that it took.
+type noAnswer struct{ text string }
+
+func (e *noAnswer) Error() string { return e.text }
+
+func (e *noAnswer) Unwrap() error { return ErrNoAnswer }
 
 // readIssueAnswer returns the chain that an answer holds, or what the hub has refused.
 func (c *Conn) readIssueAnswer(a *issueAnswer) ([]string, error) {
