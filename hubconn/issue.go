@@ -35,7 +35,7 @@ const (
 	// keptTimeout is how long a request that the hub may have concluded already waits, before it is
 	// sent, for the answer that the hub has kept: it follows the subscription. Crossing it, the
 	// request would begin anew what is done.
-	keptTimeout = time.Second
+	keptTimeout = 2 * time.Second
 	// usualOperation is how long the hub works on a request if it does not say, and
 	// longestOperation the most that is waited for in all.
 	usualOperation   = 12 * time.Hour
@@ -85,8 +85,8 @@ type PendingRequest struct {
 // as the hub has said that it works on it, commonly 12 hours, 24 at most. When the link is replaced
 // meanwhile, by a renewal or by SetCredential, the request is repeated over the next one with its
 // ID. When the connection is lost, or ctx ends, the hub goes on with the request: call it again
-// with the same ID, over the next connection. It waits a second then for the answer that the hub may
-// have kept, before it sends the request again. An answer to another ID is dropped.
+// with the same ID, over the next connection. It waits two seconds then, before it sends the request
+// again, for the answer that the hub may have kept. An answer to another ID is dropped.
 //
 // Every error is an *Error, with the hub's status and code if it has answered, and the connection
 // stays up. RetryAfter is the hub's own or, where it names none, what Microsoft advises: 1 s after
@@ -239,10 +239,10 @@ func (i *issuance) await(ctx context.Context) (*issueAnswer, error) {
 // the first time only: it would replace itself then. Should the hub not have had it that time, it
 // refuses it now over the one that is to be replaced, which ends nothing, also if the link does.
 func (i *issuance) take() *issueAnswer {
-	if expires, ok := i.waiter.accepted(); ok {
-		i.accept(expires)
+	started, a := i.waiter.take()
+	if started != nil {
+		i.accept(started)
 	}
-	a := i.waiter.take()
 	if a != nil && a.status == http.StatusConflict && i.bare && i.until.IsZero() {
 		a.ack()
 		i.refused = true
@@ -276,21 +276,41 @@ func (i *issuance) over(ctx context.Context, link *mqtt.Conn) (*issueAnswer, err
 	}
 }
 
-// exchange returns nil, nil if the request is to be sent again.
+// exchange sends the request and waits for the answer; nil, nil if it is to be sent again. Where
+// the hub may have concluded it already, it waits for what the hub has kept before that.
 func (i *issuance) exchange(ctx context.Context, link *mqtt.Conn) (*issueAnswer, error) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	if (i.known || i.sent) && !i.refused {
+		timer.Reset(keptTimeout)
+	}
+	for sent := false; ; {
 		select {
 		case <-i.waiter.arrived:
 			if a := i.take(); a != nil || i.refused {
 				return a, nil
 			}
-		case <-time.After(keptTimeout):
+			if sent {
+				timer.Reset(i.patience())
+			}
+		case <-timer.C:
+			if sent {
+				return nil, i.silence()
+			}
+			sent = true
+			timer.Reset(i.patience()) // of the acknowledgement too
+			if err := i.send(ctx, link); err != nil {
+				return nil, err
+			}
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		case <-link.Context().Done():
 			return nil, context.Cause(link.Context())
 		}
 	}
+}
+
+func (i *issuance) send(ctx context.Context, link *mqtt.Conn) error {
 	replace := i.request.Replace
 	if i.bare = i.sent && !i.refused && replace != ""; i.bare {
 		replace = ""
@@ -302,30 +322,11 @@ func (i *issuance) exchange(ctx context.Context, link *mqtt.Conn) (*issueAnswer,
 		Replace string `json:"replace,omitempty"`
 	}{i.conn.hub.DeviceID, i.request.CSR, replace})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	timer := time.NewTimer(i.patience()) // of the acknowledgement too
-	defer timer.Stop()
-	publishing, cancel := context.WithTimeoutCause(ctx, i.patience(), i.silence())
+	ctx, cancel := context.WithTimeoutCause(ctx, i.patience(), i.silence())
 	defer cancel()
-	if err := link.Publish(publishing, issueRequests+i.request.ID, 1, body); err != nil {
-		return nil, err
-	}
-	for {
-		select {
-		case <-i.waiter.arrived:
-			if a := i.take(); a != nil || i.refused {
-				return a, nil
-			}
-			timer.Reset(i.patience())
-		case <-timer.C:
-			return nil, i.silence()
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-link.Context().Done():
-			return nil, context.Cause(link.Context())
-		}
-	}
+	return link.Publish(ctx, issueRequests+i.request.ID, 1, body)
 }
 
 // patience is how long the hub may say nothing.

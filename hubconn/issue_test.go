@@ -269,7 +269,7 @@ func TestARefusalOverTheRequestToBeReplacedOutlivesTheLink(t *testing.T) {
 			}()
 			time.Sleep(10 * time.Second)
 			require.NoError(i, conn.SetCredential(i.Context(), first))
-			time.Sleep(time.Second) // now it is sent again, without Replace
+			time.Sleep(2 * time.Second) // now it is sent again, without Replace
 			require.NoError(i, conn.SetCredential(i.Context(), i.key))
 			require.NoError(i, <-result)
 		}

@@ -142,31 +142,21 @@ func (is *issues) keep(a *issueAnswer) {
 	is.unclaimed = a
 }
 
-// take returns the answer that ends the request, once; nil while there is none.
-func (w *issueWaiter) take() *issueAnswer {
+// take returns what the hub has said since: that it works on the request, and the answer that ends
+// it; nil each if it has not.
+func (w *issueWaiter) take() (started, final *issueAnswer) {
 	w.issues.mu.Lock()
-	defer w.issues.mu.Unlock()
-	a := w.final
-	w.final = nil
-	return a
-}
-
-// accepted reports whether the hub has said since that it works on the request, and until when.
-func (w *issueWaiter) accepted() (expires time.Time, ok bool) {
-	w.issues.mu.Lock()
-	a := w.started
-	w.started = nil
+	started, final = w.started, w.final
+	w.started, w.final = nil, nil
 	w.issues.mu.Unlock()
-	if a == nil {
-		return time.Time{}, false
-	}
-	var in struct{ OperationExpires string }
-	_ = json.Unmarshal(a.body, &in) // what cannot be read is not there
-	return parseExpires(in.OperationExpires), true
+	return started, final
 }
 
 // accept notes that the hub works on the request.
-func (i *issuance) accept(expires time.Time) {
+func (i *issuance) accept(a *issueAnswer) {
+	var in struct{ OperationExpires string }
+	_ = json.Unmarshal(a.body, &in) // what cannot be read is not there
+	expires := parseExpires(in.OperationExpires)
 	working := usualOperation
 	if left := expires.Sub(i.conn.dialer.clock()); left > 0 { // else the clock is wrong here
 		working = max(left, issueTimeout)
