@@ -85,8 +85,8 @@ type PendingRequest struct {
 // as the hub has said that it works on it, commonly 12 hours, 24 at most. When the link is replaced
 // meanwhile, by a renewal or by SetCredential, the request is repeated over the next one with its
 // ID. When the connection is lost, or ctx ends, the hub goes on with the request: call it again
-// with the same ID, over the next connection. It waits two seconds then, before it sends the request
-// again, for the answer that the hub may have kept. An answer to another ID is dropped.
+// with the same ID, over the next connection. Before it sends the request again, it then waits for
+// two seconds for the answer that the hub may have kept. An answer to another ID is dropped.
 //
 // Every error is an *Error, with the hub's status and code if it has answered, and the connection
 // stays up. RetryAfter is the hub's own or, where it names none, what Microsoft advises: 1 s after
