@@ -314,7 +314,8 @@ func TestARequestForACertificateIsResumedOverTheNextConnection(t *testing.T) {
 // begin anew, and refuse the next one.
 func TestACertificateThatTheHubHasKeptIsNotAskedForAgain(t *testing.T) {
 	playIssuing(t, func(i *issuing) {
-		conn := i.connect()
+		first, conn := i.holderBesidesPolicy(), i.connect()
+		require.NoError(i, conn.SetCredential(i.Context(), first)) // no token is renewed
 		r := hubconn.CertificateRequest{ID: "abcd", CSR: i.csr}
 		for n := range 20 {
 			i.hub.Inject(hubtest.Fault{On: hubtest.IssueEnd, Delay: time.Hour})
