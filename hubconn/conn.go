@@ -177,7 +177,7 @@ func (c *Conn) dial(ctx context.Context, credential Credential) (next, error) {
 // connect sends CONNECT and, when the hub accepts it, makes the subscriptions of the former link on
 // the new one and puts that in use.
 func (c *Conn) connect(ctx context.Context, n next) error {
-	c.inbox.detach()
+	c.inbox.detach(false)
 	o := c.dialer.options(c.hub, n.token)
 	o.Receive, o.LeftOut = c.receive, c.leftOut
 	link, err := mqtt.Connect(ctx, n.nc, o)
@@ -190,7 +190,7 @@ func (c *Conn) connect(ctx context.Context, n next) error {
 		slices.Contains(c.subscriptions, c.hub.toMessages())
 	c.mu.Unlock()
 	if err := c.restore(ctx, link); err != nil {
-		c.inbox.detach()
+		c.inbox.detach(true)
 		_ = link.Close()
 		return classify("connect", c.hub, err)
 	}

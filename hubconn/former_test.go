@@ -53,7 +53,7 @@ func finishedBetweenLinks() *inbox {
 	b := listening()
 	b.deliver("t", false)
 	b.yields()
-	b.detach()
+	b.detach(false)
 	b.finish(true)
 	return b
 }
@@ -64,12 +64,28 @@ func TestAMessageWithoutDUPAndMessageIDIsANewOne(t *testing.T) {
 	equal := b.deliver("t", false)
 	assert.False(t, equal.acknowledged)
 	assert.True(t, b.yields())
-	b.detach() // during that body
+	b.detach(false) // during that body
 	b.attach()
 	third := b.deliver("t", false)
 	b.finish(true)
 	assert.False(t, third.acknowledged)
 	assert.True(t, b.yields())
+}
+
+// The next link failed: what it brings while it is closed cannot be acknowledged over it.
+func TestAMessageThatComesWhileItsLinkIsClosedIsRecognisedOverTheNext(t *testing.T) {
+	b := listening()
+	b.deliver("t", false)
+	b.yields()
+	b.detach(false)
+	b.detach(true)
+	late := b.deliver("t", true)
+	b.finish(true)
+	assert.False(t, late.acknowledged)
+	b.detach(false)
+	b.attach()
+	assert.True(t, b.deliver("t", true).acknowledged)
+	assert.False(t, b.yields())
 }
 
 func TestAMessageThatWasFinishedWithIsRecognisedOnce(t *testing.T) {
@@ -101,7 +117,7 @@ func TestABodyAcknowledgesNoOtherMessageThanItsOwn(t *testing.T) {
 	b := finishedBetweenLinks()
 	b.deliver("u", false) // over a link that does not come into use
 	assert.True(t, b.yields())
-	b.detach()
+	b.detach(false)
 	b.attach()
 	assert.True(t, b.deliver("t", true).acknowledged)
 	other := b.deliver("t", true)
@@ -119,7 +135,7 @@ func TestAMessageThatWaitedIsNotTakenForTheBodysThroughSeveralLinks(t *testing.T
 	b.deliver("t", false)
 	b.yields()
 	for range 3 {
-		b.detach()
+		b.detach(false)
 		b.attach()
 	}
 	waited := b.deliver("t", true)
@@ -133,7 +149,7 @@ func TestNoMoreIsRememberedThanWhatOneLinkLeft(t *testing.T) {
 	for _, topic := range []string{"t", "u", "v"} {
 		b.deliver(topic, false)
 		b.yields()
-		b.detach()
+		b.detach(false)
 		b.finish(true)
 		b.attach()
 	}
@@ -142,8 +158,8 @@ func TestNoMoreIsRememberedThanWhatOneLinkLeft(t *testing.T) {
 
 func TestLinksThatDoNotComeIntoUseLetNothingBeForgotten(t *testing.T) {
 	b := finishedBetweenLinks()
-	b.detach()
-	b.detach()
+	b.detach(false)
+	b.detach(false)
 	b.attach()
 	assert.True(t, b.deliver("t", true).acknowledged)
 }
@@ -156,12 +172,12 @@ func TestMessagesWithoutRoomLetAllBeForgotten(t *testing.T) {
 	working := listening()
 	working.deliver("t", false)
 	working.yields()
-	working.detach()
+	working.detach(false)
 	working.attach()
 	working.overflows()
 
 	for name, b := range map[string]*inbox{"done": done, "working": working} {
-		b.detach()
+		b.detach(false)
 		if b.body != nil {
 			b.finish(true)
 		}
@@ -174,11 +190,11 @@ func TestMessagesWithoutRoomLetAllBeForgotten(t *testing.T) {
 func TestMessagesAreRecognisedAgainAfterALinkWithoutRoom(t *testing.T) {
 	b := listening()
 	b.overflows()
-	b.detach()
+	b.detach(false)
 	b.attach()
 	b.deliver("t", false)
 	b.yields()
-	b.detach()
+	b.detach(false)
 	b.finish(true)
 	b.attach()
 	assert.True(t, b.deliver("t", true).acknowledged)

@@ -18,6 +18,7 @@ type inbox struct {
 	mu      sync.Mutex
 	claimed bool // by a loop over Messages
 	paused  bool // no message is handed out: the link is about to be replaced
+	shut    bool // nothing is taken in: the link is about to be closed
 	queue   []mqtt.Message
 	body    *handed       // what the loop body has; nil: it has none
 	free    chan struct{} // closed when it has none; nil: nobody waits for that
@@ -29,7 +30,7 @@ type inbox struct {
 func (b *inbox) push(m mqtt.Message) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.former.recognise(m, b.body) {
+	if b.shut || b.former.recognise(m, b.body) {
 		return
 	}
 	if len(b.queue) == inboxSize {
@@ -103,10 +104,13 @@ func (b *inbox) resume() {
 }
 
 // detach is called before a link is closed, which is the last moment at which what came over it can
-// be acknowledged: the hub sends the rest again over the next one. It is idempotent.
-func (b *inbox) detach() {
+// be acknowledged: the hub sends the rest again over the next one. It is idempotent. If it is the
+// last call before the link is closed, what still comes is not taken in: a loop body would
+// acknowledge it over that link.
+func (b *inbox) detach(last bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.shut = last
 	b.former.leave(b.body, b.queue)
 	b.queue = nil
 }

@@ -210,14 +210,14 @@ func (c *Conn) leave(ctx context.Context, old *mqtt.Conn) {
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
 	_ = old.Drain(ctx)
-	c.inbox.detach()
+	c.inbox.detach(false)
 	if c.listens() {
 		// When the hub has done this, it has all acknowledgements before it, and has sent all it
 		// will: it takes the new link's CONNECT as soon as it comes, and would forget what it has
 		// not read from this one.
 		_ = old.Unsubscribe(ctx, c.hub.toMessages().filter)
 	}
-	c.inbox.detach()
+	c.inbox.detach(true)
 	_ = old.Close()
 }
 
