@@ -284,20 +284,20 @@ func (i *issuance) exchange(ctx context.Context, link *mqtt.Conn) (*issueAnswer,
 	if (i.known || i.sent) && !i.refused {
 		timer.Reset(keptTimeout)
 	}
-	for sent := false; ; {
+	for published := false; ; {
 		select {
 		case <-i.waiter.arrived:
 			if a := i.take(); a != nil || i.refused {
 				return a, nil
 			}
-			if sent {
+			if published {
 				timer.Reset(i.patience())
 			}
 		case <-timer.C:
-			if sent {
+			if published {
 				return nil, i.silence()
 			}
-			sent = true
+			published = true
 			timer.Reset(i.patience()) // of the acknowledgement too
 			if err := i.send(ctx, link); err != nil {
 				return nil, err

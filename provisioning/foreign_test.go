@@ -3,9 +3,7 @@
 package provisioning_test
 
 import (
-	"bytes"
 	"log/slog"
-	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
+	"github.com/rehome-iot/rehome/internal/programtest"
 	"github.com/rehome-iot/rehome/provisioning"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
@@ -21,22 +20,7 @@ import (
 // little, and is over when DPS names another hub.
 
 // lines is a log that can be read while a device writes it.
-type lines struct {
-	mu  sync.Mutex
-	out bytes.Buffer
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.out.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.out.String()
-}
+type lines struct{ programtest.Output }
 
 func logged(dev *provisioning.Device) *lines {
 	var out lines

@@ -19,6 +19,7 @@ import (
 
 	"github.com/rehome-iot/rehome/internal/freeport"
 	"github.com/rehome-iot/rehome/internal/pagepart"
+	"github.com/rehome-iot/rehome/internal/programtest"
 )
 
 const root = "../.." // of the project
@@ -38,13 +39,7 @@ func TestThePageWorksAsItSays(t *testing.T) {
 	blocks := pagepart.Commands(t, "README.md", "Ten minutes")
 	require.Len(t, blocks, 5)
 	dir := t.TempDir()
-	simulator := filepath.Join(dir, "simulator")
-	build := exec.CommandContext(
-		t.Context(), "go", "build", "-o", simulator, "./examples/simulator",
-	)
-	build.Dir = root
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	simulator := programtest.Simulator(t, root)
 	_, http, _ := net.SplitHostPort(free(t))
 	_, mqtt, _ := net.SplitHostPort(free(t))
 	require.Contains(t, blocks[0], "go run ./examples/simulator -https 8443 -mqtt 8884")

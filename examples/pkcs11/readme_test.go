@@ -17,6 +17,7 @@ import (
 
 	"github.com/rehome-iot/rehome/examples/pkcs11/softhsm"
 	"github.com/rehome-iot/rehome/internal/pagepart"
+	"github.com/rehome-iot/rehome/internal/programtest"
 )
 
 const root = "../.." // of the project
@@ -35,13 +36,7 @@ func TestThePageWorksAsItSays(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
 	at := filepath.Join(dir, "hsm")
-	simulator := filepath.Join(dir, "simulator")
-	build := exec.CommandContext(
-		t.Context(), "go", "build", "-o", simulator, "./examples/simulator",
-	)
-	build.Dir = root
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	simulator := programtest.Simulator(t, root)
 	require.Contains(t, blocks[2], "go run ./examples/simulator ")
 	blocks[2] = strings.TrimRight(blocks[2], "\n") + ` &
 trap "kill $!; wait" EXIT

@@ -18,6 +18,7 @@ import (
 	"github.com/rehome-iot/rehome/examples/internal/live"
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
+	"github.com/rehome-iot/rehome/internal/programtest"
 	"github.com/rehome-iot/rehome/provisioning/dps"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
@@ -172,7 +173,7 @@ func TestWatchShowsWhatComes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			var stdout, stderr buffer
+			var stdout, stderr programtest.Output
 			ctx, interrupt := context.WithCancel(t.Context())
 			defer interrupt()
 			ended := make(chan int, 1)

@@ -3,14 +3,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +17,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn/hubtest"
 	"github.com/rehome-iot/rehome/hubconn/simnet"
+	"github.com/rehome-iot/rehome/internal/programtest"
 	"github.com/rehome-iot/rehome/provisioning/dpstest"
 )
 
@@ -100,29 +99,11 @@ func (s *site) runWith(stdin, name string, more ...string) ran {
 // start runs the program to its end.
 func start(t testing.TB, stdin string, environ []string, args ...string) ran {
 	t.Helper()
-	var stdout, stderr buffer
+	var stdout, stderr programtest.Output
 	code := run(context.Background(), args, environ, strings.NewReader(stdin), &stdout, &stderr)
 	r := ran{code, stdout.String(), stderr.String()}
 	for _, secret := range []string{canaryKey, canaryGroupKey, "SharedAccessSignature"} {
 		assert.NotContains(t, r.stdout+r.stderr, secret)
 	}
 	return r
-}
-
-// buffer is written to by several goroutines.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(data []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(data)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }

@@ -26,6 +26,7 @@ import (
 
 	"github.com/rehome-iot/rehome/hubconn/simnet"
 	"github.com/rehome-iot/rehome/internal/csr"
+	"github.com/rehome-iot/rehome/internal/programtest"
 	"github.com/rehome-iot/rehome/internal/sas"
 )
 
@@ -40,7 +41,7 @@ type issuing struct {
 	*simulator
 	t   *testing.T
 	key *ecdsa.PrivateKey
-	out written
+	out programtest.Output
 }
 
 // inIssuing has a device "a" under a policy whose certificates are valid for an hour.

@@ -3,10 +3,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,29 +12,12 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/rehome-iot/rehome/hubconn/simnet"
+	"github.com/rehome-iot/rehome/internal/programtest"
 )
-
-// written is a log that is read while it is written.
-type written struct {
-	mu  sync.Mutex
-	out bytes.Buffer
-}
-
-func (w *written) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.out.Write(p)
-}
-
-func (w *written) String() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.out.String()
-}
 
 func TestTheBeginningOfAScenarioIsDoneOnceUntilItIsRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out written
+		var out programtest.Output
 		s := &simulator{network: simnet.ForTest(t), log: newLogger(&out)}
 		sc := &scenario{Repeat: simnet.Duration(time.Minute), Steps: []step{
 			{Cut: "hub-a.net"},

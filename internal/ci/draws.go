@@ -63,14 +63,10 @@ func (w *workshop) draws() error {
 	if err := os.WriteFile(w.path("overlay.json"), overlay, 0o600); err != nil {
 		return err
 	}
-	text, err := w.logged("draws.log", exec.Command("go", append([]string{
-		"test", "-overlay", w.path("overlay.json"), "-count", "5", "-shuffle", "on",
+	return w.tests("draws.log", exec.Command("go", append([]string{
+		"test", "-overlay", w.path("overlay.json"), "-count", "5", "-shuffle", "on", "-v",
 		"-timeout", "60m", "-skip", spreading,
 	}, drawing...)...))
-	if err != nil {
-		return fmt.Errorf("%w\n%s", err, last(200, failures(text)))
-	}
-	return nil
 }
 
 func withDrawsAtTheEnds(source string) (string, error) {

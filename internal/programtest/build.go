@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"testing"
 )
 
 // Build builds the program in the working directory, with flags of go build besides, in a directory
@@ -22,10 +23,28 @@ func Build(name string, flags ...string) (path string, remove func(), err error)
 	if runtime.GOOS == "windows" {
 		path += ".exe"
 	}
-	args := append(append([]string{"build"}, flags...), "-o", path, ".")
-	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+	if err := build(".", path, ".", flags...); err != nil {
 		remove()
-		return "", nil, fmt.Errorf("go build: %w\n%s", err, out)
+		return "", nil, err
 	}
 	return path, remove, nil
+}
+
+// Simulator builds the simulator of the project whose root is given, for the time of the test.
+func Simulator(t testing.TB, root string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "simulator")
+	if err := build(root, path, "./examples/simulator"); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func build(dir, path, program string, flags ...string) error {
+	cmd := exec.Command("go", append(append([]string{"build"}, flags...), "-o", path, program)...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
 }

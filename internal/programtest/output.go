@@ -7,7 +7,8 @@ import (
 	"sync"
 )
 
-// Output is what a program says, which may be read while it is written. Its zero value is empty.
+// Output is what a program, or a device in the test, says: it may be read while it is written. Its
+// zero value is empty.
 type Output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
