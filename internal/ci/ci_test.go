@@ -63,7 +63,10 @@ func TestTargetsAreThoseOfTheirPackage(t *testing.T) {
 	assert.Equal(t, []target{
 		{"p/a", "FuzzA", false}, {"p/a", "FuzzB", false}, {"p/d", "FuzzD", true},
 	}, got)
+	t.Setenv("FUZZTIME", "")
 	assert.Equal(t, "10s", got[2].time(), "what reads the bytes of strangers in a device")
+	t.Setenv("FUZZTIME", "1m")
+	assert.Equal(t, "1m", got[0].time())
 }
 
 // No target is forgotten for being in a module of its own.

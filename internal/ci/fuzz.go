@@ -38,8 +38,11 @@ type target struct {
 	device    bool // of a package that goes into devices
 }
 
-// time is for how long it is fuzzed.
+// time is for how long it is fuzzed: FUZZTIME, such as 2m, asks for another time.
 func (t target) time() string {
+	if asked := os.Getenv("FUZZTIME"); asked != "" {
+		return asked
+	}
 	if t.device {
 		return fuzzDevices
 	}

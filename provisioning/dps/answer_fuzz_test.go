@@ -110,6 +110,13 @@ func FuzzTimeAnswer(f *testing.F) {
 	} {
 		f.Add([]byte(head + lines + "\r\n"))
 	}
+	for _, lines := range []string{
+		"429 Slow\r\nRetry-After: 60\r\n", "429 Slow\r\nRetry-After: 60\r\nx-ms-request-id: 1\r\n",
+		"503 No\r\nRetry-After: Sun, 01 Mar 2026 12:00:09 GMT\r\n",
+		"500 No\r\nx-ms-request-id: 1\r\n", "999 \r\n",
+	} {
+		f.Add([]byte("HTTP/1.1 " + lines + "Date: Sun, 01 Mar 2026 12:00:07 GMT\r\n\r\n"))
+	}
 	f.Add([]byte("HTTP/1.1 511 No\r\nDate: Sun, 01 Mar 2026 12:00:07 GMT\r\n\r\n<html>"))
 	f.Add([]byte("HTTP/1.1 103 \r\n\r\n" + head + "Date: Sun, 01 Mar 2026 12:00:07 GMT\r\n\r\n"))
 	leaf := s.server.Leaf
@@ -121,9 +128,12 @@ func FuzzTimeAnswer(f *testing.F) {
 		assert.Empty(t, r.Header.Get("Authorization"))
 		assert.NotContains(t, r.URL.String(), clientID)
 		if err != nil {
-			assert.Zero(t, at)
-			told(t, "time", said, err)
-			return
+			e := told(t, "time", said, err)
+			assert.Equal(t, e.Status == 0, at.IsZero(), "what tells the time has a status: %v", err)
+			if e.Status == 0 {
+				return
+			}
+			assert.True(t, e.Status == http.StatusTooManyRequests || e.Status >= 500, "%v", err)
 		}
 		assert.False(t, at.Before(leaf.NotBefore) || at.After(leaf.NotAfter), "%v", at)
 		answer := readAnswer(t, said)

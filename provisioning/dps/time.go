@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/internal/https"
-	"github.com/rehome-iot/rehome/retry"
 )
 
 // Time returns DPS's time: the Date header of its response to a plain HTTPS request, to the second,
@@ -47,11 +46,8 @@ func (c *Client) Time(ctx context.Context) (time.Time, error) {
 	if r.Status != http.StatusTooManyRequests && r.Status < http.StatusInternalServerError {
 		return r.Date, nil
 	}
-	failure := &Error{Op: "time", Status: r.Status, Date: r.Date, unmarked: r.RequestID == ""}
-	if !failure.unmarked {
-		failure.Wait, _ = retry.ParseRetryAfter(r.RetryAfter, r.Date)
-	}
-	return r.Date, c.fail(failure)
+	// What a front end asks for is heeded as it is of any other request.
+	return r.Date, c.fail(responseOf(r).fail("time", nil))
 }
 
 // anonymousClock verifies certificates by now, or by the client's own clock if nil, and presents
