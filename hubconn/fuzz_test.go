@@ -198,6 +198,7 @@ func FuzzIssueAnswer(f *testing.F) {
 		`{"errorCode":409004,"message":"m","info":{"requestId":"R0R0","operationExpires":"x",`+
 			`"credentialMessage":"a\nb"},"retryAfter":30}`,
 	))
+	f.Add("$iothub/credentials/res/200/?$rid=abcd", make([]byte, maxIssueAnswer+1))
 	f.Fuzz(func(t *testing.T, topic string, body []byte) {
 		acked := 0
 		a, ok := parseIssueAnswer(mqtt.Message{
@@ -212,8 +213,13 @@ func FuzzIssueAnswer(f *testing.F) {
 		w := c.certificates().expect(a.id)
 		if a.status == 200 {
 			_, final := w.take()
-			assert.Same(t, a, final)
-			assert.Zero(t, acked, "nobody has it yet")
+			if len(body) > maxIssueAnswer {
+				assert.Nil(t, final, "it is of no use later")
+				assert.Equal(t, 1, acked)
+			} else {
+				assert.Same(t, a, final)
+				assert.Zero(t, acked, "nobody has it yet")
+			}
 		}
 		c.certificates().deliver(a)
 		started, final := w.take()
