@@ -80,14 +80,14 @@ func (p blobLocation) same(q blobLocation) bool {
 }
 
 func (p blobLocation) url() string {
-	segments := strings.Split(p.BlobName, "/")
+	segments := strings.Split(p.ContainerName+"/"+p.BlobName, "/")
 	for i, s := range segments {
 		segments[i] = escape(s)
 		if s == "." || s == ".." {
 			segments[i] = strings.ReplaceAll(s, ".", "%2E") // a name, and no way up
 		}
 	}
-	return "https://" + p.HostName + "/" + escape(p.ContainerName) + "/" + strings.Join(segments, "/") + "?" + p.SASToken
+	return "https://" + p.HostName + "/" + strings.Join(segments, "/") + "?" + p.SASToken
 }
 
 // locate requests the place for the blob from the hub (Azure docs: "Upload files with IoT Hub").

@@ -141,6 +141,9 @@ func FuzzPlace(f *testing.F) {
 	f.Add([]byte(
 		`{"correlationId":"c","hostName":"x/y@z","containerName":"u","blobName":"b","sasToken":"s"}`,
 	))
+	f.Add([]byte(
+		`{"correlationId":"c","hostName":"x","containerName":"..","blobName":"b","sasToken":"s"}`,
+	))
 	for _, end := range []string{"9999-12-31T23:59:59Z", "2026-03-01", "2026-03-01T12:00Z"} {
 		f.Add([]byte(`{"correlationId":"c","hostName":"x","containerName":"u","blobName":"b",` +
 			`"sasToken":"sig=a&se=` + end + `"}`))
@@ -161,7 +164,10 @@ func FuzzPlace(f *testing.F) {
 		if utf8.ValidString(p.BlobName) {
 			assert.Equal(t, "/"+p.ContainerName+"/"+p.BlobName, u.Path)
 		}
-		assert.Len(t, strings.Split(u.EscapedPath(), "/"), 3+strings.Count(p.BlobName, "/"))
+		segments := strings.Split(u.EscapedPath(), "/")
+		assert.Len(t, segments, 3+strings.Count(p.BlobName, "/"))
+		assert.NotContains(t, segments, ".")
+		assert.NotContains(t, segments, "..", "no way up")
 		before := time.Now()
 		if until := p.lapses(now); !until.IsZero() {
 			assert.False(t, until.Before(before), "a token that is over says nothing")
@@ -192,6 +198,7 @@ func FuzzIssueAnswer(f *testing.F) {
 		`{"errorCode":409004,"message":"m","info":{"requestId":"R0R0","operationExpires":"x",`+
 			`"credentialMessage":"a\nb"},"retryAfter":30}`,
 	))
+	f.Add("$iothub/credentials/res/200/?$rid=abcd", make([]byte, maxIssueAnswer+1))
 	f.Fuzz(func(t *testing.T, topic string, body []byte) {
 		acked := 0
 		a, ok := parseIssueAnswer(mqtt.Message{
@@ -206,8 +213,13 @@ func FuzzIssueAnswer(f *testing.F) {
 		w := c.certificates().expect(a.id)
 		if a.status == 200 {
 			_, final := w.take()
-			assert.Same(t, a, final)
-			assert.Zero(t, acked, "nobody has it yet")
+			if len(body) > maxIssueAnswer {
+				assert.Nil(t, final, "it is of no use later")
+				assert.Equal(t, 1, acked)
+			} else {
+				assert.Same(t, a, final)
+				assert.Zero(t, acked, "nobody has it yet")
+			}
 		}
 		c.certificates().deliver(a)
 		started, final := w.take()

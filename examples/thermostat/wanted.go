@@ -48,5 +48,6 @@ func member(object json.RawMessage, name string) json.RawMessage {
 
 // jsonText is a JSON string, if it is one and not empty.
 func jsonText(value json.RawMessage) (s string, ok bool) {
-	return s, json.Unmarshal(value, &s) == nil && s != ""
+	err := json.Unmarshal(value, &s)
+	return s, err == nil && s != ""
 }

@@ -12,6 +12,10 @@ func FuzzIdentities(f *testing.F) {
 	f.Add(true, "registrationId,key,modelId,payload\na,"+canaryKey+",m,\"{\"\"b\"\":1}\"\n")
 	f.Add(true, "\ufeffregistrationId\n# b\n\"a\"\nb\nA\n")
 	f.Add(true, "registrationId,certificate,certificateKey\na,"+canaryKey+",b\n")
+	f.Add(true, "registrationId\nsensor-1;"+canaryKey+"\n")
+	f.Add(true, "registrationId,certificate,certificateKey\na,"+canaryKey+".pem,b\n")
+	f.Add(true, "registrationId,certificate,certificateKey\na,key: "+canaryKey+",b\n")
+	f.Add(false, `[{"registrationId":"a `+canaryKey+`"}]`)
 	f.Add(false, `[{"registrationId":"a","key":"`+canaryKey+`"},{"registrationId":"b"}]`)
 	f.Add(false, `[{"registrationId":"a","payload":{"b":[1]}}, 7]`)
 	f.Fuzz(func(t *testing.T, csv bool, text string) {

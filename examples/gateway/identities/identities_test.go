@@ -113,6 +113,14 @@ func TestAllMistakesAreToldTogetherWithLineFieldAndFix(t *testing.T) {
 			text: "registrationId,certificate,certificateKey\na," + key + ",a.key\n",
 			says: []string{"line 2: certificate: it looks like a key"},
 		},
+		"a key behind another separator": {
+			text: "registrationId\na;" + key + "\n", group: canaryGroup,
+			says: []string{"line 2: registrationId: it has what looks like a key in it"},
+		},
+		"a key within the name of a file": {
+			text: "registrationId,certificate,certificateKey\na,key: " + key + ".pem,a.key\n",
+			says: []string{"line 2: certificate: it has what looks like a key in it"},
+		},
 		"files that are not there": {
 			text: "registrationId,certificate,certificateKey\na,a.pem,a.key\n",
 			says: []string{"line 2: certificate: ", "a.pem"},

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/rehome-iot/rehome/examples/internal/settings"
@@ -119,10 +120,19 @@ func (r *reading) beside(path string) string {
 	return filepath.Join(filepath.Dir(r.source.Path), path)
 }
 
-// cause is what the library says about a credential, which never shows it, in one line.
+// keyWithin finds a key of 32 or 64 bytes, which ends in padding, or what announces one, wherever
+// it stands.
+var keyWithin = regexp.MustCompile(`[0-9A-Za-z+/_-]{23}=|SharedAccess|PRIVATE KEY`)
+
+// cause is what the library says about an identity, in one line. It never shows a key, but repeats
+// IDs and the names of files: into either a key gets where the fields are not separated by commas.
 func cause(err error) string {
 	if failure, ok := errors.AsType[*dps.Error](err); ok && failure.Err != nil {
 		err = failure.Err
 	}
-	return strings.Join(strings.Fields(err.Error()), " ")
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	if keyWithin.MatchString(text) {
+		return "it has what looks like a key in it: give the key in a field of its own"
+	}
+	return text
 }

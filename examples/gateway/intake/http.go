@@ -179,7 +179,7 @@ func readProperties(r *http.Request, m *hubconn.Message) error {
 	}
 	for name, values := range query {
 		if len(values) > 1 {
-			return refused(http.StatusBadRequest, "the property %.60q is there twice", name)
+			return refusedTwice(name)
 		}
 		m.Properties[name] = values[0]
 	}

@@ -54,6 +54,7 @@ const (
 
 	shownID    = 64  // characters of a client's ID in the log
 	shownCause = 300 // and of why it is turned away
+	shownName  = 60  // and of a property's name, in what its sender is told
 )
 
 // String does not show the token.

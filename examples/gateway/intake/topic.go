@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rehome-iot/rehome/hubconn"
+	"github.com/rehome-iot/rehome/internal/oneline"
 )
 
 // The topics that messages come by: those that a device of IoT Hub publishes to, with its property
@@ -78,9 +79,16 @@ func setProperty(m *hubconn.Message, name, value string) error {
 			m.Properties = map[string]string{}
 		}
 		if _, twice := m.Properties[name]; twice {
-			return refused(http.StatusBadRequest, "the property %.60q is there twice", name)
+			return refusedTwice(name)
 		}
 		m.Properties[name] = value
 	}
 	return nil
+}
+
+// refusedTwice refuses a property that is there twice. Its name is cut before it is quoted: up to
+// ten characters stand for one that does not print.
+func refusedTwice(name string) error {
+	return refused(http.StatusBadRequest, "the property %q is there twice",
+		oneline.Of(name, shownName))
 }

@@ -50,6 +50,10 @@ func TestTopicsAreThoseThatDevicesPublishTo(t *testing.T) {
 func FuzzTopic(f *testing.F) {
 	f.Add("devices/hall/messages/events/$.ct=application%2Fjson&$.ce=utf-8&a=b")
 	f.Add("devices/hall/messages/alarms/$.ctime=2026-01-31T12:00:00Z")
+	for _, letter := range []string{"\u2028", "\U0001f321"} { // the longest, quoted and as it is
+		long := strings.Repeat(letter, 61)
+		f.Add("devices/hall/messages/events/" + long + "&" + long)
+	}
 	f.Fuzz(func(t *testing.T, topic string) {
 		device, lane, m, err := parseTopic(topic)
 		if err != nil {
