@@ -41,7 +41,7 @@ func decode(data []byte, v any) error {
 		return errors.New("is empty: it must hold a JSON object")
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
-	if err := checkValue(d, reflect.TypeOf(v), ""); err != nil {
+	if err := checkValue(d, reflect.TypeOf(v), "", 0); err != nil {
 		return located(data, err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
@@ -122,8 +122,17 @@ func described(t reflect.Type) string {
 	return "a " + t.String()
 }
 
-// checkValue reads one value and compares it with what t can hold, down to the last member.
-func checkValue(d *json.Decoder, t reflect.Type, path string) error {
+// maxNesting is how deep values may be in others. Each has the whole path to it in memory, and a
+// twin may be ten deep.
+const maxNesting = 100
+
+// checkValue reads one value, which is in so many others, and compares it with what t can hold,
+// down to the last member.
+func checkValue(d *json.Decoder, t reflect.Type, path string, depth int) error {
+	if depth > maxNesting {
+		problem := fmt.Sprintf("values are nested more than %d deep", maxNesting)
+		return &placeError{offset: d.InputOffset(), problem: problem}
+	}
 	for t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -147,7 +156,7 @@ func checkValue(d *json.Decoder, t reflect.Type, path string) error {
 			elem = t.Elem()
 		}
 		for i := 0; d.More(); i++ {
-			if err := checkValue(d, elem, fmt.Sprintf("%s[%d]", path, i)); err != nil {
+			if err := checkValue(d, elem, fmt.Sprintf("%s[%d]", path, i), depth+1); err != nil {
 				return err
 			}
 		}
@@ -157,15 +166,15 @@ func checkValue(d *json.Decoder, t reflect.Type, path string) error {
 		if !fits(t, reflect.Struct, reflect.Map) {
 			return misfit(d, path, "an object", t)
 		}
-		return checkMembers(d, t, path)
+		return checkMembers(d, t, path, depth)
 	case nil:
 		return nil // as if it were not there
 	}
 	return checkScalar(d, token, t, path)
 }
 
-// checkMembers reads the members of an object and its end.
-func checkMembers(d *json.Decoder, t reflect.Type, path string) error {
+// checkMembers reads the members of an object, which is in so many other values, and its end.
+func checkMembers(d *json.Decoder, t reflect.Type, path string, depth int) error {
 	fields, closed := members(t)
 	seen := map[string]bool{}
 	for d.More() {
@@ -186,7 +195,7 @@ func checkMembers(d *json.Decoder, t reflect.Type, path string) error {
 			field = t.Elem()
 		}
 		seen[name] = true
-		if err := checkValue(d, field, where); err != nil {
+		if err := checkValue(d, field, where, depth+1); err != nil {
 			return err
 		}
 	}

@@ -41,6 +41,19 @@ func TestPlaceOfAMistakeIsItsLine(t *testing.T) {
 	assert.Equal(t, "line 3: hubs[0].hostName: is 5 where a string belongs", err.Error())
 }
 
+func TestValuesAreNestedOnlySoDeep(t *testing.T) {
+	in := func(depth int) []byte {
+		const above = 5 // that the arrays are in
+		return []byte(`{"steps":[{"desired":{"patch":{"a":` + strings.Repeat("[", depth-above+1) +
+			strings.Repeat("]", depth-above+1) + "}}}]}")
+	}
+	require.NoError(t, decode(in(maxNesting), new(scenario)))
+	assert.EqualError(t, decode(in(maxNesting+1), new(scenario)),
+		"line 1: values are nested more than 100 deep")
+	// A path to each of these would be a terabyte.
+	assert.Error(t, decode(in(1e6), new(scenario)))
+}
+
 func TestFaultsOfAScenarioAreTheSimulatorsOwn(t *testing.T) {
 	var s scenario
 	require.NoError(t, decode([]byte(`{"steps":[
@@ -114,6 +127,7 @@ func FuzzConfiguration(f *testing.F) {
 		f.Add(text)
 	}
 	f.Add([]byte(`{"hubs":null,"limits":{"pollsPer10s":1e3,"retryAfter":-0},"latency":{"*":null}}`))
+	f.Add([]byte(`{"steps":[{"desired":{"patch":{"a":` + strings.Repeat("[", maxNesting)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, err := range []error{
 			func() error {

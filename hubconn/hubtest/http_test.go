@@ -441,6 +441,7 @@ func FuzzEndpoint(f *testing.F) {
 	f.Add("DELETE", "/devices/dev1/messages/deviceBound/x", "reject")
 	f.Add("POST", "/devices/d/modules/m/messages/events", "")
 	f.Add("POST", "/devices/a%2fb/files/notifications/%22x%22", "")
+	f.Add("POST", "/deviceſ/d/messages/events", "")
 	f.Fuzz(func(t *testing.T, method, path, query string) {
 		values, _ := url.ParseQuery(query)
 		e, code := parseEndpoint(method, path, values)
@@ -453,11 +454,8 @@ func FuzzEndpoint(f *testing.F) {
 		require.NotEmpty(t, parent)
 		require.NotContains(t, module, "/")
 		require.NotEqual(t, "unknown stage", e.action.stage().String())
-		require.True(
-			t,
-			strings.HasPrefix(strings.ToLower(path), "/devices/") ||
-				strings.HasPrefix(strings.ToLower(path), "devices/") || strings.Contains(path, "%"),
-		)
+		first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+		require.True(t, strings.EqualFold(first, "devices") || strings.Contains(path, "%"))
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 	"unicode"
@@ -74,16 +75,44 @@ func decodeDocument(body []byte) (document, error) {
 	return checked.(document), nil
 }
 
-// normalDocument is what a back end's map becomes on the wire, within the same limits.
+// normalDocument is what a back end's map becomes on the wire, within the same limits. What is a
+// float64 stays one, however large, as in a twin that comes from a hub.
 func normalDocument(m map[string]any) (document, error) {
-	body, err := json.Marshal(m)
-	if err != nil {
-		return nil, err
-	}
 	if m == nil {
 		return document{}, nil
 	}
+	body, err := json.Marshal(m)
+	if err == nil { // it does not go in circles
+		body, err = json.Marshal(withFloats(m))
+	}
+	if err != nil {
+		return nil, err
+	}
 	return decodeDocument(body)
+}
+
+// withFloats is a value with those floats written as such that encoding/json would write as
+// integers outside of the limits for these: 1e20 is a number that a twin may have.
+func withFloats(v any) any {
+	switch v := v.(type) {
+	case document:
+		out := make(document, len(v))
+		for k, member := range v {
+			out[k] = withFloats(member)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, element := range v {
+			out[i] = withFloats(element)
+		}
+		return out
+	case float64:
+		if (v > maxInteger || v < minInteger) && !math.IsInf(v, 0) {
+			return json.Number(strconv.FormatFloat(v, 'e', -1, 64))
+		}
+	}
+	return v
 }
 
 // checkValue checks a value against the limits, and returns it with its numbers as float64, which

@@ -89,6 +89,7 @@ func FuzzMergePatch(f *testing.F) {
 	f.Add([]byte(`{"a":{"b":1},"c":[1,null]}`), []byte(`{"a":{"b":null,"d":{"e":null}},"c":null}`))
 	f.Add([]byte(`{}`), []byte(nested(10)))
 	f.Add([]byte(`{"a":1}`), []byte(`{"a":{"b":{}}}`))
+	f.Add([]byte(`{"a":1e20}`), []byte(`{"b":[4503599627370496.0,-9e15]}`))
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		target, err := decodeDocument(a)
 		if err != nil {

@@ -123,9 +123,9 @@ func (h *Hub) Load(r io.Reader) error {
 
 // record checks a device's state, and makes its record.
 func (s *deviceState) record() (*record, error) {
-	parent, module := splitID(s.Device.ID)
+	parent, module, isModule := strings.Cut(s.Device.ID, "/")
 	d := s.Device
-	if d.ID = parent; module != "" {
+	if d.ID = parent; isModule {
 		d.ID = module
 	}
 	d, err := d.normal()

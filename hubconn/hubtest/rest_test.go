@@ -357,6 +357,11 @@ func TestBackEndReadsAndWritesTwins(t *testing.T) {
 			400, "PATCH", "/twins/dev", document{"tags": document{"a.b": 1}},
 		))
 		assert.Equal(t, "IotHubFormatError", b.refused(400, "PATCH", "/twins/dev", `{"tags":[]}`))
+		assert.Equal(t, "IotHubFormatError", b.refused(400, "PATCH", "/twins/dev", `{"tags":{}}{}`))
+		assert.Equal(t, "ArgumentInvalid", b.refused(
+			400, "PATCH", "/twins/dev", `{"tags":{"n":4503599627370496}}`,
+		))
+		b.must("PATCH", "/twins/dev", `{"tags":{"n":4503599627370496.0}}`)
 		b.refused(400, "PATCH", "/twins/dev", nil)
 		for _, method := range []string{"GET", "PATCH", "PUT"} {
 			assert.Equal(t, "DeviceNotFound", b.refused(404, method, "/twins/else", document{}))
@@ -599,7 +604,7 @@ func TestStateIsKept(t *testing.T) {
 		require.NoError(t, h.Put(Device{ID: "dev", IoTEdge: true, StatusReason: "new"}))
 		require.NoError(t, h.PutModule("dev", Module{ID: "cam"}))
 		require.NoError(t, h.SetTwin("dev", Twin{
-			Tags: document{"site": "x"}, Desired: document{"n": 1}, Reported: document{"n": 2},
+			Tags: document{"site": "x"}, Desired: document{"n": 1}, Reported: document{"n": -1e20},
 			DesiredVersion: 4, ReportedVersion: 7,
 		}))
 		_, err := h.PatchDesired("dev/cam", document{"fps": 3})
@@ -646,6 +651,8 @@ func TestStateIsKept(t *testing.T) {
 				`","devices":[{"device":{"ID":"a/b"},"twin":{}}]}`,
 			"bad ID": `{"version":1,"host":"` + restHost +
 				`","devices":[{"device":{"ID":"a b"},"twin":{}}]}`,
+			"no module ID": `{"version":1,"host":"` + restHost +
+				`","devices":[{"device":{"ID":"a"},"twin":{}},{"device":{"ID":"a/"},"twin":{}}]}`,
 			"bad key": `{"version":1,"host":"` + restHost +
 				`","devices":[{"device":{"ID":"a","PrimaryKey":"!"},"twin":{}}]}`,
 			"bad twin": `{"version":1,"host":"` + restHost +
@@ -679,6 +686,7 @@ func FuzzREST(f *testing.F) {
 		{"POST", "/twins/dev/methods", `{"methodName":"x","payload":[],"connectTimeoutInSeconds":1e999}`},
 		{"POST", "/devices/dev/messages/deviceBound", "hello"},
 		{"DELETE", "/devices/%2e%2e/modules/%zz", ``},
+		{"POST", "/twins/dev/methods", `{"methodName":"x","connectTimeoutInSeconds":300}`},
 	} {
 		f.Add(seed[0], seed[1], seed[2])
 	}
@@ -691,7 +699,10 @@ func FuzzREST(f *testing.F) {
 		if err != nil {
 			return
 		}
-		r.RequestURI = ""
+		// Whoever calls a method waits for a device that there is not, as long as the body says.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		r = r.WithContext(ctx)
 		query := r.URL.Query()
 		query.Set("api-version", "2021-04-12")
 		r.URL.RawQuery = query.Encode()
@@ -741,6 +752,10 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte(
 		`{"version":1,"host":"` + restHost +
 			`","devices":[{"device":{"ID":"a"},"twin":{}},{"device":{"ID":"a/b"},"twin":{"Desired":null}}]}`,
+	))
+	f.Add([]byte(
+		`{"version":1,"host":"` + restHost + `","devices":[{"device":{"ID":"a"},"twin":{"Desired":` +
+			`{"b":1e20}}}]}`,
 	))
 	f.Fuzz(func(t *testing.T, state []byte) {
 		h := NewHub(n, restHost)

@@ -164,6 +164,9 @@ func TestTwinLimits(t *testing.T) {
 			assert.Equal(t, 400004, codeOf(t, test.patch(map[string]any{"more": true})), name)
 			assert.Equal(t, 400004, codeOf(t, test.patch(map[string]any{"a.b": true})), name)
 			assert.Equal(t, 400004, codeOf(t, test.patch(map[string]any{"a": func() {}})), name)
+			circle := map[string]any{}
+			circle["a"] = circle
+			assert.Equal(t, 400004, codeOf(t, test.patch(circle)), name)
 		}
 		c := withTwin(t, h, "dev1", transport)
 		tell := func(patch map[string]any) (string, string) {
@@ -236,7 +239,7 @@ func TestTwinMovesFromHubToHub(t *testing.T) {
 		}, "")
 		require.NoError(t, err)
 		c.message()
-		c.request(report+"1", `{"is":20}`)
+		c.request(report+"1", `{"is":20,"far":1e20}`)
 		c.close()
 
 		twin, _ := from.Twin("dev1")
@@ -244,7 +247,8 @@ func TestTwinMovesFromHubToHub(t *testing.T) {
 		c = withTwin(t, to, "dev1", transport)
 		_, body := c.request(getTwin+"1", "")
 		assert.JSONEq(
-			t, `{"desired":{"target":21,"$version":2},"reported":{"is":20,"$version":2}}`, body,
+			t, `{"desired":{"target":21,"$version":2},"reported":{"is":20,"far":1e20,"$version":2}}`,
+			body,
 		)
 		moved, _ := to.Twin("dev1")
 		assert.Equal(t, twin.Tags, moved.Tags)

@@ -141,15 +141,18 @@ func (c *checker) page(id uint64) error {
 	if _, err := c.file.ReadAt(b, int64(id)*size); err != nil {
 		return err
 	}
-	if err := c.elements(b); err != nil {
+	if err := c.elements(b, false); err != nil {
 		return fmt.Errorf("page %d: %w", id, err)
 	}
 	return nil
 }
 
-// elements checks what is in a page, or in the page that a small bucket has within an element.
-func (c *checker) elements(b []byte) error {
+// elements checks what is in a page, or in the page that a small bucket has within an element. Such
+// a bucket has no buckets, and no two elements have the same bytes: or there would be any number of
+// ways through one page.
+func (c *checker) elements(b []byte, small bool) error {
 	flags, count := order.Uint16(b[8:]), int(order.Uint16(b[10:]))
+	free := uint64(pageHeader + count*element) // from where on the next key may be
 	if flags != branchPage && flags != leafPage {
 		return fmt.Errorf("it is of kind %#x", flags)
 	}
@@ -170,8 +173,16 @@ func (c *checker) elements(b []byte) error {
 		if !within(b, at, position, key, value) {
 			return errors.New("an element lies outside")
 		}
+		start := uint64(at) + uint64(position)
+		if start < free {
+			return errors.New("an element lies over another")
+		}
+		free = start + uint64(key) + uint64(value)
 		if order.Uint32(e)&bucketLeaf == 0 {
 			continue
+		}
+		if small {
+			return errors.New("a small bucket has a bucket")
 		}
 		begin := at + int(position) + int(key)
 		if err := c.bucket(b[begin : begin+int(value)]); err != nil {
@@ -199,5 +210,5 @@ func (c *checker) bucket(b []byte) error {
 	if len(inline) < pageHeader || order.Uint16(inline[8:]) != leafPage {
 		return errors.New("a bucket has no page")
 	}
-	return c.elements(inline)
+	return c.elements(inline, true)
 }

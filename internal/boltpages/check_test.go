@@ -84,6 +84,8 @@ func TestATreePassesAndWhatIsNoneIsTold(t *testing.T) {
 			b[2*page+pageHeader+12] = 8
 			return b
 		},
+		"page 2: an element lies over another": func(b []byte) []byte { b[2*page+10] = 2; return b },
+		"page 2: a small bucket has a bucket":  func([]byte) []byte { return manyWays() },
 		"page 2: a bucket has no page": func(b []byte) []byte {
 			clear(b[2*page+pageHeader+element:][:8])
 			return b
@@ -104,9 +106,33 @@ func TestTheNewestValidMetaPageCounts(t *testing.T) {
 	require.NoError(t, check(b), "the other one serves")
 }
 
+// manyWays is the image of a file whose root has two elements that are the same small bucket,
+// whose page has two such elements in turn, and so on: by far too many ways to the last.
+func manyWays() []byte {
+	const level = pageHeader + 2*element + bucketSize
+	b := image()
+	header(b, 2, leafPage, 2)
+	for at := 2 * page; at+2*level <= 3*page; at += level {
+		order.PutUint16(b[at+8:], leafPage)
+		order.PutUint16(b[at+10:], 2)
+		value := at + pageHeader + 2*element
+		clear(b[value : value+bucketSize])
+		for i := range 2 {
+			e := b[at+pageHeader+i*element:]
+			order.PutUint32(e, bucketLeaf)
+			order.PutUint32(e[4:], uint32((2-i)*element))
+			order.PutUint32(e[8:], 0)
+			order.PutUint32(e[12:], uint32(3*page-value))
+		}
+		order.PutUint16(b[at+level+8:], leafPage) // the last has none
+	}
+	return b
+}
+
 // Whatever is in the file, the check ends.
 func FuzzPages(f *testing.F) {
 	f.Add(image(), uint16(0), byte(0))
+	f.Add(manyWays(), uint16(0), byte(0))
 	f.Fuzz(func(t *testing.T, b []byte, at uint16, value byte) {
 		if int(at) < len(b) {
 			b[at] = value

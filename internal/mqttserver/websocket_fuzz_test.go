@@ -47,15 +47,15 @@ func FuzzWebSocketFrames(f *testing.F) {
 		"\x09\x80" + mask, "\x88\x82" + mask + "\x02\xea", "\x88\x82" + mask + "\x02\xef",
 		"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff" +
 			mask + "all of what was announced", "\x82",
+		// together more than a message can have
+		"\x02\x81" + mask + "a\x80\xff\x7f\xff\xff\xff\xff\xff\xff\xff" + mask + "bc",
 	} {
 		f.Add([]byte(frames))
 	}
 	f.Fuzz(func(t *testing.T, frames []byte) {
 		near, far := memnet.Pipe("client:1", "server:80")
-		go func() {
-			_, _ = near.Write(frames)
-			_, _ = io.Copy(io.Discard, near) // the upgrade's answer, and pongs
-		}()
+		go func() { _, _ = near.Write(frames) }()
+		go func() { _, _ = io.Copy(io.Discard, near) }() // the upgrade's answer, and pongs
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		for name, value := range map[string]string{
 			"Connection": "upgrade", "Upgrade": "websocket", "Sec-Websocket-Version": "13",
@@ -90,9 +90,10 @@ type ending struct {
 func (c ending) Read(p []byte) (int, error) { return c.from.Read(p) }
 
 // payloads reads the frames of a client (RFC 6455 §5.2): what its binary messages hold, and whether
-// it said goodbye in the end.
+// it said goodbye in the end. A message of 2^63 bytes and more is none, in one frame or in several.
 func payloads(frames []byte) (data []byte, goodbye bool) {
 	const continuation, binaryFrame, closeFrame = 0, 2, 8
+	message := uint64(0) // how long the frames of the message are so far
 	for open := false; len(frames) >= 2; {
 		final, kind := frames[0]&0x80 != 0, frames[0]&0x0f
 		reserved, masked, length := frames[0]&0x70 != 0, frames[1]&0x80 != 0, uint64(frames[1]&0x7f)
@@ -119,6 +120,12 @@ func payloads(frames []byte) (data []byte, goodbye bool) {
 			body, frames = body[:length], body[length:]
 		}
 		if kind == continuation || kind == binaryFrame {
+			if !open {
+				message = 0
+			}
+			if message += length; message >= 1<<63 {
+				return data, false
+			}
 			for i, b := range body {
 				data = append(data, b^mask[i%4])
 			}

@@ -151,8 +151,15 @@ func isWord(c byte) bool {
 // isName reports whether a text can stand between double brackets.
 func isName(s string) bool { return s != "" && !strings.ContainsAny(s, "[]'\"\r\n") }
 
+// wrong is the error at a byte of a query: the position is that of the character that it is in.
 func wrong(query string, at int, format string, args ...any) error {
-	return &Error{
-		Position: utf8.RuneCountInString(query[:at]) + 1, Problem: fmt.Sprintf(format, args...),
+	e := &Error{Position: 1, Problem: fmt.Sprintf(format, args...)}
+	for {
+		_, size := utf8.DecodeRuneInString(query)
+		if size == 0 || size > at {
+			return e
+		}
+		query, at = query[size:], at-size
+		e.Position++
 	}
 }

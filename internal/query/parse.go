@@ -179,7 +179,7 @@ func (p *parser) checkColumns(q *Query) error {
 	for _, c := range q.columns {
 		grouped := slices.ContainsFunc(q.group, func(g path) bool { return slices.Equal(g, c.of) })
 		if c.aggregate == "" && !grouped {
-			return wrong(p.query, c.at, "%s is neither in GROUP BY nor an aggregate",
+			return wrong(p.query, c.at, "%q is neither in GROUP BY nor an aggregate",
 				strings.Join(c.of, "."))
 		}
 	}

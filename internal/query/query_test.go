@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
@@ -136,6 +137,13 @@ func TestProjections(t *testing.T) {
 	assert.True(t, q.Matches(map[string]any{"deviceId": "a", "moduleId": "$edgeHub"}))
 }
 
+func TestWhatIsBeyondAllNumbersIsAbsent(t *testing.T) {
+	q, err := Parse("SELECT SUM(n) AS s, AVG(n) AS a, MAX(n) AS hi FROM devices")
+	require.NoError(t, err)
+	rows := q.Rows(decode(`[{"n":1e308},{"n":1e308}]`))
+	assert.Equal(t, []map[string]any{{"hi": 1e308}}, rows)
+}
+
 func TestWhatIsNotUnderstoodIsRefusedWithItsPlace(t *testing.T) {
 	for query, want := range map[string]string{
 		"":                                                             `1 the end where SELECT should be`,
@@ -150,7 +158,7 @@ func TestWhatIsNotUnderstoodIsRefusedWithItsPlace(t *testing.T) {
 		"SELECT UPPER(deviceId) FROM devices":                          `8 "UPPER" is not supported in a projection`,
 		"SELECT a, FROM devices":                                       `16 "devices" where FROM should be`,
 		"SELECT a AS 1 FROM devices":                                   `13 AS needs a name, not "1"`,
-		"SELECT a, COUNT() AS n FROM devices":                          `8 a is neither in GROUP BY nor an aggregate`,
+		"SELECT a, COUNT() AS n FROM devices":                          `8 "a" is neither in GROUP BY nor an aggregate`,
 		"SELECT * FROM devices GROUP BY a":                             `23 GROUP BY needs a projection in place of *`,
 		"SELECT a FROM devices GROUP a":                                `29 "a" where BY should be`,
 		"SELECT * FROM devices ORDER BY a":                             `23 ORDER BY: the language has none`,
@@ -167,7 +175,7 @@ func TestWhatIsNotUnderstoodIsRefusedWithItsPlace(t *testing.T) {
 		"SELECT * FROM devices WHERE a IN [1 2]":                       `37 "2" where , or ] should be`,
 		"SELECT * FROM devices WHERE a IN [b]":                         `35 "b" where a literal should be`,
 		"SELECT * FROM devices WHERE a IN [1,":                         `37 the end where a literal should be`,
-		"SELECT * FROM devices WHERE lower(a)=1":                       `29 the function lower is not supported`,
+		"SELECT * FROM devices WHERE lower(a)=1":                       `29 the function "lower" is not supported`,
 		"SELECT * FROM devices WHERE is_defined(a":                     `41 the end where ) should be`,
 		"SELECT * FROM devices WHERE starts_with(a)":                   `42 ")" where , should be`,
 		"SELECT * FROM devices WHERE a[0] = 1":                         `30 elements of arrays, and functions of values, are not supported`,
@@ -195,6 +203,8 @@ func FuzzQuery(f *testing.F) {
 		"SELECT TOP 3 d.a AS x, COUNT() AS n FROM devices d WHERE d.a IN ['x', 1, true] GROUP BY d.a",
 		"SELECT MIN(tags.n), AVG(tags.n) FROM devices.modules WHERE starts_with(deviceId, \"a\")",
 		"SELECT a.[[b c]] FROM devices WHERE x = 'it''s\\'' OR null <> y",
+		"SELECT [[a\vb]], COUNT() FROM c", "SELECT * FROM c WHERE a\u2028(b)",
+		strings.Repeat(" ", maxQuery-2) + "€", // the limit is within a character
 	} {
 		f.Add(seed)
 	}
@@ -205,6 +215,9 @@ func FuzzQuery(f *testing.F) {
 			require.True(t, ok)
 			require.GreaterOrEqual(t, e.Position, 1)
 			require.LessOrEqual(t, e.Position, utf8.RuneCountInString(query)+1)
+			require.False(t, strings.ContainsFunc(e.Error(), func(r rune) bool {
+				return !unicode.IsPrint(r)
+			}), "%q", e.Error())
 			return
 		}
 		rows := q.Rows(twins)

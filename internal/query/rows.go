@@ -5,6 +5,7 @@ package query
 import (
 	"cmp"
 	"encoding/json"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -147,6 +148,8 @@ func (g *group) row(q *Query) map[string]any {
 			}
 		case c.aggregate == "count":
 			row[c.name] = t.count
+		case math.IsInf(t.sum, 0) && (c.aggregate == "sum" || c.aggregate == "avg"):
+			// JSON has no such number
 		case c.aggregate == "sum":
 			row[c.name] = t.sum
 		case c.aggregate == "avg" && t.numbers > 0:

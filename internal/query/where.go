@@ -229,7 +229,7 @@ func (p *parser) call(name token) (expr, error) {
 	is, ofKind := kinds[strings.ToLower(name.text)]
 	holds, ofTexts := texts[strings.ToLower(name.text)]
 	if !ofKind && !ofTexts {
-		return nil, wrong(p.query, name.at, "the function %s is not supported", name.text)
+		return nil, wrong(p.query, name.at, "the function %s is not supported", name)
 	}
 	first, err := p.operand()
 	if err != nil {

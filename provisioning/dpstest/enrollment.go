@@ -4,6 +4,7 @@ package dpstest
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -198,6 +199,20 @@ const timestampLayout = "2006-01-02T15:04:05.0000000Z"
 // MarshalJSON writes the service's form.
 func (t Timestamp) MarshalJSON() ([]byte, error) {
 	return []byte(`"` + t.UTC().Format(timestampLayout) + `"`), nil
+}
+
+// UnmarshalJSON reads a time of any zone. One that is not of the years 0 to 9999 in UTC is refused:
+// it could not be read again as MarshalJSON writes it.
+func (t *Timestamp) UnmarshalJSON(data []byte) error {
+	at := t.Time
+	if err := at.UnmarshalJSON(data); err != nil {
+		return err
+	}
+	if year := at.UTC().Year(); year < 0 || year > 9999 {
+		return fmt.Errorf("%s is in the year %d in UTC", data, year)
+	}
+	t.Time = at
+	return nil
 }
 
 // terms are what an individual enrollment and a group have in common: what a device gets once it is

@@ -4,6 +4,7 @@ package dpstest_test
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -148,6 +149,10 @@ func FuzzLoad(f *testing.F) {
 	f.Add(
 		`{"version":1,"idScope":"0ne00000001","serviceKey":"aaaa","registrations":[{"record":{"registrationId":"dev","status":"assigning"},"hub":"x"}]}`,
 	)
+	for _, at := range []string{"9999-12-31T23:00:00-01:00", "0000-01-01T00:00:00+01:00"} {
+		f.Add(`{"version":1,"idScope":"0ne00000001","serviceKey":"aaaa","registrations":[{"record":` +
+			`{"registrationId":"dev","createdDateTimeUtc":"` + at + `"}}]}`)
+	}
 	f.Fuzz(func(t *testing.T, state string) {
 		if service.Load(strings.NewReader(state)) != nil {
 			return
@@ -196,15 +201,16 @@ func FuzzService(f *testing.F) {
 		r.Header.Set("Authorization", ownerToken(
 			dpstest.GlobalEndpoint, "provisioningserviceowner", key1, time.Now().Add(time.Hour),
 		))
+		send := func(body string) {
+			r.Body = io.NopCloser(strings.NewReader(body))
+			w := httptest.NewRecorder()
+			service.ServeHTTP(w, r)
+			require.Less(t, w.Code, 500, "%s", w.Body)
+		}
+		send(body) // makes what there is not
+		send("")
 		r.Header.Set("If-Match", "*")
-		w := httptest.NewRecorder()
-		service.ServeHTTP(w, r)
-		require.Less(t, w.Code, 500, "%s", w.Body)
-		r.Header.Del("If-Match")
-		r.Body = http.NoBody
-		w = httptest.NewRecorder()
-		service.ServeHTTP(w, r)
-		require.Less(t, w.Code, 500, "%s", w.Body)
+		send(body) // replaces or deletes it
 
 		if e, ok := service.Enrollment("dev"); ok && e.Attestation.SymmetricKey != nil {
 			register := httptest.NewRequest(
