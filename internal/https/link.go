@@ -141,6 +141,10 @@ func (l *link) receive(request *http.Request) (r Response, whole bool, err error
 	for err == nil && interim(reply.StatusCode) {
 		reply, err = http.ReadResponse(l.reader, request)
 	}
+	if err == nil && reply.StatusCode < 100 {
+		// Package net/http takes 000 and +99 too, and 0 says everywhere that there is no response.
+		err = errors.New("malformed HTTP status code")
+	}
 	if err != nil {
 		return Response{}, false, unexpected(oneline.Cut(err, maxQuoted))
 	}

@@ -11,7 +11,7 @@ import (
 
 // Response is a response, read to its end.
 type Response struct {
-	// Status is the HTTP status.
+	// Status is the HTTP status, 100 or more.
 	Status int
 	// Header is the response's header.
 	Header http.Header
@@ -38,7 +38,7 @@ func NewResponse(status int, header http.Header, body []byte) Response {
 		RetryAfter: header.Get("Retry-After"), RequestID: header.Get("X-Ms-Request-Id"),
 	}
 	if date, err := http.ParseTime(header.Get("Date")); err == nil {
-		r.Date = date
+		r.Date = date.UTC() // the form of RFC 850 may bring a zone of its own
 	}
 	return r
 }

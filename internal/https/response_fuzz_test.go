@@ -27,6 +27,9 @@ func FuzzResponse(f *testing.F) {
 		"HTTP/1.1 202 Accepted\r\nRetry-After: 3\r\nTransfer-Encoding: chunked\r\n\r\n" +
 			"2\r\n{}\r\n0\r\n\r\n",
 		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 \r\nA: b\r\n\r\nHTTP/1.1 204 \r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nDate: Sunday, 01-Mar-26 12:00:00 GMT\r\n\r\n{}",
+		"HTTP/1.1 000 \r\nContent-Length: 0\r\n\r\n",
+		"HTTP/1.1 +99 \r\nContent-Length: 0\r\n\r\n",
 		"HTTP/1.1 101 Switching Protocols\r\n\r\n", "HTTP/1.0 401 no\r\n\r\nuntil the end",
 		"HTTP/1.1 429 \r\nContent-Length: 9\r\n\r\ncut",
 		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" +
@@ -62,6 +65,7 @@ func FuzzResponse(f *testing.F) {
 			}
 		}
 		assert.False(t, interim(r.Status), "%d", r.Status)
+		assert.GreaterOrEqual(t, r.Status, 100)
 		assert.Equal(t, r.Header.Get("Retry-After"), r.RetryAfter)
 		assert.Equal(t, r.Header.Get("X-Ms-Request-Id"), r.RequestID)
 		if !r.Date.IsZero() {

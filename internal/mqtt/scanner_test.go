@@ -125,6 +125,9 @@ func FuzzScanner(f *testing.F) {
 	f.Add([]byte{0x20, 2, 0, 0, 0x30, 0x80, 0xa6, 0xc4, 0x8f, 0x01}, uint8(3))
 	f.Add([]byte{0x20, 2, 0, 0, 0x90, 4, 0, 1, 0, 0}, uint8(2))
 	f.Add([]byte{0x20, 2, 0, 5}, uint8(2))
+	f.Add(slices.Concat(
+		[]byte{0x20, 2, 0, 0, 0x30, 0x81, 0x08}, make([]byte, 1025), []byte{0xd0, 0},
+	), uint8(100))
 	f.Add([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"), uint8(7))
 	f.Fuzz(func(t *testing.T, stream []byte, size uint8) {
 		const limit = 1 << 10
@@ -149,7 +152,13 @@ func FuzzScanner(f *testing.F) {
 				assert.True(
 					t, errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF), "%v", err,
 				)
-				assert.Equal(t, len(seen), small)
+				left := 0 // out: too long for Paho
+				for _, e := range seen {
+					if e.kind == typePublish {
+						left++
+					}
+				}
+				assert.Equal(t, len(seen), small+left)
 				return
 			}
 			if _, ok := packet.(*packets.PublishPacket); !ok {

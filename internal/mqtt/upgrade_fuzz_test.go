@@ -44,7 +44,12 @@ func FuzzUpgrade(f *testing.F) {
 		mqtt + "\x81\x01a", mqtt + "\x82\x84\x01\x02\x03\x04", // text; masked
 		mqtt + "\x82\x7f\xff\xff\xff\xff\xff\xff\xff\xff", mqtt + "\xc2\x01\x20",
 		mqtt + "\x88\x02\x03\xe8",
-		mqtt + "\x88\x06\x0f\x13\x1b[2J", // a close frame with a reason
+		mqtt + "\x88\x06\x0f\x13\x1b[2J",          // a close frame with a reason
+		mqtt + "\x02\x01a\x88\x06\x0f\x13\x1b[2J", // one within a message
+		mqtt + "\x82\x08" + accepted,
+		head + "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; " +
+			"client_no_context_takeover\r\n\r\n" + "\xc2\x05\x4a\x4c\x4a\x06\x00",
+		"HTTP/1.1 000 \r\n\r\n",
 		head + "Sec-WebSocket-Protocol: amqp\r\n\r\n",
 		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 			"Sec-WebSocket-Accept: bm90IHRoaXMgb25l\r\n\r\n",
@@ -70,6 +75,7 @@ func FuzzUpgrade(f *testing.F) {
 			assert.NotContains(t, text, "canary")
 			if refused, ok := errors.AsType[*UpgradeError](err); ok {
 				assert.False(t, refused.Proxy)
+				assert.GreaterOrEqual(t, refused.Status, 100)
 				assert.LessOrEqual(t, len(refused.Body), maxBody)
 			}
 			return
@@ -112,8 +118,9 @@ func upgradeTo(
 		}
 		sum := sha1.Sum([]byte(r.Header.Get("Sec-Websocket-Key") +
 			"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-		_, _ = server.Write(bytes.ReplaceAll(
-			said, []byte(accepted), []byte(base64.StdEncoding.EncodeToString(sum[:])),
+		// Once: it may stand in a frame as well.
+		_, _ = server.Write(bytes.Replace(
+			said, []byte(accepted), []byte(base64.StdEncoding.EncodeToString(sum[:])), 1,
 		))
 		_ = server.Close()
 	}

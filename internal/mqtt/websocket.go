@@ -58,16 +58,20 @@ func (d *Dialer) WebSocket(
 		return nil, context.Cause(ctx)
 	}
 	switch {
-	case errors.Is(err, websocket.ErrBadHandshake) && response != nil:
+	case errors.Is(err, websocket.ErrBadHandshake) && response != nil &&
+		response.StatusCode >= 100: // 000 is none, and 0 says that there is no response
 		body, _ := io.ReadAll(io.LimitReader(response.Body, maxBody))
 		return nil, &UpgradeError{Status: response.StatusCode, Header: response.Header, Body: body}
 	case err != nil:
 		return nil, dial.Cause(ctx, oneline.Cut(err, maxQuoted))
 	}
-	if got := ws.Subprotocol(); got != "" && got != "mqtt" {
+	// Who chooses what was not offered is not to be talked to (RFC 6455 §4.1); the library would
+	// begin to compress.
+	if got := ws.Subprotocol(); got != "" && got != "mqtt" ||
+		len(response.Header["Sec-Websocket-Extensions"]) > 0 {
 		_ = ws.Close()
 		return nil, &ProtocolError{
-			Reason: "the server chose another WebSocket subprotocol than mqtt",
+			Reason: "the server chose a WebSocket extension, or another subprotocol than mqtt",
 		}
 	}
 	return &wsConn{ws: ws}, nil
@@ -92,27 +96,24 @@ type wsConn struct {
 	reader io.Reader // of the current message
 }
 
-func (c *wsConn) Read(p []byte) (int, error) {
-	for {
+func (c *wsConn) Read(p []byte) (n int, err error) {
+	for n == 0 && err == nil {
 		if c.reader == nil {
-			kind, reader, err := c.ws.NextReader()
-			if err != nil {
-				return 0, oneline.Cut(err, maxQuoted) // a close frame may give a reason
-			}
-			if kind != websocket.BinaryMessage {
+			var kind int
+			kind, c.reader, err = c.ws.NextReader()
+			if err == nil && kind != websocket.BinaryMessage {
 				// MQTT 3.1.1 §6
-				return 0, &ProtocolError{Reason: "a WebSocket message that is not binary"}
+				c.reader = nil
+				err = &ProtocolError{Reason: "a WebSocket message that is not binary"}
 			}
-			c.reader = reader
+			continue
 		}
-		n, err := c.reader.Read(p)
+		n, err = c.reader.Read(p)
 		if err == io.EOF { //nolint:errorlint // io.Reader's contract is the bare value
 			c.reader, err = nil, nil
 		}
-		if n > 0 || err != nil {
-			return n, err
-		}
 	}
+	return n, oneline.Cut(err, maxQuoted) // a close frame may give a reason, within a message too
 }
 
 // Write sends p as one message, since not every server puts packets together again that were sent
@@ -137,5 +138,6 @@ func (c *wsConn) SetReadDeadline(t time.Time) error  { return c.ws.SetReadDeadli
 func (c *wsConn) SetWriteDeadline(t time.Time) error { return c.ws.SetWriteDeadline(t) }
 
 func (c *wsConn) SetDeadline(t time.Time) error {
-	return errors.Join(c.ws.SetReadDeadline(t), c.ws.SetWriteDeadline(t))
+	_ = c.ws.SetWriteDeadline(t) // which only notes it
+	return c.ws.SetReadDeadline(t)
 }

@@ -76,6 +76,6 @@ func FuzzChallenge(f *testing.F) {
 		if strings.HasPrefix(err.Error(), "dps: activate") {
 			op = "activate"
 		}
-		told(t, op, said, err)
+		told(t, op, <-asked, err)
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -23,7 +24,7 @@ import (
 )
 
 // Whatever is in the two files, they are a certificate and its key, under the certificate's own
-// name, or there is one clear error that quotes nothing of them.
+// name, or there is one clear error that quotes no line of them.
 func FuzzPEMFiles(f *testing.F) {
 	ca := simnet.NewCA("Factory", time.Now())
 	pair, other := ca.Device("sensor-042"), ca.Device("sensor-043")
@@ -39,6 +40,7 @@ func FuzzPEMFiles(f *testing.F) {
 	f.Add(bytes.ReplaceAll(chain, []byte("\n"), nil), key)
 	f.Add(armoured("CERTIFICATE", []byte("no der")), armoured("PRIVATE KEY", []byte("no der")))
 	f.Add(pair.Certificate[0], []byte{})
+	f.Add(armoured(strings.Repeat("𝒳", 300)+" CERTIFICATE", []byte("no der")), key)
 	dir := f.TempDir()
 	files := dps.X509Files{
 		CertificateFile: filepath.Join(dir, "device.pem"),
@@ -53,7 +55,7 @@ func FuzzPEMFiles(f *testing.F) {
 			assert.Nil(t, attestation)
 			text := err.Error()
 			assert.Equal(t, oneline.Of(text, len(text)), text, "one line of what prints")
-			assert.Less(t, len(text), 1000)
+			assert.Less(t, utf8.RuneCountInString(text), 1000)
 			for line := range bytes.Lines(key) {
 				if line = bytes.TrimSpace(line); len(line) > 40 {
 					assert.NotContains(t, text, string(line))
