@@ -48,13 +48,19 @@ func DeriveKey(groupKey []byte, registrationID string) []byte {
 	return sign(groupKey, registrationID)
 }
 
-// LooksLikeKey reports whether a text may be a key in the wrong place, or a
-// connection string, which has one: no error repeats it then. Keys of the services
-// are base64 of 32 or 64 bytes.
+// LooksLikeKey reports whether a text may be a key in the wrong place, have one within
+// it, or be a connection string, which has one: no error repeats it then. Keys of the
+// services are base64 of 32 or 64 bytes.
 func LooksLikeKey(text string) bool {
-	return strings.Contains(text, "SharedAccess") || len(text) >= 24 &&
-		strings.ContainsAny(text, "+/=") && strings.Trim(text, base64Alphabet) == ""
+	for run := range strings.FieldsFuncSeq(text, notBase64) {
+		if len(run) >= 24 && strings.ContainsAny(run, "+/=") {
+			return true
+		}
+	}
+	return strings.Contains(text, "SharedAccess")
 }
+
+func notBase64(r rune) bool { return !strings.ContainsRune(base64Alphabet, r) }
 
 const base64Alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 

@@ -42,6 +42,18 @@ func TestDeriveDeviceKeyRefusesBadInput(t *testing.T) {
 	}
 }
 
+// A key that has run together with an ID, as where a list was cut at the wrong places, is not shown.
+func TestNoKeyWithinARegistrationIDIsShown(t *testing.T) {
+	for _, id := range []string{
+		clientCanary, "sensor-1;" + clientCanary, clientCanary + " sensor-1", "k:" + clientCanary,
+		"sensor-1\x00\u00e4" + clientCanary + "\x80",
+	} {
+		err := dps.SymmetricKey{ID: id, Key: clientCanary}.Validate()
+		require.ErrorContains(t, err, "looks like a key", "%q", id)
+		assert.NotContains(t, err.Error(), clientCanary)
+	}
+}
+
 func TestRegistrationIDIsCheckedBeforeUse(t *testing.T) {
 	good := []string{"a", "sensor-042", "A.b_c:d-", strings.Repeat("x", 128), "9", "-"}
 	for _, id := range good {
