@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/rehome-iot/rehome/examples/fleet/service"
@@ -68,9 +67,11 @@ type Engine struct {
 
 	instantly bool // play one instant after the other, whatever Latency is: for a test
 
-	queue   queue
 	devices []device
 	workers []*doings
+	batch   time.Duration // the last moment of the one that is played
+	last    time.Duration // that is played of it
+	over    bool
 	now     time.Duration
 	err     error
 }
@@ -89,18 +90,21 @@ func (e *Engine) Now() time.Duration { return e.now }
 // more. It returns the cause of ctx if that has ended before.
 func (e *Engine) Run(ctx context.Context) error {
 	e.begin()
-	var batch []event
-	for round := 0; e.queue.size() > 0; round++ {
+	defer e.dismiss()
+	for round := 0; ; round++ {
 		if round%256 == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		var last time.Duration
-		batch, last = e.queue.pop(batch[:0])
+		events := e.nextBatch()
+		if events == 0 {
+			return e.nobodyLost()
+		}
+		last := e.batch
 		ends := e.Until > 0 && last >= e.Until
 		if ends {
-			batch, last = e.inTime(batch), e.Until-1
+			last = e.Until - 1
 		}
-		e.play(batch, last)
+		e.play(last, events)
 		e.now = last
 		if e.Check {
 			e.check()
@@ -112,72 +116,127 @@ func (e *Engine) Run(ctx context.Context) error {
 			return nil
 		}
 	}
-	return e.nobodyLost()
 }
 
-// inTime leaves out of the last batch what would happen when the simulation has ended.
-func (e *Engine) inTime(batch []event) []event {
-	return slices.DeleteFunc(batch, func(n event) bool { return n.at >= e.Until })
+// nextBatch finds the batch to play next, and how many events it has at least; 0 is that none
+// comes.
+func (e *Engine) nextBatch() (events int) {
+	e.batch = never
+	for _, w := range e.workers {
+		var n int
+		w.due, n = w.queue.next(w.soonest)
+		if w.due < e.batch {
+			e.batch, events = w.due, 0
+		}
+		if w.due == e.batch {
+			events += n + len(w.answers)
+		}
+	}
+	return events
 }
 
 func (e *Engine) begin() {
-	e.queue = &instants{}
-	if e.Latency > 0 && !e.instantly {
-		e.queue = newCalendar(e.Latency)
-	}
 	e.devices = make([]device, e.Devices)
 	e.Ledger = service.NewLedger(e.Devices, len(e.World.Hubs))
 	e.workers = make([]*doings, min(runtime.GOMAXPROCS(0), maxWorkers))
 	for i := range e.workers {
-		e.workers[i] = &doings{worker: i, ledger: e.Ledger}
+		e.workers[i] = &doings{
+			worker: i, ledger: e.Ledger, queue: e.newQueue(), soonest: never,
+			begin: newSignal(), end: newSignal(),
+		}
 	}
 	for i := range e.devices {
 		e.devices[i].queued = never
 		w := e.workers[e.workerOf(uint32(i))]
 		e.Behaviour.begin(uint32(i), w)
-		e.file(w)
+		e.file(w, &w.events)
 	}
 	e.announce(e.workers)
+	for _, w := range e.workers[1:] {
+		go e.work(w)
+	}
 }
 
-// file puts into the queue what a worker's devices have coming.
-func (e *Engine) file(w *doings) {
-	for _, next := range w.events {
+func (e *Engine) newQueue() queue {
+	if e.Latency > 0 && !e.instantly {
+		return newCalendar(e.Latency)
+	}
+	return &instants{}
+}
+
+// file puts into a worker's queue what its devices have coming.
+func (e *Engine) file(w *doings, coming *[]event) {
+	for _, next := range *coming {
 		if next.kind != wakes {
 			e.devices[next.device].pending++
 		}
-		e.queue.push(next)
+		w.queue.push(next)
 	}
-	w.events = w.events[:0]
+	*coming = (*coming)[:0]
 }
 
-// least is for how few events another goroutine is not worth its start.
-const least = 32
+// fileAnswers puts into a worker's queue what the services have said to its devices.
+func (e *Engine) fileAnswers(w *doings) {
+	e.file(w, &w.answers)
+	w.soonest = never
+}
 
-// play plays a batch: first each device for itself, then the services.
-func (e *Engine) play(batch []event, last time.Duration) {
-	var others sync.WaitGroup
-	parallel := len(batch) >= least
+// least is for how few events another goroutine is not worth its being told.
+const least = 16
+
+// play plays a batch, up to last: first each device for itself, then the services.
+func (e *Engine) play(last time.Duration, events int) {
+	e.last = last
 	for i := len(e.workers) - 1; i >= 0; i-- {
 		w := e.workers[i]
 		w.reset()
-		var part []event
-		batch, part = e.split(batch, i)
-		if i == 0 || !parallel {
-			e.playDevices(part, last, w)
-			continue
+		switch {
+		case w.due != e.batch:
+		case i == 0 || events < least:
+			e.playDevices(w)
+		default:
+			w.told++
+			w.begin.raise()
 		}
-		others.Go(func() { e.playDevices(part, last, w) })
 	}
-	others.Wait()
+	for _, w := range e.workers {
+		w.end.wait(w.told)
+	}
 	e.settle()
+}
+
+// work is what the goroutine of a worker does, but for the first: that is the engine's own.
+func (e *Engine) work(w *doings) {
+	for n := uint64(1); ; n++ {
+		w.begin.wait(n)
+		if e.over {
+			return
+		}
+		e.playDevices(w)
+		w.end.raise()
+	}
+}
+
+// dismiss ends the goroutines of the workers.
+func (e *Engine) dismiss() {
+	e.over = true
+	for _, w := range e.workers[1:] {
+		w.begin.raise()
+	}
 }
 
 // ahead is for how many events together what they need is asked for: more would not stay near.
 const ahead = 64
 
 // playDevices plays the events of a worker's devices, and the wakes that come of them up to last.
-func (e *Engine) playDevices(events []event, last time.Duration, do *doings) {
+// What would happen after that is left out: the simulation has ended by then.
+func (e *Engine) playDevices(do *doings) {
+	e.fileAnswers(do)
+	do.batch = do.queue.pop(do.batch[:0])
+	events := do.batch
+	if e.last < e.batch {
+		events = slices.DeleteFunc(events, func(n event) bool { return n.at > e.last })
+	}
 	slices.SortFunc(events, before)
 	expected := 0 // of the events that are left
 	for len(events) > 0 {
@@ -189,10 +248,11 @@ func (e *Engine) playDevices(events []event, last time.Duration, do *doings) {
 		for n < len(events) && events[n].device == events[0].device {
 			n++
 		}
-		e.playDevice(events[:n], last, do)
+		e.playDevice(events[:n], e.last, do)
 		events, expected = events[n:], expected-n
 	}
 	slices.SortFunc(do.requests, sooner)
+	e.file(do, &do.events)
 }
 
 func (e *Engine) expect(events []event) (sum uint64) {
@@ -232,11 +292,8 @@ func (e *Engine) playDevice(events []event, last time.Duration, do *doings) {
 
 // settle lets the services answer what a batch has asked, in order.
 func (e *Engine) settle() {
-	for _, w := range e.workers {
-		e.file(w)
-	}
 	e.announce(e.workers)
-	for r := e.nextRequest(); r != nil; r = e.nextRequest() {
+	for r, w := e.nextRequest(); r != nil; r, w = e.nextRequest() {
 		a := e.World.Answer(r.Request)
 		if e.Asked != nil && a.Outcome != service.Untrusted { // else nothing has been asked
 			e.Asked(r.Request, a)
@@ -245,9 +302,10 @@ func (e *Engine) settle() {
 		if r.Kind == service.Connect {
 			kind = hubSays
 		}
-		e.devices[r.Device].pending++
-		e.queue.push(event{
-			at: r.At + e.Latency + a.Takes, device: r.Device, kind: kind, gen: r.gen,
+		at := r.At + e.Latency + a.Takes
+		w.soonest = min(w.soonest, at)
+		w.answers = append(w.answers, event{
+			at: at, device: r.Device, kind: kind, gen: r.gen,
 			what: uint8(a.Outcome), hub: uint8(a.Hub), wait: a.RetryAfter,
 		})
 	}
@@ -276,6 +334,9 @@ var errLost = errors.New("a device is lost: nothing is going to happen to it")
 
 // check counts the devices that are connected and those that wait for something: they are all.
 func (e *Engine) check() {
+	for _, w := range e.workers {
+		e.fileAnswers(w)
+	}
 	for i := range e.devices {
 		if d := &e.devices[i]; !d.up && d.queued == never && d.pending == 0 {
 			e.err = fmt.Errorf("%w: device %d at %v", errLost, i, e.now)

@@ -4,8 +4,7 @@ package sim
 
 import (
 	"cmp"
-	"maps"
-	"slices"
+	"math"
 	"time"
 )
 
@@ -47,20 +46,26 @@ func before(a, b event) int {
 // queue holds what is going to happen.
 type queue interface {
 	// push adds an event. It is never before the end of the batch that was popped last, or at its
-	// own moment if batches are instants.
+	// own moment if batches are instants, nor before the batch of the limit of next.
 	push(event)
 
-	// pop takes the events of the next batch, in no order, and the last moment that belongs to it.
-	pop(into []event) (batch []event, last time.Duration)
+	// next is the last moment of the next batch, and how many events it has. It is that of limit's,
+	// which may have none then, if nothing comes before; never is that there is none.
+	next(limit time.Duration) (last time.Duration, events int)
 
-	// size is how many events there are.
-	size() int
+	// pop takes the events of the next batch, in no order.
+	pop(into []event) (batch []event)
 }
 
 // instants is a queue whose batches are single instants: a binary heap.
 type instants struct{ heap []event }
 
-func (q *instants) size() int { return len(q.heap) }
+func (q *instants) next(limit time.Duration) (last time.Duration, events int) {
+	if len(q.heap) == 0 || limit < q.heap[0].at {
+		return limit, 0
+	}
+	return q.heap[0].at, 1
+}
 
 func (q *instants) push(e event) {
 	q.heap = append(q.heap, e)
@@ -74,13 +79,13 @@ func (q *instants) push(e event) {
 	}
 }
 
-func (q *instants) pop(into []event) ([]event, time.Duration) {
+func (q *instants) pop(into []event) []event {
 	at := q.heap[0].at
 	for len(q.heap) > 0 && q.heap[0].at == at {
 		into = append(into, q.heap[0])
 		q.removeFirst()
 	}
-	return into, at
+	return into
 }
 
 func (q *instants) removeFirst() {
@@ -107,9 +112,9 @@ func (q *instants) removeFirst() {
 type calendar struct {
 	width time.Duration
 	ring  [ringSize][]event
-	now   int64 // the bucket to pop next
+	now   int64 // the bucket to pop next, or one before that
+	near  int   // events in the ring
 	later map[int64][]event
-	held  int
 	spare [][]event // emptied buckets, for others to fill
 }
 
@@ -119,14 +124,7 @@ func newCalendar(width time.Duration) *calendar {
 	return &calendar{width: width, later: map[int64][]event{}}
 }
 
-func (q *calendar) size() int { return q.held }
-
 func (q *calendar) push(e event) {
-	q.held++
-	q.file(e)
-}
-
-func (q *calendar) file(e event) {
 	bucket := max(int64(e.at/q.width), 0)
 	if bucket < q.now {
 		panic("an event lies in a bucket that has been played already")
@@ -141,39 +139,59 @@ func (q *calendar) file(e event) {
 		q.spare = q.spare[:len(q.spare)-1]
 	}
 	*slot = append(*slot, e)
+	q.near++
 }
 
-func (q *calendar) pop(into []event) ([]event, time.Duration) {
-	for len(q.ring[q.now%ringSize]) == 0 {
-		q.advance()
+func (q *calendar) next(limit time.Duration) (last time.Duration, events int) {
+	if limit == never && q.near == 0 && len(q.later) == 0 {
+		return never, 0
 	}
+	q.seek(int64(limit / q.width))
+	return time.Duration(q.now+1)*q.width - 1, len(q.ring[q.now%ringSize])
+}
+
+func (q *calendar) pop(into []event) []event {
+	q.seek(math.MaxInt64)
 	slot := &q.ring[q.now%ringSize]
 	into = append(into, *slot...)
-	q.held -= len(*slot)
+	q.near -= len(*slot)
 	if cap(*slot) <= 1<<10 && len(q.spare) < ringSize {
 		q.spare = append(q.spare, *slot)
 	}
 	*slot = nil
-	last := time.Duration(q.now+1)*q.width - 1
 	q.advance()
-	return into, last
+	return into
 }
 
-// advance goes to the next bucket, and brings in the page of its turn where it is the first of one.
-// A turn in which nothing happens is skipped.
+// seek goes to the next bucket with events, or to that of the limit if none comes before. Turns in
+// which nothing happens are skipped.
+func (q *calendar) seek(limit int64) {
+	for q.now < limit && len(q.ring[q.now%ringSize]) == 0 {
+		if q.near > 0 {
+			q.advance()
+			continue
+		}
+		q.now = limit
+		for turn := range q.later {
+			q.now = min(q.now, turn*ringSize)
+		}
+		q.turn()
+	}
+}
+
 func (q *calendar) advance() {
 	q.now++
-	if q.now%ringSize != 0 || len(q.later) == 0 {
-		return
+	if q.now%ringSize == 0 {
+		q.turn()
 	}
+}
+
+// turn brings in the page of the turn that has been reached.
+func (q *calendar) turn() {
 	turn := q.now / ringSize
-	if len(q.later[turn]) == 0 { // the ring is empty: all that is held is on later pages
-		turn = slices.Min(slices.Collect(maps.Keys(q.later)))
-		q.now = turn * ringSize
-	}
 	page := q.later[turn]
 	delete(q.later, turn)
 	for _, e := range page {
-		q.file(e)
+		q.push(e)
 	}
 }

@@ -150,42 +150,6 @@ func TestADeviceHasAnyNumberOfLives(t *testing.T) {
 	}
 }
 
-// What an engine without its last line of defence would lose: an event in the past is refused.
-func TestNoEventIsFiledInThePast(t *testing.T) {
-	q := newCalendar(time.Second)
-	q.push(event{at: 90 * time.Second})
-	_, last := q.pop(nil)
-	require.Equal(t, 91*time.Second-1, last)
-	require.Panics(t, func() { q.push(event{at: 90 * time.Second}) })
-}
-
-func TestBothQueuesGiveTheSameOrder(t *testing.T) {
-	random := rand.New(rand.NewPCG(3, 3))
-	heap, ring := &instants{}, newCalendar(50*time.Millisecond)
-	for i := range 5000 {
-		far := time.Duration(random.Int64N(int64(time.Hour)))
-		if i%50 == 0 {
-			far *= 40 // beyond a turn of the ring, and beyond the next
-		}
-		for _, q := range []queue{heap, ring} {
-			q.push(event{at: far, device: uint32(i)})
-		}
-	}
-	drain := func(q queue) (all []event) {
-		for q.size() > 0 {
-			batch, _ := q.pop(nil)
-			slices.SortFunc(batch, func(a, b event) int { return int(a.at - b.at) })
-			all = append(all, batch...)
-		}
-		return all
-	}
-	a, b := drain(heap), drain(ring)
-	require.Len(t, b, 5000)
-	for i := range a {
-		require.Equal(t, a[i].at, b[i].at)
-	}
-}
-
 // Whatever a state is, it comes back as it was: also one that is too large for its slot.
 func TestStatesComeBackAsTheyWere(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 5))

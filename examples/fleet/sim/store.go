@@ -65,6 +65,7 @@ func (p *states) save(device uint32, s *rules.State) {
 	slot := p.slots[int(device)*slotWords : (int(device)+1)*slotWords]
 	from, template := words(s), words(&p.template)
 	next, n := slot[mapWords:], 0
+	wasApart := slot[mapWords-1]&apart != 0
 	for i := range mapWords {
 		var m uint64
 		for j := i * 64; j < min((i+1)*64, stateWords); j++ {
@@ -85,7 +86,7 @@ func (p *states) save(device uint32, s *rules.State) {
 		}
 		slot[i] = m
 	}
-	if p.extra[device] != nil {
+	if wasApart { // else that is far away in memory, for nothing
 		p.extra[device] = nil
 	}
 }

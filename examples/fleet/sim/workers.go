@@ -9,16 +9,25 @@ import (
 	"github.com/rehome-iot/rehome/examples/fleet/service"
 )
 
-// doings is what one or more devices do while a batch is played.
+// doings is one worker: what its devices have coming, and what they do while a batch is played.
 type doings struct {
-	worker   int
-	sum      uint64 // keeps the compiler from leaving out what is only read
+	worker  int
+	sum     uint64 // keeps the compiler from leaving out what is only read
+	ledger  *service.Ledger
+	queue   queue
+	answers []event       // that are not in the queue yet: it is the worker who puts them there
+	soonest time.Duration // of the answers; never: there is none
+	due     time.Duration // the last moment of its next batch
+	told    uint64        // how many batches its goroutine was told to play
+	begin   *signal       // that it is told
+	end     *signal       // that it has
+
 	now      time.Duration
+	batch    []event
 	requests []asked
 	next     int // of the requests: the first that is not answered
 	events   []event
 	changes  []Change
-	ledger   *service.Ledger
 }
 
 type asked struct {
@@ -71,31 +80,9 @@ func (e *Engine) workerOf(device uint32) int {
 	return int(uint64(device) * uint64(len(e.workers)) / uint64(e.Devices))
 }
 
-// firstOf is the first device of a worker.
-func (e *Engine) firstOf(worker int) uint32 {
-	n := len(e.workers)
-	return uint32((worker*e.Devices + n - 1) / n)
-}
-
-// split puts the events of a worker's devices at the end of what is left of a batch: those of the
-// workers up to it.
-func (e *Engine) split(batch []event, worker int) (left, own []event) {
-	if worker == 0 {
-		return nil, batch
-	}
-	first := e.firstOf(worker)
-	n := 0
-	for i := range batch {
-		if batch[i].device < first {
-			batch[n], batch[i] = batch[i], batch[n]
-			n++
-		}
-	}
-	return batch[:n], batch[n:]
-}
-
-// nextRequest takes the first request of all workers; nil is that there is none.
-func (e *Engine) nextRequest() *asked {
+// nextRequest takes the first request of all workers, and says whose it is; nil is that there is
+// none.
+func (e *Engine) nextRequest() (*asked, *doings) {
 	var from *doings
 	for _, w := range e.workers {
 		if w.next < len(w.requests) && (from == nil ||
@@ -104,8 +91,8 @@ func (e *Engine) nextRequest() *asked {
 		}
 	}
 	if from == nil {
-		return nil
+		return nil, nil
 	}
 	from.next++
-	return &from.requests[from.next-1]
+	return &from.requests[from.next-1], from
 }
