@@ -42,7 +42,7 @@ func TestDeriveDeviceKeyRefusesBadInput(t *testing.T) {
 	}
 }
 
-// A key that has run together with an ID, as where a list was cut at the wrong places, is not shown.
+// A key that has run together with an ID, as in a list cut at the wrong places, is not shown.
 func TestNoKeyWithinARegistrationIDIsShown(t *testing.T) {
 	for _, id := range []string{
 		clientCanary, "sensor-1;" + clientCanary, clientCanary + " sensor-1", "k:" + clientCanary,

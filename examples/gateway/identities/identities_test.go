@@ -115,7 +115,7 @@ func TestAllMistakesAreToldTogetherWithLineFieldAndFix(t *testing.T) {
 		},
 		"a key behind another separator": {
 			text: "registrationId\na;" + key + "\n", group: canaryGroup,
-			says: []string{"line 2: registrationId: it has what looks like a key in it"},
+			says: []string{"line 2: registrationId: registration id looks like a key"},
 		},
 		"a key within the name of a file": {
 			text: "registrationId,certificate,certificateKey\na,key: " + key + ".pem,a.key\n",
