@@ -50,19 +50,33 @@ func merge(target, patch document) document {
 	return out
 }
 
+var errMore = errors.New("body is more than one JSON value")
+
+// decodeOne reads one JSON value. Where any may be, a number stays as it is written: the integers
+// of a twin have limits of their own.
+func decodeOne(body []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errMore
+	}
+	return nil
+}
+
 // decodeDocument reads what a device sent, within the limits that hold for any part of a twin.
 func decodeDocument(body []byte) (document, error) {
 	if !utf8.Valid(body) {
 		return nil, errors.New("body is not UTF-8")
 	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
 	var v any
-	if err := d.Decode(&v); err != nil {
+	switch err := decodeOne(body, &v); {
+	case errors.Is(err, errMore):
+		return nil, err
+	case err != nil:
 		return nil, errors.New("body is not JSON")
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("body is more than one JSON value")
 	}
 	doc, ok := v.(document)
 	if !ok {

@@ -170,21 +170,12 @@ func (c *restCall) refuse(code int, message string) error {
 	return &Error{Op: strings.ToLower(c.Method), ID: c.id(), Code: code, Message: message}
 }
 
-// decode reads the request's body. Where any value may be, a number stays as it is written: the
-// integers of a twin have limits of their own.
+// decode reads the request's body.
 func (c *restCall) decode(v any) error {
 	if len(bytes.TrimSpace(c.body)) == 0 {
 		return c.refuse(codeBadRequest, "the request has no body")
 	}
-	d := json.NewDecoder(bytes.NewReader(c.body))
-	d.UseNumber()
-	err := d.Decode(v)
-	if err == nil {
-		if _, more := d.Token(); !errors.Is(more, io.EOF) {
-			err = errors.New("more than one value")
-		}
-	}
-	if err != nil {
+	if decodeOne(c.body, v) != nil {
 		return c.refuse(
 			codeFormat, "the request body is not valid JSON of the kind that is expected",
 		)

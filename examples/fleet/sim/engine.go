@@ -71,7 +71,7 @@ type Engine struct {
 	workers []*doings
 	batch   time.Duration // the last moment of the one that is played
 	last    time.Duration // that is played of it
-	over    bool
+	over    bool          // the workers are to end
 	now     time.Duration
 	err     error
 }
@@ -228,8 +228,8 @@ func (e *Engine) dismiss() {
 // ahead is for how many events together what they need is asked for: more would not stay near.
 const ahead = 64
 
-// playDevices plays the events of a worker's devices, and the wakes that come of them up to last.
-// What would happen after that is left out: the simulation has ended by then.
+// playDevices plays the events of a worker's devices, and the wakes that come of them. What would
+// happen after the last moment is left out: the simulation has ended by then.
 func (e *Engine) playDevices(do *doings) {
 	e.fileAnswers(do)
 	do.batch = do.queue.pop(do.batch[:0])
@@ -248,7 +248,7 @@ func (e *Engine) playDevices(do *doings) {
 		for n < len(events) && events[n].device == events[0].device {
 			n++
 		}
-		e.playDevice(events[:n], e.last, do)
+		e.playDevice(events[:n], do)
 		events, expected = events[n:], expected-n
 	}
 	slices.SortFunc(do.requests, sooner)
@@ -262,12 +262,12 @@ func (e *Engine) expect(events []event) (sum uint64) {
 	return sum + e.Behaviour.expect(events)
 }
 
-func (e *Engine) playDevice(events []event, last time.Duration, do *doings) {
+func (e *Engine) playDevice(events []event, do *doings) {
 	id := events[0].device
 	d := &e.devices[id]
 	wake := never
 	asked := false // when it wakes next
-	for len(events) > 0 || wake <= last {
+	for len(events) > 0 || wake <= e.last {
 		next := event{at: wake, device: id, kind: wakes}
 		switch {
 		case len(events) == 0 || wake < events[0].at:
